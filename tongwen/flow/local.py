@@ -1,0 +1,338 @@
+"""The local runner: worker processes that may die without taking the work with them.
+
+A worker that is killed is replaced and its task tried again. When the same item (see
+`TaskContext.mark`) kills two workers, or holds one longer than the limit twice, it is
+quarantined: the task runs without it and its manifest says so.
+"""
+
+import contextlib
+import ctypes
+import ctypes.util
+import multiprocessing
+import os
+import signal
+import sys
+import time
+import traceback
+import uuid
+from collections import Counter, deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+
+import psutil
+
+from tongwen.errors import TongwenError, WorkerDiedError
+from tongwen.files import disk_errors, remove_tree, sync_directory, tree_files
+from tongwen.flow.manifest import Manifest, OutputFile, describe_outputs
+from tongwen.flow.task import MARK_BYTES, Task, TaskContext, TaskInput, resolve_function
+from tongwen.progress import Progress
+
+TASK_MANIFEST = "task.json"
+_DEATHS_BEFORE_QUARANTINE = 2
+_DEATHS_BEFORE_FAILURE = 3
+
+
+@dataclass(frozen=True)
+class TaskResult:
+    """A finished task: its folder and its manifest."""
+
+    task: Task
+    directory: Path
+    manifest: Manifest
+
+    def file(self, name: str) -> TaskInput:
+        """An output file as the input of a later task."""
+        for item in self.manifest.outputs:
+            if item.path == name:
+                return TaskInput(self.directory / name, item.digest)
+        raise KeyError(f"{self.task.name} has no output {name}")
+
+
+def exchange(results: Sequence[TaskResult], partitions: int) -> list[tuple[TaskInput, ...]]:
+    """For each partition the files `part-00000`, ... that every map task wrote for it, in task order.
+
+    The order is that of the tasks, not of their end, so a reduce reads the same bytes
+    whatever the number of workers.
+    """
+    return [
+        tuple(result.file(f"part-{partition:05d}") for result in results)
+        for partition in range(partitions)
+    ]
+
+
+def _die_with_parent() -> None:
+    """Ask Linux to kill this process when its parent dies, so that no orphan goes on writing."""
+    if sys.platform == "linux":
+        library = ctypes.CDLL(ctypes.util.find_library("c"), use_errno=True)
+        library.prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+        if os.getppid() == 1:
+            os._exit(1)
+
+
+def _run_task(task: Task, directory: Path, skip: frozenset[str], mark_path: Path) -> Manifest:
+    """Run one task in this process; its folder takes its final name when all is written."""
+    started = time.monotonic()
+    partial = directory.with_name(f".{directory.name}.{uuid.uuid4().hex[:8]}.partial")
+    partial.mkdir(parents=True)
+    mark_path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(mark_path, os.O_CREAT | os.O_RDWR | os.O_TRUNC)
+    try:
+        with disk_errors(directory):
+            context = TaskContext(task, partial, skip, descriptor)
+            counts = resolve_function(task.function)(context)
+            for path in tree_files(partial):
+                with path.open("rb") as file:
+                    os.fsync(file.fileno())
+            manifest = Manifest(
+                digest=task.digest,
+                inputs={str(n): item.digest for n, item in enumerate(task.inputs)},
+                outputs=describe_outputs(partial),
+                counts=dict(counts),
+                quarantined=tuple(
+                    {"item": item, "reason": "killed its worker twice"} for item in sorted(skip)
+                ),
+                seconds=time.monotonic() - started,
+                peak_memory_bytes=psutil.Process().memory_info().rss,
+            )
+            manifest.write(partial / TASK_MANIFEST)
+            remove_tree(directory)
+            partial.rename(directory)
+            sync_directory(directory.parent)
+        return manifest
+    finally:
+        os.close(descriptor)
+        remove_tree(partial)
+
+
+def _work(connection: Connection) -> None:
+    """A worker's life: receive a task, run it, send back its manifest or its error."""
+    _die_with_parent()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with contextlib.suppress(EOFError, BrokenPipeError):
+        while (order := connection.recv()) is not None:
+            try:
+                connection.send(_run_task(*order))
+            except TongwenError as error:
+                connection.send(error)
+            except Exception:
+                connection.send(traceback.format_exc())
+
+
+@dataclass
+class _Worker:
+    process: BaseProcess
+    connection: Connection
+    mark_path: Path
+    task: Task | None = None
+    mark: str = ""
+    mark_since: float = 0.0
+
+
+@dataclass
+class LocalRunner:
+    """Runs tasks in worker processes on this machine.
+
+    Attributes:
+        workers: number of worker processes.
+        item_seconds: an item that is in hand longer kills its worker (and is tried once more).
+        memory_bytes: a worker whose resident set grows beyond is killed likewise.
+    """
+
+    workers: int = 1
+    item_seconds: float = 60.0
+    memory_bytes: int = 4 << 30
+    progress: Progress = field(default_factory=Progress)
+
+    def run(self, tasks: Sequence[Task], out: Path) -> list[TaskResult]:
+        """Finish all `tasks`; each leaves its output in `out/STEP/INDEX/`.
+
+        Tasks whose output is already there (same digest, files intact) are not run again.
+
+        Raises:
+            WorkerDiedError: a task killed its worker three times and no item can be blamed.
+            TongwenError: what a task function raised.
+        """
+        results: dict[str, TaskResult] = {}
+        todo: deque[Task] = deque()
+        for task in tasks:
+            directory = out / task.step / f"{task.index:05d}"
+            manifest = Manifest.read(directory / TASK_MANIFEST)
+            if manifest and manifest.digest == task.digest and manifest.is_intact(directory):
+                results[task.name] = TaskResult(task, directory, manifest)
+            else:
+                todo.append(task)
+        _remove_leftovers(tasks, out)
+        if tasks and results:
+            self.progress.say(
+                f"  {tasks[0].step}: {len(results)} of {len(tasks)} tasks are done already"
+            )
+        if todo:
+            _Pool(self, out, results, todo, len(tasks)).finish()
+        return [results[task.name] for task in tasks]
+
+
+def _remove_leftovers(tasks: Sequence[Task], out: Path) -> None:
+    """Remove half-written folders of a killed run, and outputs of tasks that no longer exist."""
+    expected = {f"{task.index:05d}" for task in tasks}
+    for step in {task.step for task in tasks}:
+        for path in (out / step).glob("*"):
+            if path.name not in expected:
+                remove_tree(path)
+
+
+class _Pool:
+    """One call of `LocalRunner.run`: its workers, its queue and what has died so far."""
+
+    def __init__(
+        self,
+        runner: LocalRunner,
+        out: Path,
+        results: dict[str, TaskResult],
+        todo: deque[Task],
+        total: int,
+    ) -> None:
+        self.runner = runner
+        self.out = out
+        self.results = results
+        self.todo = todo
+        self.total = total
+        self.deaths: Counter[tuple[str, str]] = Counter()
+        self.skip: dict[str, set[str]] = {}
+        self.workers: list[_Worker] = []
+        self.spawn = multiprocessing.get_context("spawn")
+
+    def finish(self) -> None:
+        self.runner.progress.start()
+        try:
+            for _ in range(min(self.runner.workers, len(self.todo))):
+                self._start_worker()
+            while any(worker.task for worker in self.workers):
+                self._wait()
+        finally:
+            self._stop()
+            self.runner.progress.end()
+
+    def _start_worker(self) -> None:
+        ours, theirs = self.spawn.Pipe()
+        process = self.spawn.Process(target=_work, args=(theirs,), daemon=True)
+        process.start()
+        theirs.close()
+        marks = self.out / ".marks"
+        worker = _Worker(process, ours, marks / f"{process.pid}-{uuid.uuid4().hex[:8]}")
+        self.workers.append(worker)
+        self._give_task(worker)
+
+    def _give_task(self, worker: _Worker) -> None:
+        worker.task = self.todo.popleft() if self.todo else None
+        worker.mark, worker.mark_since = "", time.monotonic()
+        if worker.task is None:
+            return
+        directory = self.out / worker.task.step / f"{worker.task.index:05d}"
+        skip = frozenset(self.skip.get(worker.task.name, ()))
+        with contextlib.suppress(OSError):  # it died before it got anything: seen in _wait
+            worker.connection.send((worker.task, directory, skip, worker.mark_path))
+
+    def _wait(self) -> None:
+        busy = {worker.connection: worker for worker in self.workers if worker.task}
+        for connection in wait(list(busy), timeout=0.5):
+            assert isinstance(connection, Connection)
+            worker = busy[connection]
+            try:
+                answer = connection.recv()
+            except (EOFError, OSError):
+                self._bury(worker, "was killed")
+                continue
+            self._accept(worker, answer)
+        self._watch()
+
+    def _accept(self, worker: _Worker, answer: object) -> None:
+        task = worker.task
+        assert task is not None
+        if isinstance(answer, TongwenError):
+            raise answer
+        if isinstance(answer, str):
+            raise RuntimeError(f"task {task.name} failed:\n{answer}")
+        assert isinstance(answer, Manifest)
+        directory = self.out / task.step / f"{task.index:05d}"
+        self.results[task.name] = TaskResult(task, directory, answer)
+        self.runner.progress.update(task.step, len(self.results), self.total)
+        self._give_task(worker)
+
+    def _watch(self) -> None:
+        """Kill workers that hold one item too long or have grown too large."""
+        now = time.monotonic()
+        for worker in list(self.workers):
+            if worker.task is None:
+                continue
+            mark = _read_mark(worker.mark_path)
+            if mark != worker.mark:
+                worker.mark, worker.mark_since = mark, now
+            if worker.mark and now - worker.mark_since > self.runner.item_seconds:
+                worker.process.kill()
+                self._bury(worker, f"took longer than {self.runner.item_seconds:g} s")
+            elif _resident_bytes(worker.process.pid) > self.runner.memory_bytes:
+                worker.process.kill()
+                self._bury(worker, f"used more than {self.runner.memory_bytes / 2**30:.1f} GiB")
+
+    def _bury(self, worker: _Worker, reason: str) -> None:
+        """A worker is gone: decide about its task, and start another worker."""
+        task = worker.task
+        assert task is not None
+        worker.process.join()
+        worker.connection.close()
+        self.workers.remove(worker)
+        mark = _read_mark(worker.mark_path)
+        item = f" at {mark}" if mark else ""
+        self.deaths[task.name, mark] += 1
+        deaths = self.deaths[task.name, mark]
+        if mark and deaths >= _DEATHS_BEFORE_QUARANTINE:
+            self.skip.setdefault(task.name, set()).add(mark)
+            self.runner.progress.say(f"  quarantined {mark}: a worker {reason} twice")
+        elif not mark and deaths >= _DEATHS_BEFORE_FAILURE:
+            inputs = ", ".join(str(entry.path) for entry in task.inputs[:3])
+            raise WorkerDiedError(
+                f"task {task.name} lost its worker {deaths} times (inputs: {inputs})",
+                hint="is there enough memory? give fewer workers with --set run.workers=1",
+            )
+        else:
+            self.runner.progress.say(f"  a worker {reason}{item}; trying {task.name} again")
+        self.todo.appendleft(task)
+        self._start_worker()
+
+    def _stop(self) -> None:
+        for worker in self.workers:
+            if worker.task is not None:
+                worker.process.kill()
+            else:
+                with contextlib.suppress(OSError):
+                    worker.connection.send(None)
+        for worker in self.workers:
+            worker.process.join(timeout=5)
+            if worker.process.is_alive():
+                worker.process.kill()
+                worker.process.join()
+            worker.connection.close()
+        remove_tree(self.out / ".marks")
+
+
+def _read_mark(path: Path) -> str:
+    try:
+        data = path.read_bytes()[:MARK_BYTES]
+    except OSError:
+        return ""
+    return data.rstrip(b"\0").decode("utf-8", "surrogateescape")
+
+
+def _resident_bytes(pid: int | None) -> int:
+    try:
+        return int(psutil.Process(pid).memory_info().rss)
+    except psutil.Error:
+        return 0
+
+
+def outputs_of(results: Sequence[TaskResult]) -> list[OutputFile]:
+    """All output files of finished tasks, in task order."""
+    return [item for result in results for item in result.manifest.outputs]

@@ -1,0 +1,292 @@
+"""A stage of the road: when it runs, when it need not, and what it leaves behind."""
+
+import contextlib
+import fcntl
+import json
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from tongwen.errors import InputError, UsageError
+from tongwen.files import disk_errors, file_digest, read_json, value_digest, write_json
+from tongwen.flow.local import LocalRunner
+from tongwen.flow.manifest import Manifest, describe_outputs
+from tongwen.flow.task import resolve_function
+from tongwen.progress import Progress, duration_text
+from tongwen.recipe.schema import Recipe
+
+MANIFEST = "manifest.json"
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage of the road.
+
+    Attributes:
+        name: also the command's name and the folder `stages/NAME`.
+        entry: `module:function`; the function takes a `StageContext` and gives counts.
+        reads: role -> names of the stages that can play it, the first that is in the recipe does.
+        sections: recipe sections that decide the output; the function reads no other.
+        outputs: glob patterns of the files that later stages may depend on; their bytes are
+            the same in every undisturbed or resumed run. Other files (metrics, logs) are not listed.
+        files: `module:function` from the recipe to the user's own files that the stage reads.
+        version: raise it when the outputs change for the same inputs and parameters.
+    """
+
+    name: str
+    entry: str
+    reads: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    sections: tuple[str, ...] = ()
+    outputs: tuple[str, ...] = ("**/*",)
+    files: str | None = None
+    version: int = 1
+
+
+@dataclass(frozen=True)
+class StageContext:
+    """What a stage function works with.
+
+    Attributes:
+        recipe: the whole recipe; read only the sections the stage declares.
+        inputs: role -> folder of the stage that plays it.
+        out: the stage's own folder. It survives a kill: what is already there can be built on.
+        run_dir: the run directory.
+        runner: runs tasks in worker processes.
+        progress: what the user sees.
+    """
+
+    recipe: Recipe
+    inputs: Mapping[str, Path]
+    out: Path
+    run_dir: Path
+    runner: LocalRunner
+    progress: Progress
+
+    def resolve(self, path: str) -> Path:
+        """A path of the recipe; `{role}` at its start stands for that input's folder."""
+        if path.startswith("{"):
+            role, _, rest = path[1:].partition("}")
+            if role not in self.inputs:
+                raise InputError(
+                    f"`{path}` names the input `{role}`, which this stage does not read",
+                    hint=f"known: {', '.join(self.inputs)}",
+                )
+            return self.inputs[role] / rest.lstrip("/")
+        return Path(path)
+
+
+class DigestCache:
+    """Content digests of the user's files, recomputed only when size or time changed."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._known: dict[str, list[Any]] = {}
+        with contextlib.suppress(OSError, ValueError):
+            self._known = read_json(path)
+
+    def digest(self, path: Path) -> str:
+        """xxh3-128 of the file's content.
+
+        Raises:
+            InputError: the file is not there or cannot be read.
+        """
+        try:
+            status = path.stat()
+            key = [status.st_size, status.st_mtime_ns]
+            known = self._known.get(str(path))
+            if known is None or known[:2] != key:
+                known = [*key, file_digest(path)]
+                self._known[str(path)] = known
+        except OSError as error:
+            raise InputError(f"cannot read {path}: {error.strerror}") from error
+        return str(known[2])
+
+    def save(self) -> None:
+        write_json(self._path, self._known)
+
+
+@contextmanager
+def locked(run_dir: Path) -> Iterator[None]:
+    """Hold the run directory; a second run of it is refused.
+
+    Raises:
+        UsageError: another process is at work in the directory.
+    """
+    with disk_errors(run_dir):
+        run_dir.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(run_dir / ".lock", os.O_CREAT | os.O_RDWR)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            holder = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip() or "another one"
+            raise UsageError(
+                f"{run_dir} is in use by process {holder}",
+                hint="wait until it ends, or choose another name with --set run.name=NAME",
+            ) from error
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def log_event(run_dir: Path, **event: Any) -> None:
+    """Append one line to the run's `events.jsonl`."""
+    line = json.dumps({"time": round(time.time(), 3), **event}, ensure_ascii=False)
+    with disk_errors(run_dir), (run_dir / "events.jsonl").open("a", encoding="utf-8") as file:
+        file.write(line + "\n")
+
+
+def flat_parameters(recipe: Recipe, sections: tuple[str, ...]) -> dict[str, Any]:
+    """`section.key -> JSON value` of the given recipe sections."""
+    flat: dict[str, Any] = {}
+
+    def walk(prefix: str, value: Any) -> None:
+        if isinstance(value, dict):
+            for key, item in value.items():
+                walk(f"{prefix}.{key}", item)
+        else:
+            flat[prefix] = value
+
+    whole = json.loads(json.dumps(asdict(recipe), default=str))
+    for section in sections:
+        value: Any = whole
+        for part in section.split("."):
+            value = value[part]
+        walk(section, value)
+    return flat
+
+
+def run_stage(
+    stage: Stage,
+    recipe: Recipe,
+    inputs: Mapping[str, Path],
+    out: Path,
+    run_dir: Path,
+    progress: Progress,
+) -> Manifest:
+    """Run one stage unless its manifest says that it is done; say why when it runs again.
+
+    Raises:
+        InputError: an input stage has not been run, or a user's file cannot be read.
+    """
+    parameters = flat_parameters(recipe, stage.sections)
+    input_digests = _input_digests(stage, recipe, inputs, run_dir)
+    digest = value_digest([stage.name, stage.version, parameters, input_digests])
+    previous = Manifest.read(out / MANIFEST)
+    if previous and previous.digest == digest and previous.is_intact(out):
+        progress.say(f"{stage.name}: up to date")
+        return previous
+    if previous:
+        progress.say(f"{stage.name}: runs again, {_difference(previous, parameters, input_digests)}")
+    else:
+        progress.say(f"{stage.name}: starts")
+    with disk_errors(out):
+        out.mkdir(parents=True, exist_ok=True)
+    log_event(run_dir, stage=stage.name, event="start", digest=digest)
+    _reset_peak_memory()
+    started = time.monotonic()
+    runner = LocalRunner(
+        workers=recipe.run.workers or os.cpu_count() or 1,
+        memory_bytes=round(recipe.run.worker_memory_gib * 2**30),
+        progress=progress,
+    )
+    context = StageContext(recipe, inputs, out, run_dir, runner, progress)
+    counts = _entry(stage)(context)
+    progress.end()
+    manifest = Manifest(
+        digest=digest,
+        parameters=parameters,
+        inputs=input_digests,
+        outputs=tuple(
+            item
+            for item in describe_outputs(out, stage.outputs)
+            if item.path != MANIFEST and not Path(item.path).name.startswith(".")
+        ),
+        counts=dict(counts),
+        seconds=round(time.monotonic() - started, 3),
+        peak_memory_bytes=_peak_memory(),
+    )
+    manifest.write(out / MANIFEST)
+    log_event(run_dir, stage=stage.name, event="end", seconds=manifest.seconds)
+    progress.say(
+        f"{stage.name}: done in {duration_text(manifest.seconds)}{_counts_text(manifest.counts)}"
+    )
+    return manifest
+
+
+def _entry(stage: Stage) -> Callable[[StageContext], Mapping[str, float]]:
+    function: Callable[[StageContext], Mapping[str, float]] = resolve_function(stage.entry)
+    return function
+
+
+def _input_digests(
+    stage: Stage, recipe: Recipe, inputs: Mapping[str, Path], run_dir: Path
+) -> dict[str, str]:
+    digests: dict[str, str] = {}
+    cache = DigestCache(run_dir / "inputs.json")
+    for role, directory in inputs.items():
+        manifest = Manifest.read(directory / MANIFEST)
+        if manifest is not None:
+            digests[role] = manifest.content_digest
+        elif directory.is_dir():  # a folder of the user's own, for a stage that runs alone
+            files = describe_outputs(directory)
+            digests[role] = value_digest([[item.path, item.digest] for item in files])
+        elif directory.is_file():
+            digests[role] = cache.digest(directory)
+        else:
+            raise InputError(
+                f"{stage.name} reads {directory}, which is not there",
+                hint=f"run the stage `{role}` first",
+            )
+    if stage.files is not None:
+        for path in resolve_function(stage.files)(recipe):
+            digests[str(path)] = cache.digest(path)
+    cache.save()
+    return digests
+
+
+def _difference(
+    previous: Manifest, parameters: Mapping[str, Any], input_digests: Mapping[str, str]
+) -> str:
+    """Why a stage runs again, in a few words."""
+    changes = [
+        f"{key} changed {previous.parameters.get(key)!r} -> {parameters.get(key)!r}"
+        for key in sorted({*previous.parameters, *parameters})
+        if previous.parameters.get(key) != parameters.get(key)
+    ]
+    changes += [
+        f"its input {name} changed"
+        for name in sorted({*previous.inputs, *input_digests})
+        if previous.inputs.get(name) != input_digests.get(name)
+    ]
+    if not changes:
+        return "its outputs are incomplete or its code has changed"
+    more = f" and {len(changes) - 3} more" if len(changes) > 3 else ""
+    return "; ".join(changes[:3]) + more
+
+
+def _counts_text(counts: Mapping[str, float]) -> str:
+    shown = [f"{value:,.6g} {key}" if value < 1e6 else f"{value:,.0f} {key}" for key, value in counts.items()]
+    return " (" + ", ".join(shown[:5]) + ")" if shown else ""
+
+
+def _reset_peak_memory() -> None:
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+
+
+def _peak_memory() -> int:
+    """Largest resident set of this process since the last reset, in bytes."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    return int(psutil.Process().memory_info().rss)

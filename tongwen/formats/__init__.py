@@ -1,0 +1,1 @@
+"""The files that pass from stage to stage: raw records, documents, token shards, model folders."""

@@ -1,0 +1,47 @@
+"""The document contract: clean text in Parquet, one row a document."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tongwen.errors import InputError
+
+DOCUMENT_SCHEMA = pa.schema(
+    [
+        ("doc_id", pa.string()),  # xxh3-128 of the record's origin, 32 hexadecimal digits
+        ("url", pa.string()),
+        ("host", pa.string()),
+        ("date", pa.string()),  # ISO 8601, UTC; empty when unknown
+        ("lang", pa.string()),  # en, zh-Hans, zh-Hant, code
+        ("title", pa.string()),
+        ("text", pa.string()),
+        ("source", pa.string()),
+        ("warc_file", pa.string()),  # name of the file it came from
+        ("warc_offset", pa.int64()),  # byte offset of the record, or row number
+        ("license", pa.string()),
+    ]
+)
+
+
+def document_files(directory: Path) -> list[Path]:
+    """The Parquet files of documents in `directory`, in order.
+
+    Raises:
+        InputError: there are none.
+    """
+    files = sorted(directory.glob("documents/*.parquet")) or sorted(directory.glob("*.parquet"))
+    if not files:
+        raise InputError(
+            f"no documents (*.parquet) in {directory}", hint="run `tongwen curate` first"
+        )
+    return files
+
+
+def read_documents(directory: Path, columns: list[str] | None = None) -> Iterator[dict[str, Any]]:
+    """Documents of a curate folder as dictionaries, in file order, a batch in memory at a time."""
+    for path in document_files(directory):
+        for batch in pq.ParquetFile(path).iter_batches(batch_size=1024, columns=columns):
+            yield from batch.to_pylist()

@@ -1,0 +1,81 @@
+"""What a user sees while work goes on: one live line in a terminal, a plain line now and then in a log.
+
+stdout is data and belongs to the commands; everything here goes to stderr.
+"""
+
+import sys
+import time
+from typing import TextIO
+
+
+def duration_text(seconds: float) -> str:
+    """A duration as a person says it: `8 s`, `3 min 20 s`, `2 h 05 min`, `3 d 04 h`."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    if whole < 86400:
+        return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+    return f"{whole // 86400} d {whole % 86400 // 3600:02d} h"
+
+
+class Progress:
+    """Lines about running work, with rate and time left.
+
+    Args:
+        stream: where the lines go.
+        every_seconds: at most one plain line in this time when the stream is no terminal.
+    """
+
+    def __init__(self, stream: TextIO | None = None, *, every_seconds: float = 10.0) -> None:
+        self._stream = stream if stream is not None else sys.stderr
+        self._is_terminal = self._stream.isatty()
+        self._every_seconds = every_seconds
+        self._started = time.monotonic()
+        self._drawn = float("-inf")
+        self._live = False
+
+    def say(self, text: str) -> None:
+        """Print a line that stays."""
+        self._clear()
+        print(text, file=self._stream, flush=True)
+
+    def start(self) -> None:
+        """Restart the clock that rate and time left are computed from."""
+        self._started = time.monotonic()
+        self._drawn = float("-inf")
+
+    def update(self, label: str, done: float, total: float, detail: str = "") -> None:
+        """Show that `done` of `total` units are finished; cheap enough to call after every unit."""
+        now = time.monotonic()
+        if now - self._drawn < (0.2 if self._is_terminal else self._every_seconds):
+            return
+        if not self._is_terminal and self._drawn == float("-inf") and done < total:
+            self._drawn = now  # a log does not need a line for work that ends at once
+            return
+        self._drawn = now
+        elapsed = now - self._started
+        left = elapsed / done * (total - done) if done else 0.0
+        share = 100 * done / total if total else 100.0
+        line = f"  {label} {share:3.0f} %  {done:,.0f}/{total:,.0f}"
+        if done:
+            line += f"  {duration_text(left)} left"
+        if detail:
+            line += f"  {detail}"
+        if self._is_terminal:
+            self._stream.write("\r\x1b[2K" + line)
+            self._stream.flush()
+            self._live = True
+        else:
+            print(line, file=self._stream, flush=True)
+
+    def end(self) -> None:
+        """Take the live line away."""
+        self._clear()
+
+    def _clear(self) -> None:
+        if self._live:
+            self._stream.write("\r\x1b[2K")
+            self._stream.flush()
+            self._live = False
