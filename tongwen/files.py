@@ -20,7 +20,7 @@ _CHUNK_BYTES = 1 << 20
 
 @contextmanager
 def disk_errors(path: Path) -> Iterator[None]:
-    """Turn "no space left on device" and an exhausted quota into a `DiskFullError` naming `path`."""
+    """Turn "no space left on device" and a full quota into a `DiskFullError` that names `path`."""
     try:
         yield
     except OSError as error:

@@ -1,4 +1,4 @@
-"""What a user sees while work goes on: one live line in a terminal, a plain line now and then in a log.
+"""What a user sees of running work: a live line in a terminal, now and then a line in a log.
 
 stdout is data and belongs to the commands; everything here goes to stderr.
 """

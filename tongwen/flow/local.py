@@ -52,7 +52,7 @@ class TaskResult:
 
 
 def exchange(results: Sequence[TaskResult], partitions: int) -> list[tuple[TaskInput, ...]]:
-    """For each partition the files `part-00000`, ... that every map task wrote for it, in task order.
+    """For each partition the files `part-00000`, ... of every map task, in task order.
 
     The order is that of the tasks, not of their end, so a reduce reads the same bytes
     whatever the number of workers.

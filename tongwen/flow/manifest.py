@@ -71,7 +71,7 @@ class Manifest:
 
 
 def describe_outputs(directory: Path, patterns: tuple[str, ...] = ()) -> tuple[OutputFile, ...]:
-    """Size and digest of the files below `directory`: all of them, or those that match `patterns`."""
+    """Size and digest of all files below `directory`, or of those that match `patterns`."""
     if patterns:
         paths = sorted({path for pattern in patterns for path in directory.glob(pattern)})
         files = [path for path in paths if path.is_file()]

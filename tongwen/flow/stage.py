@@ -31,10 +31,11 @@ class Stage:
     Attributes:
         name: also the command's name and the folder `stages/NAME`.
         entry: `module:function`; the function takes a `StageContext` and gives counts.
-        reads: role -> names of the stages that can play it, the first that is in the recipe does.
+        reads: role -> stages that can play it; the first that is in the recipe does.
+        optional: roles the stage can do without.
         sections: recipe sections that decide the output; the function reads no other.
         outputs: glob patterns of the files that later stages may depend on; their bytes are
-            the same in every undisturbed or resumed run. Other files (metrics, logs) are not listed.
+            the same in every undisturbed or resumed run, which metrics and logs are not.
         files: `module:function` from the recipe to the user's own files that the stage reads.
         version: raise it when the outputs change for the same inputs and parameters.
     """
@@ -43,6 +44,7 @@ class Stage:
     entry: str
     reads: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     sections: tuple[str, ...] = ()
+    optional: tuple[str, ...] = ()
     outputs: tuple[str, ...] = ("**/*",)
     files: str | None = None
     version: int = 1
@@ -185,7 +187,9 @@ def run_stage(
         progress.say(f"{stage.name}: up to date")
         return previous
     if previous:
-        progress.say(f"{stage.name}: runs again, {_difference(previous, parameters, input_digests)}")
+        progress.say(
+            f"{stage.name}: runs again, {_difference(previous, parameters, input_digests)}"
+        )
     else:
         progress.say(f"{stage.name}: starts")
     with disk_errors(out):
@@ -274,7 +278,10 @@ def _difference(
 
 
 def _counts_text(counts: Mapping[str, float]) -> str:
-    shown = [f"{value:,.6g} {key}" if value < 1e6 else f"{value:,.0f} {key}" for key, value in counts.items()]
+    shown = [
+        f"{value:,.6g} {key}" if value < 1e6 else f"{value:,.0f} {key}"
+        for key, value in counts.items()
+    ]
     return " (" + ", ".join(shown[:5]) + ")" if shown else ""
 
 

@@ -1,4 +1,4 @@
-"""A task: one function over fixed inputs, named by a digest of everything that decides its output."""
+"""A task: one function over fixed inputs, named by a digest of all that decides its output."""
 
 import os
 from collections.abc import Callable, Mapping
@@ -79,7 +79,8 @@ class TaskContext:
 
     def mark(self, item: str) -> None:
         """Say which item is in hand, so that the item, not the whole input, is quarantined
-        if it kills the worker or takes longer than the runner's limit. Costs about 1 µs."""
+        if it kills the worker or takes longer than the runner's limit. Costs about 1 µs.
+        """
         if self._mark_descriptor is not None:
             data = item.encode("utf-8", "surrogateescape")[:MARK_BYTES].ljust(MARK_BYTES, b"\0")
             os.pwrite(self._mark_descriptor, data, 0)

@@ -28,9 +28,9 @@ class RunSettings:
     """Name of the run directory below `runs/`."""
     seed: int = 1862
     workers: int | None = None
-    """Worker processes; as many as there are processor cores when absent. Changes no output."""
+    """Worker processes; as many as processor cores when absent. Changes no output."""
     worker_memory_gib: float = 4.0
-    """A worker that grows beyond is stopped and the page in hand is tried again, then quarantined."""
+    """A worker that grows beyond is stopped; its page is tried again, then quarantined."""
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[\w][\w.-]*", self.name):

@@ -1,0 +1,5 @@
+"""`python -m tongwen` is the same as `tongwen`."""
+
+from tongwen.cli import main
+
+main()

@@ -1,0 +1,65 @@
+"""One stage alone, on the user's own files, with the road's manifests, resume and messages."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from tongwen.errors import UsageError
+from tongwen.flow.manifest import Manifest
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def stage_options(function: Function) -> Function:
+    """Add `--out`, `--recipe` and `--set`, the options every stage command has."""
+    options = (
+        click.option("--out", "out", type=click.Path(path_type=Path), required=True, metavar="DIR",
+                     help="Folder of the results; the same command again continues."),
+        click.option("--recipe", metavar="RECIPE", help="Preset or TOML file with the settings."),
+        click.option("--set", "overrides", metavar="KEY=VALUE", multiple=True,
+                     help="Override a key of the recipe."),
+    )  # fmt: skip
+    for option in reversed(options):
+        function = option(function)
+    return function
+
+
+def run_alone(
+    name: str,
+    *,
+    inputs: Mapping[str, Path],
+    out: Path,
+    recipe: str | None,
+    overrides: tuple[str, ...],
+) -> Manifest:
+    """Run the stage `name` with the given input folders into `out`.
+
+    Args:
+        name: of the stage.
+        inputs: role -> folder, as the stage's `reads` names the roles.
+        out: the stage's folder; it also holds the lock and the log.
+        recipe: preset or file; without one the defaults hold.
+        overrides: `section.key=value`.
+
+    Raises:
+        TongwenError: the recipe leaves the stage out, an input is missing, or the stage failed.
+    """
+    from tongwen.flow.stage import locked, run_stage
+    from tongwen.progress import Progress
+    from tongwen.recipe.loader import load_recipe
+    from tongwen.road.stages import ROAD
+
+    stage = next(stage for stage in ROAD if stage.name == name)
+    loaded = load_recipe(recipe or "defaults", overrides)
+    if getattr(loaded, name, True) is None:
+        raise UsageError(
+            f"the recipe {recipe or 'defaults'} has no [{name}] section",
+            hint=f"name a recipe that has one: --recipe sample, or --set {name}.KEY=VALUE",
+        )
+    missing = [role for role in stage.reads if role not in {*inputs, *stage.optional}]
+    if missing:
+        raise UsageError(f"{name} needs its input `{missing[0]}`", hint=f"tongwen {name} --help")
+    with locked(out):
+        return run_stage(stage, loaded, inputs, out, out, Progress())

@@ -1,0 +1,72 @@
+"""Where a key stands in a TOML file, for error messages; `tomllib` does not tell."""
+
+import re
+
+_HEADER = re.compile(r"^\s*(\[\[?)\s*([^\]]+?)\s*\]\]?\s*(?:#.*)?$")
+_KEY = re.compile(r"""^\s*([A-Za-z0-9_.\-"' ]+?)\s*=""")
+
+
+def key_lines(text: str) -> dict[str, int]:
+    """`table.key -> line number`, counted from 1, of a TOML text that has been parsed already.
+
+    Array-of-table entries are numbered: `evaluate.tasks.0.name`. Keys inside an inline
+    table have no line of their own; callers fall back to the longest known prefix.
+    """
+    lines: dict[str, int] = {}
+    arrays: dict[str, int] = {}
+    prefix = ""
+    closing: str | None = None
+    for number, line in enumerate(text.splitlines(), start=1):
+        if closing is not None:
+            if closing in line:
+                closing = None
+            continue
+        header = _HEADER.match(line)
+        if header and "=" not in header[2]:
+            prefix = _plain(header[2])
+            if header[1] == "[[":
+                arrays[prefix] = arrays.get(prefix, -1) + 1
+            prefix = _number_arrays(prefix, arrays)
+            lines.setdefault(prefix, number)
+            continue
+        key = _KEY.match(line)
+        if key:
+            name = _plain(key[1])
+            lines.setdefault(f"{prefix}.{name}" if prefix else name, number)
+            closing = _unclosed(line.partition("=")[2])
+    return lines
+
+
+def line_of(key: str, lines: dict[str, int]) -> int | None:
+    """Line of `key`, or of the nearest table around it."""
+    parts = key.split(".")
+    while parts:
+        if ".".join(parts) in lines:
+            return lines[".".join(parts)]
+        parts.pop()
+    return None
+
+
+def _plain(dotted: str) -> str:
+    return ".".join(part.strip().strip("\"'") for part in dotted.split("."))
+
+
+def _number_arrays(prefix: str, arrays: dict[str, int]) -> str:
+    """Put the entry number behind every array of tables in a dotted name."""
+    parts: list[str] = []
+    plain: list[str] = []
+    for part in prefix.split("."):
+        plain.append(part)
+        parts.append(part)
+        name = ".".join(plain)
+        if name in arrays:
+            parts.append(str(arrays[name]))
+    return ".".join(parts)
+
+
+def _unclosed(value: str) -> str | None:
+    """The delimiter that ends a multi-line string begun in `value`, if one is left open."""
+    for quotes in ('"""', "'''"):
+        if value.count(quotes) % 2:
+            return quotes
+    return None

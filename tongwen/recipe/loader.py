@@ -1,0 +1,236 @@
+"""Strict TOML into a `Recipe`: an unknown key, a wrong type or an impossible value is an error."""
+
+import dataclasses
+import difflib
+import json
+import tomllib
+import types
+from collections.abc import Mapping, Sequence
+from dataclasses import MISSING
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from tongwen.errors import RecipeError
+from tongwen.recipe.lines import key_lines, line_of
+from tongwen.recipe.schema import Recipe
+from tongwen.recipe.types import RELATIVE_TO_RECIPE
+
+
+def preset_names() -> list[str]:
+    """Names of the recipes that ship in the package."""
+    folder = resources.files("tongwen.recipe") / "presets"
+    return sorted(item.name[:-5] for item in folder.iterdir() if item.name.endswith(".toml"))
+
+
+def load_recipe(name: str, overrides: Sequence[str] = ()) -> Recipe:
+    """The recipe of a preset or of a TOML file, with `section.key=value` overrides applied.
+
+    A file may start with `base = "PRESET"`: its keys then replace the preset's one by one.
+    `SECTION = false` leaves an optional stage out.
+
+    Raises:
+        RecipeError: not found, not TOML, unknown key, wrong type or impossible value; the
+            message names the key, the file's line and the nearest valid name.
+    """
+    values, origin = _read(name)
+    for override in overrides:
+        _apply_override(values, override, origin)
+    recipe = _build(Recipe, values, "", origin)
+    assert isinstance(recipe, Recipe)
+    return recipe
+
+
+def recipe_text(recipe: Recipe) -> str:
+    """The recipe as TOML: every value written out, absent ones left out."""
+    import tomli_w
+
+    return tomli_w.dumps(_without_none(json.loads(json.dumps(dataclasses.asdict(recipe)))))
+
+
+def _without_none(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_none(item) for key, item in value.items() if item is not None}
+    if isinstance(value, list):
+        return [_without_none(item) for item in value]
+    return value
+
+
+@dataclasses.dataclass
+class _Origin:
+    """Where values come from: file, folder, key lines, and what was overridden."""
+
+    name: str
+    folder: Path | None
+    lines: dict[str, int]
+    overridden: set[str] = dataclasses.field(default_factory=set)
+
+    def is_overridden(self, key: str) -> bool:
+        return any(key == item or key.startswith(item + ".") for item in self.overridden)
+
+    def place(self, key: str) -> str:
+        """Where a key's value was written, for a message."""
+        if self.is_overridden(key):
+            return f"--set {key}"
+        line = line_of(key, self.lines)
+        return f"{self.name}, line {line}" if line else self.name
+
+
+def _read(name: str) -> tuple[dict[str, Any], _Origin]:
+    """The TOML values of a preset or file, laid over those of its `base`."""
+    path = Path(name)
+    if name in preset_names():
+        text = (resources.files("tongwen.recipe") / "presets" / f"{name}.toml").read_text("utf-8")
+        origin = _Origin(f"preset {name}", None, key_lines(text))
+    else:
+        if not path.is_file():
+            near = difflib.get_close_matches(name, preset_names(), n=1)
+            raise RecipeError(
+                f"there is no recipe `{name}`: neither a file nor a preset",
+                hint=f"did you mean `{near[0]}`?"
+                if near
+                else f"presets: {', '.join(preset_names())}",
+            )
+        try:
+            text = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise RecipeError(f"cannot read {path}: {error}", hint="save it as UTF-8") from error
+        origin = _Origin(str(path), path.resolve().parent, key_lines(text))
+    try:
+        values = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise RecipeError(f"{origin.name} is not valid TOML: {error}") from error
+    base = values.pop("base", None)
+    if base is None:
+        return values, origin
+    if base not in preset_names():
+        raise RecipeError(
+            f"unknown base {base!r} ({origin.place('base')})",
+            hint=f"presets: {', '.join(preset_names())}",
+        )
+    merged, _ = _read(base)
+    _merge(merged, values)
+    return merged, origin
+
+
+def _merge(below: dict[str, Any], above: Mapping[str, Any]) -> None:
+    for key, value in above.items():
+        if isinstance(value, dict) and isinstance(below.get(key), dict):
+            _merge(below[key], value)
+        else:
+            below[key] = value
+
+
+def _apply_override(values: dict[str, Any], override: str, origin: _Origin) -> None:
+    key, equals, text = override.partition("=")
+    key = key.strip()
+    if not equals or not key:
+        raise RecipeError(
+            f"--set {override}: not of the form section.key=value",
+            hint="for example --set pretrain.peak_learning_rate=1e-3",
+        )
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text  # a bare word is a string: --set run.name=mine
+    table = values
+    *parents, last = key.split(".")
+    for parent in parents:
+        child = table.get(parent)
+        if not isinstance(child, dict):
+            child = table[parent] = {}
+        table = child
+    table[last] = value
+    origin.overridden.add(key)
+
+
+def _build(kind: type, values: Any, prefix: str, origin: _Origin) -> Any:
+    """A dataclass from a TOML table."""
+    if not isinstance(values, dict):
+        raise RecipeError(f"`{prefix}` must be a table, got {values!r} ({origin.place(prefix)})")
+    hints = get_type_hints(kind, include_extras=True)
+    fields = {field.name: field for field in dataclasses.fields(kind)}
+    arguments: dict[str, Any] = {}
+    for key, value in values.items():
+        name = f"{prefix}.{key}" if prefix else key
+        if key not in fields:
+            near = difflib.get_close_matches(key, fields, n=1)
+            raise RecipeError(
+                f"unknown key `{name}` ({origin.place(name)})",
+                hint=f"did you mean `{near[0]}`?" if near else f"known keys: {', '.join(fields)}",
+            )
+        arguments[key] = _convert(hints[key], value, name, origin)
+    for key, field in fields.items():
+        if key not in arguments and field.default is MISSING and field.default_factory is MISSING:
+            name = f"{prefix}.{key}" if prefix else key
+            raise RecipeError(f"`{name}` is missing ({origin.place(prefix)})")
+    try:
+        return kind(**arguments)
+    except RecipeError as error:
+        where = origin.place(prefix)
+        raise RecipeError(f"{error.message} ({where})", hint=error.hint) from error
+
+
+def _convert(expected: Any, value: Any, name: str, origin: _Origin) -> Any:
+    """A TOML value as the annotated type, or an error that says what was expected."""
+    kind = get_origin(expected)
+    if kind is Annotated:
+        inner, *notes = get_args(expected)
+        text = _convert(inner, value, name, origin)
+        is_path = RELATIVE_TO_RECIPE in notes and not origin.is_overridden(name)
+        return _complete_path(text, origin) if is_path else text
+    if kind in (Union, types.UnionType):
+        choices = [item for item in get_args(expected) if item is not type(None)]
+        if value is False and bool not in choices:
+            return None
+        return _convert(choices[0], value, name, origin)
+    if dataclasses.is_dataclass(expected) and isinstance(expected, type):
+        return _build(expected, value, name, origin)
+    if kind is Literal:
+        if value in get_args(expected):
+            return value
+        options = [str(item) for item in get_args(expected)]
+        near = difflib.get_close_matches(str(value), options, n=1)
+        raise RecipeError(
+            f"`{name}` is {value!r} ({origin.place(name)})",
+            hint=f"did you mean {near[0]!r}?" if near else f"one of {', '.join(options)}",
+        )
+    if kind is tuple:
+        return _convert_tuple(expected, value, name, origin)
+    if kind is dict or kind is Mapping:
+        if not isinstance(value, dict):
+            raise _wrong_type(name, "a table", value, origin)
+        item = get_args(expected)[1]
+        return {key: _convert(item, entry, f"{name}.{key}", origin) for key, entry in value.items()}
+    return _convert_scalar(expected, value, name, origin)
+
+
+def _convert_tuple(expected: Any, value: Any, name: str, origin: _Origin) -> tuple[Any, ...]:
+    if not isinstance(value, list):
+        raise _wrong_type(name, "a list", value, origin)
+    items = get_args(expected)
+    if items[-1] is not Ellipsis and len(items) != len(value):
+        raise _wrong_type(name, f"a list of {len(items)}", value, origin)
+    kinds = [items[0]] * len(value) if items[-1] is Ellipsis else list(items)
+    return tuple(
+        _convert(kind, entry, f"{name}.{number}", origin)
+        for number, (kind, entry) in enumerate(zip(kinds, value, strict=True))
+    )
+
+
+def _convert_scalar(expected: type, value: Any, name: str, origin: _Origin) -> Any:
+    accepted = (int, float) if expected is float else (expected,)
+    if not isinstance(value, accepted) or isinstance(value, bool) is not (expected is bool):
+        words = {int: "a whole number", float: "a number", str: "a string", bool: "true or false"}
+        raise _wrong_type(name, words.get(expected, str(expected)), value, origin)
+    return float(value) if isinstance(value, int) and expected is float else value
+
+
+def _wrong_type(name: str, expected: str, value: Any, origin: _Origin) -> RecipeError:
+    return RecipeError(f"`{name}` must be {expected}, got {value!r} ({origin.place(name)})")
+
+
+def _complete_path(text: str, origin: _Origin) -> str:
+    if text.startswith("{") or origin.folder is None or Path(text).is_absolute():
+        return text
+    return str(origin.folder / text)

@@ -1,0 +1,85 @@
+"""The road: the stages in order, what each reads, and which recipe sections decide its output."""
+
+from tongwen.flow.stage import Stage
+
+_MODEL = ("tune", "extend", "pretrain")
+
+ROAD = (
+    Stage(
+        name="crawl",
+        entry="tongwen.crawl.stage:run",
+        sections=("crawl",),
+        files="tongwen.crawl.stage:files",
+    ),
+    Stage(
+        name="curate",
+        entry="tongwen.curate.stage:run",
+        reads={"crawl": ("crawl",)},
+        sections=("curate",),
+        outputs=("documents/*.parquet", "attributes/*.parquet", "funnel.json", "rejects.jsonl"),
+    ),
+    Stage(
+        name="tokenizer",
+        entry="tongwen.tokenizer.stage:run",
+        reads={"documents": ("curate",)},
+        sections=("tokenizer", "run.seed"),
+    ),
+    Stage(
+        name="encode",
+        entry="tongwen.encode.stage:run",
+        reads={"documents": ("curate",), "tokenizer": ("tokenizer",)},
+        sections=("encode",),
+        outputs=("*.shard", "shards.json"),
+    ),
+    Stage(
+        name="plan",
+        entry="tongwen.plan.stage:run",
+        reads={"shards": ("encode",), "tokenizer": ("tokenizer",)},
+        sections=("plan", "model", "pretrain", "extend", "tune"),
+        outputs=(),
+    ),
+    Stage(
+        name="pretrain",
+        entry="tongwen.train.stage:run",
+        reads={"shards": ("encode",), "tokenizer": ("tokenizer",)},
+        sections=("model", "pretrain"),
+        outputs=("model/*",),
+    ),
+    Stage(
+        name="extend",
+        entry="tongwen.extend.stage:run",
+        reads={"model": ("pretrain",), "shards": ("encode",), "tokenizer": ("tokenizer",)},
+        sections=("extend",),
+        outputs=("model/*",),
+    ),
+    Stage(
+        name="tune",
+        entry="tongwen.tune.stage:run",
+        reads={"model": ("extend", "pretrain"), "tokenizer": ("tokenizer",), "crawl": ("crawl",)},
+        sections=("tune",),
+        outputs=("model/*",),
+        files="tongwen.tune.stage:files",
+    ),
+    Stage(
+        name="evaluate",
+        entry="tongwen.evaluate.stage:run",
+        reads={"model": _MODEL, "tokenizer": ("tokenizer",), "crawl": ("crawl",)},
+        sections=("evaluate",),
+        outputs=("results.json", "items.jsonl"),
+        files="tongwen.evaluate.stage:files",
+    ),
+    Stage(
+        name="quantize",
+        entry="tongwen.quantize.stage:run",
+        reads={"model": _MODEL, "shards": ("encode",)},
+        sections=("quantize",),
+        outputs=("model/*", "quality.json"),
+    ),
+    Stage(
+        name="export",
+        entry="tongwen.export.stage:run",
+        reads={"model": _MODEL, "tokenizer": ("tokenizer",), "evaluate": ("evaluate",)},
+        optional=("evaluate",),
+        sections=("export", "run.name"),
+    ),
+)
