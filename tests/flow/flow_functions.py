@@ -1,0 +1,68 @@
+"""Task functions for the flow tests; worker processes import them by name."""
+
+import os
+import signal
+import time
+from pathlib import Path
+
+from tongwen.errors import InputError
+from tongwen.flow.task import TaskContext
+
+
+def upper(context: TaskContext) -> dict[str, int]:
+    text = context.inputs[0].read_text(encoding="utf-8")
+    (context.out / "text").write_text(text.upper(), encoding="utf-8")
+    return {"characters": len(text)}
+
+
+def partition_words(context: TaskContext) -> dict[str, int]:
+    words = context.inputs[0].read_text(encoding="utf-8").split()
+    partitions = context.params["partitions"]
+    for number in range(partitions):
+        mine = [word for word in words if len(word) % partitions == number]
+        (context.out / f"part-{number:05d}").write_text("\n".join(mine), encoding="utf-8")
+    return {"words": len(words)}
+
+
+def join(context: TaskContext) -> dict[str, int]:
+    texts = [path.read_text(encoding="utf-8") for path in context.inputs]
+    (context.out / "joined").write_text("|".join(texts), encoding="utf-8")
+    return {"parts": len(texts)}
+
+
+def die_once(context: TaskContext) -> dict[str, int]:
+    """Kill the own process on the first call; a file remembers it."""
+    witness = Path(context.params["witness"])
+    if not witness.exists():
+        witness.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return upper(context)
+
+
+def die_always(context: TaskContext) -> dict[str, int]:
+    os.kill(os.getpid(), signal.SIGKILL)
+    return {}
+
+
+def die_at_poison(context: TaskContext) -> dict[str, int]:
+    """Handle the lines one by one; the line `poison` kills the process, `slow` never ends."""
+    kept = []
+    for line in context.inputs[0].read_text(encoding="utf-8").splitlines():
+        context.mark(line)
+        if line in context.skip:
+            continue
+        if line == "poison":
+            os.kill(os.getpid(), signal.SIGKILL)
+        if line == "slow":
+            time.sleep(60)
+        kept.append(line)
+    (context.out / "text").write_text("\n".join(kept), encoding="utf-8")
+    return {"lines": len(kept)}
+
+
+def refuse(context: TaskContext) -> dict[str, int]:
+    raise InputError(f"{context.inputs[0].name} is not a song", hint="sing")
+
+
+def stumble(context: TaskContext) -> dict[str, int]:
+    raise ZeroDivisionError("a bug")
