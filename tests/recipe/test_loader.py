@@ -61,7 +61,8 @@ def test_an_impossible_value_names_its_section_and_line(tmp_path: Path) -> None:
 
 
 def test_the_line_of_an_entry_in_an_array_of_tables_is_found(tmp_path: Path) -> None:
-    text = "[run]\nname='a'\n[[crawl.sources]]\npath='x'\nformat='warc'\n[[crawl.sources]]\npath='y'\nformat='wacr'\n"
+    source = "[[crawl.sources]]\npath='x'\nformat={}\n"
+    text = "[run]\nname='a'\n" + source.format("'warc'") + source.format("'wacr'")
     message = refusal(tmp_path, text)
     assert "crawl.sources.1.format" in message
     assert "line 8" in message
