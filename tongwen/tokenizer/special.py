@@ -1,4 +1,4 @@
-"""The one place that says which ids are special, how a dialogue is written, and where an answer ends.
+"""The one place that says which ids are special, how dialogues are written, where answers end.
 
 Training, tuning, serving and export read it from here, so that no two exported files disagree.
 Ids are Yi's (`01-ai/Yi-6B` tokenizer.model); 3-5 and 9-13 are reserved and carry no meaning.
