@@ -62,4 +62,5 @@ def run_alone(
     if missing:
         raise UsageError(f"{name} needs its input `{missing[0]}`", hint=f"tongwen {name} --help")
     with locked(out):
-        return run_stage(stage, loaded, inputs, out, out, Progress())
+        manifest, _ = run_stage(stage, loaded, inputs, out, out, Progress())
+        return manifest

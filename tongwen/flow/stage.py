@@ -173,8 +173,11 @@ def run_stage(
     out: Path,
     run_dir: Path,
     progress: Progress,
-) -> Manifest:
+) -> tuple[Manifest, bool]:
     """Run one stage unless its manifest says that it is done; say why when it runs again.
+
+    Returns:
+        The manifest, and whether the stage was run.
 
     Raises:
         InputError: an input stage has not been run, or a user's file cannot be read.
@@ -185,7 +188,7 @@ def run_stage(
     previous = Manifest.read(out / MANIFEST)
     if previous and previous.digest == digest and previous.is_intact(out):
         progress.say(f"{stage.name}: up to date")
-        return previous
+        return previous, False
     if previous:
         progress.say(
             f"{stage.name}: runs again, {_difference(previous, parameters, input_digests)}"
@@ -223,7 +226,7 @@ def run_stage(
     progress.say(
         f"{stage.name}: done in {duration_text(manifest.seconds)}{_counts_text(manifest.counts)}"
     )
-    return manifest
+    return manifest, True
 
 
 def _entry(stage: Stage) -> Callable[[StageContext], Mapping[str, float]]:

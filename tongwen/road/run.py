@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tongwen.files import disk_errors, write_text
 from tongwen.flow.manifest import Manifest
-from tongwen.flow.stage import MANIFEST, Stage, locked, run_stage
+from tongwen.flow.stage import Stage, locked, run_stage
 from tongwen.progress import Progress
 from tongwen.recipe.loader import recipe_text
 from tongwen.recipe.schema import Recipe
@@ -73,10 +73,10 @@ def run_road(
         changed: list[str] = []
         for stage in stages:
             out = run_dir / "stages" / stage.name
-            before = Manifest.read(out / MANIFEST)
             inputs = stage_inputs(stage, set(manifests), run_dir / "stages")
-            manifests[stage.name] = run_stage(stage, recipe, inputs, out, run_dir, progress)
-            if before != manifests[stage.name]:
+            manifest, ran = run_stage(stage, recipe, inputs, out, run_dir, progress)
+            manifests[stage.name] = manifest
+            if ran:
                 changed.append(stage.name)
             if stage.name == until:
                 break
