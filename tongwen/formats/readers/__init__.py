@@ -1,0 +1,61 @@
+"""Raw records out of the user's files: WARC and WET, HTML, JSON Lines, Parquet, plain text."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from tongwen.formats.readers.options import ReadCounts, ReadOptions
+from tongwen.formats.records import RawRecord
+
+__all__ = ["ReadCounts", "read_records"]
+
+
+def read_records(
+    path: Path,
+    format: str,
+    *,
+    text_field: str = "text",
+    source: str = "",
+    license: str = "",
+    mark: Callable[[str], None] | None = None,
+    skip: frozenset[str] = frozenset(),
+    counts: ReadCounts | None = None,
+) -> Iterator[RawRecord]:
+    """The raw records of one file, in file order, one in memory at a time.
+
+    A record that cannot be read whole is given without a body, its `problem` says why.
+    `mark` is called with the record's id `FILE@OFFSET` before it is handled; ids in `skip` are
+    given with the problem `quarantined`. `counts` is filled while the records are read.
+
+    Raises:
+        InputError: nothing can be read from the file.
+    """
+    # A reader is imported when it is used: pyarrow and zstandard cost more than the others' work.
+    options = ReadOptions(
+        text_field=text_field,
+        source=source,
+        license=license,
+        mark=mark,
+        skip=skip,
+        counts=counts if counts is not None else ReadCounts(),
+    )
+    if format == "warc":
+        from tongwen.formats.readers.warc import read_warc
+
+        return read_warc(path, options)
+    if format == "html":
+        from tongwen.formats.readers.text import read_html
+
+        return read_html(path, options)
+    if format == "jsonl":
+        from tongwen.formats.readers.rows import read_jsonl_records
+
+        return read_jsonl_records(path, options)
+    if format == "parquet":
+        from tongwen.formats.readers.rows import read_parquet
+
+        return read_parquet(path, options)
+    if format == "text":
+        from tongwen.formats.readers.text import read_text
+
+        return read_text(path, options)
+    raise ValueError(f"unknown format {format!r}")

@@ -1,0 +1,190 @@
+"""The bytes of a WARC file, decompressed member by member, that can go on after damage."""
+
+import zlib
+from typing import BinaryIO
+
+_CHUNK_BYTES = 1 << 16
+_GZIP_MAGIC = b"\x1f\x8b\x08"
+_RECORD_START = b"WARC/1."
+
+
+class RecordStream:
+    """Walks from record to record.
+
+    The order of calls: `next_record`, `read_head`, `begin_body`, `read_body` (or not),
+    `skip_rest`; `resynchronize` instead of the last three when the head makes no sense.
+
+    Attributes:
+        offset: of the record in hand: byte offset of its gzip member plus its number in that
+            member (nearly always 0), or its own byte offset in a plain file.
+        body_left: bytes of the body in hand that are not read yet.
+        at_end: the file ended, maybe in the middle of the record in hand.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._is_gzip = file.read(2) == _GZIP_MAGIC[:2]
+        file.seek(0)
+        self._decoder = zlib.decompressobj(wbits=31) if self._is_gzip else None
+        self._compressed = b""
+        self._compressed_offset = 0  # in the file, of the first byte of _compressed
+        self._buffer = bytearray()
+        self._position = 0  # decompressed bytes before the buffer
+        self._members = [(0, 0)]  # (decompressed position, file offset) where a member begins
+        self._number_in_member = 0
+        self._is_damaged = False
+        self.offset = 0
+        self.body_left = 0
+        self.at_end = False
+
+    def next_record(self) -> bool:
+        """Go to the next record; False at the end of the file."""
+        while True:
+            self._fill(1)
+            while self._buffer.startswith((b"\r", b"\n")):
+                blank = len(self._buffer) - len(self._buffer.lstrip(b"\r\n"))
+                self._drop(blank)
+                self._fill(1)
+            if self._buffer:
+                break
+            if not self._is_damaged or not self._next_intact_member():
+                return False
+        if not self._is_gzip:
+            self.offset = self._position
+            return True
+        while len(self._members) > 1 and self._members[1][0] <= self._position:
+            self._members.pop(0)
+            self._number_in_member = 0
+        self.offset = self._members[0][1] + self._number_in_member
+        self._number_in_member += 1
+        return True
+
+    def read_head(self, limit_bytes: int) -> bytes:
+        """Everything before the empty line, which is taken away; at most `limit_bytes`."""
+        start = 0
+        while True:
+            ends = [
+                (position, len(blank))
+                for blank in (b"\r\n\r\n", b"\n\n")
+                if (position := self._buffer.find(blank, start)) >= 0
+            ]
+            if ends:
+                position, blank_bytes = min(ends)
+                head = bytes(self._buffer[: position + 1 + blank_bytes // 4])
+                if head.startswith(_RECORD_START[:5]):
+                    self._drop(position + blank_bytes)
+                return head
+            start = max(0, len(self._buffer) - 3)
+            size = len(self._buffer)
+            if size >= limit_bytes or not self._fill(size + 1):
+                return bytes(self._buffer[:limit_bytes]).rstrip(b"\r\n")
+
+    def begin_body(self, length_bytes: int) -> None:
+        """Say how long the body is that follows."""
+        self.body_left = length_bytes
+
+    def read_body(self) -> tuple[bytes, bool]:
+        """The whole body and True, or what is left of it and False."""
+        wanted = self.body_left
+        self._fill(wanted)
+        body = bytes(self._buffer[:wanted])
+        self._drop(len(body))
+        self.body_left = 0
+        return body, len(body) == wanted
+
+    def skip_rest(self) -> None:
+        """Go behind the body in hand, in bounded memory."""
+        while self.body_left and self._fill(1):
+            count = min(self.body_left, len(self._buffer))
+            self._drop(count)
+            self.body_left -= count
+        self.body_left = 0
+
+    def resynchronize(self) -> None:
+        """Go to the next place where a record begins a line, or to the end."""
+        self._drop(1)
+        while True:
+            found = self._buffer.find(b"\n" + _RECORD_START)
+            if found >= 0:
+                self._drop(found + 1)
+                return
+            self._drop(max(0, len(self._buffer) - len(_RECORD_START)))
+            if not self._fill(len(self._buffer) + 1):
+                self._drop(len(self._buffer))
+                return
+
+    def _drop(self, count: int) -> None:
+        del self._buffer[:count]
+        self._position += count
+
+    def _fill(self, wanted: int) -> bool:
+        """Read until the buffer holds `wanted` bytes; False when it cannot."""
+        while len(self._buffer) < wanted:
+            if self._is_damaged or self.at_end:
+                return False
+            if self._decoder is None:
+                chunk = self._file.read(max(_CHUNK_BYTES, wanted - len(self._buffer)))
+                self.at_end = not chunk
+                self._buffer += chunk
+            else:
+                self._decompress()
+        return True
+
+    def _decompress(self) -> None:
+        """Append some more decompressed bytes; note damage and the beginning of members."""
+        assert self._decoder is not None
+        if self._decoder.eof:
+            self._compressed_offset += len(self._compressed) - len(self._decoder.unused_data)
+            self._compressed = self._decoder.unused_data or self._file.read(_CHUNK_BYTES)
+            if not self._compressed:
+                self.at_end = True
+                return
+            self._start_member()
+        elif not self._compressed:
+            self._compressed = self._file.read(_CHUNK_BYTES)
+            if not self._compressed:
+                self.at_end = True
+                return
+        try:
+            self._buffer += self._decoder.decompress(self._compressed, _CHUNK_BYTES)
+        except zlib.error:
+            self._is_damaged = True
+            return
+        if not self._decoder.eof:
+            rest = self._decoder.unconsumed_tail
+            self._compressed_offset += len(self._compressed) - len(rest)
+            self._compressed = rest
+
+    def _start_member(self) -> None:
+        self._decoder = zlib.decompressobj(wbits=31)
+        self._members.append((self._position + len(self._buffer), self._compressed_offset))
+
+    def _next_intact_member(self) -> bool:
+        """After damage: go to the next gzip member that begins with a WARC record."""
+        offset = self._members[-1][1] + 1
+        self._file.seek(offset)
+        window = b""
+        while chunk := self._file.read(_CHUNK_BYTES):
+            window += chunk
+            found = window.find(_GZIP_MAGIC)
+            while found >= 0:
+                if self._begins_record(offset + found):
+                    self._compressed, self._compressed_offset = b"", offset + found
+                    self._file.seek(offset + found)
+                    self._is_damaged = False
+                    self._start_member()
+                    return True
+                found = window.find(_GZIP_MAGIC, found + 1)
+            offset += len(window) - 2
+            window = window[-2:]
+            self._file.seek(offset + len(window))
+        self.at_end = True
+        return False
+
+    def _begins_record(self, offset: int) -> bool:
+        self._file.seek(offset)
+        try:
+            start = zlib.decompressobj(wbits=31).decompress(self._file.read(_CHUNK_BYTES), 64)
+        except zlib.error:
+            return False
+        return start.startswith(_RECORD_START)
