@@ -9,12 +9,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import MISSING
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from tongwen.errors import RecipeError
 from tongwen.recipe.lines import key_lines, line_of
 from tongwen.recipe.schema import Recipe
 from tongwen.recipe.types import RELATIVE_TO_RECIPE
+
+Table = TypeVar("Table")
 
 
 def preset_names() -> list[str]:
@@ -39,6 +41,22 @@ def load_recipe(name: str, overrides: Sequence[str] = ()) -> Recipe:
     recipe = _build(Recipe, values, "", origin)
     assert isinstance(recipe, Recipe)
     return recipe
+
+
+def load_table(kind: type[Table], text: str, name: str) -> Table:
+    """A settings dataclass from the text of a TOML file of its own; `name` says where it is from.
+
+    Raises:
+        RecipeError: as in `load_recipe`.
+    """
+    origin = _Origin(name, None, key_lines(text))
+    try:
+        values = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise RecipeError(f"{name} is not valid TOML: {error}") from error
+    table = _build(kind, values, "", origin)
+    assert isinstance(table, kind)
+    return table
 
 
 def recipe_text(recipe: Recipe) -> str:
