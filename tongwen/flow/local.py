@@ -16,7 +16,7 @@ import time
 import traceback
 import uuid
 from collections import Counter, deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -139,12 +139,16 @@ class LocalRunner:
         workers: number of worker processes.
         item_seconds: an item that is in hand longer kills its worker (and is tried once more).
         memory_bytes: a worker whose resident set grows beyond is killed likewise.
+        quarantined: items that finished tasks had to leave out, so far.
+        peak_memory_bytes: largest resident set of a worker at the end of a task, so far.
     """
 
     workers: int = 1
     item_seconds: float = 60.0
     memory_bytes: int = 4 << 30
     progress: Progress = field(default_factory=Progress)
+    quarantined: list[Mapping[str, str]] = field(default_factory=list)
+    peak_memory_bytes: int = 0
 
     def run(self, tasks: Sequence[Task], out: Path) -> list[TaskResult]:
         """Finish all `tasks`; each leaves its output in `out/STEP/INDEX/`.
@@ -171,7 +175,11 @@ class LocalRunner:
             )
         if todo:
             _Pool(self, out, results, todo, len(tasks)).finish()
-        return [results[task.name] for task in tasks]
+        finished = [results[task.name] for task in tasks]
+        for result in finished:
+            self.quarantined.extend(result.manifest.quarantined)
+            self.peak_memory_bytes = max(self.peak_memory_bytes, result.manifest.peak_memory_bytes)
+        return finished
 
 
 def _remove_leftovers(tasks: Sequence[Task], out: Path) -> None:

@@ -218,8 +218,9 @@ def run_stage(
             if item.path != MANIFEST and not Path(item.path).name.startswith(".")
         ),
         counts=dict(counts),
+        quarantined=tuple(runner.quarantined),
         seconds=round(time.monotonic() - started, 3),
-        peak_memory_bytes=_peak_memory(),
+        peak_memory_bytes=max(_peak_memory(), runner.peak_memory_bytes),
     )
     manifest.write(out / MANIFEST)
     log_event(run_dir, stage=stage.name, event="end", seconds=manifest.seconds)

@@ -36,7 +36,7 @@ ROAD = (
         entry="tongwen.plan.stage:run",
         reads={"shards": ("encode",), "tokenizer": ("tokenizer",)},
         sections=("plan", "model", "pretrain", "extend", "tune"),
-        outputs=(),
+        outputs=("plan.json",),
     ),
     Stage(
         name="pretrain",
