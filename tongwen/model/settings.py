@@ -1,6 +1,8 @@
 """The model's shape, as Hugging Face's Llama configuration names it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+
+from tongwen.errors import RecipeError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,3 +20,21 @@ class ModelSettings:
     rms_norm_eps: float = 1e-5
     tie_word_embeddings: bool = False
     initializer_range: float = 0.02
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if field.name != "tie_word_embeddings" and value <= 0:
+                raise RecipeError(
+                    f"model.{field.name} is {value}", hint="use a number greater than 0"
+                )
+        if self.num_attention_heads % self.num_key_value_heads:
+            raise RecipeError(
+                f"model.num_attention_heads is {self.num_attention_heads}, not a multiple of "
+                f"model.num_key_value_heads, {self.num_key_value_heads}",
+                hint="every key-value head serves the same number of query heads",
+            )
+        if self.head_dim % 2:
+            raise RecipeError(
+                f"model.head_dim is {self.head_dim}", hint="RoPE turns pairs: use an even number"
+            )

@@ -1,0 +1,149 @@
+"""The decoder against transformers' own Llama, and against itself with and without a cache."""
+
+import pytest
+import torch
+from torch import Tensor
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from tongwen.model.attention import apply_rope, attend, rope_tables
+from tongwen.model.config import ModelConfig
+from tongwen.model.llama import KeyValueCache, Llama
+
+TINY = ModelConfig(
+    hidden_size=48,
+    intermediate_size=80,
+    num_hidden_layers=3,
+    num_attention_heads=4,
+    num_key_value_heads=2,
+    head_dim=16,
+    max_position_embeddings=128,
+    rope_theta=50_000.0,
+    vocabulary_size=97,
+)
+
+
+def tiny_model(seed: int = 0) -> Llama:
+    model = Llama(TINY)
+    model.initialize(seed)
+    return model
+
+
+def random_ids(*shape: int, seed: int = 1) -> Tensor:
+    return torch.randint(0, 97, shape, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.parametrize("key_value_heads", [1, 2, 4])
+@pytest.mark.parametrize("theta", [10_000.0, 5_000_000.0])
+def test_logits_equal_those_of_transformers(key_value_heads: int, theta: float) -> None:
+    settings = LlamaConfig(
+        vocab_size=97,
+        hidden_size=48,
+        intermediate_size=80,
+        num_hidden_layers=3,
+        num_attention_heads=4,
+        num_key_value_heads=key_value_heads,
+        head_dim=16,
+        max_position_embeddings=128,
+        rope_parameters={"rope_type": "default", "rope_theta": theta},
+        rms_norm_eps=1e-5,
+        initializer_range=0.3,
+        tie_word_embeddings=False,
+    )
+    torch.manual_seed(0)
+    theirs = LlamaForCausalLM(settings).eval()
+    ours = Llama(ModelConfig.from_huggingface(settings.to_dict(), "transformers"))
+    ours.load_state_dict(theirs.state_dict())
+    ids = random_ids(2, 100)
+    with torch.no_grad():
+        expected = theirs(ids).logits
+        torch.testing.assert_close(ours.logits(ours(ids)), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_generation_with_the_cache_equals_generation_without() -> None:
+    model = tiny_model()
+    ids = random_ids(1, 5)
+    cache = KeyValueCache(TINY, 1, 40, torch.float32)
+    new_ids, positions = ids, torch.arange(5)[None]
+    with torch.no_grad():
+        for _ in range(20):
+            whole = model.logits(model(ids)[:, -1])
+            hidden = model(new_ids, positions_BT=positions, cache=cache)
+            torch.testing.assert_close(model.logits(hidden[:, -1]), whole, rtol=1e-5, atol=1e-5)
+            new_ids = whole.argmax(-1, keepdim=True)
+            positions = torch.tensor([[ids.shape[1]]])
+            ids = torch.cat([ids, new_ids], dim=1)
+
+
+def test_rows_of_different_lengths_share_a_cache() -> None:
+    model = tiny_model()
+    short, long = random_ids(1, 3, seed=2), random_ids(1, 7, seed=3)
+    padded = torch.cat([torch.nn.functional.pad(short, (0, 4)), long])
+    cache = KeyValueCache(TINY, 2, 16, torch.float32)
+    next_ids = random_ids(2, 1, seed=4)
+    with torch.no_grad():
+        model(padded, positions_BT=torch.arange(7).expand(2, 7), cache=cache)
+        hidden = model(next_ids, positions_BT=torch.tensor([[3], [7]]), cache=cache)
+        for row, prompt in enumerate((short, long)):
+            alone = model(torch.cat([prompt, next_ids[row : row + 1]], dim=1))
+            torch.testing.assert_close(hidden[row, 0], alone[0, -1], rtol=1e-5, atol=1e-5)
+
+
+def test_packed_documents_do_not_see_each_other() -> None:
+    model = tiny_model()
+    first, second = random_ids(1, 9, seed=5), random_ids(1, 14, seed=6)
+    documents = torch.tensor([[0] * 9 + [1] * 14])
+    positions = torch.cat([torch.arange(9), torch.arange(14)])[None]
+    with torch.no_grad():
+        packed = model(
+            torch.cat([first, second], dim=1), positions_BT=positions, documents_BT=documents
+        )
+        torch.testing.assert_close(packed[:, :9], model(first), rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(packed[:, 9:], model(second), rtol=1e-5, atol=1e-5)
+
+
+def test_matrix_attention_in_training_equals_fused_attention() -> None:
+    generator = torch.Generator().manual_seed(0)
+    shapes = ((2, 24, 6, 16), (2, 24, 2, 16), (2, 24, 2, 16))
+    exact = [torch.randn(shape, generator=generator, requires_grad=True) for shape in shapes]
+    mask = torch.ones(24, 24, dtype=torch.bool).tril()[None, None].expand(2, 1, 24, 24)
+    expected = attend(*exact, mask, is_causal=False)
+    rounded = [x.detach().bfloat16().requires_grad_() for x in exact]
+    out = attend(*rounded, mask, is_causal=False)
+    torch.testing.assert_close(out.float(), expected, rtol=0.1, atol=0.04)
+    expected.square().sum().backward()
+    out.float().square().sum().backward()
+    for ours, theirs in zip(rounded, exact, strict=True):
+        assert ours.grad is not None
+        assert theirs.grad is not None
+        error = (ours.grad.float() - theirs.grad).norm() / theirs.grad.norm()
+        assert error < 0.03
+
+
+@pytest.mark.parametrize("shift", [1, 4_096, 199_000])
+def test_attention_score_depends_only_on_the_distance(shift: int) -> None:
+    q, k = torch.randn(2, 1, 1, 1, 64, generator=torch.Generator().manual_seed(0))
+
+    def score(position_q: int, position_k: int) -> float:
+        turned_q = apply_rope(q[None], *rope_tables(torch.tensor([[position_q]]), 64, 5e6))
+        turned_k = apply_rope(k[None], *rope_tables(torch.tensor([[position_k]]), 64, 5e6))
+        return float((turned_q * turned_k).sum())
+
+    assert score(7 + shift, 3 + shift) == pytest.approx(score(7, 3), rel=2e-3)
+
+
+def test_gradient_of_rope_is_exact() -> None:
+    x = torch.randn(2, 5, 3, 8, dtype=torch.float64, requires_grad=True)
+    cosine, sine = rope_tables(torch.arange(5).expand(2, 5), 8, 1e4)
+    assert torch.autograd.gradcheck(
+        lambda x: apply_rope(x, cosine.double(), sine.double()), (x,), check_batched_grad=False
+    )
+
+
+def test_initial_weights_depend_on_the_seed_alone_and_residual_projections_are_small() -> None:
+    first, again, other = tiny_model(1), tiny_model(1), tiny_model(2)
+    for (name, one), two in zip(first.named_parameters(), again.parameters(), strict=True):
+        assert torch.equal(one, two), name
+    assert not torch.equal(first.lm_head.weight, other.lm_head.weight)
+    attention = first.model.layers[0].self_attn
+    assert attention.o_proj.weight.std().item() == pytest.approx(0.02 / 6**0.5, rel=0.1)
+    assert attention.q_proj.weight.std().item() == pytest.approx(0.02, rel=0.1)

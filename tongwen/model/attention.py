@@ -1,0 +1,108 @@
+"""Attention with rotary positions.
+
+Shape suffixes in this file: B batch, T query tokens, S key tokens, H query heads,
+K key-value heads, G query heads for each key-value head, D head_dim (even).
+
+Sources: RoPE, Su et al. 2021, arXiv:2104.09864. GQA, Ainslie et al. 2023, arXiv:2305.13245.
+"""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F  # noqa: N812 - torch's own convention
+from torch import Tensor
+
+_MATRIX_ATTENTION_TOKENS = 512
+
+
+def rope_tables(positions_BT: Tensor, head_dim: int, theta: float) -> tuple[Tensor, Tensor]:
+    """Cosine and sine of every (position, channel pair) angle, float32, shape (B, T, 1, D/2).
+
+    Not bfloat16: position 200,000 would be rounded to the nearest multiple of 1,024.
+    """
+    channels = torch.arange(0, head_dim, 2, dtype=torch.float32, device=positions_BT.device)
+    inverse_frequency = 1.0 / theta ** (channels / head_dim)
+    angle = positions_BT[..., None, None].float() * inverse_frequency
+    return angle.cos(), angle.sin()
+
+
+class _Rotation(torch.autograd.Function):
+    """A rotation; its gradient is the rotation by the opposite angle, so only angles are kept."""
+
+    @staticmethod
+    def forward(ctx: Any, x_BTHD: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
+        ctx.save_for_backward(cosine, sine)
+        return _rotate(x_BTHD, cosine, sine)
+
+    @staticmethod
+    def backward(ctx: Any, gradient_BTHD: Tensor) -> tuple[Tensor, None, None]:
+        cosine, sine = ctx.saved_tensors
+        return _rotate(gradient_BTHD, cosine, -sine), None, None
+
+
+def _rotate(x_BTHD: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
+    first, second = x_BTHD.chunk(2, dim=-1)
+    out = torch.empty_like(x_BTHD, memory_format=torch.contiguous_format)
+    out_first, out_second = out.chunk(2, dim=-1)
+    out_first.copy_((first * cosine).sub_(second * sine))
+    out_second.copy_((second * cosine).add_(first * sine))
+    return out
+
+
+def apply_rope(x_BTHD: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
+    """Rotate channel pairs (d, d + D/2) by their position's angle: Llama's halves, not neighbours.
+
+    Keeps the norm and the dtype; the arithmetic is float32.
+    """
+    rotated: Tensor = _Rotation.apply(x_BTHD, cosine, sine)  # type: ignore[no-untyped-call]
+    return rotated
+
+
+def attend(
+    q_BTHD: Tensor, k_BSKD: Tensor, v_BSKD: Tensor, mask: Tensor | None, *, is_causal: bool
+) -> Tensor:
+    """Softmax attention scaled by 1/sqrt(D), (B, T, H, D).
+
+    K divides H: query heads G*k to G*k+G-1 read key-value head k. `mask` is True where a query
+    may attend, (B, 1, T, S); without one, `is_causal` says whether a query attends to the keys
+    up to its own place only, or to all.
+    """
+    if (
+        mask is not None
+        and q_BTHD.requires_grad
+        and q_BTHD.dtype == torch.bfloat16
+        and q_BTHD.device.type == "cpu"
+        and k_BSKD.shape[1] <= _MATRIX_ATTENTION_TOKENS
+    ):
+        return _matrix_attention(q_BTHD, k_BSKD, v_BSKD, mask)
+    out_BHTD = F.scaled_dot_product_attention(
+        q_BTHD.transpose(1, 2),
+        k_BSKD.transpose(1, 2),
+        v_BSKD.transpose(1, 2),
+        attn_mask=mask,
+        is_causal=is_causal,
+        enable_gqa=q_BTHD.shape[2] != k_BSKD.shape[2],
+    )
+    return out_BHTD.transpose(1, 2)
+
+
+def _matrix_attention(q_BTHD: Tensor, k_BSKD: Tensor, v_BSKD: Tensor, mask: Tensor) -> Tensor:
+    """The same by plain matrix products, with the scores in bfloat16.
+
+    torch's fused CPU kernel multiplies bfloat16 no faster than float32. Forward and backward
+    of 8,192 tokens, 6 heads of 64, 2 cores with AVX512-BF16, 2026-11: 69 -> 17 ms for rows of
+    128 tokens, 73 -> 43 for 256, 128 -> 108 for 512.
+    """
+    batch, tokens, heads, head_dim = q_BTHD.shape
+    keys, key_heads = k_BSKD.shape[1:3]
+    group = heads // key_heads
+    scaled = q_BTHD * head_dim**-0.5
+    q = scaled.unflatten(2, (key_heads, group)).permute(0, 2, 3, 1, 4)  # B K G T D
+    q = q.reshape(batch * key_heads, group * tokens, head_dim)
+    k = k_BSKD.transpose(1, 2).reshape(batch * key_heads, keys, head_dim)
+    v = v_BSKD.transpose(1, 2).reshape(batch * key_heads, keys, head_dim)
+    bias = torch.zeros(mask.shape, dtype=q.dtype).masked_fill_(~mask, -torch.inf)
+    scores = torch.bmm(q, k.transpose(1, 2)).view(batch, heads, tokens, keys) + bias
+    weights = torch.softmax(scores, dim=-1).view(batch * key_heads, group * tokens, keys)
+    out = torch.bmm(weights, v).view(batch, key_heads, group, tokens, head_dim)
+    return out.permute(0, 3, 1, 2, 4).flatten(2, 3)

@@ -1,0 +1,222 @@
+"""Model folders as Hugging Face lays them out: `LlamaForCausalLM`, with its tokenizer beside."""
+
+import errno
+import json
+import os
+import shutil
+import uuid
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from tongwen.errors import InputError
+from tongwen.files import disk_errors, read_json, remove_tree, sync_directory, write_json
+from tongwen.model.config import ModelConfig
+from tongwen.model.llama import Llama
+from tongwen.tokenizer import special
+
+WEIGHTS = "model.safetensors"
+WEIGHTS_INDEX = "model.safetensors.index.json"
+TOKENIZER_FILES = (
+    "tokenizer.model",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+)
+
+
+def save_model_folder(
+    path: Path, model: Llama, tokenizer_folder: Path, dtype: torch.dtype = torch.bfloat16
+) -> None:
+    """Write `model` and the tokenizer's files to `path`, whole or not at all.
+
+    The same weights give the same bytes. What stood at `path` before is replaced.
+
+    Raises:
+        InputError: `tokenizer_folder` holds no tokenizer.
+        DiskFullError: no space is left; what stood at `path` stays.
+    """
+    _require_tokenizer(tokenizer_folder)
+    partial = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.partial")
+    try:
+        with disk_errors(path):
+            partial.mkdir(parents=True)
+            values = model.config.to_huggingface() | {
+                "bos_token_id": special.BOS_ID,
+                "eos_token_id": special.EOS_ID,
+                "pad_token_id": special.PAD_ID,
+                "torch_dtype": str(dtype).removeprefix("torch."),
+            }
+            write_json(partial / "config.json", values)
+            write_json(partial / "generation_config.json", special.generation_config())
+            _write_weights(partial / WEIGHTS, model, dtype)
+            for name in TOKENIZER_FILES:
+                if (tokenizer_folder / name).is_file():
+                    shutil.copyfile(tokenizer_folder / name, partial / name)
+            for file in partial.iterdir():
+                _sync_file(file)
+            remove_tree(path)
+            partial.rename(path)
+            sync_directory(path.parent)
+    finally:
+        remove_tree(partial)
+
+
+def load_model_folder(
+    path: Path, dtype: torch.dtype | None = None, device: torch.device | str = "cpu"
+) -> tuple[Llama, ModelConfig]:
+    """The model of a Hugging Face folder, ready to run, and its configuration.
+
+    Args:
+        path: folder with `config.json`, safetensors weights and a tokenizer.
+        dtype: of the weights; as stored when absent.
+        device: where the weights go.
+
+    Raises:
+        InputError: the folder, its configuration, its tokenizer or a tensor is missing, a tensor
+            has another shape than the configuration says, or the tokenizer has more pieces
+            than the model.
+    """
+    config = read_config(path)
+    _check_vocabulary(path, config)
+    with torch.device("meta"):
+        model = Llama(config)
+    tensors = _read_weights(path, dtype, device)
+    _check_tensors(model, tensors, path)
+    if config.tie_word_embeddings:
+        tensors["lm_head.weight"] = tensors["model.embed_tokens.weight"]
+    model.load_state_dict(tensors, assign=True)
+    if config.tie_word_embeddings:
+        model.lm_head.weight = model.model.embed_tokens.weight
+    return model, config
+
+
+def read_config(path: Path) -> ModelConfig:
+    """The configuration of a model folder.
+
+    Raises:
+        InputError: the folder or its `config.json` is not there, or it is no plain Llama.
+    """
+    if not path.is_dir():
+        raise InputError(f"there is no model folder {path}", hint="run `tongwen pretrain` first")
+    source = path / "config.json"
+    try:
+        values = read_json(source)
+    except FileNotFoundError as error:
+        raise InputError(f"{path} has no config.json", hint="is it a model folder?") from error
+    except ValueError as error:
+        raise InputError(f"{source} is not JSON: {error}") from error
+    return ModelConfig.from_huggingface(values, str(source))
+
+
+def tokenizer_pieces(folder: Path) -> int:
+    """Number of pieces, added ones included, of the tokenizer in `folder`.
+
+    Raises:
+        InputError: there is none, or it cannot be read.
+    """
+    _require_tokenizer(folder)
+    source = folder / "tokenizer.json"
+    if not source.is_file():
+        import sentencepiece
+
+        processor = sentencepiece.SentencePieceProcessor()
+        processor.Load(str(folder / "tokenizer.model"))
+        return int(processor.GetPieceSize())
+    try:
+        values = json.loads(source.read_bytes())
+        pieces = values["model"]["vocab"]
+        ids = pieces.values() if isinstance(pieces, dict) else range(len(pieces))
+        added = (item["id"] for item in values.get("added_tokens", ()))
+        return int(1 + max(*ids, *added))
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{source} is not a tokenizer: {error}") from error
+
+
+def _require_tokenizer(folder: Path) -> None:
+    if not any((folder / name).is_file() for name in ("tokenizer.json", "tokenizer.model")):
+        raise InputError(
+            f"{folder} has no tokenizer (tokenizer.json or tokenizer.model)",
+            hint="copy the tokenizer's files there, or run `tongwen tokenizer`",
+        )
+
+
+def _check_vocabulary(path: Path, config: ModelConfig) -> None:
+    pieces = tokenizer_pieces(path)
+    if pieces > config.vocabulary_size:
+        raise InputError(
+            f"the tokenizer in {path} has {pieces:,} pieces, "
+            f"the model knows {config.vocabulary_size:,}",
+            hint="the tokenizer belongs to another model",
+        )
+
+
+def _check_tensors(model: Llama, tensors: dict[str, Tensor], path: Path) -> None:
+    expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    if model.config.tie_word_embeddings:
+        expected.pop("lm_head.weight")
+        tensors.pop("lm_head.weight", None)
+    missing = sorted(expected.keys() - tensors.keys())
+    if missing:
+        raise InputError(f"{path} lacks {len(missing)} tensors, the first is {missing[0]}")
+    unknown = sorted(tensors.keys() - expected.keys())
+    if unknown:
+        raise InputError(f"{path} has {len(unknown)} unknown tensors, the first is {unknown[0]}")
+    for name, shape in expected.items():
+        if tuple(tensors[name].shape) != shape:
+            raise InputError(
+                f"{path}: {name} has shape {tuple(tensors[name].shape)}, expected {shape}",
+                hint="config.json and the weights belong to different models",
+            )
+
+
+def _write_weights(path: Path, model: Llama, dtype: torch.dtype) -> None:
+    tensors = {
+        name: tensor.detach().to("cpu", dtype).contiguous()
+        for name, tensor in model.state_dict().items()
+    }
+    if model.config.tie_word_embeddings:
+        del tensors["lm_head.weight"]
+    try:
+        save_file(tensors, path, metadata={"format": "pt"})
+    except SafetensorError as error:
+        for code in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            if f"os error {code})" in str(error):
+                raise OSError(code, os.strerror(code), str(path)) from error
+        raise
+
+
+def _read_weights(
+    path: Path, dtype: torch.dtype | None, device: torch.device | str
+) -> dict[str, Tensor]:
+    tensors: dict[str, Tensor] = {}
+    for file in _weight_files(path):
+        try:
+            with safe_open(file, framework="pt", device=str(device)) as handle:
+                for name in handle.keys():  # noqa: SIM118 - not a dictionary
+                    tensors[name] = handle.get_tensor(name).to(dtype)
+        except FileNotFoundError as error:
+            raise InputError(f"{path} lacks {file.name}") from error
+        except (SafetensorError, OSError) as error:
+            raise InputError(f"cannot read {file}: {error}", hint="is the file whole?") from error
+    return tensors
+
+
+def _weight_files(path: Path) -> list[Path]:
+    index = path / WEIGHTS_INDEX
+    if not index.is_file():
+        return [path / WEIGHTS]
+    try:
+        values: dict[str, Any] = read_json(index)
+        return sorted({path / name for name in values["weight_map"].values()})
+    except (ValueError, KeyError, AttributeError) as error:
+        raise InputError(f"{index} is not an index of weights: {error}") from error
+
+
+def _sync_file(path: Path) -> None:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())

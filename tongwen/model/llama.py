@@ -1,0 +1,263 @@
+"""The decoder: Llama's architecture with grouped-query attention, as Yi uses it.
+
+Shape suffixes in this file: B batch, T tokens, S cached tokens (keys), H query heads,
+K key-value heads, D head_dim (even), M hidden_size, F intermediate_size, V vocabulary_size.
+
+Sources: Llama, Touvron et al. 2023, arXiv:2302.13971. Yi, 01.AI 2024, arXiv:2403.04652.
+SwiGLU, Shazeer 2020, arXiv:2002.05202. RMSNorm, Zhang and Sennrich 2019, arXiv:1910.07467.
+
+Parameters carry the names of Hugging Face's `LlamaForCausalLM`. Weights may be kept in a
+wider dtype than the arithmetic: each is rounded to the dtype of the activations when used.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F  # noqa: N812 - torch's own convention
+from torch import Tensor, nn
+
+from tongwen.model.attention import apply_rope, attend, rope_tables
+from tongwen.model.config import ModelConfig
+
+
+class KeyValueCache:
+    """Keys and values of tokens already seen, one slot for each position.
+
+    A token at position p sits in slot p of its row, so rows of different lengths share a
+    batch: pad prompts on the right; what stands behind a row's last token is never attended
+    to and is overwritten as the row grows.
+
+    Args:
+        config: of the model.
+        rows: sequences held at once, B.
+        capacity_tokens: positions per row, S.
+        dtype, device: as the model's activations.
+    """
+
+    def __init__(
+        self,
+        config: ModelConfig,
+        rows: int,
+        capacity_tokens: int,
+        dtype: torch.dtype,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        shape = (rows, capacity_tokens, config.num_key_value_heads, config.head_dim)
+        layers = range(config.num_hidden_layers)
+        self.keys_BSKD = [torch.zeros(shape, dtype=dtype, device=device) for _ in layers]
+        self.values_BSKD = [torch.zeros(shape, dtype=dtype, device=device) for _ in layers]
+        self.capacity_tokens = capacity_tokens
+        self.rows_B1 = torch.arange(rows, device=device)[:, None]
+
+    def store(
+        self, layer: int, context: "_Context", key_BTKD: Tensor, value_BTKD: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Put new keys and values into their slots; give all slots in use."""
+        slots = (self.rows_B1, context.positions_BT)
+        self.keys_BSKD[layer][slots] = key_BTKD
+        self.values_BSKD[layer][slots] = value_BTKD
+        used = context.key_tokens
+        return self.keys_BSKD[layer][:, :used], self.values_BSKD[layer][:, :used]
+
+
+@dataclass(frozen=True)
+class _Context:
+    """What all layers of one forward pass share.
+
+    `mask` is True where a query may attend, (B, 1, T, S); None with `is_causal` says plain
+    causal attention, None without it that every query sees every key.
+    """
+
+    positions_BT: Tensor  # noqa: N815 - a shape suffix
+    cosine: Tensor
+    sine: Tensor
+    mask: Tensor | None
+    is_causal: bool
+    key_tokens: int
+    cache: KeyValueCache | None
+
+
+class Linear(nn.Linear):
+    """A projection without bias, computed in the dtype of its input."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__(inputs, outputs, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.linear(x, self.weight.to(x.dtype))
+
+
+class RMSNorm(nn.Module):
+    """Scale to unit mean square over the last dimension; statistics are float32."""
+
+    def __init__(self, size: int, epsilon: float) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(size))
+        self.epsilon = epsilon
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.rms_norm(x, self.weight.shape, self.weight.to(x.dtype), self.epsilon)
+
+
+class Attention(nn.Module):
+    """Grouped-query attention with rotary positions."""
+
+    def __init__(self, config: ModelConfig, layer: int) -> None:
+        super().__init__()
+        self.layer = layer
+        self.heads = config.num_attention_heads
+        self.key_value_heads = config.num_key_value_heads
+        self.head_dim = config.head_dim
+        self.q_proj = Linear(config.hidden_size, self.heads * self.head_dim)
+        self.k_proj = Linear(config.hidden_size, self.key_value_heads * self.head_dim)
+        self.v_proj = Linear(config.hidden_size, self.key_value_heads * self.head_dim)
+        self.o_proj = Linear(self.heads * self.head_dim, config.hidden_size)
+
+    def forward(self, x_BTM: Tensor, context: _Context) -> Tensor:
+        q_BTHD = self.q_proj(x_BTM).unflatten(-1, (self.heads, self.head_dim))
+        k_BTKD = self.k_proj(x_BTM).unflatten(-1, (self.key_value_heads, self.head_dim))
+        v_BTKD = self.v_proj(x_BTM).unflatten(-1, (self.key_value_heads, self.head_dim))
+        q_BTHD = apply_rope(q_BTHD, context.cosine, context.sine)
+        k_BTKD = apply_rope(k_BTKD, context.cosine, context.sine)
+        if context.cache is not None:
+            k_BTKD, v_BTKD = context.cache.store(self.layer, context, k_BTKD, v_BTKD)
+        out_BTHD = attend(q_BTHD, k_BTKD, v_BTKD, context.mask, is_causal=context.is_causal)
+        out_BTM: Tensor = self.o_proj(out_BTHD.flatten(2))
+        return out_BTM
+
+
+class FeedForward(nn.Module):
+    """SwiGLU."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.gate_proj = Linear(config.hidden_size, config.intermediate_size)
+        self.up_proj = Linear(config.hidden_size, config.intermediate_size)
+        self.down_proj = Linear(config.intermediate_size, config.hidden_size)
+
+    def forward(self, x_BTM: Tensor) -> Tensor:
+        out_BTM: Tensor = self.down_proj(F.silu(self.gate_proj(x_BTM)) * self.up_proj(x_BTM))
+        return out_BTM
+
+
+class DecoderLayer(nn.Module):
+    """Attention, then feed-forward, each on the normed residual stream."""
+
+    def __init__(self, config: ModelConfig, layer: int) -> None:
+        super().__init__()
+        self.self_attn = Attention(config, layer)
+        self.mlp = FeedForward(config)
+        self.input_layernorm = RMSNorm(config.hidden_size, config.rms_norm_eps)
+        self.post_attention_layernorm = RMSNorm(config.hidden_size, config.rms_norm_eps)
+
+    def forward(self, x_BTM: Tensor, context: _Context) -> Tensor:
+        x_BTM = x_BTM + self.self_attn(self.input_layernorm(x_BTM), context)
+        out_BTM: Tensor = x_BTM + self.mlp(self.post_attention_layernorm(x_BTM))
+        return out_BTM
+
+
+class Decoder(nn.Module):
+    """Embedding, layers and the last norm: Hugging Face's `model.` part."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.embed_tokens = nn.Embedding(config.vocabulary_size, config.hidden_size)
+        self.layers = nn.ModuleList(
+            DecoderLayer(config, layer) for layer in range(config.num_hidden_layers)
+        )
+        self.norm = RMSNorm(config.hidden_size, config.rms_norm_eps)
+
+
+class Llama(nn.Module):
+    """A Llama/Yi language model.
+
+    `forward` gives hidden states, `logits` applies the output head: the caller chooses the
+    positions it needs, so that no (B, T, V) tensor appears by accident.
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.model = Decoder(config)
+        self.lm_head = Linear(config.hidden_size, config.vocabulary_size)
+        if config.tie_word_embeddings:
+            self.lm_head.weight = self.model.embed_tokens.weight
+
+    def initialize(self, seed: int) -> None:
+        """Draw all weights: normal with `initializer_range`, norms one.
+
+        The projections that write into the residual stream are scaled by 1/sqrt(2 L), so that
+        its variance does not grow with depth (Radford et al. 2019, GPT-2, section 2.3).
+        """
+        generator = torch.Generator().manual_seed(seed)
+        deviation = self.config.initializer_range
+        residual_deviation = deviation / math.sqrt(2 * self.config.num_hidden_layers)
+        for name, parameter in self.named_parameters():
+            if parameter.dim() == 1:
+                nn.init.ones_(parameter)
+                continue
+            writes_residual = name.endswith(("o_proj.weight", "down_proj.weight"))
+            drawn = torch.empty(parameter.shape, dtype=torch.float32)
+            drawn.normal_(
+                0.0, residual_deviation if writes_residual else deviation, generator=generator
+            )
+            with torch.no_grad():
+                parameter.copy_(drawn)
+
+    def forward(
+        self,
+        token_ids_BT: Tensor,
+        *,
+        positions_BT: Tensor | None = None,
+        documents_BT: Tensor | None = None,
+        cache: KeyValueCache | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> Tensor:
+        """Hidden states after the last norm, (B, T, M).
+
+        Args:
+            token_ids_BT: int64.
+            positions_BT: int64, from 0 at a document's start; 0..T-1 when absent.
+            documents_BT: any integers; a token attends only to tokens with its own number,
+                which is how packed documents stay apart. Not together with `cache`.
+            cache: keys and values of earlier positions; the new ones are added to it.
+            dtype: of the arithmetic; as the weights when absent.
+        """
+        if positions_BT is None:
+            positions_BT = torch.arange(token_ids_BT.shape[1], device=token_ids_BT.device)
+            positions_BT = positions_BT.expand(token_ids_BT.shape)
+        context = self._context(positions_BT, documents_BT, cache)
+        x_BTM = self.model.embed_tokens(token_ids_BT)
+        if dtype is not None:
+            x_BTM = x_BTM.to(dtype)
+        for layer in self.model.layers:
+            x_BTM = layer(x_BTM, context)
+        hidden_BTM: Tensor = self.model.norm(x_BTM)
+        return hidden_BTM
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Unnormalised log-probabilities of the next token, float32, (..., V)."""
+        logits: Tensor = self.lm_head(hidden)
+        return logits.float()
+
+    def _context(
+        self, positions_BT: Tensor, documents_BT: Tensor | None, cache: KeyValueCache | None
+    ) -> _Context:
+        config = self.config
+        cosine, sine = rope_tables(positions_BT, config.head_dim, config.rope_theta)
+        tokens = positions_BT.shape[1]
+        if cache is not None:
+            assert documents_BT is None, "packed documents and a cache do not go together"
+            used = int(positions_BT.max()) + 1
+            assert used <= cache.capacity_tokens, (used, cache.capacity_tokens)
+            mask = None
+            if tokens > 1 or positions_BT.shape[0] > 1:
+                slots_S = torch.arange(used, device=positions_BT.device)
+                mask = slots_S <= positions_BT[:, None, :, None]
+            return _Context(positions_BT, cosine, sine, mask, False, used, cache)
+        if documents_BT is None:
+            return _Context(positions_BT, cosine, sine, None, True, tokens, None)
+        causal_TT = torch.ones(tokens, tokens, dtype=torch.bool, device=positions_BT.device).tril()
+        mask = (documents_BT[:, None, :, None] == documents_BT[:, None, None, :]) & causal_TT
+        return _Context(positions_BT, cosine, sine, mask, False, tokens, None)
