@@ -1,0 +1,216 @@
+"""Text to token ids and back, byte for byte, from a SentencePiece model alone."""
+
+import codecs
+import re
+from collections.abc import Iterable, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Self
+
+import sentencepiece
+import xxhash
+
+from tongwen.errors import InputError
+from tongwen.tokenizer.special import (
+    ANSWER_ROLE,
+    IM_END,
+    IM_START,
+    Message,
+    check_messages,
+)
+
+MODEL_FILE = "tokenizer.model"
+SPACE_MARK = "\u2581"
+"""SentencePiece writes a space as this character (▁), so it cannot tell the two apart."""
+
+
+class Tokenizer:
+    """Encodes and decodes with one SentencePiece model.
+
+    `decode(encode(text)) == text` for every text without lone surrogates. Special pieces are
+    those the model itself declares as control pieces.
+    """
+
+    def __init__(self, model: bytes) -> None:
+        self._model = model
+        self._processor = sentencepiece.SentencePieceProcessor(model_proto=model)
+        processor = self._processor
+        self.vocabulary_size: int = processor.get_piece_size()
+        self.special_ids: dict[str, int] = {
+            processor.id_to_piece(number): number
+            for number in range(self.vocabulary_size)
+            if processor.is_control(number) or processor.is_unknown(number)
+        }
+        """Piece -> id of the control pieces and the unknown piece."""
+        self.token_bytes: tuple[bytes, ...] = tuple(
+            self._bytes_of(number) for number in range(self.vocabulary_size)
+        )
+        """What each id adds to a text, as UTF-8 bytes; nothing for special ids."""
+        self._mark_ids = [
+            processor.piece_to_id(f"<0x{byte:02X}>") for byte in SPACE_MARK.encode("utf-8")
+        ]
+        names = sorted(self.special_ids, key=len, reverse=True)
+        self._special_pattern = re.compile("(" + "|".join(map(re.escape, names)) + ")")
+
+    def _bytes_of(self, number: int) -> bytes:
+        piece: str = self._processor.id_to_piece(number)
+        if piece in self.special_ids:
+            return b""
+        if self._processor.is_byte(number):
+            return bytes([int(piece[3:5], 16)])
+        return piece.replace(SPACE_MARK, " ").encode("utf-8")
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """The tokenizer of a folder, or of a `tokenizer.model` file.
+
+        Raises:
+            InputError: there is none, or it cannot be read.
+        """
+        file = path / MODEL_FILE if path.is_dir() else path
+        try:
+            return cls(file.read_bytes())
+        except OSError as error:
+            raise InputError(
+                f"cannot read the tokenizer {file}: {error.strerror}",
+                hint="a model folder needs its tokenizer.model; copy it there or train one with "
+                "`tongwen tokenizer train`",
+            ) from error
+        except RuntimeError as error:
+            raise InputError(
+                f"{file} is no SentencePiece model, or it is damaged", hint="copy it again"
+            ) from error
+
+    @cached_property
+    def digest(self) -> str:
+        """xxh3-128 of the model file, 32 hexadecimal digits."""
+        return xxhash.xxh3_128_hexdigest(self._model)
+
+    def piece(self, number: int) -> str:
+        """The piece of an id as SentencePiece spells it."""
+        return str(self._processor.id_to_piece(number))
+
+    def encode(self, text: str, *, allow_special: bool = False) -> list[int]:
+        """Token ids of `text`; no id is added before or after.
+
+        Args:
+            text: any text.
+            allow_special: read `<|im_start|>` and the like as special ids. Otherwise they are
+                plain text, so that what a user types can never end a turn or begin another.
+
+        Raises:
+            InputError: the text holds a lone surrogate, which no UTF-8 can carry.
+        """
+        try:
+            if not allow_special:
+                return self._encode_plain(text)
+            ids: list[int] = []
+            for part in self._special_pattern.split(text):
+                if part in self.special_ids:
+                    ids.append(self.special_ids[part])
+                else:
+                    ids += self._encode_plain(part)
+            return ids
+        except UnicodeEncodeError as error:
+            surrogate = ord(error.object[error.start])
+            raise InputError(
+                f"the text holds the lone surrogate U+{surrogate:04X} "
+                f"at character {error.start:,}, which is half a character",
+                hint="send the text as valid UTF-8",
+            ) from error
+
+    def _encode_plain(self, text: str) -> list[int]:
+        if SPACE_MARK not in text:
+            return list(self._processor.encode(text))
+        # The mark is spelt in bytes: as a piece it would come back as a space.
+        ids: list[int] = []
+        for number, part in enumerate(text.split(SPACE_MARK)):
+            if number:
+                ids += self._mark_ids
+            ids += self._processor.encode(part)
+        return ids
+
+    def decode(self, ids: Iterable[int], *, show_special: bool = False) -> str:
+        """The text of `ids`.
+
+        Bytes that are no UTF-8 become U+FFFD; an unfinished character at the very end, where an
+        answer was cut, is left out. Special ids are left out unless `show_special`.
+
+        Raises:
+            InputError: an id is outside the vocabulary.
+        """
+        decoder = self.streaming_decoder(show_special=show_special)
+        return "".join([decoder.push(number) for number in ids])
+
+    def streaming_decoder(self, *, show_special: bool = False) -> "StreamingDecoder":
+        """A decoder that takes one id at a time."""
+        return StreamingDecoder(self, show_special=show_special)
+
+    def encode_dialogue(
+        self, messages: Sequence[Message], *, add_generation_prompt: bool = False
+    ) -> tuple[list[int], list[bool]]:
+        """Token ids of a ChatML dialogue, and for each whether the model has to learn it.
+
+        True for the content of answers and the `<|im_end|>` after it. Turns are encoded one by
+        one, which gives the ids of the whole dialogue, since nothing merges across a newline.
+        Markers inside a message stay text.
+
+        Raises:
+            InputError: see `check_messages`; or the tokenizer has no ChatML pieces.
+        """
+        check_messages(messages)
+        start, end = self._special_id(IM_START), self._special_id(IM_END)
+        newline = self.encode("\n")
+        ids: list[int] = []
+        is_answer: list[bool] = []
+
+        def add(new_ids: list[int], answers: bool) -> None:
+            ids.extend(new_ids)
+            is_answer.extend([answers] * len(new_ids))
+
+        for message in messages:
+            answers = message["role"] == ANSWER_ROLE
+            add([start, *self.encode(message["role"]), *newline], False)
+            add([*self.encode(message["content"]), end], answers)
+            add(newline, False)
+        if add_generation_prompt:
+            add([start, *self.encode(ANSWER_ROLE), *newline], False)
+        return ids, is_answer
+
+    def _special_id(self, piece: str) -> int:
+        if piece not in self.special_ids:
+            raise InputError(
+                f"this tokenizer has no control piece {piece}",
+                hint="see what it has with `tongwen tokenizer verify DIR`",
+            )
+        return self.special_ids[piece]
+
+
+class StreamingDecoder:
+    """Decodes a growing answer; what it gave never changes and joins to `Tokenizer.decode`."""
+
+    def __init__(self, tokenizer: Tokenizer, *, show_special: bool = False) -> None:
+        self._token_bytes = tokenizer.token_bytes
+        self._shown = (
+            {number: piece.encode() for piece, number in tokenizer.special_ids.items()}
+            if show_special
+            else {}
+        )
+        self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+
+    def push(self, number: int) -> str:
+        """The text that this id completes; empty while a character is unfinished.
+
+        Raises:
+            InputError: the id is outside the vocabulary.
+        """
+        if not 0 <= number < len(self._token_bytes):
+            raise InputError(
+                f"token id {number} is outside the vocabulary of {len(self._token_bytes):,} pieces"
+            )
+        return self._decoder.decode(self._shown.get(number) or self._token_bytes[number])
+
+    def flush(self) -> str:
+        """End the text. An unfinished character is given up: half a character is no text."""
+        self._decoder.reset()
+        return ""
