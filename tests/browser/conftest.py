@@ -1,0 +1,182 @@
+"""Debian's chromium, and a server that speaks the chat protocol at the pace a test asks for."""
+
+import json
+import os
+import shutil
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, Page, sync_playwright
+
+STATIC = Path(__file__).parents[2] / "tongwen" / "serve" / "static"
+KINDS = {
+    ".html": "text/html",
+    ".js": "text/javascript",
+    ".css": "text/css",
+    ".svg": "image/svg+xml",
+}
+FLAGS = [
+    "--no-sandbox",  # the tests also run as root in containers
+    "--disable-gpu",
+    "--disable-dev-shm-usage",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+]
+
+
+@dataclass
+class FakeServer:
+    """What the test decides and what the server saw.
+
+    Attributes:
+        pieces: the answer, one event each.
+        may_continue: after its first piece an answer waits for this event.
+        endless: repeat the last piece until the reader has gone.
+        reader_has_gone: set when a write failed because the browser closed the connection.
+        requests: bodies of the chat requests, in order.
+    """
+
+    url: str = ""
+    pieces: list[str] = field(default_factory=lambda: ["你好，", "world", "。"])
+    may_continue: threading.Event = field(default_factory=threading.Event)
+    endless: bool = False
+    reader_has_gone: threading.Event = field(default_factory=threading.Event)
+    requests: list[dict[str, Any]] = field(default_factory=list)
+    context_tokens: int = 2048
+
+
+class _Handler(BaseHTTPRequestHandler):
+    fake: FakeServer
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, format: str, *args: Any) -> None:
+        pass
+
+    def do_GET(self) -> None:
+        if self.path == "/v1/models":
+            model = {"id": "tongwen-sample", "context_length": self.fake.context_tokens}
+            self._whole(200, "application/json", json.dumps({"data": [model]}).encode())
+            return
+        path = STATIC / (self.path.lstrip("/") or "index.html")
+        self._whole(200, f"{KINDS[path.suffix]}; charset=utf-8", path.read_bytes())
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        self.fake.requests.append(body)
+        question = body["messages"][-1]["content"]
+        if len(question) > self.fake.context_tokens:
+            self._refuse(len(question))
+            return
+        self.send_response(200)
+        self.send_header("Content-Type", "text/event-stream")
+        self.send_header("Connection", "close")
+        self.end_headers()
+        try:
+            self._answer()
+        except (BrokenPipeError, ConnectionResetError):
+            self.fake.reader_has_gone.set()
+        self.close_connection = True
+
+    def _answer(self) -> None:
+        for number, piece in enumerate(self.fake.pieces):
+            self._event({"choices": [{"delta": {"content": piece}, "finish_reason": None}]})
+            if number == 0 and not self.fake.endless:
+                self.fake.may_continue.wait(timeout=10)
+        while self.fake.endless:
+            self._event({"choices": [{"delta": {"content": "字"}, "finish_reason": None}]})
+            threading.Event().wait(0.02)
+        self._event({"choices": [{"delta": {}, "finish_reason": "stop"}]})
+        usage = {"prompt_tokens": 1200, "completion_tokens": 34, "total_tokens": 1234}
+        self._event({"choices": [], "usage": usage})
+        self.wfile.write(b"data: [DONE]\n\n")
+
+    def _event(self, value: Any) -> None:
+        self.wfile.write(f"data: {json.dumps(value, ensure_ascii=False)}\n\n".encode())
+        self.wfile.flush()
+
+    def _refuse(self, tokens: int) -> None:
+        message = (
+            f"the request needs {tokens} tokens; the model reads {self.fake.context_tokens} at most"
+        )
+        error = {"message": message, "type": "invalid_request_error", "param": "messages"}
+        value = {"error": {**error, "code": "context_length_exceeded"}}
+        self._whole(400, "application/json", json.dumps(value).encode())
+
+    def _whole(self, status: int, kind: str, body: bytes) -> None:
+        self.send_response(status)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(body)))
+        self.send_header("Content-Security-Policy", "default-src 'self'")
+        self.end_headers()
+        self.wfile.write(body)
+
+
+@pytest.fixture
+def server() -> Iterator[FakeServer]:
+    fake = FakeServer()
+    handler = type("Handler", (_Handler,), {"fake": fake})
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as http:
+        http.daemon_threads = True
+        fake.url = f"http://127.0.0.1:{http.server_port}/"
+        threading.Thread(target=http.serve_forever, daemon=True).start()
+        yield fake
+        fake.may_continue.set()
+        fake.endless = False
+        http.shutdown()
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Browser]:
+    path = shutil.which("chromium") or shutil.which("chromium-browser")
+    if path is None:
+        reason = "needs chromium (Debian: apt-get install chromium)"
+        if os.environ.get("CI") == "true":
+            pytest.fail(reason)
+        pytest.skip(reason)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@dataclass
+class Watch:
+    """What a page did besides what it shows."""
+
+    requested: list[str] = field(default_factory=list)
+    complaints: list[str] = field(default_factory=list)
+
+    def over(self, page: Page) -> None:
+        page.on("request", lambda request: self.requested.append(request.url))
+        page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        page.on(
+            "console",
+            lambda message: (
+                self.complaints.append(message.text)
+                if message.type in ("error", "warning")
+                else None
+            ),
+        )
+
+
+@pytest.fixture
+def watch() -> Watch:
+    return Watch()
+
+
+@pytest.fixture
+def page(chromium: Browser, watch: Watch) -> Iterator[Page]:
+    """An empty English page of a fresh profile."""
+    context = chromium.new_context(locale="en-US", viewport={"width": 1100, "height": 760})
+    context.set_default_timeout(8000)
+    page = context.new_page()
+    watch.over(page)
+    yield page
+    context.close()
