@@ -1,0 +1,129 @@
+"""Sequences that grow together: prompts are read in pieces, then each step adds a token to all.
+
+Shape suffixes in this file: B rows, T tokens, V vocabulary_size.
+"""
+
+import copy
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from tongwen.model.llama import KeyValueCache, Llama
+
+PREFILL_TOKENS = 1_024
+"""Prompt tokens read at once. Bounds the attention mask, and how long other rows wait."""
+
+_FIRST_CAPACITY_TOKENS = 256
+
+
+class Prefill:
+    """A prompt on its way into the cache.
+
+    It is always read alone and in the same pieces, so that its result depends on nothing else.
+    """
+
+    def __init__(self, model: Llama, prompt_ids: Sequence[int]) -> None:
+        assert prompt_ids, "a model cannot continue nothing"
+        self._model = model
+        self._prompt_ids = prompt_ids
+        self.tokens = 0
+        """Prompt tokens read so far."""
+        self.cache = _new_cache(model, 1, len(prompt_ids))
+
+    @torch.inference_mode()
+    def advance(self) -> Tensor | None:
+        """Read the next piece; after the last, the logits of the next token, float32, (V,)."""
+        piece = self._prompt_ids[self.tokens : self.tokens + PREFILL_TOKENS]
+        end = self.tokens + len(piece)
+        device = self.cache.rows_B1.device
+        hidden_BTM = self._model(
+            torch.tensor([piece], device=device),
+            positions_BT=torch.arange(self.tokens, end, device=device)[None],
+            cache=self.cache,
+        )
+        self.tokens = end
+        if end < len(self._prompt_ids):
+            return None
+        return self._model.logits(hidden_BTM[0, -1])
+
+
+class DecodingBatch:
+    """The rows of one cache, each a sequence of its own length. The cache grows as they do."""
+
+    def __init__(self, model: Llama) -> None:
+        self._model = model
+        self._cache = _new_cache(model, 1, 1)
+        self._lengths: list[int] = []
+
+    def __len__(self) -> int:
+        return len(self._lengths)
+
+    @torch.inference_mode()
+    def append(self, prefill: Prefill) -> None:
+        """Take a prompt that has been read as the last row."""
+        row, tokens = len(self._lengths), prefill.tokens
+        self._reserve(row + 1, tokens)
+        for mine, theirs in zip(_tensors(self._cache), _tensors(prefill.cache), strict=True):
+            mine[row, :tokens] = theirs[0, :tokens]
+        self._lengths.append(tokens)
+
+    @torch.inference_mode()
+    def remove(self, row: int) -> None:
+        """Give a row up. The last row takes its place."""
+        last = len(self._lengths) - 1
+        if row != last:
+            for tensor in _tensors(self._cache):
+                tensor[row] = tensor[last]
+            self._lengths[row] = self._lengths[last]
+        self._lengths.pop()
+        if not self._lengths:
+            self._cache = _new_cache(self._model, 1, 1)  # idle engines hold no memory
+
+    @torch.inference_mode()
+    def step(self, token_ids: Sequence[int]) -> Tensor:
+        """Add one token to every row; gives the logits of the tokens after, float32, (B, V)."""
+        rows = len(self._lengths)
+        assert len(token_ids) == rows, (len(token_ids), rows)
+        self._reserve(rows, max(self._lengths) + 1)
+        device = self._cache.rows_B1.device
+        hidden_BTM = self._model(
+            torch.tensor(token_ids, device=device)[:, None],
+            positions_BT=torch.tensor(self._lengths, device=device)[:, None],
+            cache=_first_rows(self._cache, rows),
+        )
+        self._lengths = [length + 1 for length in self._lengths]
+        return self._model.logits(hidden_BTM[:, 0])
+
+    def _reserve(self, rows: int, tokens: int) -> None:
+        """Make room, doubling so that growing costs little."""
+        old = self._cache
+        old_rows = len(old.rows_B1)
+        if rows <= old_rows and tokens <= old.capacity_tokens:
+            return
+        new_rows = old_rows if rows <= old_rows else max(rows, 2 * old_rows)
+        window = self._model.config.max_position_embeddings
+        capacity = max(old.capacity_tokens, _FIRST_CAPACITY_TOKENS)
+        while capacity < tokens:
+            capacity *= 2
+        self._cache = _new_cache(self._model, new_rows, min(capacity, max(window, tokens)))
+        for new, before in zip(_tensors(self._cache), _tensors(old), strict=True):
+            new[:old_rows, : before.shape[1]] = before
+
+
+def _new_cache(model: Llama, rows: int, tokens: int) -> KeyValueCache:
+    embedding = model.model.embed_tokens.weight
+    return KeyValueCache(model.config, rows, tokens, embedding.dtype, embedding.device)
+
+
+def _first_rows(cache: KeyValueCache, rows: int) -> KeyValueCache:
+    """The first rows of a cache, in the same memory."""
+    view = copy.copy(cache)
+    view.keys_BSKD = [tensor[:rows] for tensor in cache.keys_BSKD]
+    view.values_BSKD = [tensor[:rows] for tensor in cache.values_BSKD]
+    view.rows_B1 = cache.rows_B1[:rows]
+    return view
+
+
+def _tensors(cache: KeyValueCache) -> list[Tensor]:
+    return [*cache.keys_BSKD, *cache.values_BSKD]
