@@ -130,3 +130,12 @@ def tree_files(directory: Path) -> list[Path]:
 def remove_tree(path: Path) -> None:
     """Remove a directory we made ourselves; no error when it is not there."""
     shutil.rmtree(path, ignore_errors=True)
+
+
+def remove_partials(directory: Path) -> None:
+    """Remove what a killed process left half-written below `directory`."""
+    for path in list(directory.rglob(".*.partial")):
+        if path.is_dir():
+            remove_tree(path)
+        else:
+            path.unlink(missing_ok=True)

@@ -14,7 +14,14 @@ from typing import Any
 import psutil
 
 from tongwen.errors import InputError, UsageError
-from tongwen.files import disk_errors, file_digest, read_json, value_digest, write_json
+from tongwen.files import (
+    disk_errors,
+    file_digest,
+    read_json,
+    remove_partials,
+    value_digest,
+    write_json,
+)
 from tongwen.flow.local import LocalRunner
 from tongwen.flow.manifest import Manifest, describe_outputs
 from tongwen.flow.task import resolve_function
@@ -197,6 +204,7 @@ def run_stage(
         progress.say(f"{stage.name}: starts")
     with disk_errors(out):
         out.mkdir(parents=True, exist_ok=True)
+    remove_partials(out)
     log_event(run_dir, stage=stage.name, event="start", digest=digest)
     _reset_peak_memory()
     started = time.monotonic()

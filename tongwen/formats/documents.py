@@ -40,8 +40,33 @@ def document_files(directory: Path) -> list[Path]:
     return files
 
 
+def document_batches(
+    path: Path, columns: list[str] | None = None, *, batch_rows: int = 1024
+) -> Iterator[pa.RecordBatch]:
+    """Rows of one Parquet file of documents, a batch in memory at a time.
+
+    Raises:
+        InputError: not Parquet, cut off, or a column of the contract is missing or has nulls.
+    """
+    needed = columns or DOCUMENT_SCHEMA.names
+    try:
+        file = pq.ParquetFile(path)
+        if missing := [name for name in needed if name not in file.schema_arrow.names]:
+            raise InputError(
+                f"{path} has no column {missing[0]!r}",
+                hint=f"documents have the columns {', '.join(DOCUMENT_SCHEMA.names)}",
+            )
+        for batch in file.iter_batches(batch_size=batch_rows, columns=needed):
+            for name in needed:
+                if batch[name].null_count:
+                    raise InputError(f"{path} has a row without a value in {name!r}")
+            yield batch
+    except (pa.ArrowInvalid, OSError) as error:
+        raise InputError(f"cannot read the documents {path}: {error}") from error
+
+
 def read_documents(directory: Path, columns: list[str] | None = None) -> Iterator[dict[str, Any]]:
     """Documents of a curate folder as dictionaries, in file order, a batch in memory at a time."""
     for path in document_files(directory):
-        for batch in pq.ParquetFile(path).iter_batches(batch_size=1024, columns=columns):
+        for batch in document_batches(path, columns):
             yield from batch.to_pylist()

@@ -7,10 +7,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from tongwen.errors import InputError
-from tongwen.formats.documents import document_files, read_documents
+from tongwen.formats.documents import document_batches, document_files, read_documents
 from tongwen.formats.draws import draw
 
 _BUCKETS = 1 << 16
@@ -60,8 +59,7 @@ def sample_documents(
     bytes_by_bucket = np.zeros((2, _BUCKETS), dtype=np.int64)
     documents = [0, 0]
     for path in document_files(directory):
-        columns = ["doc_id", "lang", "text"]
-        for batch in pq.ParquetFile(path).iter_batches(batch_size=1024, columns=columns):
+        for batch in document_batches(path, ["doc_id", "lang", "text"]):
             lengths = pc.binary_length(batch["text"]).to_pylist()
             languages = batch["lang"].to_pylist()
             for doc_id, language, length in zip(

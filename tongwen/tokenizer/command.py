@@ -1,0 +1,53 @@
+"""`tongwen tokenizer`: train and verify tokenizers."""
+
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from tongwen.alone import run_alone, stage_options
+
+
+@click.group(name="tokenizer")
+def command() -> None:
+    """Train a bilingual tokenizer, or verify one."""
+
+
+@command.command(name="train")
+@click.argument("documents", type=click.Path(path_type=Path))
+@stage_options
+def train(documents: Path, out: Path, recipe: str | None, overrides: tuple[str, ...]) -> None:
+    r"""Train on the Parquet files of DOCUMENTS, the folder of a curate stage or your own.
+
+    \b
+    Example:
+      tongwen tokenizer train curated --out tokenizer --set tokenizer.vocabulary_size=32000
+    """
+    run_alone(
+        "tokenizer", inputs={"documents": documents}, out=out, recipe=recipe, overrides=overrides
+    )
+    click.echo(out)
+
+
+@command.command(name="verify")
+@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+def verify(folder: Path, as_json: bool) -> None:
+    """Run the acceptance suite on the tokenizer or model folder DIR.
+
+    Exits with 1 when a check fails.
+    """
+    from tongwen.tokenizer.verify import verify_folder
+
+    checks = verify_folder(folder)
+    if as_json:
+        click.echo(json.dumps([asdict(item) for item in checks], ensure_ascii=False, indent=1))
+    else:
+        words = {True: "pass", False: "FAIL", None: "n/a "}
+        for item in checks:
+            detail = f": {item.detail}" if item.detail else ""
+            click.echo(f"{words[item.passed]}  {item.name}{detail}")
+    if any(item.passed is False for item in checks):
+        sys.exit(1)

@@ -1,0 +1,74 @@
+"""The tokenizer stage: documents in, a verified tokenizer folder out."""
+
+from collections.abc import Mapping
+
+from tongwen.errors import TongwenError
+from tongwen.files import write_json
+from tongwen.flow.stage import StageContext
+from tongwen.tokenizer.export import write_tokenizer_folder
+from tongwen.tokenizer.report import measure
+from tongwen.tokenizer.sample import sample_documents
+from tongwen.tokenizer.text import Tokenizer
+from tongwen.tokenizer.train import train_model
+from tongwen.tokenizer.verify import Check, verify_folder
+
+
+def run(context: StageContext) -> Mapping[str, float]:
+    """Train, export, verify and measure.
+
+    Raises:
+        InputError: the documents cannot give what the settings ask for.
+        TongwenError: the new tokenizer fails its acceptance suite.
+    """
+    settings = context.recipe.tokenizer
+    sample = sample_documents(
+        context.inputs["documents"],
+        sample_bytes=settings.sample_bytes,
+        chinese_share=settings.chinese_share,
+        seed=context.recipe.run.seed,
+    )
+    model = train_model(
+        (text for _, text in sample.texts()),
+        vocabulary_size=settings.vocabulary_size,
+        character_coverage=settings.character_coverage,
+    )
+    write_tokenizer_folder(model, context.out)
+    checks = verify_folder(context.out)
+    _refuse_failures(checks)
+    tokenizer = Tokenizer(model)
+    sampled = {"documents": 0, "utf8_bytes": 0, "chinese_utf8_bytes": 0}
+    for language, text in sample.texts():
+        length = len(text.encode("utf-8"))
+        sampled["documents"] += 1
+        sampled["utf8_bytes"] += length
+        sampled["chinese_utf8_bytes"] += length if language.startswith("zh") else 0
+    report = {
+        "vocabulary_size": tokenizer.vocabulary_size,
+        "digest": tokenizer.digest,
+        "checks": [{"name": item.name, "passed": item.passed} for item in checks],
+        "sample": sampled,
+        "available": {
+            "documents": sum(sample.documents),
+            "utf8_bytes": sum(sample.utf8_bytes),
+            "chinese_utf8_bytes": sample.utf8_bytes[1],
+        },
+        **measure(tokenizer, sample.texts()),
+    }
+    write_json(context.out / "report.json", report)
+    return {
+        "pieces": tokenizer.vocabulary_size,
+        "documents_sampled": sampled["documents"],
+        "utf8_bytes_sampled": sampled["utf8_bytes"],
+        "unused_pieces": report["unused_pieces"],
+        "checks_passed": sum(item.passed is True for item in checks),
+    }
+
+
+def _refuse_failures(checks: list[Check]) -> None:
+    failed = [item for item in checks if item.passed is False]
+    if failed:
+        raise TongwenError(
+            "the new tokenizer fails its acceptance suite: "
+            + "; ".join(f"{item.name}: {item.detail}" for item in failed),
+            hint="give it more text or a larger tokenizer.vocabulary_size",
+        )
