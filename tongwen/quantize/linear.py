@@ -1,0 +1,64 @@
+"""A projection whose weights are int8, one scale for each output channel.
+
+Shape suffixes in this file: N inputs, O outputs.
+"""
+
+import torch
+import torch.nn.functional as F  # noqa: N812 - torch's own convention
+from torch import Tensor, nn
+
+_LARGEST = 127
+_PACKED_ROWS = 4
+_PACKED_INPUTS_MULTIPLE = 32
+
+
+class QuantizedLinear(nn.Module):
+    """`x @ (weight * scale).T`, computed in the dtype of x.
+
+    Buffers: `weight` int8 (O, N) in -127..127, `weight_scale` (O,).
+    """
+
+    weight: Tensor
+    weight_scale: Tensor
+
+    def __init__(self, weight_ON: Tensor, scale_O: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("weight", weight_ON)
+        self.register_buffer("weight_scale", scale_O)
+
+    def forward(self, x: Tensor) -> Tensor:
+        scale_O = self.weight_scale.to(x.dtype)
+        if self._has_fast_kernel(x):
+            packed = torch._weight_int8pack_mm(x.reshape(-1, x.shape[-1]), self.weight, scale_O)
+            return packed.reshape(*x.shape[:-1], -1)
+        return F.linear(x, self.weight.to(x.dtype)) * scale_O
+
+    def _has_fast_kernel(self, x: Tensor) -> bool:
+        """Whether torch reads these int8 weights directly, and faster than by converting them.
+
+        Layer 4096 -> 11008, bfloat16, 2 cores with AMX, 2026-11: 2.5 ms against 6 ms for one
+        row, 4.4 against 5.1 for four, 18 against 5.5 for sixteen. In float32 it is scalar code.
+        With a number of inputs that is no multiple of 32 it gives wrong results (torch 2.13).
+        """
+        return (
+            x.dtype == torch.bfloat16
+            and x.device.type == "cpu"
+            and 0 < x.shape[:-1].numel() <= _PACKED_ROWS
+            and x.shape[-1] % _PACKED_INPUTS_MULTIPLE == 0
+            and not x.requires_grad
+        )
+
+
+def quantize_weight(weight_ON: Tensor) -> tuple[Tensor, Tensor]:
+    """A weight as int8 (O, N) and bfloat16 scales (O,), symmetric around zero.
+
+    The scale maps a channel's largest magnitude to 127; it is rounded to bfloat16 before it is
+    used, so that both kernels see the very same scale. No weight changes by more than half a
+    step, except the largest where that rounding went down: by at most 0.4 % of itself.
+    """
+    exact_ON = weight_ON.detach().float()
+    scale_O = (exact_ON.abs().amax(1) / _LARGEST).bfloat16()
+    # A channel of zeros has no scale; any does.
+    scale_O = torch.where(scale_O == 0, torch.ones_like(scale_O), scale_O)
+    steps_ON = (exact_ON / scale_O.float()[:, None]).round_().clamp_(-_LARGEST, _LARGEST)
+    return steps_ON.to(torch.int8), scale_O
