@@ -101,23 +101,16 @@ class Tokenizer:
         Raises:
             InputError: the text holds a lone surrogate, which no UTF-8 can carry.
         """
-        try:
-            if not allow_special:
-                return self._encode_plain(text)
-            ids: list[int] = []
-            for part in self._special_pattern.split(text):
-                if part in self.special_ids:
-                    ids.append(self.special_ids[part])
-                else:
-                    ids += self._encode_plain(part)
-            return ids
-        except UnicodeEncodeError as error:
-            surrogate = ord(error.object[error.start])
-            raise InputError(
-                f"the text holds the lone surrogate U+{surrogate:04X} "
-                f"at character {error.start:,}, which is half a character",
-                hint="send the text as valid UTF-8",
-            ) from error
+        _refuse_surrogates(text)
+        if not allow_special:
+            return self._encode_plain(text)
+        ids: list[int] = []
+        for part in self._special_pattern.split(text):
+            if part in self.special_ids:
+                ids.append(self.special_ids[part])
+            else:
+                ids += self._encode_plain(part)
+        return ids
 
     def _encode_plain(self, text: str) -> list[int]:
         if SPACE_MARK not in text:
@@ -214,3 +207,14 @@ class StreamingDecoder:
         """End the text. An unfinished character is given up: half a character is no text."""
         self._decoder.reset()
         return ""
+
+
+def _refuse_surrogates(text: str) -> None:
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise InputError(
+            f"the text holds the lone surrogate U+{ord(text[error.start]):04X} "
+            f"at character {error.start:,}, which is half a character",
+            hint="send the text as valid UTF-8",
+        ) from error

@@ -21,9 +21,6 @@ _LINE_BYTES = 4 * _LINE_CHARACTERS
 # The trainer drops a whole line that holds NUL or U+2585, reads tabs as its own mark, and takes
 # U+2581 for a space. We cut there instead: these characters are always spelt in bytes.
 _CUT = re.compile(f"[\0\t\n\u2585{SPACE_MARK}]")
-_REQUIRED_CHARACTERS = (
-    "".join(map(chr, range(0x21, 0x7F))) + "，。、；：？！“”‘’（）《》〈〉【】「」『』…—～·"
-)
 
 
 def training_lines(text: str) -> Iterator[str]:
@@ -54,7 +51,6 @@ def train_model(
             model_type="bpe",
             vocab_size=vocabulary_size,
             character_coverage=character_coverage,
-            required_chars=_REQUIRED_CHARACTERS,
             normalization_rule_name="identity",
             add_dummy_prefix=False,
             remove_extra_whitespaces=False,

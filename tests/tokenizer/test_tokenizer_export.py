@@ -1,0 +1,162 @@
+"""The Hugging Face files give the ids of the SentencePiece model; the suite finds faults."""
+
+import json
+import random
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tokenizers
+from click.testing import CliRunner
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from safetensors.numpy import save_file
+from tokenizers import normalizers
+
+from tongwen.errors import InputError
+from tongwen.files import read_json, write_json
+from tongwen.tokenizer.command import command
+from tongwen.tokenizer.export import write_tokenizer_folder
+from tongwen.tokenizer.samples import DIALOGUES, MARKERS, TEXTS
+from tongwen.tokenizer.special import chat_prompt, generation_config
+from tongwen.tokenizer.text import Tokenizer
+from tongwen.tokenizer.verify import verify_folder
+
+
+@pytest.fixture(scope="module")
+def fast(folder: Path) -> tokenizers.Tokenizer:
+    return tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
+
+
+@settings(max_examples=200, deadline=None)
+@given(text=st.text(st.characters(exclude_categories=["Cs"])))
+def test_fast_and_sentencepiece_agree_on_any_text(
+    tokenizer: Tokenizer, fast: tokenizers.Tokenizer, text: str
+) -> None:
+    ids = tokenizer.encode(text, allow_special=True)
+    assert fast.encode(text).ids == ids
+    assert fast.decode(ids, skip_special_tokens=False) == text
+
+
+def test_fast_and_sentencepiece_agree_where_merges_overlap(
+    tokenizer: Tokenizer, fast: tokenizers.Tokenizer, texts: list[str]
+) -> None:
+    rng = random.Random(7)
+    parts = [*" -=.a*\n\t0", "  ", "▁", "\0", "，", "中", "同文馆", "😀", "<|im_end|>", "the "]
+    for _ in range(3_000):
+        text = "".join(rng.choice(parts) * rng.randint(1, 9) for _ in range(rng.randint(1, 12)))
+        assert fast.encode(text).ids == tokenizer.encode(text, allow_special=True), text
+    for text in texts:
+        assert fast.encode(text).ids == tokenizer.encode(text)
+
+
+def test_transformers_loads_the_folder_with_equal_ids_and_template(
+    folder: Path, tokenizer: Tokenizer, tmp_path: Path
+) -> None:
+    from transformers import AutoTokenizer
+
+    model_folder = tmp_path / "model"
+    shutil.copytree(folder, model_folder)
+    write_json(model_folder / "config.json", {"model_type": "llama", "vocab_size": 900})
+    for path in (folder, model_folder):
+        loaded = AutoTokenizer.from_pretrained(path)
+        assert len(loaded) == tokenizer.vocabulary_size
+        assert (loaded.bos_token_id, loaded.eos_token_id, loaded.pad_token_id) == (1, 2, 0)
+        for text in (*TEXTS, *MARKERS):
+            ids = tokenizer.encode(text, allow_special=True)
+            assert loaded(text)["input_ids"] == ids
+            assert loaded.decode(ids) == text
+        for messages in DIALOGUES:
+            rendered = loaded.apply_chat_template(
+                messages, tokenize=False, add_generation_prompt=True
+            )
+            assert rendered == chat_prompt(messages)
+
+
+def test_the_files_are_the_same_every_time(model: bytes, folder: Path, tmp_path: Path) -> None:
+    write_tokenizer_folder(model, tmp_path)
+    for path in folder.iterdir():
+        assert (tmp_path / path.name).read_bytes() == path.read_bytes()
+
+
+def failed(folder: Path) -> set[str]:
+    return {item.name for item in verify_folder(folder) if item.passed is False}
+
+
+@pytest.fixture
+def copied(folder: Path, tmp_path: Path) -> Path:
+    path = tmp_path / "copied"
+    shutil.copytree(folder, path)
+    return path
+
+
+def test_our_tokenizer_passes_the_whole_suite_beside_a_model(copied: Path) -> None:
+    write_json(copied / "generation_config.json", generation_config())
+    write_json(copied / "config.json", {"vocab_size": 900, "eos_token_id": [2, 7]})
+    save_file(
+        {"model.embed_tokens.weight": np.zeros((900, 2), dtype=np.float32)},
+        copied / "model.safetensors",
+    )
+    assert all(item.passed for item in verify_folder(copied))
+
+
+def test_the_suite_finds_a_dummy_prefix(copied: Path) -> None:
+    path = copied / "tokenizer.json"
+    wrong = tokenizers.Tokenizer.from_file(str(path))
+    wrong.normalizer = normalizers.Prepend(" ")
+    wrong.save(str(path))
+    names = failed(copied)
+    assert "no dummy prefix (Hugging Face fast)" in names
+    assert "a dialogue turn by turn is the whole dialogue (Hugging Face fast)" in names
+    assert "SentencePiece and Hugging Face fast give equal ids" in names
+    assert not any("(SentencePiece)" in name for name in names)
+
+
+def test_the_suite_finds_folded_punctuation(copied: Path) -> None:
+    path = copied / "tokenizer.json"
+    wrong = tokenizers.Tokenizer.from_file(str(path))
+    wrong.normalizer = normalizers.NFKC()
+    wrong.save(str(path))
+    assert "full-width punctuation is kept (Hugging Face fast)" in failed(copied)
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "check"),
+    [
+        ("generation_config.json", {"eos_token_id": 7}, "where an answer ends"),
+        ("config.json", {"vocab_size": 902}, "size is that of the model's embedding"),
+        ("tokenizer_config.json", {"add_bos_token": True}, "nothing is added"),
+    ],
+)
+def test_the_suite_finds_files_that_disagree(
+    copied: Path, file: str, content: dict[str, int], check: str
+) -> None:
+    before = read_json(copied / file) if (copied / file).exists() else {}
+    write_json(copied / file, {**before, **content})
+    assert any(check in name for name in failed(copied))
+
+
+@pytest.mark.parametrize("kept", ["tokenizer.model", "tokenizer.json"])
+def test_a_folder_with_one_of_the_two_files_is_checked_as_far_as_it_goes(
+    copied: Path, kept: str
+) -> None:
+    other = {"tokenizer.model": "tokenizer.json", "tokenizer.json": "tokenizer.model"}[kept]
+    (copied / other).unlink()
+    assert not failed(copied)
+    assert any(item.passed is None for item in verify_folder(copied))
+
+
+def test_a_folder_without_any_tokenizer_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="has no tokenizer"):
+        verify_folder(tmp_path)
+
+
+def test_verify_exits_with_the_result(copied: Path) -> None:
+    result = CliRunner().invoke(command, ["verify", str(copied)])
+    assert result.exit_code == 0
+    assert "FAIL" not in result.output
+    write_json(copied / "config.json", {"vocab_size": 1})
+    result = CliRunner().invoke(command, ["verify", str(copied), "--json"])
+    assert result.exit_code == 1
+    assert any(item["passed"] is False for item in json.loads(result.output))
