@@ -13,18 +13,25 @@ from dataclasses import dataclass
 from tongwen.curate.html import Block, Page, parse, visible_size
 from tongwen.curate.markdown import render
 
-_SENTENCE_END = re.compile(r"[.!?…。！？；：:」』”\"'’)）]\s*$")
 _PUNCTUATION = re.compile(r"[,.;!?，。；！？、](?:\s|$|(?<=[，。；！？、]))")
 _CONTAINERS_NAMES = """
 body div section article main td tr table center form dl dd blockquote font
 """
 _CONTAINERS = frozenset(_CONTAINERS_NAMES.split())
+_PARTS_OF_TEXT_NAMES = "p li ul ol dl dt dd blockquote pre h1 h2 h3 h4 h5 h6 figure figcaption"
+_PARTS_OF_TEXT = frozenset(_PARTS_OF_TEXT_NAMES.split()) | {"table", "tr", "td", "th", "summary"}
 _PROSE_SIZE = 80
 _LONG_SIZE = 200
 _CONTAINER_SHARE = 0.75
 _NAMED_CONTAINER_SHARE = 0.5
 _INNER_SHARE = 0.9
+_HOME_SHARE = 0.2
+_ONE_PLACE_SHARE = 0.9
+_SHORT_WEIGHT = 0.2
+_ITEM_WEIGHT = 0.5
+_LONELY_MASS = 500.0
 _BOILERPLATE_SHARE = 0.5
+_FOREIGN_SHARE = 0.85
 _LINK_LIST_SHARE = 0.6
 _BOILERPLATE_TEXT = re.compile(
     r"^(上一篇|下一篇|上一页|下一页|返回|相关(文章|阅读|推荐)|版权(所有|声明)|本文链接|转载请|责任编辑|"
@@ -59,11 +66,12 @@ class Extracted:
 def extract(html: str) -> Extracted:
     """The main content of an HTML page. Never raises; a page without content gives empty text."""
     page = parse(html)
-    masses = [_mass(block) for block in page.blocks]
+    homes = _homes(page)
+    masses = _masses(page, homes)
     left_out = _left_out(page, masses)
     container = _container(page, masses, left_out)
-    blocks = _content_blocks(page, container, left_out)
-    blocks = _trim(blocks, page.title)
+    blocks = _content_blocks(page, masses, homes, container, left_out)
+    blocks = _without_empty_sections(blocks, page.title)
     characters = sum(len(block.text) for block in blocks)
     linked = sum(len(block.text) * block.linked for block in blocks)
     return Extracted(
@@ -85,9 +93,28 @@ def _is_prose(block: Block) -> bool:
     return block.size >= _PROSE_SIZE and bool(_PUNCTUATION.search(block.text))
 
 
-def _mass(block: Block) -> float:
-    share = (1 - block.linked) ** 2
-    return block.size * share * (1.0 if _is_prose(block) else 0.2)
+def _masses(page: Page, homes: list[int]) -> list[float]:
+    """How much each block speaks for being main content.
+
+    A paragraph among many weighs more than one that stands alone, as teasers of other pages do.
+    """
+    masses = []
+    home_masses = [0.0] * len(page.elements)
+    for block in page.blocks:
+        mass = block.size * (1 - block.linked) ** 2
+        if not _is_prose(block):
+            mass *= _SHORT_WEIGHT
+        elif block.kind == "item":
+            mass *= _ITEM_WEIGHT
+        masses.append(mass)
+        home_masses[homes[block.element]] += mass
+    return [
+        mass * home / (home + _LONELY_MASS)
+        for mass, home in (
+            (mass, home_masses[homes[block.element]])
+            for block, mass in zip(page.blocks, masses, strict=True)
+        )
+    ]
 
 
 def _sums(page: Page, values: list[float]) -> list[float]:
@@ -108,7 +135,8 @@ def _left_out(page: Page, masses: list[float]) -> list[bool]:
         if index and left_out[element.parent]:
             left_out[index] = True
         elif element.is_hidden or element.prior < 0:
-            left_out[index] = sums[index] < _BOILERPLATE_SHARE * sums[0]
+            share = _FOREIGN_SHARE if element.prior == -2 else _BOILERPLATE_SHARE
+            left_out[index] = sums[index] < share * sums[0]
     return left_out
 
 
@@ -136,57 +164,97 @@ def _container(page: Page, masses: list[float], left_out: list[bool]) -> int:
     return best
 
 
-def _content_blocks(page: Page, container: int, left_out: list[bool]) -> list[Block]:
-    """Blocks of the container, without those left out and without lists of links."""
+def _homes(page: Page) -> list[int]:
+    """For each element the nearest one around it (or itself) that is no part of running text."""
+    homes: list[int] = []
+    for index, element in enumerate(page.elements):
+        is_part = index > 0 and element.tag in _PARTS_OF_TEXT
+        homes.append(homes[element.parent] if is_part else index)
+    return homes
+
+
+def _content_blocks(
+    page: Page, masses: list[float], homes: list[int], container: int, out: list[bool]
+) -> list[Block]:
+    """Blocks of the container, without those left out.
+
+    Where much of the prose stands side by side, short and linked texts belong to it. Elsewhere
+    lists of links go, and so do the short texts before the first and after the last prose.
+    """
     if not page.elements:
         return []
     end = page.elements[container].end
-    dropped = list(left_out)
+    inside = [
+        (block, mass)
+        for block, mass in zip(page.blocks, masses, strict=True)
+        if container <= block.element < end and not out[block.element]
+    ]
+    home_masses: dict[int, float] = {}
+    for block, mass in inside:
+        home = homes[block.element]
+        home_masses[home] = home_masses.get(home, 0.0) + mass
+    total = sum(home_masses.values())
+    main_homes = {home for home, mass in home_masses.items() if mass >= _HOME_SHARE * total}
+    is_in_one_place = sum(home_masses[home] for home in main_homes) >= _ONE_PLACE_SHARE * total
+    is_link_list = _link_lists(page, container, end)
+    prose = [n for n, (block, _) in enumerate(inside) if _is_prose(block)]
+    if not prose:
+        return []
+    kept = []
+    for n, (block, _) in enumerate(inside):
+        if homes[block.element] in main_homes:
+            if not _is_boilerplate_text(block):
+                kept.append(block)
+        elif is_link_list[block.element - container]:
+            continue
+        elif is_in_one_place and block.kind in ("text", "item"):
+            continue  # captions, boxes and teasers between the paragraphs
+        elif prose[0] <= n <= prose[-1] and _is_kept(block):
+            kept.append(block)
+    return kept
+
+
+def _link_lists(page: Page, container: int, end: int) -> list[bool]:
+    """For each element from `container` to `end` whether it is inside a list of links."""
     characters = _sums(page, [float(len(block.text)) for block in page.blocks])
     linked = _sums(page, [len(block.text) * block.linked for block in page.blocks])
     counts = _sums(page, [1.0] * len(page.blocks))
+    found = [False]
     for index in range(container + 1, end):
-        element = page.elements[index]
-        if dropped[element.parent] and element.parent >= container:
-            dropped[index] = True
-        elif counts[index] and linked[index] > _LINK_LIST_SHARE * characters[index]:
-            dropped[index] = characters[index] / counts[index] < _LONG_SIZE
-    return [
-        block
-        for block in page.blocks
-        if container <= block.element < end and not dropped[block.element] and _is_kept(block)
-    ]
+        parent = page.elements[index].parent
+        is_list = (
+            linked[index] > _LINK_LIST_SHARE * characters[index]
+            and characters[index] < _LONG_SIZE * counts[index]
+        )
+        found.append(found[parent - container] or is_list)
+    return found
+
+
+def _is_boilerplate_text(block: Block) -> bool:
+    return (
+        block.kind in ("text", "item")
+        and block.size < _LONG_SIZE
+        and bool(_BOILERPLATE_TEXT.search(block.text))
+    )
 
 
 def _is_kept(block: Block) -> bool:
-    if block.kind in ("code", "cell", "heading"):
-        return True
-    if block.linked > 0.8 and block.size < _LONG_SIZE and not block.prefix:
+    if block.linked > 0.8 and block.size < _LONG_SIZE and block.kind == "text":
         return False
-    return block.size >= _LONG_SIZE or not _BOILERPLATE_TEXT.search(block.text)
+    return not _is_boilerplate_text(block)
 
 
-def _trim(blocks: list[Block], title: str) -> list[Block]:
-    """Without what stands before the first and after the last prose, and without empty sections."""
-    first = next((n for n, block in enumerate(blocks) if _is_prose(block)), None)
-    if first is None:
-        return blocks if sum(block.size for block in blocks) >= _LONG_SIZE else []
-    while first and blocks[first - 1].kind == "heading" and blocks[first - 1].text not in title:
-        first -= 1
-    last = len(blocks)
-    while last > first and not (
-        _is_prose(blocks[last - 1])
-        or blocks[last - 1].kind in ("item", "cell")
-        or _SENTENCE_END.search(blocks[last - 1].text)
-    ):
-        last -= 1
+def _without_empty_sections(blocks: list[Block], title: str) -> list[Block]:
+    """Without headings that have nothing below, and without the page's title at the top."""
     kept: list[Block] = []
-    for block in reversed(blocks[first:last]):
+    for block in reversed(blocks):
         if block.kind == "heading" and (
             not kept or (kept[-1].kind == "heading" and len(kept[-1].prefix) <= len(block.prefix))
         ):
             continue
         kept.append(block)
+    if kept and kept[-1].kind == "heading" and kept[-1].text in title:
+        kept.pop()
     return kept[::-1]
 
 

@@ -53,7 +53,7 @@ class Element:
     Attributes:
         parent: index of the parent; -1 for the body.
         tag: lower case.
-        prior: what tag, class and id promise: 1 the main content, -1 something else, 0 nothing.
+        prior: what tag, class and id promise, see `prior_of`.
         is_hidden: taken out of sight by an attribute.
         end: index behind the last element inside.
     """

@@ -6,26 +6,30 @@ Words are those that themes and portals use, in English and in Pinyin.
 import re
 from collections.abc import Mapping
 
-_BOILERPLATE_TAGS = frozenset({"nav", "footer", "aside", "form", "menu", "fieldset", "address"})
+_BOILERPLATE_TAGS = frozenset({"nav", "footer", "aside", "form", "menu", "fieldset", "figcaption"})
 _BOILERPLATE_ROLES_NAMES = """
 navigation banner contentinfo complementary search menu menubar dialog alert toolbar
 """
 _BOILERPLATE_ROLES = frozenset(_BOILERPLATE_ROLES_NAMES.split())
 # Whole words of a class or id (split at "-", "_", space and case changes).
+_FOREIGN_NAMES = """
+comment comments commentlist disqus gitalk gitment valine livere respond reply replies pinglun
+sidebar navbar breadcrumb breadcrumbs mianbaoxie tagcloud related xiangguan tuijian recommended
+recommendations
+"""
+_FOREIGN_WORDS = frozenset(_FOREIGN_NAMES.split())
 _BOILERPLATE_WORDS_NAMES = """
-nav navbar navigation navi menu submenu dropdown sidebar side sidenav aside footer foot ft
-bottom breadcrumb breadcrumbs crumb crumbs crumbnav mianbaoxie comment comments commentlist
-disqus gitalk gitment valine livere respond reply replies pinglun share sharing social bdshare
-jiathis addthis sns related relate relative recommend recommended recommendation recommendations
-recommends xiangguan tuijian promo promotion advert advertisement ad ads adv adsense adsbygoogle
+nav navigation navi menu submenu dropdown side sidenav aside footer foot ft bottom crumb crumbs
+crumbnav share sharing social bdshare jiathis addthis sns relate relative recommend
+recommendation recommends promo promotion advert advertisement ad ads adv adsense adsbygoogle
 guanggao sponsor sponsored banner popup modal overlay cookie cookies consent gdpr newsletter
 subscribe subscription signup login signin register pagination pager pagenav paginator prevnext
-tag tags tagcloud taglist keywords categories category cat widget widgets toolbar tools tool
-print copyright copy license reward donate dashang author byline authorinfo bio postmeta meta
-metadata entrymeta hidden skip outbrain taboola gutter lineno linenos toc qrcode erweima weixin
-wechat weibo feedback report jubao more archive archives links friendlink youlian hot rank
-ranking paihang search searchbox masthead disclaimer rating poll survey trending popular
-editsection noprint navbox timestamp
+tag tags taglist keywords categories category cat widget widgets toolbar tools tool print
+copyright copy license reward donate dashang author byline authorinfo bio postmeta meta metadata
+entrymeta hidden skip outbrain taboola gutter lineno linenos toc qrcode erweima weixin wechat
+weibo feedback report jubao more archive archives links friendlink youlian hot rank ranking
+paihang search searchbox masthead disclaimer rating poll survey trending popular editsection
+noprint navbox timestamp
 """
 _BOILERPLATE_WORDS = frozenset(_BOILERPLATE_WORDS_NAMES.split())
 _CONTENT_WORDS_NAMES = """
@@ -34,11 +38,15 @@ content contents maincontent main story storybody body text txt detail details z
 wenzhang richtext markdown prose hentry blogpost artibody
 """
 _CONTENT_WORDS = frozenset(_CONTENT_WORDS_NAMES.split())
+# Their classes say how they look or what a script does with them.
+_PLAIN_TAGS = frozenset({"html", "body", "pre", "h1", "h2", "h3", "h4", "h5", "h6", "tr"})
+_STATE_WORDS = frozenset({"has", "with", "no", "without", "open", "closed", "enabled", "is"})
 _WORDS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+")
 
 
 def prior_of(tag: str, values: Mapping[str, str]) -> int:
-    """1 for an element that says it is the main content, -1 for one that says it is not, else 0.
+    """1: the element says it is the main content; -1: it says it is not; -2: it holds what other
+    people or other pages say; 0: nothing can be said.
 
     `values`: its class, id, role and itemprop attributes, as far as it has them.
     """
@@ -48,20 +56,21 @@ def prior_of(tag: str, values: Mapping[str, str]) -> int:
         return 1
     if tag in ("article", "main"):
         return 1
-    if tag in ("body", "html"):
+    if tag in _PLAIN_TAGS:
         return 0
-    words = _split(values.get("class", "")) | _split(values.get("id", ""))
-    is_content = not words.isdisjoint(_CONTENT_WORDS)
-    if words.isdisjoint(_BOILERPLATE_WORDS):
-        return 1 if is_content else 0
-    # "article-content with-sidebar" is a theme's word for the main column.
-    return 0 if is_content else -1
+    verdicts = {_verdict(name) for key in ("class", "id") for name in values.get(key, "").split()}
+    if -2 in verdicts and 1 not in verdicts:
+        return -2
+    return (1 in verdicts) - (-1 in verdicts or -2 in verdicts)
 
 
-def _split(value: str) -> set[str]:
-    """The words of a class or id attribute, each also as it was written."""
-    if not value:
-        return set()
-    words = {word.lower() for word in _WORDS.findall(value)}
-    words.update(re.sub(r"[-_]", "", name).lower() for name in value.split())
-    return words
+def _verdict(name: str) -> int:
+    """The promise of one class or id."""
+    words = {word.lower() for word in _WORDS.findall(name)}
+    words.add(re.sub(r"[-_]", "", name).lower())
+    if not words.isdisjoint(_STATE_WORDS):
+        return 0  # "has-sidebar" and "comments-open" stand on the whole page
+    if not words.isdisjoint(_FOREIGN_WORDS):
+        return -2
+    # "content-footer" and "share-content" are both: nothing can be said.
+    return (not words.isdisjoint(_CONTENT_WORDS)) - (not words.isdisjoint(_BOILERPLATE_WORDS))
