@@ -12,6 +12,7 @@ wider dtype than the arithmetic: each is rounded to the dtype of the activations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own convention
@@ -89,7 +90,7 @@ class Linear(nn.Linear):
 
 
 class RMSNorm(nn.Module):
-    """Scale to unit mean square over the last dimension; statistics are float32."""
+    """Scale to unit mean square over the last dimension; the arithmetic is float32."""
 
     def __init__(self, size: int, epsilon: float) -> None:
         super().__init__()
@@ -97,7 +98,34 @@ class RMSNorm(nn.Module):
         self.epsilon = epsilon
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.rms_norm(x, self.weight.shape, self.weight.to(x.dtype), self.epsilon)
+        normed: Tensor = _Normalization.apply(x, self.weight, self.epsilon)  # type: ignore[no-untyped-call]
+        return normed
+
+
+class _Normalization(torch.autograd.Function):
+    """RMSNorm that keeps only its input and one number a token.
+
+    torch has no fused kernel for it on CPUs: forward and backward of 8,192 bfloat16 tokens of
+    384 channels take 7.4 ms this way and 16.3 ms with `rms_norm` (2 cores, 2026-11).
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, epsilon: float) -> Tensor:
+        norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=torch.float32)
+        scale = norm.square_().div_(x.shape[-1]).add_(epsilon).rsqrt_()
+        ctx.save_for_backward(x, weight, scale)
+        normed: Tensor = (x.float() * scale).mul_(weight).to(x.dtype)
+        return normed
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
+        x, weight, scale = ctx.saved_tensors
+        unit = x.float() * scale
+        gradient = gradient.float()
+        weight_gradient = (gradient * unit).flatten(0, -2).sum(0).to(weight.dtype)
+        gradient = gradient * weight
+        along = (gradient * unit).mean(-1, keepdim=True)
+        return (gradient - unit.mul_(along)).mul_(scale).to(x.dtype), weight_gradient, None
 
 
 class Attention(nn.Module):
