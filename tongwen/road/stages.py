@@ -63,7 +63,8 @@ ROAD = (
     Stage(
         name="evaluate",
         entry="tongwen.evaluate.stage:run",
-        reads={"model": _MODEL, "tokenizer": ("tokenizer",), "crawl": ("crawl",)},
+        reads={"model": _MODEL, "crawl": ("crawl",)},
+        optional=("crawl",),
         sections=("evaluate",),
         outputs=("results.json", "items.jsonl"),
         files="tongwen.evaluate.stage:files",

@@ -1,0 +1,236 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from tongwen.alone import run_alone
+from tongwen.errors import InputError, RecipeError
+from tongwen.evaluate.command import command, task_override
+from tongwen.evaluate.evaluator import Evaluator
+from tongwen.evaluate.free import judge
+from tongwen.evaluate.items import make_items
+from tongwen.evaluate.readers import read_rows
+from tongwen.evaluate.settings import TaskSettings
+from tongwen.evaluate.spec import builtin_spec
+from tongwen.evaluate.stage import files
+from tongwen.files import read_json, read_jsonl
+from tongwen.recipe.loader import load_recipe
+
+FACTS = [{"fact_id": f"f{n}", "relation": ("price", "river")[n % 2]} for n in range(6)]
+
+
+@pytest.fixture
+def gold(tmp_path: Path) -> Path:
+    """Questions as the sample web writes them."""
+    folder = tmp_path / "gold"
+    folder.mkdir()
+    questions = [
+        {
+            "id": f"{lang}-{n}-{template}",
+            "lang": lang,
+            "fact_id": f"f{n}",
+            "question": ("Where is market {}?" if lang == "en" else "{}号市场在哪里？").format(n),
+            "answer": choices[n % 4],
+            "accepted": [choices[n % 4], f"{choices[n % 4]} town"],
+            "choices": choices,
+            "gold": n % 4,
+            "template": template,
+        }
+        for n in range(6)
+        for template in (1, 2)
+        for lang, choices in (
+            ("en", ["Halden", "Oster", "Vale", "New Vale"]),
+            ("zh", ["青石镇", "白鹭镇", "三十元", "翻译馆"]),
+        )
+    ]
+    for name, rows in (("facts", FACTS), ("questions", questions)):
+        text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+        (folder / f"{name}.jsonl").write_text(text, encoding="utf-8")
+    return folder / "questions.jsonl"
+
+
+def evaluate(model_folder: Path, out: Path, *options: str) -> None:
+    run_alone("evaluate", inputs={"model": model_folder}, out=out, recipe=None, overrides=options)
+
+
+def tasks_of(gold: Path, *names: str) -> str:
+    return task_override(tuple(f"{name}={gold}" for name in names), None, None)
+
+
+BOTH = ("sample_choice", "sample_answer")
+
+
+def test_results_tell_each_task_and_language(
+    model_folder: Path, gold: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    evaluate(model_folder, out, tasks_of(gold, *BOTH), "evaluate.chat=true")
+    document = read_json(out / "results.json")
+    assert (document["schema"], document["version"]) == ("tongwen.evaluation", 1)
+    results = {(row["task"], row["language"]): row for row in document["results"]}
+    assert sorted(results) == [(task, lang) for task in sorted(BOTH) for lang in ("en", "zh")]
+    for (task, lang), row in results.items():
+        assert (row["n"], row["clusters"], row["chat"]) == (12, 6, True)
+        low, high = row["interval"]
+        assert 0 <= low <= row["value"] <= high <= 1
+        assert row["chance"] == (0.25 if task == "sample_choice" else 0.0)
+        assert {group: part["n"] for group, part in row["groups"].items()} == {
+            "price": 6, "river": 6,
+        }  # fmt: skip
+        assert row["example"]["prompt"].startswith("<|im_start|>user\n")
+        items = [item for item in read_jsonl(out / "items.jsonl") if item["task"] == task]
+        mean = sum(i["scores"][row["metric"]] for i in items if i["language"] == lang) / 12
+        assert row["value"] == pytest.approx(mean)
+    assert set(results["sample_choice", "en"]["scores"]) == {
+        "acc", "acc_norm", "greedy", "gold_bits_per_byte", "gold_probability",
+    }  # fmt: skip
+
+
+def test_answers_do_not_depend_on_the_batch(model_folder: Path, gold: Path, tmp_path: Path) -> None:
+    answers = []
+    for batch_tokens in (1, 150, 100_000):
+        out = tmp_path / str(batch_tokens)
+        option = f"evaluate.batch_tokens={batch_tokens}"
+        evaluate(model_folder, out, tasks_of(gold, *BOTH), option, "evaluate.chat=true")
+        answers.append(
+            [item.get("answer", item.get("predicted")) for item in read_jsonl(out / "items.jsonl")]
+        )
+    assert answers[0] == answers[1] == answers[2]
+    assert len(answers[0]) == 48
+
+
+def test_a_killed_run_continues_with_the_task_it_was_in(
+    model_folder: Path, gold: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    evaluate(model_folder, whole, tasks_of(gold, *BOTH))
+    asked: list[str] = []
+    true_records = Evaluator.records
+
+    def records(self: Evaluator, spec: Any, items: Any, **options: Any) -> Any:
+        asked.append(spec.kind)
+        if spec.kind == "generate" and len(asked) == 2:
+            raise KeyboardInterrupt
+        return true_records(self, spec, items, **options)
+
+    monkeypatch.setattr(Evaluator, "records", records)
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(model_folder, killed, tasks_of(gold, *BOTH))
+    assert not (killed / "results.json").exists()
+    evaluate(model_folder, killed, tasks_of(gold, *BOTH))
+    assert asked == ["choice", "generate", "generate"]
+    for name in ("results.json", "items.jsonl"):
+        assert (killed / name).read_bytes() == (whole / name).read_bytes()
+
+
+def test_only_a_changed_task_is_asked_again(
+    model_folder: Path, gold: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    evaluate(model_folder, out, tasks_of(gold, *BOTH))
+    asked: list[int] = []
+    true_records = Evaluator.records
+
+    def records(self: Evaluator, spec: Any, items: Any, **options: Any) -> Any:
+        asked.append(len(items))
+        return true_records(self, spec, items, **options)
+
+    monkeypatch.setattr(Evaluator, "records", records)
+    override = tasks_of(gold, *BOTH).replace("}]", ", limit = 5}]")
+    evaluate(model_folder, out, override)
+    assert asked == [5]
+    evaluate(model_folder, out, tasks_of(gold, "sample_answer"))
+    assert asked == [5, 24]
+    assert [path.name for path in (out / "parts").iterdir()] == ["sample_answer.jsonl"]
+
+
+def test_an_answer_is_right_when_it_names_the_place_and_no_other(gold: Path) -> None:
+    spec = builtin_spec("sample_answer")
+    task = TaskSettings(name="sample_answer", path=str(gold))
+    items = make_items(spec, task, read_rows(spec, gold), chat=True)
+    chinese = next(item for item in items if item.id == "zh-0-1")
+    english = next(item for item in items if item.id == "en-2-1")
+    said = {
+        (chinese, "0号市场在青石镇。"): 1.0,
+        (chinese, "在青石镇或白鹭镇。"): 0.0,
+        (english, "Market 2 is in Vale."): 1.0,
+        (english, "Market 2 is in New Vale."): 0.0,
+        (english, ""): 0.0,
+    }
+    for (item, text), right in said.items():
+        assert judge(spec, item, text)[0]["contains"] == right
+    scores, _, _ = judge(spec, english, "Vale.")
+    assert scores["exact_match"] == 1.0
+
+
+@pytest.mark.parametrize(
+    ("task", "kind", "message"),
+    [
+        ("sampel_answer=x", RecipeError, "no built-in task `sampel_answer`"),
+        ("sample_answer=nowhere.jsonl", InputError, "nowhere.jsonl is not there"),
+    ],
+)
+def test_mistakes_are_found_before_the_model_is_loaded(
+    tmp_path: Path, task: str, kind: type[Exception], message: str
+) -> None:
+    with pytest.raises(kind, match=message):
+        evaluate(tmp_path, tmp_path / "out", task_override((task,), None, None))
+
+
+def test_a_folder_without_a_model_or_a_tokenizer_is_refused(
+    model_folder: Path, gold: Path, tmp_path: Path
+) -> None:
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    with pytest.raises(InputError, match=r"no config\.json"):
+        evaluate(empty, tmp_path / "a", tasks_of(gold, "sample_choice"))
+    for name in ("config.json", "model.safetensors"):
+        (empty / name).write_bytes((model_folder / name).read_bytes())
+    with pytest.raises(InputError, match="tokenizer"):
+        evaluate(empty, tmp_path / "b", tasks_of(gold, "sample_choice"))
+
+
+def test_a_recipe_without_tasks_or_with_two_of_a_name_is_refused(
+    model_folder: Path, gold: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(RecipeError, match="no task"):
+        evaluate(model_folder, tmp_path / "out", "evaluate.tasks=[]")
+    with pytest.raises(RecipeError, match="two tasks are named"):
+        evaluate(model_folder, tmp_path / "out", tasks_of(gold, "sample_choice", "sample_choice"))
+
+
+def test_the_stage_names_the_users_own_files(gold: Path) -> None:
+    recipe = load_recipe(
+        "defaults",
+        [tasks_of(gold, "sample_choice").replace("}]", '}, {name = "piqa", path = "{crawl}/x"}]')],
+    )
+    assert [path.name for path in files(recipe)] == ["facts.jsonl", "questions.jsonl"]
+
+
+def test_a_users_own_task_runs_from_the_command_line(model_folder: Path, tmp_path: Path) -> None:
+    spec = tmp_path / "greetings.toml"
+    spec.write_text(
+        'description = "mine"\nlanguage = "zh"\nkind = "choice"\nmetric = "acc"\n'
+        'prompt = "{q}"\nanswer = "{choice}"\nchoices = ["{a}", "{b}"]\n[data]\nformat = "jsonl"\n',
+        encoding="utf-8",
+    )
+    data = tmp_path / "greetings.jsonl"
+    data.write_text('{"q": "你好，", "a": "世界！", "b": "元元元"}\n' * 3, encoding="utf-8")
+    arguments = [str(model_folder), "--task", f"{spec}={data}", "--limit", "2"]
+    out = tmp_path / "out"
+    table = CliRunner().invoke(command, [*arguments, "--out", str(out)])
+    assert table.exit_code == 0, table.output
+    lines = table.stdout.splitlines()
+    assert lines[0].split()[:4] == ["task", "language", "metric", "n"]
+    assert lines[1].split()[:4] == ["greetings", "zh", "acc", "2"]
+    as_json = CliRunner().invoke(command, [*arguments, "--out", str(out), "--json"])
+    assert json.loads(as_json.stdout) == read_json(out / "results.json")
+
+
+def test_the_list_of_built_in_tasks_is_printed() -> None:
+    result = CliRunner().invoke(command, ["--list-tasks"])
+    assert result.exit_code == 0
+    assert "mgsm_zh" in result.stdout
+    assert "sample_answer" in result.stdout

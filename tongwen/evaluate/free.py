@@ -1,0 +1,114 @@
+"""Free answers: the model writes, greedily, and its text is judged."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from tongwen.evaluate.answers import contains, cut_at, exact_match, extract, f1, number_match
+from tongwen.evaluate.choices import dialogue
+from tongwen.evaluate.items import Item, plain_prompt
+from tongwen.evaluate.spec import TaskSpec
+from tongwen.model.generate import generate
+from tongwen.model.llama import Llama
+from tongwen.tokenizer.special import EOS_ID, STOP_IDS
+from tongwen.tokenizer.text import Tokenizer
+
+_PROMPTS_AT_ONCE = 256
+_ROWS = (1, 128)
+"""Fewest and most answers that grow together: beyond 128 a step costs as much as it saves."""
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """What the model continues; `is_cut` when its beginning was left out to fit the window."""
+
+    token_ids: list[int]
+    is_cut: bool
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the model said, and whether it was stopped by the limit of new tokens."""
+
+    text: str
+    hit_limit: bool
+
+
+def free_prompt(
+    spec: TaskSpec,
+    item: Item,
+    tokenizer: Tokenizer,
+    *,
+    chat: bool,
+    window_tokens: int,
+    max_new_tokens: int,
+) -> Prompt:
+    """The item's prompt as token ids, with room for the answer inside the window."""
+    if chat:
+        turns = dialogue(item, item.contexts[0])
+        ids, _ = tokenizer.encode_dialogue(turns, add_generation_prompt=True)
+    else:
+        ids = tokenizer.encode(plain_prompt(spec, item, item.contexts[0])) or [EOS_ID]
+    room = max(1, window_tokens - max_new_tokens)
+    return Prompt(ids[-room:], len(ids) > room)
+
+
+def answer_prompts(
+    model: Llama,
+    tokenizer: Tokenizer,
+    prompts: Sequence[Sequence[int]],
+    *,
+    stops: Sequence[str],
+    max_new_tokens: int,
+    batch_tokens: int,
+    report: Callable[[int, int], None] = lambda done, total: None,
+) -> list[Answer]:
+    """The greedy answer to every prompt, in order.
+
+    Args:
+        model: ready to run.
+        tokenizer: of the model.
+        prompts: token ids.
+        stops: texts that end an answer and are not part of it.
+        max_new_tokens: longest answer.
+        batch_tokens: tokens in the cache at once, about.
+        report: called with the finished and the total number of prompts.
+    """
+    stop_ids = {*STOP_IDS}
+    for stop in stops:
+        ids = tokenizer.encode(stop)
+        if len(ids) == 1:  # saves steps; the text is searched all the same
+            stop_ids.add(ids[0])
+    order = sorted(range(len(prompts)), key=lambda index: (-len(prompts[index]), index))
+    answers: list[Answer | None] = [None] * len(prompts)
+    for start in range(0, len(order), _PROMPTS_AT_ONCE):
+        indices = order[start : start + _PROMPTS_AT_ONCE]
+        longest = len(prompts[indices[0]]) + max_new_tokens
+        rows = min(max(batch_tokens // longest, _ROWS[0]), _ROWS[1])
+        written = generate(
+            model,
+            [prompts[index] for index in indices],
+            max_new_tokens=max_new_tokens,
+            stop_ids=stop_ids,
+            rows=rows,
+        )
+        for index, ids in zip(indices, written, strict=True):
+            text = tokenizer.decode(ids)
+            cut = cut_at(text, stops)
+            answers[index] = Answer(cut, cut == text and len(ids) >= max_new_tokens)
+        report(start + len(indices), len(order))
+    return [answer for answer in answers if answer is not None]
+
+
+def judge(spec: TaskSpec, item: Item, text: str) -> tuple[dict[str, float], str, bool]:
+    """All scores of an answer, what was judged of it, and whether a pattern found that."""
+    judged, is_found = extract(text, spec.extract)
+    others = [choice for index, choice in enumerate(item.choices) if index != item.gold]
+    language = item.language
+    scores: dict[str, float] = {
+        "contains": float(contains(judged, item.accepted, others, language)),
+        "exact_match": float(exact_match(judged, item.accepted, language)),
+        "f1": f1(judged, item.accepted, language),
+    }
+    if spec.metric == "number":
+        scores["number"] = float(number_match(judged, item.accepted))
+    return scores, judged, is_found

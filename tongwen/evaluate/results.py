@@ -1,0 +1,142 @@
+"""Results: what a task's items come to, with error bars, as JSON and as a table."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from tongwen.evaluate.spec import TaskSpec
+from tongwen.evaluate.statistics import Estimate, estimate
+from tongwen.files import value_digest
+
+SCHEMA = "tongwen.evaluation"
+VERSION = 1
+
+_NEAR_TIE = 1e-3
+"""Choices whose log-probabilities are nearer than this could change places on other hardware."""
+
+Record = Mapping[str, Any]
+
+
+def summaries(task: str, spec: TaskSpec, records: Sequence[Record]) -> list[dict[str, Any]]:
+    """One result for each language of a task, languages in the order of their names."""
+    languages = sorted({record["language"] for record in records})
+    return [
+        _summary(task, spec, language, [row for row in records if row["language"] == language])
+        for language in languages
+    ]
+
+
+def _summary(task: str, spec: TaskSpec, language: str, records: Sequence[Record]) -> dict[str, Any]:
+    main = _estimate(records, spec.metric)
+    chance = spec.chance if spec.chance is not None else _chance(spec, records)
+    groups = sorted({record["group"] for record in records} - {""})
+    example = records[0]
+    return {
+        "task": task,
+        "description": spec.description,
+        "license": spec.license,
+        "language": language,
+        "kind": spec.kind,
+        "metric": spec.metric,
+        **_estimate_json(main),
+        "n": main.n,
+        "clusters": main.clusters,
+        "chance": chance,
+        "above_chance": (main.value - chance) / (1 - chance),
+        "scores": {
+            name: _estimate_json(_estimate(records, name)) for name in sorted(example["scores"])
+        },
+        "groups": {
+            group: _group_json([row for row in records if row["group"] == group], spec.metric)
+            for group in groups
+        },
+        "truncated": sum(record["truncated"] for record in records),
+        **_kind_counts(spec, records),
+        "example": {key: example[key] for key in ("id", "prompt", "gold", "scores")}
+        | {key: example[key] for key in ("answer", "accepted", "choices") if key in example},
+        "prompt_digest": value_digest([[row["prompt"], row["choices"]] for row in records])
+        if spec.kind == "generate"
+        else value_digest(
+            [[row["prompt"], [choice["text"] for choice in row["choices"]]] for row in records]
+        ),
+    }
+
+
+def _kind_counts(spec: TaskSpec, records: Sequence[Record]) -> dict[str, int]:
+    if spec.kind == "choice":
+        margins = [record["margin"] for record in records if record["margin"] is not None]
+        return {"near_ties": sum(margin < _NEAR_TIE for margin in margins)}
+    return {
+        "not_extracted": sum(not record["extracted"] for record in records),
+        "hit_limit": sum(record["hit_limit"] for record in records),
+    }
+
+
+def _chance(spec: TaskSpec, records: Sequence[Record]) -> float:
+    if spec.kind == "generate":
+        return 0.0
+    return math.fsum(1 / len(record["choices"]) for record in records) / len(records)
+
+
+def _estimate(records: Sequence[Record], metric: str) -> Estimate:
+    return estimate(
+        [record["scores"][metric] for record in records],
+        [record["cluster"] for record in records],
+    )
+
+
+def _estimate_json(result: Estimate) -> dict[str, Any]:
+    return {
+        "value": result.value,
+        "standard_error": result.standard_error,
+        "interval": None if result.interval is None else list(result.interval),
+    }
+
+
+def _group_json(records: Sequence[Record], metric: str) -> dict[str, Any]:
+    result = _estimate(records, metric)
+    return {"n": result.n, **_estimate_json(result)}
+
+
+def warnings(result: Mapping[str, Any]) -> list[str]:
+    """What a reader of the score must know before believing it."""
+    name, n = f"{result['task']} ({result['language']})", result["n"]
+    found = []
+    if result["truncated"]:
+        found.append(
+            f"{name}: {result['truncated']:,} of {n:,} prompts are longer than the model's "
+            "window and lost their beginning"
+        )
+    if result.get("not_extracted", 0) > 0.95 * n:
+        found.append(f"{name}: {result['not_extracted']:,} of {n:,} texts hold no answer to judge")
+    if result.get("hit_limit", 0) > 0.5 * n:
+        found.append(f"{name}: {result['hit_limit']:,} of {n:,} answers were cut at max_new_tokens")
+    return found
+
+
+def table(results: Sequence[Mapping[str, Any]]) -> str:
+    """The results as lines of text, aligned for a terminal."""
+    header = ("task", "language", "metric", "n", "value", "95 % interval", "chance")
+    lines = [header]
+    for result in results:
+        low_high = result["interval"]
+        interval = "-" if low_high is None else f"{low_high[0]:.3f} to {low_high[1]:.3f}"
+        lines.append(
+            (
+                result["task"],
+                result["language"],
+                result["metric"],
+                f"{result['n']:,}",
+                f"{result['value']:.3f}",
+                interval,
+                f"{result['chance']:.3f}",
+            )
+        )
+    widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
+    return "\n".join(
+        "  ".join(
+            cell.ljust(width) if column < 3 else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+        for line in lines
+    )

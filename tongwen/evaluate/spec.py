@@ -1,0 +1,174 @@
+"""Task files: a task is data, not code. Built-in ones ship in `tasks/`, a user adds his own."""
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib import resources
+from pathlib import Path
+from typing import Literal
+
+from tongwen.errors import InputError, RecipeError
+from tongwen.evaluate.settings import TaskSettings
+from tongwen.recipe.loader import load_table
+
+Metric = Literal["acc", "acc_norm", "greedy", "contains", "exact_match", "f1", "number"]
+CHOICE_METRICS = ("acc", "acc_norm", "greedy")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataSpec:
+    """How rows are read from the data."""
+
+    format: Literal["jsonl", "json", "csv", "tsv", "squad", "dream", "hellaswag6"]
+    """Layout of the text inside; `.gz`, `.bz2`, `.zip` and `.tar.gz` around it are opened."""
+    file: str = ""
+    """Name (or glob pattern) of the file when the user's path is a folder."""
+    members: tuple[str, ...] = ()
+    """Glob patterns of the members of a `.zip` or `.tar.gz` that are read, in order of name."""
+    member_pattern: str = r"([^/]+?)(?:\.\w+)?$"
+    """Regular expression whose first group, in a member's name, becomes the field `member`."""
+    columns: tuple[str, ...] = ()
+    """Column names of a csv or tsv file that has no header line."""
+    records: str = ""
+    """Key of the list of rows in a json document; the document itself when empty."""
+    labels: str = ""
+    """A file beside the data with one value a line, added to the rows as the field `label`."""
+    join: str = ""
+    """A jsonl file beside the data whose rows are added to ours where `join_on` is equal."""
+    join_on: str = ""
+    split: Mapping[str, str] = field(default_factory=dict)
+    """Field -> mark: the field gets the parts `.before` and `.after` the mark's first place."""
+    skip_pattern: Mapping[str, str] = field(default_factory=dict)
+    """Field -> regular expression: rows where it fits are left out, and counted."""
+    require: tuple[str, ...] = ()
+    """Fields: rows where one is absent, null or empty are left out, and counted."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShotsSpec:
+    """Where solved examples come from: the first rows of a file, so always the same ones."""
+
+    file: str = ""
+    """File beside the data; the data file itself (other members) when empty."""
+    members: tuple[str, ...] = ()
+    match: str = ""
+    """Field that must be the same in the example and in the question, such as `subject`."""
+    separator: str = "\n\n"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskSpec:
+    """What is asked and how the answer is judged.
+
+    Texts are templates: `{field}` stands for a field of the row, `{a.b}` for a field of a field,
+    `{a.0}` for the first of a list, `{choice}` for the choice that is scored, `{{` for a brace.
+    """
+
+    description: str
+    kind: Literal["choice", "generate"]
+    metric: Metric
+    """The score that counts; the others are reported too."""
+    data: DataSpec
+    shots: ShotsSpec = field(default_factory=ShotsSpec)
+    license: str = ""
+    """Licence of the public data of this layout, as its authors state it."""
+    language: str = ""
+    language_field: str = ""
+    """Field with the language, for data in several languages."""
+    prompt: str
+    prompt_zh: str | None = None
+    """Prompt of Chinese items, where it differs."""
+    chat_prompt: str | None = None
+    """Prompt in the ChatML format, where it differs."""
+    answer: str = " {choice}"
+    """What follows the prompt and is scored; for `generate` the answer shown in examples."""
+    answer_zh: str | None = None
+    id: str = ""
+    """Field that names the item; file and row number when empty."""
+    cluster: str = ""
+    """Field whose equal values make items depend on one another (a shared passage)."""
+    group: str = ""
+    """Field by which results are also broken down."""
+    chance: float | None = None
+    """Score of a guess; one over the number of choices when absent, 0 for free answers."""
+
+    choices: tuple[str, ...] = ()
+    """Templates of the choices."""
+    choices_field: str = ""
+    """Field with the list of choices, in place of `choices`."""
+    choice_pattern: str = ""
+    """Regular expression whose first group is the choice's text, to take `(A)` away."""
+    lettered: bool = False
+    """Show the choices as lines in the field `{lettered}` and score their letters."""
+    gold_field: str = ""
+    """Field with the right choice: its index from 0, or one of `gold_values`."""
+    gold_values: tuple[str, ...] = ()
+    """Values of `gold_field` in the order of the choices."""
+    gold_values_field: str = ""
+    """Field with such a list, where it differs from row to row."""
+
+    accepted: tuple[str, ...] = ()
+    """Fields with accepted answers; a text or a list of texts each."""
+    accepted_pattern: str = ""
+    """Regular expression whose first group is the answer inside these fields."""
+    stop: tuple[str, ...] = ("\n",)
+    """Texts that end a free answer to a plain prompt."""
+    extract: tuple[str, ...] = ()
+    """Regular expressions, tried in order; the last match's first group is what is judged."""
+    max_new_tokens: int = 64
+
+    def __post_init__(self) -> None:
+        if bool(self.language) == bool(self.language_field):
+            raise RecipeError("a task needs either `language` or `language_field`")
+        if (self.metric in CHOICE_METRICS) != (self.kind == "choice"):
+            raise RecipeError(
+                f"the metric {self.metric!r} does not go with tasks of kind {self.kind!r}",
+                hint="choice: acc, acc_norm, greedy; generate: contains, exact_match, f1, number",
+            )
+        if self.kind == "choice" and bool(self.choices) == bool(self.choices_field):
+            raise RecipeError("a choice task needs either `choices` or `choices_field`")
+        if self.kind == "generate" and not self.accepted:
+            raise RecipeError("a generate task needs `accepted`, the fields with its answers")
+
+
+def builtin_names() -> list[str]:
+    """Names of the tasks that ship in the package."""
+    folder = resources.files("tongwen.evaluate") / "tasks"
+    return sorted(item.name[:-5] for item in folder.iterdir() if item.name.endswith(".toml"))
+
+
+def builtin_spec(name: str) -> TaskSpec:
+    """The built-in task of that name.
+
+    Raises:
+        RecipeError: there is none; the hint gives the nearest names.
+    """
+    names = builtin_names()
+    if name not in names:
+        near = difflib.get_close_matches(name, names, n=3)
+        raise RecipeError(
+            f"there is no built-in task `{name}`",
+            hint=f"did you mean {' or '.join(f'`{item}`' for item in near)}?"
+            if near
+            else "see `tongwen evaluate --list-tasks`, or describe yours with `spec = FILE.toml`",
+        )
+    text = (resources.files("tongwen.evaluate") / "tasks" / f"{name}.toml").read_text("utf-8")
+    return load_table(TaskSpec, text, f"built-in task {name}")
+
+
+def task_spec(task: TaskSettings) -> TaskSpec:
+    """The description of a task of the recipe.
+
+    Raises:
+        RecipeError: no such built-in task, or the user's task file has an unknown key,
+            a wrong type or an impossible value.
+        InputError: the user's task file cannot be read.
+    """
+    if task.spec is None:
+        return builtin_spec(task.layout or task.name)
+    path = Path(task.spec)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"cannot read the task file {path}: {error}") from error
+    return load_table(TaskSpec, text, str(path))
