@@ -1,10 +1,10 @@
 """Settings of the crawl stage."""
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 from tongwen.errors import RecipeError
+from tongwen.recipe.types import PathText
 
 SourceFormat = Literal["warc", "html", "jsonl", "parquet", "text"]
 
@@ -29,14 +29,20 @@ class SampleWebSettings:
 class SourceSettings:
     """Files of the user's own."""
 
-    path: str
+    path: PathText
     """File, folder or glob pattern, relative to the recipe file."""
     format: SourceFormat
     name: str = ""
-    """Name of the source in documents and reports; the file's name when empty."""
+    """Name of the source in documents and reports; that of the file or folder when empty."""
     text_field: str = "text"
     """Field that holds the text in JSONL and Parquet rows."""
     license: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.path:
+            raise RecipeError(
+                "the path of a source is empty", hint="name a file, folder or pattern"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,3 +53,7 @@ class CrawlSettings:
     sources: tuple[SourceSettings, ...] = ()
     shard_bytes: int = 64 << 20
     """Raw bytes that one curation task reads, about."""
+
+    def __post_init__(self) -> None:
+        if self.shard_bytes < 1:
+            raise RecipeError(f"crawl.shard_bytes is {self.shard_bytes}", hint="use 1 or more")

@@ -6,7 +6,6 @@ in one place.
 """
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
 from html import unescape
@@ -25,7 +24,7 @@ textarea select button input datalist noembed noframes xmp plaintext dialog
 """
 _DROPPED = _DROPPED_NAMES.split()
 _INLINE_NAMES = """
-a abbr acronym b bdi bdo big cite code data del dfn em font i img ins kbd label mark nobr q rp
+abbr acronym b bdi bdo big cite code data del dfn em font i img ins kbd label mark nobr q rp
 rt ruby s samp small span strike strong sub sup time tt u var wbr tbody thead tfoot colgroup col
 picture source
 """
@@ -192,13 +191,18 @@ class _Reader:
 
     def read(self, source: str) -> None:
         """Read the whole source."""
-        for end, tag, attributes, text in _tokens(source):
+        pieces = self.pieces
+        for match in _TOKEN.finditer(source):
+            end, tag, attributes, text = match.groups("")
             if text:
-                self.pieces.append(text)
+                if pieces or not text.isspace():
+                    pieces.append(text)
             elif tag in _INLINE:
-                self._inline(tag, end)
+                continue
+            elif tag == "a":
+                self._link(end)
             elif tag == "br":
-                self.pieces.append("\n" if self.code_depth else _LINE_BREAK)
+                pieces.append("\n" if self.code_depth else _LINE_BREAK)
             elif tag == "hr":
                 self._flush()
             elif not tag or tag in _VOID:
@@ -214,9 +218,7 @@ class _Reader:
         while self.stack:
             self.page.elements[self.stack.pop()].end = len(self.page.elements)
 
-    def _inline(self, tag: str, end: str) -> None:
-        if tag != "a":
-            return
+    def _link(self, end: str) -> None:
         if not end:
             self.link_start = len(self.pieces)
         elif self.link_start >= 0:
@@ -282,21 +284,21 @@ class _Reader:
         """End the block in hand."""
         if not self.pieces:
             return
-        pieces, links = self.pieces, self.links
-        in_link = self.link_start >= 0
-        if in_link:
-            links.append((self.link_start, len(pieces)))
-        self.pieces, self.links, self.link_start = [], [], 0 if in_link else -1
-        text = "".join(pieces)
+        text = "".join(self.pieces)
+        if self.link_start >= 0:
+            self.links.append((self.link_start, len(self.pieces)))
+            self.link_start = 0
+        inside = 0
+        for start, end in self.links:
+            inside += len("".join(self.pieces[start:end]).strip())
+        self.pieces.clear()
+        self.links.clear()
         if "&" in text:
             text = unescape(text)
         text = _code_text(text) if self.code_depth else _line_text(text)
         if not text:
             return
-        linked = 0.0
-        if links:
-            inside = sum(len("".join(pieces[start:end]).strip()) for start, end in links)
-            linked = min(1.0, inside / len(text))
+        linked = min(1.0, inside / len(text))
         block = Block(
             self.stack[-1] if self.stack else -1, "text", text, visible_size(text), linked
         )
@@ -319,11 +321,6 @@ class _Reader:
             table = self.page.tables[self.tables[-1]]
             block.kind, block.table = "cell", self.tables[-1]
             block.row, block.column = table.row, table.column
-
-
-def _tokens(source: str) -> Iterator[tuple[str, str, str, str]]:
-    for match in _TOKEN.finditer(source):
-        yield match.groups("")  # type: ignore[misc]
 
 
 def _line_text(text: str) -> str:
