@@ -1,0 +1,175 @@
+"""The report of a made-up run, read as a file."""
+
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from tongwen.errors import InputError
+from tongwen.files import read_json, write_json
+from tongwen.report.build import build_report
+from tongwen.report.funnel import GROUPS, build_funnel
+
+
+@pytest.fixture
+def made_run(monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.syspath_prepend(str(Path(__file__).parent))
+    import made_run
+
+    return made_run
+
+
+class Page(HTMLParser):
+    """Tags with their attributes, and the visible text."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self.source = path.read_text(encoding="utf-8")
+        self.feed(self.source)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def test_texts_from_outside_stay_texts(made_run: Any, tmp_path: Path) -> None:
+    page = Page(build_report(made_run.make_run(tmp_path / "run")))
+    assert page.text.count(made_run.HOSTILE) > 5
+    names = [tag for tag, _ in page.tags]
+    assert names.count("script") == 1
+    assert "img" not in names
+    assert "{{ 7 * 7 }}" in page.text
+
+
+def test_the_page_asks_for_nothing_and_allows_only_its_own_script(
+    made_run: Any, tmp_path: Path
+) -> None:
+    page = Page(build_report(made_run.make_run(tmp_path / "run")))
+    for _, attributes in page.tags:
+        assert "src" not in attributes
+        assert "style" not in attributes
+        assert (attributes.get("href") or "#").startswith("#")
+        assert not [name for name in attributes if name.startswith("on")]
+    policy = next(
+        attributes["content"]
+        for _, attributes in page.tags
+        if attributes.get("http-equiv") == "Content-Security-Policy"
+    )
+    assert policy is not None
+    assert re.fullmatch(
+        r"default-src 'none'; style-src 'sha256-\S+'; script-src 'sha256-\S+'; "
+        r"base-uri 'none'; form-action 'none'",
+        policy,
+    )
+
+
+def test_every_link_leads_somewhere(made_run: Any, tmp_path: Path) -> None:
+    page = Page(build_report(made_run.make_run(tmp_path / "run")))
+    anchors = [attributes["id"] for _, attributes in page.tags if attributes.get("id")]
+    assert len(anchors) == len(set(anchors))
+    links = {attributes["href"] for tag, attributes in page.tags if tag == "a"}
+    assert links <= {f"#{anchor}" for anchor in anchors}
+
+
+def test_the_figures_of_the_run_are_on_the_page(made_run: Any, tmp_path: Path) -> None:
+    text = Page(build_report(made_run.make_run(tmp_path / "run"))).text
+    for figure in (
+        "7.92 M", "792 万", "6 min 18 s", "2,000", "1,304", "65.2 %", "98.4 %", "93.5 %", "88.2 %",
+        "0.21 > 0.04", "12 < 50", "15.1 MiB", "+8 %", "2026-11-18",
+    ):  # fmt: skip
+        assert figure in text, figure
+    assert "tongwen serve" in text
+
+
+@pytest.mark.parametrize(
+    "without",
+    [("export",), ("evaluate",), ("curate",), ("pretrain", "extend", "tune"), ("quantize",),
+     ("plan",), ("encode",)],
+)  # fmt: skip
+def test_a_stage_that_is_missing_is_named_and_costs_nothing_else(
+    made_run: Any, tmp_path: Path, without: tuple[str, ...]
+) -> None:
+    page = Page(build_report(made_run.make_run(tmp_path / "run", without=without)))
+    shown = {*without} - {"export", "encode"}  # these have no section of their own
+    for stage in shown:
+        assert f"The stage {stage} has not been run" in page.text
+    assert page.text.count("has not been run") == len(shown)
+
+
+def test_an_empty_run_has_a_report(tmp_path: Path) -> None:
+    (tmp_path / "stages").mkdir()
+    assert "has only begun" in Page(build_report(tmp_path)).text
+
+
+def test_a_damaged_file_is_named_and_the_rest_is_shown(made_run: Any, tmp_path: Path) -> None:
+    run = made_run.make_run(tmp_path / "run")
+    (run / "stages" / "curate" / "score.json").write_text('{"good":', encoding="utf-8")
+    with (run / "stages" / "tune" / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 245, "lo')  # a run that was killed while it wrote
+    text = Page(build_report(run)).text
+    assert "stages/curate/score.json" in text
+    assert "stages/tune" not in text
+    assert "1,304" in text
+
+
+def test_a_step_that_ran_again_after_a_kill_counts_once(made_run: Any, tmp_path: Path) -> None:
+    run = made_run.make_run(tmp_path / "run")
+    metrics = run / "stages" / "pretrain" / "metrics.jsonl"
+    before = Page(build_report(run)).source
+    lines = metrics.read_text().splitlines(keepends=True)
+    metrics.write_text("".join([*lines[:200], *lines[150:]]))
+    assert Page(build_report(run)).source == before
+
+
+def test_the_funnel_balances_in_every_language_and_stage(made_run: Any, tmp_path: Path) -> None:
+    stages = made_run.make_run(tmp_path / "run") / "stages"
+    funnel = build_funnel(
+        read_json(stages / "curate" / "funnel.json"), read_json(stages / "encode" / "shards.json")
+    )
+    assert (funnel.unaccounted_pages, funnel.unaccounted_characters) == (0, 0)
+    for group in (*GROUPS, "all"):
+        left = funnel.read[group].pages
+        for step in funnel.steps:
+            left -= step.dropped[group].pages
+            assert step.remaining[group].pages == left
+            assert sum(reason.amounts[group].pages for reason in step.reasons) == (
+                step.dropped[group].pages
+            )
+        assert left == funnel.kept[group].pages
+    assert funnel.kept["all"].tokens == pytest.approx(861_000)
+
+
+def test_a_funnel_that_does_not_balance_says_so(made_run: Any, tmp_path: Path) -> None:
+    run = made_run.make_run(tmp_path / "run")
+    path = run / "stages" / "curate" / "funnel.json"
+    data = read_json(path)
+    data["read"]["pages"] += 7
+    write_json(path, data)
+    text = Page(build_report(run)).text
+    assert "The sums do not balance: 7 pages" in text
+    assert "The sums balance" not in text
+
+
+def test_the_same_files_give_the_same_page(made_run: Any, tmp_path: Path) -> None:
+    run = made_run.make_run(tmp_path / "run")
+    assert build_report(run).read_bytes() == build_report(run).read_bytes()
+
+
+def test_a_directory_that_is_no_run_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="not a run directory"):
+        build_report(tmp_path)
+
+
+def test_the_command_prints_the_path(made_run: Any, tmp_path: Path) -> None:
+    from tongwen.report.command import command
+
+    run = made_run.make_run(tmp_path / "run")
+    result = CliRunner().invoke(command, [str(run)])
+    assert result.output == f"{run / 'report.html'}\n"

@@ -1,0 +1,187 @@
+"""One offline HTML file about a run, a pure function of the files in its directory."""
+
+import base64
+import hashlib
+import importlib.metadata
+import math
+import platform
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from importlib import resources
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from markupsafe import Markup
+
+from tongwen.files import write_text
+from tongwen.report.charts import bar
+from tongwen.report.cost import build_cost
+from tongwen.report.evaluation import build_evaluation
+from tongwen.report.funnel import build_funnel
+from tongwen.report.gold import build_gold
+from tongwen.report.headline import build_headline
+from tongwen.report.run_files import TRAINING_STAGES, RunFiles
+from tongwen.report.training import Phase, build_phase
+from tongwen.report.words import amount, duration, number, share, size, words
+
+REPORT = "report.html"
+_PACKAGES = ("tongwen", "torch", "numpy", "pyarrow", "sentencepiece", "tokenizers")
+
+
+def build_report(run_dir: Path) -> Path:
+    """Write `run_dir/report.html` and give its path.
+
+    What a stage has not written yet is left out, and the page says so. Texts that come from the
+    crawl or the model are data: they are escaped, and the page's policy allows no script but its
+    own.
+
+    Raises:
+        InputError: `run_dir` is no run directory.
+    """
+    run = RunFiles.open(run_dir)
+    page = _environment().get_template("report.html.jinja").render(_content(run))
+    path = run_dir / REPORT
+    write_text(path, page + "\n")
+    return path
+
+
+def _environment() -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("tongwen.report", "page"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    functions = (bar, amount, duration, number, share, size)
+    environment.globals |= {"t": words} | {function.__name__: function for function in functions}
+    return environment
+
+
+def _content(run: RunFiles) -> dict[str, Any]:
+    """What the page's template is given."""
+    manifests = run.manifests
+    shards = run.json("encode/shards.json")
+    funnel_data = run.json("curate/funnel.json")
+    funnel = build_funnel(funnel_data, shards) if funnel_data else None
+    gold_data = run.json("curate/score.json")
+    gold = build_gold(gold_data) if gold_data else None
+    phases = _phases(run)
+    results = run.json("evaluate/results.json")
+    evaluation = build_evaluation(results, run.rows("evaluate/items.jsonl")) if results else None
+    cost = build_cost(manifests, run.json("plan/plan.json"))
+    rejects = _rejects(run.rows("curate/rejects.jsonl"))
+    style, script = _page_file("report.css"), _page_file("report.js")
+    return {
+        "run": run,
+        "headline": build_headline(run, funnel, shards, gold, phases, evaluation, cost),
+        "funnel": funnel,
+        "gold": gold,
+        "phases": [{"training": phase, "sentence": _sentence(phase)} for phase in phases],
+        "phases_missing": [
+            stage
+            for stage in TRAINING_STAGES
+            if stage not in manifests and stage not in {phase.stage for phase in phases}
+        ],
+        "evaluation": evaluation,
+        "quantization": run.json("quantize/quality.json"),
+        "cost": cost,
+        "rejects": rejects,
+        "rejected": {(group.stage, group.rule): group.anchor for group in rejects},
+        "quarantined": [
+            {"stage": stage, **item}
+            for stage, manifest in manifests.items()
+            for item in manifest.quarantined
+        ],
+        "versions": _versions(),
+        "problems": run.problems,
+        "style": style,
+        "style_hash": _policy_hash(style),
+        "script": script,
+        "script_hash": _policy_hash(script),
+    }
+
+
+def _phases(run: RunFiles) -> list[Phase]:
+    phases = [
+        build_phase(stage, list(run.rows(f"{stage}/metrics.jsonl"))) for stage in TRAINING_STAGES
+    ]
+    return [phase for phase in phases if phase.steps]
+
+
+def _sentence(phase: Phase) -> Markup:
+    """What a training stage came to, in words."""
+    last = phase.last
+    parts = [
+        words(
+            "phase",
+            tokens=amount(last.get("tokens", 0)),
+            steps=number(phase.steps),
+            loss=f"{last.get('loss', math.nan):.3f}",
+        )
+    ]
+    if "valid_en_bits_per_byte" in last and "valid_zh_bits_per_byte" in last:
+        english, chinese = last["valid_en_bits_per_byte"], last["valid_zh_bits_per_byte"]
+        parts.append(words("phase_bits", english=f"{english:.3f}", chinese=f"{chinese:.3f}"))
+    if "tokens_per_second" in last:
+        parts.append(words("phase_rate", rate=number(round(last["tokens_per_second"]))))
+    return Markup("").join(parts)
+
+
+@dataclass(frozen=True)
+class RejectGroup:
+    """Samples of the documents that one rule dropped."""
+
+    stage: str
+    rule: str
+    anchor: str
+    rows: list[dict[str, Any]]
+
+
+def _rejects(rows: Iterable[Mapping[str, Any]]) -> list[RejectGroup]:
+    """Samples by rule, in the order of `rejects.jsonl`, which is sorted by reason."""
+
+    def reason(row: Mapping[str, Any]) -> tuple[str, str]:
+        return str(row.get("drop_stage") or ""), str(row.get("drop_rule") or "")
+
+    grouped = groupby(sorted(rows, key=reason), key=reason)
+    return [
+        RejectGroup(
+            stage, rule, f"dropped-{place}", [{**row, "reason": _reason(row)} for row in chosen]
+        )
+        for place, ((stage, rule), chosen) in enumerate(grouped)
+    ]
+
+
+def _reason(row: Mapping[str, Any]) -> str:
+    """The measured value beside its threshold, or whose duplicate the document is."""
+    value, threshold = row.get("drop_value"), row.get("drop_threshold")
+    if value is None:
+        return f"= {row['duplicate_of']}" if row.get("duplicate_of") else ""
+    if threshold is None:
+        return number(value)
+    sign = "<" if value < threshold else "≥" if value == threshold else ">"
+    return f"{number(value)} {sign} {number(threshold)}"
+
+
+def _versions() -> list[tuple[str, str]]:
+    found = [("python", platform.python_version()), ("system", platform.platform())]
+    for package in _PACKAGES:
+        try:
+            found.append((package, importlib.metadata.version(package)))
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def _page_file(name: str) -> Markup:
+    """A file that becomes part of the page as it is: our own, so trusted."""
+    return Markup((resources.files("tongwen.report") / "page" / name).read_text("utf-8"))
+
+
+def _policy_hash(content: str) -> str:
+    """How a content security policy names an inline script or style."""
+    digest = hashlib.sha256(content.encode("utf-8")).digest()
+    return f"sha256-{base64.b64encode(digest).decode('ascii')}"

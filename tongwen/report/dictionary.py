@@ -1,0 +1,224 @@
+"""The report's texts, English and Chinese. A test keeps their keys and placeholders in step."""
+
+WORDS: dict[str, tuple[str, str]] = {
+    # headline
+    "headline_model": (
+        "A {parameters}-parameter model of English and Chinese, from {pages} pages, in {time}.",
+        "用 {pages} 个网页，历时{time}，做出一个 {parameters} 参数的中英双语模型。",
+    ),
+    "headline_data": (
+        "{kept} clean documents from {pages} pages, in {time}.",
+        "历时{time}，从 {pages} 个网页得到 {kept} 篇干净文档。",
+    ),
+    "headline_begun": ("A run that has only begun.", "这次运行才刚开始。"),
+    "run_named": ("Run {name}", "运行 {name}"),
+    "run_finished": ("Run {name}, last active {time}", "运行 {name}，最近活动 {time}"),
+    "to_chat": ("To talk to it:", "与它对话："),
+    "tile_kept": ("Documents kept", "保留文档"),
+    "tile_kept_note": ("of {pages} pages", "共 {pages} 个网页"),
+    "tile_tokens": ("Tokens", "词元"),
+    "tile_tokens_note": ("{english} English, {chinese} Chinese", "英文 {english}，中文 {chinese}"),
+    "tile_gold": ("Good pages kept", "好网页保留"),
+    "tile_gold_dropped": ("Bad pages dropped", "坏网页剔除"),
+    "tile_gold_note": ("aim: 95 % of every label", "目标：每类 95 %"),
+    "tile_bits": ("Bits per byte", "每字节比特"),
+    "tile_bits_note": ("English / Chinese, validation", "英文 / 中文，验证集"),
+    "tile_score_note": ("{task}, n = {n}", "{task}，n = {n}"),
+    "tile_answers_en": ("Answers right, English", "英文回答正确"),
+    "tile_answers_zh": ("Answers right, Chinese", "中文回答正确"),
+    "tile_time": ("Time, all stages", "总用时"),
+    "tile_memory_note": ("at most {memory} of memory", "内存最多 {memory}"),
+    # navigation and sections
+    "nav_data": ("Data", "数据"),
+    "nav_training": ("Training", "训练"),
+    "nav_evaluation": ("Evaluation", "评测"),
+    "nav_cost": ("Time and memory", "时间与内存"),
+    "nav_dropped": ("Dropped documents", "剔除的文档"),
+    "nav_recipe": ("Recipe", "配方"),
+    "missing": (
+        "The stage {stage} has not been run: nothing to show here.",
+        "阶段 {stage} 尚未运行，这里没有内容。",
+    ),
+    "unreadable": (
+        "A file of this run cannot be read: {problem}",
+        "无法读取本次运行的文件：{problem}",
+    ),
+    "as_table": ("As a table", "以表格查看"),
+    # data
+    "funnel_intro": (
+        "{read} pages were read; {kept} documents were kept ({share}). Every page that was dropped "
+        "has its reason below.",
+        "读入 {read} 个网页，保留 {kept} 篇文档（{share}）。每个被剔除的网页都有原因，见下表。",
+    ),
+    "funnel_balanced": (
+        "The sums balance: read = kept + dropped, in pages and in characters.",
+        "收支相符：读入 = 保留 + 剔除，按网页和按字符都成立。",
+    ),
+    "funnel_fault": (
+        "The sums do not balance: {pages} pages and {characters} characters are neither kept nor "
+        "dropped. Please report this.",
+        "收支不符：有 {pages} 个网页、{characters} 个字符既未保留也未剔除。请报告此问题。",
+    ),
+    "group_english": ("English", "英文"),
+    "group_chinese": ("Chinese", "中文"),
+    "group_other": ("Other", "其他"),
+    "taken_here": ("dropped here", "本步剔除"),
+    "taken_before": ("dropped before", "此前剔除"),
+    "column_after": ("After", "步骤"),
+    "column_taken": ("Dropped", "剔除"),
+    "column_left": ("Left", "剩余"),
+    "funnel_chart_note": (
+        "Pages; a full bar is everything that was read.",
+        "单位为网页，整条为读入的全部。",
+    ),
+    "funnel_table": ("Pages, characters and tokens", "网页、字符与词元"),
+    "column_reason": ("Reason", "原因"),
+    "pages": ("Pages", "网页"),
+    "characters": ("Characters", "字符"),
+    "tokens": ("Tokens", "词元"),
+    "read": ("read", "读入"),
+    "kept": ("kept", "保留"),
+    "tokens_note": (
+        "Tokens of dropped pages are estimated: their characters at the rate of what was kept.",
+        "被剔除网页的词元数按保留文本的比率由字符数估计。",
+    ),
+    "rules_note": (
+        "Rules carry the names of their settings in the recipe.",
+        "规则的名称就是配方中的设置名。",
+    ),
+    "drop_read": ("Reading", "读取"),
+    "drop_extract": ("Extracting the main text", "提取正文"),
+    "drop_language": ("Language", "语言"),
+    "drop_rules": ("Quality rules", "质量规则"),
+    "drop_same_url": ("Same address", "相同网址"),
+    "drop_same_text": ("Same text", "相同文本"),
+    "drop_near_duplicate": ("Near-duplicates", "近似重复"),
+    # gold
+    "gold": ("Against the gold labels", "对照标准答案"),
+    "gold_intro": (
+        "The sample web knows the truth about each of its pages. A good page should be kept, any "
+        "other dropped.",
+        "样例网络知道每个网页的真相：好网页应保留，其余应剔除。",
+    ),
+    "gold_label": ("Label", "标签"),
+    "gold_right": ("Decided rightly", "判断正确"),
+    "gold_target": ("Aim", "目标"),
+    "gold_good": ("good, kept", "好网页，保留"),
+    "gold_spam": ("spam, dropped", "垃圾，剔除"),
+    "gold_duplicate": ("duplicate, dropped", "重复，剔除"),
+    "gold_foreign": ("other language, dropped", "其他语言，剔除"),
+    "gold_broken": ("broken, dropped", "残缺，剔除"),
+    "gold_similarity": (
+        "Text of {pages} good pages against the expected text, in 5-character pieces: F1 {f1}, "
+        "precision {precision}, recall {recall}.",
+        "{pages} 个好网页的正文与标准正文相比（5 字符片段）：F1 {f1}，"
+        "精确率 {precision}，召回率 {recall}。",
+    ),
+    "gold_wrong": ("Pages decided wrongly: {count}", "判断有误的网页：{count}"),
+    # training
+    "stage_crawl": ("Crawl", "抓取"),
+    "stage_curate": ("Curate", "清洗"),
+    "stage_tokenizer": ("Tokenizer", "分词器"),
+    "stage_encode": ("Encode", "编码"),
+    "stage_plan": ("Plan", "规划"),
+    "stage_pretrain": ("Pretrain", "预训练"),
+    "stage_extend": ("Extend", "长上下文扩展"),
+    "stage_tune": ("Tune", "对话微调"),
+    "stage_evaluate": ("Evaluate", "评测"),
+    "stage_quantize": ("Quantize", "量化"),
+    "stage_export": ("Export", "导出"),
+    "phase": (
+        "{tokens} tokens in {steps} logged steps; training loss at the end {loss}.",
+        "{tokens} 个词元，{steps} 步有记录，最终训练损失 {loss}。",
+    ),
+    "phase_bits": (
+        " Validation: {english} bits per byte in English, {chinese} in Chinese.",
+        "验证集每字节比特：英文 {english}，中文 {chinese}。",
+    ),
+    "phase_rate": (" {rate} tokens per second.", "每秒 {rate} 个词元。"),
+    "no_metrics": ("No step has been logged.", "没有任何一步的记录。"),
+    "not_finite": (
+        "In {count} logged steps the loss was not a number.",
+        "有 {count} 步的损失不是数值。",
+    ),
+    "chart_loss": (
+        "Training loss in nats per token, over training tokens; pale: every logged step.",
+        "训练损失（奈特 / 词元），横轴为训练词元；浅色为每一步。",
+    ),
+    "chart_validation": (
+        "Validation loss in bits per byte: comparable between tokenizers and languages.",
+        "验证损失（比特 / 字节）：不同分词器和语言之间可比。",
+    ),
+    "series_loss": ("loss", "损失"),
+    "axis_tokens": ("training tokens", "训练词元"),
+    # evaluation
+    "column_task": ("Task", "任务"),
+    "column_language": ("Language", "语言"),
+    "column_metric": ("Metric", "指标"),
+    "column_score": ("Score", "得分"),
+    "column_interval": ("95 % interval", "95 % 区间"),
+    "column_chance": ("Chance", "随机"),
+    "interval_note": (
+        "Intervals treat questions that depend on one another as one.",
+        "计算区间时，相互依赖的问题视为一组。",
+    ),
+    "note_truncated": (
+        "{task}: {count} of {n} prompts exceed the model's window and lost their beginning.",
+        "{task}：{n} 个提示中有 {count} 个超出模型窗口，开头被截去。",
+    ),
+    "note_left_out": (
+        "{task}: the task leaves out {count} rows of its data.",
+        "{task}：该任务按定义略去了 {count} 行数据。",
+    ),
+    "note_hit_limit": (
+        "{task}: {count} of {n} answers were cut at their longest length.",
+        "{task}：{n} 个回答中有 {count} 个因长度上限被截断。",
+    ),
+    "example_prompt": ("Example prompt: {task}", "提示示例：{task}"),
+    "expected": ("Expected: {answer}", "应为：{answer}"),
+    "quantization": ("Quantization", "量化"),
+    "quantization_intro": (
+        "Weights as {weights}: {before} → {after}.",
+        "权重为 {weights}：{before} → {after}。",
+    ),
+    "column_before": ("Before", "之前"),
+    "column_after_quantization": ("After", "之后"),
+    "column_same_choice": ("Same likeliest next token", "最可能的下一词元相同"),
+    "bits_per_byte": ("bits per byte", "每字节比特"),
+    # cost
+    "cost_intro": ("All finished stages took {total}.", "已完成的阶段共用时{total}。"),
+    "column_stage": ("Stage", "阶段"),
+    "column_time": ("Time", "用时"),
+    "column_predicted": ("Predicted", "预测"),
+    "column_off": ("Off by", "偏差"),
+    "column_memory": ("Peak memory", "内存峰值"),
+    "total": ("Total", "合计"),
+    "cost_note": (
+        "Time of the attempt that finished a stage; memory of its largest process.",
+        "用时为完成该阶段的那一次，内存为最大的一个进程。",
+    ),
+    # dropped
+    "dropped_intro": (
+        "A random sample of what was dropped, by reason, with the value and its threshold.",
+        "按原因随机抽取的被剔除文档，附测得的值和阈值。",
+    ),
+    "no_dropped": ("No sample of dropped documents.", "没有被剔除文档的样本。"),
+    "quarantine": ("Quarantined inputs", "隔离的输入"),
+    "quarantine_intro": (
+        "These inputs ended the process that worked on them, twice, and were left out.",
+        "这些输入两次使处理它们的进程终止，因此被略去。",
+    ),
+    "no_quarantine": ("None: every input was processed.", "没有：所有输入都已处理。"),
+    "column_item": ("Item", "输入"),
+    # recipe
+    "recipe_intro": (
+        "Every value this run was made with. The file, given to tongwen run, makes it again.",
+        "这次运行用到的每个值。把该文件交给 tongwen run 即可重做。",
+    ),
+    "no_recipe": ("The run has no recipe.toml.", "这次运行没有 recipe.toml。"),
+    "versions": ("Versions, where this page was written", "版本（生成本页的环境）"),
+    "footer": (
+        "One file, no outside request. Written by tongwen report from the files of the run.",
+        "单个文件，不访问任何外部地址。由 tongwen report 根据运行文件生成。",
+    ),
+}
