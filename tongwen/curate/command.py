@@ -1,0 +1,60 @@
+"""`tongwen curate`: raw records to clean documents, and why any page was kept or dropped."""
+
+import json
+from pathlib import Path
+
+import click
+
+from tongwen.alone import run_alone, stage_options
+
+
+class _RunByDefault(click.Group):
+    """`tongwen curate FOLDER` is `tongwen curate run FOLDER`: the stage needs no second word."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if args and args[0] not in self.commands and args[0] not in ctx.help_option_names:
+            args = ["run", *args]
+        return super().parse_args(ctx, args)
+
+
+@click.group(name="curate", cls=_RunByDefault)
+def command() -> None:
+    r"""Turn raw records into clean documents, with a reason for every one dropped.
+
+    \b
+    Examples:
+      tongwen curate crawled --out curated
+      tongwen curate explain https://example.org/page --run runs/sample
+    """
+
+
+@command.command(name="run")
+@click.argument("crawl", metavar="CRAWL", type=click.Path(path_type=Path))
+@stage_options
+def run(crawl: Path, out: Path, recipe: str | None, overrides: tuple[str, ...]) -> None:
+    r"""Curate the folder CRAWL of `tongwen crawl`, or any folder of WARC files.
+
+    \b
+    Example:
+      tongwen curate run crawled --out curated --set curate.english.minimum_words=30
+    """
+    run_alone("curate", inputs={"crawl": crawl}, out=out, recipe=recipe, overrides=overrides)
+    click.echo(out)
+
+
+@command.command(name="explain")
+@click.argument("page", metavar="URL|DOC_ID")
+@click.option(
+    "--run", "run_dir", metavar="DIR", type=click.Path(path_type=Path), required=True,
+    help="Run directory, or the folder of a curate stage.",
+)  # fmt: skip
+@click.option("--json", "as_json", is_flag=True, help="Print the records as JSON.")
+def explain_page(page: str, run_dir: Path, as_json: bool) -> None:
+    """Print every value measured on a page, every threshold, the decision, and what it lost to."""
+    from tongwen.curate.explain import curate_folder, explain, explanation_text
+
+    found = explain(curate_folder(run_dir), page)
+    if as_json:
+        click.echo(json.dumps([item.to_json() for item in found], ensure_ascii=False, indent=1))
+    else:
+        click.echo("\n\n".join(map(explanation_text, found)))

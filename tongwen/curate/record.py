@@ -1,0 +1,201 @@
+"""One raw record to one document and its attributes: every value, no decision."""
+
+import re
+from typing import Any
+from urllib.parse import parse_qsl, urlencode, urlsplit
+
+import pyarrow as pa
+import xxhash
+
+from tongwen.curate import measures
+from tongwen.curate.decode import decode
+from tongwen.curate.extract import extract
+from tongwen.curate.language import identify
+from tongwen.curate.lines import remove_boilerplate
+from tongwen.curate.personal import redact
+from tongwen.curate.repair import repair
+from tongwen.formats.records import RawRecord
+
+_PAGE_TYPES = ("", "text/html", "application/xhtml+xml", "application/xml", "text/xml")
+_TEXT_TYPES = ("text/plain", "text/markdown")
+_TRACKING = re.compile(r"utm_\w+|spm|from|fbclid|gclid|sessionid|phpsessid", re.IGNORECASE)
+
+VALUES = (
+    "replaced_share", "mojibake_share", "symbol_share", "digit_share", "punctuation_share",
+    "spam_share", "link_share", "boilerplate_share", "mean_line_characters",
+    "longest_line_characters", "terminal_line_share", "ellipsis_line_share",
+    "duplicate_line_share", "duplicate_line_character_share", "words", "mean_word_characters",
+    "symbols_per_word", "bullet_line_share", "alphabetic_word_share", "function_words",
+    "placeholders", "entropy_bits", "sentences", "short_line_share", "newlines_per_word",
+    "han_share", "bracket_share", "newlines_per_character",
+    *(f"top_{size}_gram_share"
+      for size in sorted({*measures.ENGLISH_TOP, *measures.CHINESE_TOP})),
+    *(f"repeated_{size}_gram_share"
+      for size in sorted({*measures.ENGLISH_REPEATED, *measures.CHINESE_REPEATED})),
+)  # fmt: skip
+"""Names of the measured values, the columns that rules look at."""
+
+ATTRIBUTE_SCHEMA = pa.schema(
+    [
+        ("doc_id", pa.string()),
+        ("url", pa.string()),
+        ("host", pa.string()),
+        ("date", pa.string()),
+        ("lang", pa.string()),  # of the text; empty when there is none
+        ("source", pa.string()),
+        ("file", pa.string()),
+        ("offset", pa.int64()),
+        ("is_text", pa.bool_()),
+        ("problem", pa.string()),  # why there is no text; null when there is
+        ("raw_bytes", pa.int64()),
+        ("characters", pa.int64()),
+        ("encoding", pa.string()),
+        ("encoding_from", pa.string()),  # mark, header, page or guess
+        ("replaced_characters", pa.int64()),  # on the whole page
+        ("language_confidence", pa.float64()),
+        ("code_line_share", pa.float64()),
+        ("mended_sequences", pa.int64()),
+        ("removed_characters", pa.int64()),
+        ("boilerplate_lines", pa.int64()),
+        ("emails", pa.int64()),
+        ("phones", pa.int64()),
+        ("resident_ids", pa.int64()),
+        *((name, pa.float64()) for name in VALUES),
+    ]
+)
+
+
+def document_id(record: RawRecord) -> str:
+    """xxh3-128 of where a record came from, 32 hexadecimal digits."""
+    origin = f"{record.source}\n{record.file}\n{record.offset}\n{record.url}"
+    return xxhash.xxh3_128_hexdigest(origin.encode("utf-8", "surrogatepass"))
+
+
+def host_of(url: str) -> str:
+    """The host of a web address in lower case; empty for files."""
+    if not url.lower().startswith(("http://", "https://")):
+        return ""
+    try:
+        return (urlsplit(url).hostname or "").lower()
+    except ValueError:
+        return ""
+
+
+def normal_url(url: str) -> str:
+    """The form in which web addresses are compared; empty for what is no web address.
+
+    Scheme, fragment, default port and tracking parameters do not count, nor the case of the host.
+    """
+    host = host_of(url)
+    if not host:
+        return ""
+    parts = urlsplit(url)
+    try:
+        port = f":{parts.port}" if parts.port not in (None, 80, 443) else ""
+    except ValueError:
+        port = ""
+    query = parts.query
+    if query:
+        pairs = parse_qsl(query, keep_blank_values=True)
+        kept = [(key, value) for key, value in pairs if not _TRACKING.fullmatch(key)]
+        query = urlencode(kept) if len(kept) < len(pairs) else query
+    return f"{host}{port}{parts.path or '/'}" + (f"?{query}" if query else "")
+
+
+def curate_record(
+    record: RawRecord, *, remove_lines: bool, replace_personal: bool
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The document (columns of `DOCUMENT_SCHEMA`) and the attributes of one raw record.
+
+    A record without text gives a document with empty text, and its `problem`.
+    """
+    document: dict[str, Any] = {
+        "doc_id": document_id(record),
+        "url": record.url,
+        "host": host_of(record.url),
+        "date": record.date,
+        "lang": "",
+        "title": "",
+        "text": "",
+        "source": record.source,
+        "warc_file": record.file,
+        "warc_offset": record.offset,
+        "license": record.license,
+    }
+    attributes: dict[str, Any] = {
+        "file": record.file,
+        "offset": record.offset,
+        "is_text": record.is_text,
+        "raw_bytes": len(record.body),
+        "problem": record.problem,
+    }
+    if record.problem is None:
+        _fill(record, document, attributes, remove_lines, replace_personal)
+    for name in ("doc_id", "url", "host", "date", "lang", "source"):
+        attributes[name] = document[name]
+    attributes["characters"] = len(document["text"])
+    return document, attributes
+
+
+def _fill(
+    record: RawRecord,
+    document: dict[str, Any],
+    attributes: dict[str, Any],
+    remove_lines: bool,
+    replace_personal: bool,
+) -> None:
+    title, text, problem = _text_of(record, attributes)
+    if problem is not None:
+        attributes["problem"] = problem
+        return
+    language = identify(measures.prose(text))
+    repaired = repair(text, is_markup_free=language.lang != "code")
+    text = repaired.text
+    if repaired.mended_sequences:
+        language = identify(measures.prose(text))  # what was mojibake may be Chinese now
+    attributes["mended_sequences"] = repaired.mended_sequences
+    attributes["removed_characters"] = repaired.removed_characters
+    attributes["boilerplate_share"] = 0.0
+    if remove_lines and not record.is_text:
+        before = max(1, len(text))
+        cleaned = remove_boilerplate(text)
+        text = cleaned.text
+        attributes["boilerplate_lines"] = cleaned.lines
+        attributes["boilerplate_share"] = cleaned.characters / before
+    if replace_personal and language.lang != "code":
+        redacted = redact(text)
+        text = redacted.text
+        attributes["emails"] = redacted.emails
+        attributes["phones"] = redacted.phones
+        attributes["resident_ids"] = redacted.resident_ids
+    if not text.strip():
+        attributes["problem"] = "no_text"
+        return
+    document.update(lang=language.lang, title=repair(title).text, text=text)
+    attributes["language_confidence"] = language.confidence
+    attributes["code_line_share"] = language.code_line_share
+    values = measures.measure(text, language.lang)
+    values.setdefault("han_share", language.han_share)
+    attributes.update((name, float(value)) for name, value in values.items() if name in _VALUE_SET)
+
+
+_VALUE_SET = frozenset(VALUES)
+
+
+def _text_of(record: RawRecord, attributes: dict[str, Any]) -> tuple[str, str, str | None]:
+    """Title, text and problem of a record; fills in what decoding and extraction saw."""
+    if record.is_text:
+        text = record.body.decode("utf-8", "replace")
+        attributes["replaced_characters"] = text.count("\ufffd")
+        return "", text, None if text.strip() else "no_text"
+    if record.content_type not in (*_PAGE_TYPES, *_TEXT_TYPES):
+        return "", "", "not_a_page"
+    decoded = decode(record.body, record.charset)
+    attributes["encoding"] = decoded.encoding
+    attributes["encoding_from"] = decoded.how
+    attributes["replaced_characters"] = decoded.replaced_characters
+    if record.content_type in _TEXT_TYPES:
+        return "", decoded.text, None if decoded.text.strip() else "no_text"
+    extracted = extract(decoded.text)
+    attributes["link_share"] = extracted.link_density
+    return extracted.title, extracted.text, None if extracted.text.strip() else "no_text"

@@ -1,0 +1,133 @@
+"""Decisions: thresholds over the attributes, the first rule that a document fails is its reason."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from tongwen.curate.settings import CurateSettings
+
+READ, EXTRACT, LANGUAGE, RULES = "read", "extract", "language", "rules"
+SAME_URL, SAME_TEXT, NEAR_DUPLICATE = "same_url", "same_text", "near_duplicate"
+STAGES = (READ, EXTRACT, LANGUAGE, RULES, SAME_URL, SAME_TEXT, NEAR_DUPLICATE)
+"""Where a record can be dropped, in order."""
+
+_RULE_SETS = {"en": "english", "zh-Hans": "chinese", "zh-Hant": "chinese", "code": "code"}
+_NOT_READ_PROBLEMS = ("no_text", "not_a_page")
+
+DECISION_SCHEMA = pa.schema(
+    [
+        ("drop_stage", pa.string()),
+        ("drop_rule", pa.string()),
+        ("drop_value", pa.float64()),
+        ("drop_threshold", pa.float64()),
+    ]
+)
+
+
+class Rule(NamedTuple):
+    """A threshold: documents whose `value` lies below a minimum or above a maximum are dropped."""
+
+    value: str
+    is_minimum: bool
+    threshold: float
+
+    @property
+    def name(self) -> str:
+        return f"{'minimum' if self.is_minimum else 'maximum'}_{self.value}"
+
+    def fails(self, value: float | None) -> bool:
+        """Whether a measured value is outside. What was not measured passes."""
+        if value is None or np.isnan(value):
+            return False
+        return value < self.threshold if self.is_minimum else value > self.threshold
+
+
+def rules_of(thresholds: Mapping[str, float | None]) -> Iterator[Rule]:
+    """The rules that `minimum_X` and `maximum_X` settings name, those turned off left out."""
+    for name, threshold in thresholds.items():
+        side, _, value = name.partition("_")
+        if threshold is not None:
+            yield Rule(value, side == "minimum", float(threshold))
+
+
+def rule_set(lang: str, is_text: bool, rules_for_texts: str) -> str:
+    """Which section of the settings holds the rules for a document."""
+    if lang == "code" or not is_text or rules_for_texts == "pages":
+        return _RULE_SETS.get(lang, "english")
+    return "texts"
+
+
+def decision_parameters(settings: CurateSettings) -> dict[str, Any]:
+    """The settings that decisions before deduplication depend on, as JSON values."""
+    return {
+        "languages": list(settings.languages),
+        "minimum_language_confidence": settings.minimum_language_confidence,
+        "rules_for_texts": settings.rules_for_texts,
+        **{name: vars(getattr(settings, name)) for name in ("english", "chinese", "code", "texts")},
+    }
+
+
+def decide(attributes: pa.Table, parameters: Mapping[str, Any]) -> pa.Table:
+    """One decision (`DECISION_SCHEMA`) for each row of attributes; nulls for what stays so far."""
+    decisions = _Decisions(attributes.num_rows)
+    problems = np.array(attributes["problem"].to_pylist(), object)
+    for problem in sorted({problem for problem in problems if problem is not None}):
+        stage = EXTRACT if problem in _NOT_READ_PROBLEMS else READ
+        decisions.drop(problems == problem, stage, problem)
+    langs = np.array(attributes["lang"].to_pylist(), object)
+    decisions.drop(~np.isin(langs, parameters["languages"]), LANGUAGE, "language")
+    least = float(parameters["minimum_language_confidence"])
+    confidence = _column(attributes, "language_confidence")
+    decisions.drop(confidence < least, LANGUAGE, "minimum_language_confidence", confidence, least)
+    texts = attributes["is_text"].to_pylist()
+    chosen = np.array(
+        [rule_set(lang, is_text, parameters["rules_for_texts"])
+         for lang, is_text in zip(langs, texts, strict=True)],
+        object,
+    )  # fmt: skip
+    for section in ("english", "chinese", "code", "texts"):
+        for rule in rules_of(parameters[section]):
+            values = _column(attributes, rule.value)
+            outside = values < rule.threshold if rule.is_minimum else values > rule.threshold
+            decisions.drop((chosen == section) & outside, RULES, rule.name, values, rule.threshold)
+    return decisions.table()
+
+
+def _column(attributes: pa.Table, name: str) -> npt.NDArray[np.float64]:
+    """A column as floats, NaN where nothing was measured."""
+    column = attributes[name].cast(pa.float64()).combine_chunks()
+    values: npt.NDArray[np.float64] = column.to_numpy(zero_copy_only=False)
+    return values
+
+
+class _Decisions:
+    """The decisions of some rows; a row's first drop stands."""
+
+    def __init__(self, rows: int) -> None:
+        self._is_open = np.ones(rows, bool)
+        self._columns = {name: np.full(rows, None, object) for name in DECISION_SCHEMA.names}
+
+    def drop(
+        self,
+        where: npt.NDArray[Any],
+        stage: str,
+        rule: str,
+        values: npt.NDArray[np.float64] | None = None,
+        threshold: float | None = None,
+    ) -> None:
+        rows = np.flatnonzero(where.astype(bool) & self._is_open)
+        self._is_open[rows] = False
+        self._columns["drop_stage"][rows] = stage
+        self._columns["drop_rule"][rows] = rule
+        self._columns["drop_threshold"][rows] = threshold
+        if values is not None:
+            self._columns["drop_value"][rows] = values[rows]
+
+    def table(self) -> pa.Table:
+        return pa.table(
+            {name: pa.array(column.tolist(), DECISION_SCHEMA.field(name).type)
+             for name, column in self._columns.items()}
+        )  # fmt: skip
