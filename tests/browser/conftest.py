@@ -103,7 +103,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _refuse(self, tokens: int) -> None:
         message = (
-            f"the request needs {tokens} tokens; the model reads {self.fake.context_tokens} at most"
+            f"the request needs {tokens:,} tokens, its prompt and at least one of an answer; "
+            f"the context window of this model has {self.fake.context_tokens:,}"
         )
         error = {"message": message, "type": "invalid_request_error", "param": "messages"}
         value = {"error": {**error, "code": "context_length_exceeded"}}

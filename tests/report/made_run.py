@@ -143,12 +143,17 @@ def _train(folder: Path) -> None:
     rows: list[dict[str, Any]] = []
     for step in range(1, 245):
         loss = 1.9 + 6.5 * math.exp(-step / 40) + draw.gauss(0, 0.06)
-        row = {"step": step, "tokens": step * 16_384, "loss": loss, "learning_rate": 2e-3,
-               "gradient_norm": 0.8, "tokens_per_second": 19_800 + draw.gauss(0, 300)}  # fmt: skip
+        place = {"step": step, "tokens": step * 16_384}
+        rows.append(
+            {"kind": "train", **place, "loss": loss, "learning_rate": 2e-3, "gradient_norm": 0.8,
+             "tokens_per_second": 19_800 + draw.gauss(0, 300), "skipped": False}
+        )  # fmt: skip
         if step % 20 == 0:
-            row["valid_en_bits_per_byte"] = 0.7 + 2.4 * math.exp(-step / 50)
-            row["valid_zh_bits_per_byte"] = 0.9 + 2.1 * math.exp(-step / 60)
-        rows.append(row)
+            for language, bits in (("en", 0.7), ("zh", 0.9)):
+                bits += 2.4 * math.exp(-step / 50)
+                row = {"language": language, "loss": bits, "bits_per_byte": bits}
+                rows.append({"kind": "validation", **place, **row})
+    rows[30] |= {"loss": None, "gradient_norm": None, "skipped": True}
     write_jsonl(folder / "metrics.jsonl", rows)
     header = json.dumps({"a": {"dtype": "BF16", "shape": [6000, 1320], "data_offsets": [0, 1]}})
     (folder / "model").mkdir()

@@ -138,8 +138,8 @@ WORDS: dict[str, tuple[str, str]] = {
     "phase_rate": (" {rate} tokens per second.", "每秒 {rate} 个词元。"),
     "no_metrics": ("No step has been logged.", "没有任何一步的记录。"),
     "not_finite": (
-        "In {count} logged steps the loss was not a number.",
-        "有 {count} 步的损失不是数值。",
+        "In {count} steps the loss was not a number; they changed nothing.",
+        "有 {count} 步的损失不是数值，这些步未改变模型。",
     ),
     "chart_loss": (
         "Training loss in nats per token, over training tokens; pale: every logged step.",

@@ -47,11 +47,7 @@ def build_phase(stage: str, rows: Sequence[Mapping[str, Any]]) -> Phase:
     """Curves and figures of one stage's `metrics.jsonl`; of a step that was run twice after a
     kill, the later row counts.
     """
-    by_step: dict[Any, dict[str, Any]] = {}
-    for number, row in enumerate(rows):
-        key = row.get("step", number)
-        by_step[key] = {**by_step.get(key, {}), **row}
-    merged = [by_step[key] for key in sorted(by_step)]
+    merged = _by_step(rows)
     last = {
         name: row[name]
         for row in merged
@@ -79,6 +75,20 @@ def build_phase(stage: str, rows: Sequence[Mapping[str, Any]]) -> Phase:
         columns=[name for name in _COLUMNS if name in last],
         rows=_some(merged),
     )
+
+
+def _by_step(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """One row a step, with the validation of each language beside the training measures."""
+    by_step: dict[int, dict[str, Any]] = {}
+    for row in rows:
+        if row.get("kind") == "validation":
+            row = {
+                "step": row["step"],
+                "tokens": row["tokens"],
+                f"valid_{row['language']}_bits_per_byte": row["bits_per_byte"],
+            }
+        by_step.setdefault(row["step"], {}).update(row)
+    return [by_step[step] for step in sorted(by_step)]
 
 
 def _points(rows: Sequence[Mapping[str, Any]], name: str) -> list[tuple[float, float]]:
