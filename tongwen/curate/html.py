@@ -35,6 +35,9 @@ area base br col embed hr img input link meta source track wbr param frame
 _VOID = frozenset(_VOID_NAMES.split())
 _TOKEN = re.compile(r'<(/?)([a-zA-Z][^\s>/]*)([^>"]*(?:"[^"]*"[^>"]*)*)>|<!--.*?-->|([^<]+)', re.S)
 _TAG = re.compile(r"<(/?)([a-zA-Z][a-zA-Z0-9]*)")
+_LONG_TAG = 4_000
+_CROWDED_TAG = re.compile(rf"<([a-zA-Z][a-zA-Z0-9-]*)([^<>]{{{_LONG_TAG},}})")
+_MAXIMUM_ATTRIBUTES = 400
 _ATTRIBUTE = re.compile(r'(class|id|role|itemprop|style|hidden|aria-hidden)="([^"]*)"')
 _HIDDEN = re.compile(r"display\s*:\s*none|visibility\s*:\s*hidden", re.I)
 _LANGUAGE = re.compile(r"(?:language|lang|brush|highlight|src)[-: ]+([A-Za-z][\w+#]*)")
@@ -131,7 +134,18 @@ def parse(html: str) -> Page:
 
 
 def _flatten(html: str) -> str:
-    """Leave out tags nested deeper than any page needs; their text stays."""
+    """Leave out what would take the parser a time that grows with the square of it.
+
+    These are the attributes of a tag with hundreds of them, and tags nested deeper than any page
+    needs; all text stays.
+    """
+
+    def thin(match: re.Match[str]) -> str:
+        return match[0] if match[2].count("=") < _MAXIMUM_ATTRIBUTES else f"<{match[1]}"
+
+    long_parts = [part for part in html.split("<") if len(part) > _LONG_TAG]
+    if any(part[0].isalpha() and part.find(">", 0, _LONG_TAG) < 0 for part in long_parts):
+        html = _CROWDED_TAG.sub(thin, html)
     opened = html.count("<") - 2 * html.count("</")
     if opened < _MAXIMUM_DEPTH:
         return html
