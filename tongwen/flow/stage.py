@@ -29,6 +29,10 @@ from tongwen.progress import Progress, duration_text
 from tongwen.recipe.schema import Recipe
 
 MANIFEST = "manifest.json"
+_EVENTS = "events.jsonl"
+_DIGESTS = "inputs.json"
+_RECORDS = {MANIFEST, _EVENTS, _DIGESTS}
+"""What we write about a run; beside the outputs when a stage runs alone."""
 
 
 @dataclass(frozen=True)
@@ -149,7 +153,7 @@ def locked(run_dir: Path) -> Iterator[None]:
 def log_event(run_dir: Path, **event: Any) -> None:
     """Append one line to the run's `events.jsonl`."""
     line = json.dumps({"time": round(time.time(), 3), **event}, ensure_ascii=False)
-    with disk_errors(run_dir), (run_dir / "events.jsonl").open("a", encoding="utf-8") as file:
+    with disk_errors(run_dir), (run_dir / _EVENTS).open("a", encoding="utf-8") as file:
         file.write(line + "\n")
 
 
@@ -223,7 +227,7 @@ def run_stage(
         outputs=tuple(
             item
             for item in describe_outputs(out, stage.outputs)
-            if item.path != MANIFEST and not Path(item.path).name.startswith(".")
+            if item.path not in _RECORDS and not Path(item.path).name.startswith(".")
         ),
         counts=dict(counts),
         quarantined=tuple(runner.quarantined),
@@ -247,7 +251,7 @@ def _input_digests(
     stage: Stage, recipe: Recipe, inputs: Mapping[str, Path], run_dir: Path
 ) -> dict[str, str]:
     digests: dict[str, str] = {}
-    cache = DigestCache(run_dir / "inputs.json")
+    cache = DigestCache(run_dir / _DIGESTS)
     for role, directory in inputs.items():
         manifest = Manifest.read(directory / MANIFEST)
         if manifest is not None:

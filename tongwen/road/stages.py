@@ -16,7 +16,7 @@ ROAD = (
         entry="tongwen.curate.stage:run",
         reads={"crawl": ("crawl",)},
         sections=("curate",),
-        outputs=("documents/*.parquet", "attributes/*.parquet", "funnel.json", "rejects.jsonl"),
+        outputs=("documents/*.parquet", "attributes/*.parquet", "*.json", "rejects.jsonl"),
     ),
     Stage(
         name="tokenizer",
@@ -56,6 +56,7 @@ ROAD = (
         name="tune",
         entry="tongwen.tune.stage:run",
         reads={"model": ("extend", "pretrain"), "tokenizer": ("tokenizer",), "crawl": ("crawl",)},
+        optional=("crawl",),
         sections=("tune",),
         outputs=("model/*",),
         files="tongwen.tune.stage:files",
