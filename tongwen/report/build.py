@@ -5,6 +5,7 @@ import hashlib
 import importlib.metadata
 import math
 import platform
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib import resources
@@ -23,10 +24,12 @@ from tongwen.report.funnel import build_funnel
 from tongwen.report.gold import build_gold
 from tongwen.report.headline import build_headline
 from tongwen.report.run_files import TRAINING_STAGES, RunFiles
+from tongwen.report.settings import ReportSettings
 from tongwen.report.training import Phase, build_phase
 from tongwen.report.words import amount, duration, number, share, size, words
 
 REPORT = "report.html"
+_SETTINGS = ReportSettings()
 _PACKAGES = ("tongwen", "torch", "numpy", "pyarrow", "sentencepiece", "tokenizers")
 
 
@@ -72,7 +75,8 @@ def _content(run: RunFiles) -> dict[str, Any]:
     results = run.json("evaluate/results.json")
     evaluation = build_evaluation(results, run.rows("evaluate/items.jsonl")) if results else None
     cost = build_cost(manifests, run.json("plan/plan.json"))
-    rejects = _rejects(run.rows("curate/rejects.jsonl"))
+    most = int(run.recipe.get("report", {}).get("dropped_examples", _SETTINGS.dropped_examples))
+    rejects = _rejects(run.rows("curate/rejects.jsonl"), most)
     style, script = _page_file("report.css"), _page_file("report.js")
     return {
         "run": run,
@@ -140,13 +144,19 @@ class RejectGroup:
     rows: list[dict[str, Any]]
 
 
-def _rejects(rows: Iterable[Mapping[str, Any]]) -> list[RejectGroup]:
-    """Samples by rule, in the order of `rejects.jsonl`, which is sorted by reason."""
+def _rejects(rows: Iterable[Mapping[str, Any]], most: int) -> list[RejectGroup]:
+    """Samples by rule, at most `most` of each language."""
 
     def reason(row: Mapping[str, Any]) -> tuple[str, str]:
         return str(row.get("drop_stage") or ""), str(row.get("drop_rule") or "")
 
-    grouped = groupby(sorted(rows, key=reason), key=reason)
+    shown: Counter[tuple[Any, ...]] = Counter()
+    chosen_rows = []
+    for row in rows:
+        shown[*reason(row), row.get("lang")] += 1
+        if shown[*reason(row), row.get("lang")] <= most:
+            chosen_rows.append(row)
+    grouped = groupby(sorted(chosen_rows, key=reason), key=reason)
     return [
         RejectGroup(
             stage, rule, f"dropped-{place}", [{**row, "reason": _reason(row)} for row in chosen]
