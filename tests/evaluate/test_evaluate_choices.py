@@ -91,7 +91,7 @@ def test_the_greedy_continuation_is_recognised(model: Llama, tokenizer: Tokenize
     assert score(model, [Request(tuple(ids), context_tokens)], batch_tokens=64)[0].is_greedy
 
 
-def test_choices_that_differ_in_their_last_token_share_a_row(
+def test_choices_of_one_token_cost_one_reading_of_the_question(
     model: Llama, tokenizer: Tokenizer, spec: TaskSpec
 ) -> None:
     requests = requests_of(spec, item_of("Goal:", "A", "B", "C", "D"), tokenizer)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from tongwen.evaluate.items import Item, plain_prompt
 from tongwen.evaluate.spec import TaskSpec
-from tongwen.model.llama import Llama
+from tongwen.model.llama import KeyValueCache, Llama
 from tongwen.tokenizer.special import EOS_ID, Message
 from tongwen.tokenizer.text import Tokenizer
 
@@ -116,24 +116,29 @@ def score(
 ) -> list[Score]:
     """The score of every request, in order.
 
-    Requests that read the same tokens and differ in the last one only share a row, so a
-    question with letters for choices costs one. The output head sees scored positions only.
+    Requests with the same context share one reading of it: their choices follow one after the
+    other in the same places of the cache, so a question whose choices are letters costs one
+    pass. The output head sees scored positions only.
 
     Args:
         model: ready to run.
         requests: any number.
         batch_tokens: padded tokens of a batch, at most, unless a single row is longer.
-        report: called with the finished and the total number of rows.
+        report: called with the finished and the total number of different contexts.
     """
     readers: dict[tuple[int, ...], list[int]] = {}
     for index, request in enumerate(requests):
-        readers.setdefault(request.token_ids[:-1], []).append(index)
-    rows = sorted(readers, key=lambda ids: (-len(ids), ids))  # a lack of memory shows at once
+        readers.setdefault(request.token_ids[: request.context_tokens], []).append(index)
+    longest = {
+        ids: max(len(requests[index].token_ids) for index in indices)
+        for ids, indices in readers.items()
+    }
+    rows = sorted(readers, key=lambda ids: (-longest[ids], ids))  # a lack of memory shows at once
     scores: list[Score | None] = [None] * len(requests)
-    for start, end in pairwise(_batch_starts([len(ids) for ids in rows], batch_tokens)):
+    for start, end in pairwise(_batch_starts([longest[ids] for ids in rows], batch_tokens)):
         batch = rows[start:end]
         asked = [[requests[index] for index in readers[ids]] for ids in batch]
-        for ids, row_scores in zip(batch, _score_batch(model, batch, asked), strict=True):
+        for ids, row_scores in zip(batch, _score_batch(model, asked), strict=True):
             for index, result in zip(readers[ids], row_scores, strict=True):
                 scores[index] = result
         report(end, len(rows))
@@ -151,35 +156,66 @@ def _batch_starts(lengths: Sequence[int], batch_tokens: int) -> list[int]:
 
 
 @torch.inference_mode()
-def _score_batch(
-    model: Llama, rows: Sequence[tuple[int, ...]], asked: Sequence[Sequence[Request]]
-) -> list[list[Score]]:
-    device = model.model.embed_tokens.weight.device
-    ids_BT = torch.zeros(len(rows), max(map(len, rows)), dtype=torch.long)
-    for row, ids in enumerate(rows):
-        ids_BT[row, : len(ids)] = torch.tensor(ids)
-    # Padding stands on the right, where causal attention keeps it from being seen.
-    hidden_BTM = model(ids_BT.to(device))
-    places: dict[tuple[int, int], int] = {}
-    pairs: list[tuple[int, int]] = []  # (index of the scored position, token that came)
-    for row, requests in enumerate(asked):
-        for request in requests:
-            for position in range(request.context_tokens, len(request.token_ids)):
-                place = places.setdefault((row, position - 1), len(places))
-                pairs.append((place, request.token_ids[position]))
-    where = torch.tensor(list(places), device=device)
-    hidden_NM = hidden_BTM[where[:, 0], where[:, 1]]
-    values = iter(_log_probabilities(model, hidden_NM, pairs))
-    results = []
-    for requests in asked:
-        row_scores = []
-        for request in requests:
-            count = len(request.token_ids) - request.context_tokens
-            tokens = [next(values) for _ in range(count)]
-            total = math.fsum(log_probability for log_probability, _ in tokens)
-            row_scores.append(Score(total, all(is_best for _, is_best in tokens)))
-        results.append(row_scores)
-    return results
+def _score_batch(model: Llama, asked: Sequence[Sequence[Request]]) -> list[list[Score]]:
+    """Scores of rows of requests; those of a row share their context."""
+    contexts = [row[0].token_ids[: row[0].context_tokens] for row in asked]
+    # The last token of a choice is predicted and need not be read.
+    endings = [[request.token_ids[request.context_tokens : -1] for request in row] for row in asked]
+    widest = max(map(len, contexts)) + max(len(ids) for row in endings for ids in row)
+    weight = model.model.embed_tokens.weight
+    cache = KeyValueCache(model.config, len(asked), widest, weight.dtype, weight.device)
+    hidden_BTM = _read(model, cache, contexts, [0] * len(asked))
+    lasts = [(row, len(ids) - 1) for row, ids in enumerate(contexts)]
+    pairs = [
+        (row, request.token_ids[request.context_tokens])
+        for row, requests in enumerate(asked)
+        for request in requests
+    ]
+    firsts = iter(_log_probabilities(model, _at(hidden_BTM, lasts), pairs))
+    tokens = [[[next(firsts)] for _ in requests] for requests in asked]
+    for choice in range(max(map(len, asked))):
+        # What an earlier choice left in the cache is overwritten from the context's end on.
+        ids = [row[choice] if choice < len(row) else () for row in endings]
+        if not any(ids):
+            continue
+        hidden_BTM = _read(model, cache, ids, [len(context) for context in contexts])
+        places = [(row, place) for row, read in enumerate(ids) for place in range(len(read))]
+        pairs = [
+            (number, asked[row][choice].token_ids[len(contexts[row]) + 1 + place])
+            for number, (row, place) in enumerate(places)
+        ]
+        found = _log_probabilities(model, _at(hidden_BTM, places), pairs)
+        for (row, _), token in zip(places, found, strict=True):
+            tokens[row][choice].append(token)
+    return [
+        [
+            Score(math.fsum(value for value, _ in choice), all(is_best for _, is_best in choice))
+            for choice in row
+        ]
+        for row in tokens
+    ]
+
+
+def _read(
+    model: Llama, cache: KeyValueCache, rows: Sequence[Sequence[int]], starts: Sequence[int]
+) -> Tensor:
+    """Hidden states (B, T, M) of rows that begin at `starts` in the cache.
+
+    Padding stands on the right, where no token of its row sees it.
+    """
+    device = cache.rows_B1.device
+    width = max(1, *map(len, rows))
+    ids_BT = torch.tensor([[*ids, *[0] * (width - len(ids))] for ids in rows], device=device)
+    starts_B = torch.tensor(starts, device=device)
+    positions_BT = starts_B[:, None] + torch.arange(width, device=device)
+    hidden_BTM: Tensor = model(ids_BT, positions_BT=positions_BT, cache=cache)
+    return hidden_BTM
+
+
+def _at(hidden_BTM: Tensor, places: Sequence[tuple[int, int]]) -> Tensor:
+    """The hidden states (N, M) at (row, place)."""
+    row_N, place_N = torch.tensor(places, device=hidden_BTM.device).unbind(1)
+    return hidden_BTM[row_N, place_N]
 
 
 def _log_probabilities(
