@@ -70,7 +70,7 @@ class _Context:
     causal attention, None without it that every query sees every key.
     """
 
-    positions_BT: Tensor  # noqa: N815 - a shape suffix
+    positions_BT: Tensor
     cosine: Tensor
     sine: Tensor
     mask: Tensor | None

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from tongwen.recipe.types import PathText
 from tongwen.train.settings import TrainSettings
 
 
@@ -9,5 +10,8 @@ from tongwen.train.settings import TrainSettings
 class TuneSettings(TrainSettings):
     """Supervised fine-tuning on ChatML dialogues; the loss counts the answers only."""
 
-    dialogues: tuple[str, ...] = ()
-    """JSONL files of `{"messages": [{"role": ..., "content": ...}, ...]}`; `{crawl}/...` is allowed."""
+    dialogues: tuple[PathText, ...] = ()
+    """JSONL files of `{"messages": [{"role": ..., "content": ...}, ...]}`.
+
+    `{crawl}/...` names a file of the crawl stage.
+    """

@@ -1,0 +1,140 @@
+"""The loss against torch's own, the schedule against hand calculation."""
+
+import pytest
+import torch
+
+from tongwen.errors import RecipeError
+from tongwen.model.config import ModelConfig
+from tongwen.model.llama import Llama
+from tongwen.train import loss as loss_module
+from tongwen.train.data import Batch
+from tongwen.train.loop import mean_loss
+from tongwen.train.loss import IGNORED, cross_entropy_sum
+from tongwen.train.optim import adamw
+from tongwen.train.schedule import learning_rate
+from tongwen.train.settings import TrainSettings
+
+
+@pytest.mark.parametrize("chunk_tokens", [1, 7, 1000])
+def test_chunked_loss_and_gradients_equal_those_of_torch(
+    chunk_tokens: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loss_module, "_CHUNK_BYTES", chunk_tokens * 4 * 50)
+    generator = torch.Generator().manual_seed(0)
+    hidden = torch.randn(3, 10, 16, generator=generator, requires_grad=True)
+    head = torch.randn(50, 16, generator=generator, requires_grad=True)
+    targets = torch.randint(0, 50, (3, 10), generator=generator)
+    targets[0, 3:] = IGNORED
+    ours = cross_entropy_sum(hidden, head, targets)
+    (ours / 7).backward()
+    got = hidden.grad, head.grad
+    hidden.grad = head.grad = None
+    theirs = torch.nn.functional.cross_entropy(
+        (hidden @ head.t()).flatten(0, 1), targets.flatten(), reduction="sum"
+    )
+    (theirs / 7).backward()
+    torch.testing.assert_close(ours, theirs)
+    torch.testing.assert_close(got[0], hidden.grad)
+    torch.testing.assert_close(got[1], head.grad)
+    with torch.no_grad():
+        torch.testing.assert_close(cross_entropy_sum(hidden, head, targets), theirs)
+
+
+def test_a_target_without_any_probability_gives_a_finite_loss() -> None:
+    hidden = torch.ones(1, 1, 1, requires_grad=True)
+    head = torch.tensor([[1000.0], [0.0], [-1000.0]], requires_grad=True)
+    loss = cross_entropy_sum(hidden, head, torch.tensor([[2]]))
+    assert loss.item() == pytest.approx(2000)
+
+
+def test_a_batch_without_targets_gives_zero_loss_and_zero_gradients() -> None:
+    hidden = torch.randn(2, 3, 4, requires_grad=True)
+    head = torch.randn(5, 4, requires_grad=True)
+    loss = cross_entropy_sum(hidden, head, torch.full((2, 3), IGNORED))
+    loss.backward()
+    assert loss.item() == 0
+    assert head.grad is not None
+    assert not head.grad.any()
+
+
+def test_micro_batches_give_the_gradient_of_the_whole_batch() -> None:
+    config = ModelConfig(
+        hidden_size=16,
+        intermediate_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        head_dim=8,
+        vocabulary_size=50,
+    )
+    model = Llama(config)
+    model.initialize(0)
+    generator = torch.Generator().manual_seed(0)
+    ids = torch.randint(0, 50, (4, 12), generator=generator)
+    targets = ids.roll(-1, 1)
+    targets[:, 5:] = IGNORED
+    targets[3] = IGNORED
+    batch = Batch(ids, targets, torch.arange(12).expand(4, 12), torch.zeros_like(ids), 15)
+    gradients = []
+    for sequences in (4, 2, 1):
+        model.zero_grad()
+        for micro_batch in batch.split(sequences):
+            mean_loss(model, micro_batch, torch.float32).backward()
+        gradients.append([parameter.grad.clone() for parameter in model.parameters()])
+    for other in gradients[1:]:
+        for one, two in zip(gradients[0], other, strict=True):
+            torch.testing.assert_close(one, two, rtol=1e-4, atol=1e-7)
+
+
+def settings_of(**values: object) -> TrainSettings:
+    base = {"max_tokens": 1000, "sequence_tokens": 10, "batch_tokens": 10, "warmup_share": 0.1}
+    return TrainSettings(**(base | values))
+
+
+@pytest.mark.parametrize(
+    ("decay", "middle"), [("cosine", 0.55), ("linear", 0.55), ("constant", 1.0)]
+)
+def test_the_rate_rises_linearly_and_then_decays_to_its_share(decay: str, middle: float) -> None:
+    settings = settings_of(decay=decay, peak_learning_rate=2.0, final_learning_rate_share=0.1)
+    assert learning_rate(settings, 50) == pytest.approx(1.0)
+    assert learning_rate(settings, 100) == pytest.approx(2.0)
+    assert learning_rate(settings, 550) == pytest.approx(2.0 * middle)
+    assert learning_rate(settings, 1000) == pytest.approx(2.0 if decay == "constant" else 0.2)
+
+
+def test_cosine_at_a_quarter_is_what_the_paper_says() -> None:
+    settings = settings_of(peak_learning_rate=1.0, final_learning_rate_share=0.0)
+    assert learning_rate(settings, 325) == pytest.approx(0.8535533905932737)
+
+
+def test_matrices_decay_and_norms_do_not() -> None:
+    config = ModelConfig(
+        hidden_size=16,
+        intermediate_size=32,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        head_dim=8,
+        vocabulary_size=50,
+    )
+    optimizer = adamw(Llama(config), settings_of(weight_decay=0.3))
+    decays = {
+        group["weight_decay"]: {parameter.dim() for parameter in group["params"]}
+        for group in optimizer.param_groups
+    }
+    assert decays == {0.3: {2}, 0.0: {1}}
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"batch_tokens": 25}, "batch_tokens is 25, not a multiple of sequence_tokens, 10"),
+        ({"batch_tokens": 50, "micro_batch_tokens": 20}, "not a multiple of micro_batch_tokens"),
+        ({"max_tokens": 0}, "max_tokens is 0"),
+        ({"warmup_share": 2.0}, "warmup_share is 2.0"),
+        ({"adam_betas": (0.9, 1.0)}, "adam_betas are"),
+    ],
+)
+def test_impossible_settings_are_refused(values: dict[str, object], message: str) -> None:
+    with pytest.raises(RecipeError, match=message):
+        settings_of(**values)

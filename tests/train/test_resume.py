@@ -1,0 +1,238 @@
+"""A run that was killed at any moment ends with the bytes of one that was not."""
+
+import errno
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from tongwen.alone import run_alone
+from tongwen.errors import DiskFullError, InputError, RecipeError
+from tongwen.model.folder import load_model_folder
+from tongwen.train import checkpoint as checkpoint_module
+from tongwen.train import loop
+from tongwen.train.metrics import read_metrics
+
+
+def command_line(shards: Path, tokenizer: Path, out: Path, recipe: Path) -> list[str]:
+    words = ("pretrain", shards, tokenizer, "--out", out, "--recipe", recipe)
+    return [sys.executable, "-m", "tongwen", *map(str, words)]
+
+
+def pretrain(shards: Path, tokenizer: Path, out: Path, recipe: Path, *overrides: str) -> None:
+    run_alone(
+        "pretrain",
+        inputs={"shards": shards, "tokenizer": tokenizer},
+        out=out,
+        recipe=str(recipe),
+        overrides=overrides,
+    )
+
+
+def curve(out: Path) -> list[dict[str, Any]]:
+    """The metrics without times."""
+    return [
+        {key: value for key, value in row.items() if key not in ("seconds", "tokens_per_second")}
+        for row in read_metrics(out / "metrics.jsonl")
+    ]
+
+
+def model_files(out: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in (out / "model").iterdir()}
+
+
+def stop_after(process: subprocess.Popen[bytes], out: Path, lines: int, number: int) -> None:
+    """Send the signal when the metrics have grown by so many lines."""
+    metrics = out / "metrics.jsonl"
+
+    def written() -> int:
+        return metrics.read_bytes().count(b"\n") if metrics.is_file() else 0
+
+    goal = written() + lines
+    deadline = time.monotonic() + 60
+    while written() < goal and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.002)
+    process.send_signal(number)
+
+
+def test_a_killed_run_ends_with_the_bytes_and_the_curve_of_an_undisturbed_one(
+    shards_folder: Path, small_tokenizer_folder: Path, tmp_path: Path, recipe_file: Path
+) -> None:
+    words = (shards_folder, small_tokenizer_folder)
+    undisturbed, killed = tmp_path / "undisturbed", tmp_path / "killed"
+    pretrain(*words, undisturbed, recipe_file)
+    for lines, number in ((13, signal.SIGKILL), (17, signal.SIGTERM)):
+        process = subprocess.Popen(command_line(*words, killed, recipe_file))
+        stop_after(process, killed, lines, number)
+        assert process.wait() == (130 if number == signal.SIGTERM else -number)
+    subprocess.run(command_line(*words, killed, recipe_file), check=True)
+    assert model_files(killed) == model_files(undisturbed)
+    assert curve(killed) == curve(undisturbed)
+    assert [row["step"] for row in curve(killed) if row["kind"] == "train"] == list(range(1, 61))
+
+
+@pytest.fixture
+def trained(
+    shards_folder: Path, small_tokenizer_folder: Path, tmp_path: Path, recipe_file: Path
+) -> Path:
+    pretrain(shards_folder, small_tokenizer_folder, tmp_path / "out", recipe_file)
+    return tmp_path / "out"
+
+
+def test_training_lowers_the_loss_in_both_languages_and_writes_a_model_that_loads(
+    trained: Path,
+) -> None:
+    rows = curve(trained)
+    for language in ("en", "zh"):
+        bits = [row["bits_per_byte"] for row in rows if row.get("language") == language]
+        assert len(bits) == 3
+        assert bits[-1] < bits[0]
+    losses = [row["loss"] for row in rows if row["kind"] == "train"]
+    assert losses[-1] < 0.7 * losses[0]
+    model, config = load_model_folder(trained / "model")
+    assert config.vocabulary_size == 400
+    assert all(torch.isfinite(parameter).all() for parameter in model.parameters())
+    kept = sorted(path.name for path in (trained / "checkpoints").iterdir())
+    assert kept == ["step-00000055", "step-00000060"]
+
+
+def test_a_damaged_checkpoint_is_passed_over_and_the_one_before_is_used(
+    trained: Path,
+    shards_folder: Path,
+    small_tokenizer_folder: Path,
+    recipe_file: Path,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    before, rows = model_files(trained), curve(trained)
+    state = trained / "checkpoints" / "step-00000060" / "state.pt"
+    data = bytearray(state.read_bytes())
+    data[len(data) // 2] ^= 1
+    state.write_bytes(data)
+    (trained / "manifest.json").unlink()
+    pretrain(shards_folder, small_tokenizer_folder, trained, recipe_file)
+    messages = capfd.readouterr().err
+    assert "step-00000060 is damaged" in messages
+    assert "continues after step 55" in messages
+    assert model_files(trained) == before
+    assert curve(trained) == rows
+
+
+def test_checkpoints_of_other_settings_are_not_used(
+    trained: Path,
+    shards_folder: Path,
+    small_tokenizer_folder: Path,
+    recipe_file: Path,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    words = (shards_folder, small_tokenizer_folder)
+    changed = ("pretrain.peak_learning_rate=1e-3", "pretrain.max_tokens=5120")
+    pretrain(*words, trained, recipe_file, *changed)
+    assert "belongs to another model, data or settings" in capfd.readouterr().err
+    pretrain(*words, tmp_path / "fresh", recipe_file, *changed)
+    assert model_files(trained) == model_files(tmp_path / "fresh")
+
+
+def test_a_full_disk_keeps_the_checkpoint_before_and_the_run_goes_on_from_it(
+    shards_folder: Path,
+    small_tokenizer_folder: Path,
+    tmp_path: Path,
+    recipe_file: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    out = tmp_path / "out"
+    words = (shards_folder, small_tokenizer_folder, out, recipe_file)
+    true_save = torch.save
+    saves = []
+
+    def save_until_full(state: Any, file: Any) -> None:
+        saves.append(1)
+        if len(saves) < 3:
+            true_save(state, file)
+            return
+        file.write(b"half a checkpoint")
+        try:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        except OSError:
+            raise RuntimeError("unexpected pos 704 vs 598")  # noqa: B904 - as torch does it
+
+    monkeypatch.setattr(checkpoint_module.torch, "save", save_until_full)
+    with pytest.raises(DiskFullError, match="step-00000015"):
+        pretrain(*words)
+    assert sorted(path.name for path in (out / "checkpoints").iterdir()) == [
+        "step-00000005",
+        "step-00000010",
+    ]
+    monkeypatch.undo()
+    pretrain(*words)
+    assert [row["step"] for row in curve(out) if row["kind"] == "train"] == list(range(1, 61))
+
+
+def test_a_step_without_a_finite_loss_is_skipped_and_counted_and_ten_in_a_row_stop_the_run(
+    shards_folder: Path,
+    small_tokenizer_folder: Path,
+    tmp_path: Path,
+    recipe_file: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    words = (shards_folder, small_tokenizer_folder)
+    true_loss = loop.mean_loss
+    calls = []
+
+    def poisoned(*arguments: Any) -> torch.Tensor:
+        calls.append(1)
+        return true_loss(*arguments) * (float("nan") if bad(len(calls)) else 1.0)
+
+    monkeypatch.setattr(loop, "mean_loss", poisoned)
+    bad = {9, 20}.__contains__
+    pretrain(*words, tmp_path / "two", recipe_file)
+    manifest = json.loads((tmp_path / "two" / "manifest.json").read_text())
+    assert manifest["counts"]["skipped_steps"] == 2
+    model, _ = load_model_folder(tmp_path / "two" / "model")
+    assert all(torch.isfinite(parameter).all() for parameter in model.parameters())
+    calls.clear()
+    bad = (20).__lt__
+    with pytest.raises(loop.DivergedError, match="10 steps in a row, up to step 20"):
+        pretrain(*words, tmp_path / "many", recipe_file)
+
+
+def test_sequences_beyond_the_model_window_are_refused_before_work(
+    shards_folder: Path, small_tokenizer_folder: Path, tmp_path: Path, recipe_file: Path
+) -> None:
+    with pytest.raises(RecipeError, match=r"sequence_tokens is 128, but .* is 64"):
+        pretrain(
+            shards_folder,
+            small_tokenizer_folder,
+            tmp_path / "out",
+            recipe_file,
+            "pretrain.sequence_tokens=128",
+        )
+
+
+def test_shards_of_another_tokenizer_are_refused(
+    shards_folder: Path, tmp_path: Path, recipe_file: Path
+) -> None:
+    from tongwen.tokenizer.export import write_tokenizer_folder
+    from tongwen.tokenizer.train import train_model
+
+    other = tmp_path / "other"
+    write_tokenizer_folder(
+        train_model(["Another text. 另一段文字。"] * 9, vocabulary_size=320), other
+    )
+    with pytest.raises(InputError, match="was encoded with another tokenizer"):
+        pretrain(shards_folder, other, tmp_path / "out", recipe_file)
+
+
+def test_a_folder_without_shards_is_refused(
+    small_tokenizer_folder: Path, tmp_path: Path, recipe_file: Path
+) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="no training shard"):
+        pretrain(tmp_path / "empty", small_tokenizer_folder, tmp_path / "out", recipe_file)

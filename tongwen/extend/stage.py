@@ -1,0 +1,64 @@
+"""The extend stage: a model continues on longer sequences with a larger RoPE base."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import torch
+
+from tongwen.errors import InputError, RecipeError
+from tongwen.flow.stage import StageContext
+from tongwen.model.folder import find_model_folder, load_model_folder
+from tongwen.model.llama import Llama
+from tongwen.train.loop import Job, train
+from tongwen.train.sources import ShardData
+
+
+def run(context: StageContext) -> Mapping[str, float]:
+    """Raise `rope_theta`, take `sequence_tokens` as the new window, and train on.
+
+    Raises:
+        RecipeError: the new window is not longer, or the RoPE base falls.
+        InputError: no model, no shards, or another tokenizer made them.
+    """
+    settings = context.recipe.extend
+    assert settings is not None
+    base, config = load_model_folder(find_model_folder(context.inputs["model"]), torch.float32)
+    if settings.sequence_tokens <= config.max_position_embeddings:
+        raise RecipeError(
+            f"extend.sequence_tokens is {settings.sequence_tokens:,}, but the model has "
+            f"{config.max_position_embeddings:,} positions already",
+            hint=f"--set extend.sequence_tokens={2 * config.max_position_embeddings}",
+        )
+    if settings.rope_theta < config.rope_theta:
+        raise RecipeError(
+            f"extend.rope_theta is {settings.rope_theta:g}, below the model's "
+            f"{config.rope_theta:g}",
+            hint="a longer window needs a larger base",
+        )
+    shards = ShardData.open(context.inputs["shards"], context.inputs["tokenizer"])
+    if shards.vocabulary_size > config.vocabulary_size:
+        raise InputError(
+            f"the shards' vocabulary has {shards.vocabulary_size:,} pieces, "
+            f"the model knows {config.vocabulary_size:,}",
+            hint="encode the documents with the model's own tokenizer",
+        )
+    longer = replace(
+        config,
+        rope_theta=settings.rope_theta,
+        max_position_embeddings=settings.sequence_tokens,
+    )
+    with torch.device("meta"):
+        model = Llama(longer)
+    model.load_state_dict(base.state_dict(), assign=True)
+    return train(
+        Job(
+            name="extend",
+            settings=settings,
+            model=model,
+            data=shards.training_sequences(settings),
+            validation=shards.validation_sets(settings),
+            tokenizer_folder=context.inputs["tokenizer"],
+            out=context.out,
+            progress=context.progress,
+        )
+    )

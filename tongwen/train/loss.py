@@ -1,0 +1,83 @@
+"""Cross-entropy of the output head without the (tokens x vocabulary) tensor.
+
+Shape suffixes in this file: N tokens that have a target, C tokens of one chunk, M hidden_size,
+V vocabulary_size.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+IGNORED = -100
+"""Target of a position that is not in the loss."""
+
+_CHUNK_BYTES = 32 << 20
+"""Float32 probabilities held at once. 4,096 tokens over 8,000 pieces take 190 ms in one piece
+and 133 ms in chunks of this size, of which 105 ms are matrix products (2 cores, 2026-11)."""
+
+
+def cross_entropy_sum(hidden: Tensor, head_VM: Tensor, targets: Tensor) -> Tensor:
+    """Sum over all targets of -log p(target), in nats, float32 without dimensions.
+
+    Positions whose target is `IGNORED` cost nothing. The gradients are computed on the way
+    forward, chunk by chunk, as in Liger (Hsu et al. 2024, arXiv:2410.10989).
+
+    Args:
+        hidden: (..., M), bfloat16 or float32; the arithmetic follows it.
+        head_VM: weights of the output head, float32 or as `hidden`.
+        targets: int64, the shape of `hidden` without M.
+    """
+    chosen = (targets.flatten() != IGNORED).nonzero().squeeze(1)
+    hidden_NM = hidden.flatten(0, -2).index_select(0, chosen)
+    loss: Tensor = _CrossEntropySum.apply(  # type: ignore[no-untyped-call]
+        hidden_NM,
+        head_VM,
+        targets.flatten().index_select(0, chosen),
+        torch.is_grad_enabled() and (hidden.requires_grad or head_VM.requires_grad),
+    )
+    return loss
+
+
+class _CrossEntropySum(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, hidden_NM: Tensor, head_VM: Tensor, targets_N: Tensor, needs_gradient: bool
+    ) -> Tensor:
+        tokens, vocabulary_size = hidden_NM.shape[0], head_VM.shape[0]
+        weight_VM = head_VM.to(hidden_NM.dtype)
+        loss = torch.zeros((), dtype=torch.float32, device=hidden_NM.device)
+        hidden_gradient_NM = torch.empty_like(hidden_NM) if needs_gradient else None
+        head_gradient_VM = torch.zeros_like(head_VM) if needs_gradient else None
+        chunk_tokens = max(1, min(tokens, _CHUNK_BYTES // (4 * vocabulary_size)))
+        buffer_CV = torch.empty(
+            (chunk_tokens, vocabulary_size), dtype=torch.float32, device=hidden_NM.device
+        )
+        for start in range(0, tokens, chunk_tokens):
+            hidden_CM = hidden_NM[start : start + chunk_tokens]
+            target_C1 = targets_N[start : start + chunk_tokens, None]
+            logits_CV = hidden_CM @ weight_VM.t()
+            wide_CV = buffer_CV[: len(hidden_CM)].copy_(logits_CV)
+            if hidden_gradient_NM is None or head_gradient_VM is None:
+                log_sum_C = wide_CV.logsumexp(-1)
+                loss += (log_sum_C - wide_CV.gather(1, target_C1).squeeze(1)).sum()
+                continue
+            target_logit_C1 = wide_CV.gather(1, target_C1)
+            top_C1 = wide_CV.amax(-1, keepdim=True)
+            torch.softmax(wide_CV, dim=-1, out=wide_CV)
+            # log p(target) = target logit - top logit + log p(top): no log of a vanished number.
+            log_top_C1 = wide_CV.amax(-1, keepdim=True).log_()
+            loss -= (target_logit_C1 - top_C1 + log_top_C1).sum()
+            minus_one_C1 = torch.full_like(target_C1, -1, dtype=torch.float32)
+            wide_CV.scatter_add_(1, target_C1, minus_one_C1)
+            slope_CV = logits_CV.copy_(wide_CV)
+            hidden_gradient_NM[start : start + chunk_tokens] = slope_CV @ weight_VM
+            head_gradient_VM += slope_CV.t() @ hidden_CM
+        ctx.save_for_backward(hidden_gradient_NM, head_gradient_VM)
+        return loss
+
+    @staticmethod
+    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, Tensor, None, None]:
+        hidden_gradient_NM, head_gradient_VM = ctx.saved_tensors
+        hidden_gradient_NM.mul_(upstream.to(hidden_gradient_NM.dtype))
+        return hidden_gradient_NM, head_gradient_VM.mul_(upstream), None, None

@@ -1,0 +1,37 @@
+"""`metrics.jsonl`: one line a step, the truth about a run's course.
+
+Rows of kind `train` have step, tokens, loss (nats a target, mean), gradient_norm,
+learning_rate, tokens_per_second and skipped; rows of kind `validation` have step, tokens,
+language, loss and bits_per_byte.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from tongwen.files import disk_errors, write_jsonl
+
+
+class MetricsLog:
+    """Appends rows to `path`, after taking away what a killed run wrote beyond `step`.
+
+    So the file of a resumed run reads as that of an undisturbed one, but for times.
+    """
+
+    def __init__(self, path: Path, step: int) -> None:
+        rows = [row for row in read_metrics(path) if row["step"] <= step]
+        write_jsonl(path, rows)
+        self._path = path
+
+    def append(self, **row: Any) -> None:
+        line = json.dumps(row, ensure_ascii=False)
+        with disk_errors(self._path), self._path.open("a", encoding="utf-8") as file:
+            file.write(line + "\n")
+
+
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """The rows of a metrics file; a last line that was cut by a kill is left out."""
+    if not path.is_file():
+        return []
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    return [json.loads(line) for line in lines if line.endswith("\n")]

@@ -1,0 +1,83 @@
+"""The tune stage: a base model and dialogues to a chat model."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+
+from tongwen.errors import InputError, RecipeError
+from tongwen.flow.stage import StageContext
+from tongwen.model.folder import find_model_folder, load_model_folder
+from tongwen.recipe.schema import Recipe
+from tongwen.tokenizer.text import Tokenizer
+from tongwen.train.data import PackedSequences
+from tongwen.train.loop import Job, train
+from tongwen.tune.dialogues import read_dialogues
+
+
+def files(recipe: Recipe) -> list[Path]:
+    """The user's own dialogue files."""
+    if recipe.tune is None:
+        return []
+    return [Path(path) for path in recipe.tune.dialogues if not path.startswith("{")]
+
+
+def run(context: StageContext) -> Mapping[str, float]:
+    """Tune on all dialogues; several epochs when `max_tokens` asks for them.
+
+    Raises:
+        RecipeError: no dialogues are named, or sequences are longer than the model's window.
+        InputError: no model, or a dialogue file is missing or malformed.
+    """
+    settings = context.recipe.tune
+    assert settings is not None
+    if not settings.dialogues:
+        raise RecipeError(
+            "tune.dialogues names no file", hint="tune.dialogues = ['my-dialogues.jsonl']"
+        )
+    tokenizer = Tokenizer.load(context.inputs["tokenizer"])
+    data = read_dialogues(
+        [context.resolve(path) for path in settings.dialogues], tokenizer, settings.sequence_tokens
+    )
+    if data.too_long:
+        context.progress.say(
+            f"  {data.too_long:,} of {data.too_long + data.dialogues:,} dialogues are longer "
+            f"than {settings.sequence_tokens:,} tokens and left out"
+        )
+    model, config = load_model_folder(find_model_folder(context.inputs["model"]), torch.float32)
+    if settings.sequence_tokens > config.max_position_embeddings:
+        raise RecipeError(
+            f"tune.sequence_tokens is {settings.sequence_tokens:,}, but the model has "
+            f"{config.max_position_embeddings:,} positions",
+            hint=f"--set tune.sequence_tokens={config.max_position_embeddings}",
+        )
+    if tokenizer.vocabulary_size > config.vocabulary_size:
+        raise InputError(
+            f"the tokenizer has {tokenizer.vocabulary_size:,} pieces, "
+            f"the model knows {config.vocabulary_size:,}",
+            hint="tune with the model's own tokenizer",
+        )
+    sequences = PackedSequences(
+        data.documents,
+        settings.sequence_tokens,
+        seed=settings.seed,
+        separate_documents=settings.separate_documents,
+    )
+    counts = train(
+        Job(
+            name="tune",
+            settings=settings,
+            model=model,
+            data=sequences,
+            validation={},
+            tokenizer_folder=context.inputs["tokenizer"],
+            out=context.out,
+            progress=context.progress,
+        )
+    )
+    return {
+        "dialogues": data.dialogues,
+        "dialogues_too_long": data.too_long,
+        "answer_tokens": data.answer_tokens,
+        **counts,
+    }
