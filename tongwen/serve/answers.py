@@ -1,0 +1,75 @@
+"""The answers to one HTTP request while the engine writes them."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from types import TracebackType
+from typing import Self
+
+from tongwen.serve.engine import Engine
+from tongwen.serve.sequence import Delta, Request
+from tongwen.serve.sequence import Sequence as EngineSequence
+
+
+class Answers:
+    """Submits requests when entered and stops what still runs when left, however it is left.
+
+    Args:
+        engine: writes the answers.
+        requests: one for each answer.
+    """
+
+    def __init__(self, engine: Engine, requests: Sequence[Request]) -> None:
+        self._engine = engine
+        self._requests = requests
+        self._sequences: list[EngineSequence] = []
+        self._deltas: asyncio.Queue[tuple[int, Delta]] = asyncio.Queue()
+
+    async def __aenter__(self) -> Self:
+        try:
+            for index, request in enumerate(self._requests):
+                self._sequences.append(self._engine.submit(request, self._receiver(index)))
+        except BaseException:
+            self._abort()
+            raise
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._abort()
+
+    async def deltas(self, silence_seconds: float) -> AsyncIterator[tuple[int, Delta] | None]:
+        """The answer's index and what is new of it, until all have ended.
+
+        Gives None whenever nothing came for `silence_seconds`.
+        """
+        running = len(self._requests)
+        while running:
+            try:
+                async with asyncio.timeout(silence_seconds):
+                    index, delta = await self._deltas.get()
+            except TimeoutError:
+                yield None
+                continue
+            running -= delta.finish is not None
+            yield index, delta
+
+    @property
+    def completion_tokens(self) -> int:
+        return sum(sequence.completion_tokens for sequence in self._sequences)
+
+    def _receiver(self, index: int) -> Callable[[Delta], None]:
+        loop = asyncio.get_running_loop()
+
+        def receive(delta: Delta) -> None:  # called from the engine's thread
+            if not loop.is_closed():
+                loop.call_soon_threadsafe(self._deltas.put_nowait, (index, delta))
+
+        return receive
+
+    def _abort(self) -> None:
+        for sequence in self._sequences:
+            self._engine.abort(sequence)

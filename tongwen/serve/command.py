@@ -1,0 +1,150 @@
+"""`tongwen serve`: an OpenAI-compatible API and a chat page."""
+
+import dataclasses
+import errno
+import ipaddress
+import os
+import secrets
+import socket
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from tongwen.errors import TongwenError, UsageError
+
+if TYPE_CHECKING:
+    from tongwen.serve.guard import Guard
+
+API_KEY_VARIABLE = "TONGWEN_API_KEY"
+
+_GRACE_SECONDS = 2
+
+
+@click.command(name="serve")
+@click.argument("model", metavar="MODEL_OR_RUN", type=click.Path(path_type=Path))
+@click.option("--host", help="Address to listen on [127.0.0.1]; any other needs an API key.")
+@click.option("--port", type=int, help="Port to listen on [8000]; 0 takes a free one.")
+@click.option("--quantized", is_flag=True, help="Of a run, serve the int8 model.")
+@click.option("--name", help="What requests call the model; the folder's name when absent.")
+@click.option("--precision", type=click.Choice(["auto", "bf16", "fp32"]), help="Of the numbers.")
+def command(
+    model: Path,
+    host: str | None,
+    port: int | None,
+    quantized: bool,
+    name: str | None,
+    precision: str | None,
+) -> None:
+    r"""Serve MODEL_OR_RUN: a chat page at / and OpenAI's interface at /v1.
+
+    MODEL_OR_RUN is a Hugging Face folder, a run directory, or the name of one below runs/.
+    The key is read from the environment variable TONGWEN_API_KEY; without one, a server that
+    other machines can reach makes a key and prints it. Ctrl-C ends the server.
+
+    \b
+    Examples:
+      tongwen serve runs/sample
+      tongwen serve runs/sample --quantized --host 0.0.0.0 --port 8080
+    """
+    from tongwen.serve.app import Server
+    from tongwen.serve.engine import Engine
+    from tongwen.serve.guard import LOOPBACK_HOSTS
+    from tongwen.serve.source import find_source, load_served_model, run_settings
+
+    source = find_source(model)
+    given = {"host": host, "port": port, "precision": precision}
+    changes = {key: value for key, value in given.items() if value is not None}
+    settings = dataclasses.replace(run_settings(source), **changes)  # type: ignore[arg-type]
+    listener = bind(settings.host, settings.port)
+    with listener:
+        loaded = load_served_model(source, quantized=quantized, settings=settings)
+        is_local = _is_loopback(settings.host)
+        api_key = _api_key(required=not is_local)
+        engine = Engine(
+            loaded.model,
+            loaded.tokenizer,
+            loaded.stop_ids,
+            concurrent_requests=settings.concurrent_requests,
+            waiting_requests=settings.waiting_requests,
+        )
+        server = Server(engine, name or loaded.name, settings, has_chat=loaded.has_chat)
+        hosts = LOOPBACK_HOSTS if is_local and api_key is None else None
+        click.echo(f"{name or loaded.name} from {loaded.folder}; Ctrl-C ends", err=True)
+        try:
+            _listen(server.application(api_key=api_key, hosts=hosts), listener, settings.host)
+        except KeyboardInterrupt:
+            click.echo("stopped", err=True)
+        finally:
+            engine.close()
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """A socket bound to the address, before the model is read: a mistake shows at once.
+
+    Raises:
+        TongwenError: the port is in use or needs more rights, or the address is not ours.
+    """
+    try:
+        family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        listener = socket.socket(family, kind)
+    except OSError as error:
+        raise UsageError(f"cannot listen on {host!r}: {error.strerror}") from error
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+    except OSError as error:
+        listener.close()
+        if error.errno == errno.EADDRINUSE:
+            raise TongwenError(
+                f"port {port} of {host} is in use",
+                hint=f"another server may be running; a free port: --port {_free_port(host)}",
+            ) from error
+        hint = "ports below 1024 need root" if error.errno == errno.EACCES else None
+        raise UsageError(
+            f"cannot listen on port {port} of {host}: {error.strerror}", hint=hint
+        ) from error
+    return listener
+
+
+def _free_port(host: str) -> int:
+    with bind(host, 0) as listener:
+        return int(listener.getsockname()[1])
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _api_key(*, required: bool) -> str | None:
+    """The key in the environment; else, where one is required, a new one, which is printed."""
+    api_key = os.environ.get(API_KEY_VARIABLE) or None
+    if api_key is None and required:
+        api_key = secrets.token_urlsafe(24)
+        click.echo(f"API key, shown this once: {api_key}", err=True)
+    return api_key
+
+
+def _listen(application: "Guard", listener: socket.socket, host: str) -> None:
+    """Serve until a signal comes; prints the URL once requests are answered."""
+    import uvicorn
+
+    port = listener.getsockname()[1]
+    shown = "localhost" if host in ("0.0.0.0", "::") else f"[{host}]" if ":" in host else host
+
+    class Announcing(uvicorn.Server):
+        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+            await super().startup(sockets)
+            click.echo(f"http://{shown}:{port}/")
+
+    config = uvicorn.Config(
+        application,
+        log_level="warning",
+        access_log=False,
+        lifespan="off",
+        timeout_graceful_shutdown=_GRACE_SECONDS,
+    )
+    Announcing(config).run(sockets=[listener])

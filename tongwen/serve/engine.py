@@ -1,0 +1,220 @@
+"""The engine: one thread owns the model and writes several answers at once.
+
+Each round reads one piece of a waiting prompt and then adds a token to every answer, so a long
+prompt never holds up the answers that are being written.
+"""
+
+import logging
+import queue
+import threading
+from collections import deque
+from collections.abc import Callable, Collection, Iterator
+
+import torch
+
+from tongwen.errors import InputError, TongwenError
+from tongwen.model.decoding import DecodingBatch, Prefill
+from tongwen.model.llama import Llama
+from tongwen.serve.sequence import Delta, Request, Sequence
+from tongwen.tokenizer.text import Tokenizer
+
+logger = logging.getLogger("tongwen.serve")
+
+
+class ContextLengthError(InputError):
+    """The prompt leaves no place for an answer in the model's window. It is never truncated."""
+
+
+class EngineBusyError(TongwenError):
+    """Too many requests are waiting."""
+
+
+class Engine:
+    """Answers requests with one model.
+
+    Args:
+        model: ready to run.
+        tokenizer: turns the answer's ids into text.
+        stop_ids: an answer ends before the first of these.
+        concurrent_requests: answers written at once.
+        waiting_requests: requests that may wait beyond them.
+    """
+
+    def __init__(
+        self,
+        model: Llama,
+        tokenizer: Tokenizer,
+        stop_ids: Collection[int],
+        *,
+        concurrent_requests: int = 8,
+        waiting_requests: int = 64,
+    ) -> None:
+        self.tokenizer = tokenizer
+        self.context_tokens = model.config.max_position_embeddings
+        self._model = model
+        self._stop_ids = frozenset(stop_ids)
+        self._concurrent_requests = concurrent_requests
+        self._waiting_requests = waiting_requests
+        self._waiting: deque[Sequence] = deque()
+        self._wake = threading.Condition()
+        self._is_closing = False
+        # These four belong to the engine's thread.
+        self._reading: Sequence | None = None
+        self._prefill: Prefill | None = None
+        self._writing: list[Sequence] = []
+        self._batch = DecodingBatch(model)
+        self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
+        self._thread.start()
+
+    def check(self, request: Request) -> None:
+        """Refuse what can never be answered.
+
+        Raises:
+            InputError: the prompt is empty or holds an id the model does not know.
+            ContextLengthError: no place is left for an answer.
+        """
+        if not request.prompt_ids:
+            raise InputError("the prompt is empty", hint="give the model a first token")
+        largest = self._model.config.vocabulary_size - 1
+        wrong = next((i for i in request.prompt_ids if not 0 <= i <= largest), None)
+        if wrong is not None:
+            raise InputError(f"the prompt holds the token id {wrong}; ids are 0 to {largest:,}")
+        needed = len(request.prompt_ids) + 1
+        if needed > self.context_tokens:
+            raise ContextLengthError(
+                f"the request needs {needed:,} tokens, its prompt and at least one of an answer; "
+                f"the context window of this model has {self.context_tokens:,}",
+                hint="shorten the prompt; it is never cut silently",
+            )
+
+    def submit(self, request: Request, deliver: Callable[[Delta], None]) -> Sequence:
+        """Queue a request. `deliver` is called from the engine's thread with each delta.
+
+        Raises:
+            EngineBusyError: too many requests are waiting.
+            InputError: see `check`.
+        """
+        self.check(request)
+        space = self.context_tokens - len(request.prompt_ids)
+        sequence = Sequence(
+            request,
+            max_tokens=min(request.max_tokens, space),
+            stop_ids=self._stop_ids,
+            decoder=self.tokenizer.streaming_decoder(),
+            deliver=deliver,
+        )
+        with self._wake:
+            if self._is_closing:
+                raise EngineBusyError("the server is stopping")
+            if len(self._waiting) >= self._waiting_requests:
+                raise EngineBusyError(
+                    f"{len(self._waiting)} requests are waiting already",
+                    hint="try again later, or raise serve.waiting_requests",
+                )
+            self._waiting.append(sequence)
+            self._wake.notify()
+        return sequence
+
+    def abort(self, sequence: Sequence) -> None:
+        """Stop an answer; nothing more of it is delivered, and its place is free after a round."""
+        sequence.is_aborted = True
+        with self._wake:
+            if sequence in self._waiting:
+                self._waiting.remove(sequence)
+
+    def stream(self, request: Request) -> Iterator[Delta]:
+        """The answer, piece by piece. Leaving the loop early stops the answer.
+
+        Raises:
+            EngineBusyError, InputError: see `submit`.
+            TongwenError: the answer broke off.
+        """
+        deltas: queue.SimpleQueue[Delta] = queue.SimpleQueue()
+        sequence = self.submit(request, deltas.put)
+        try:
+            while True:
+                delta = deltas.get()
+                if delta.error is not None:
+                    raise TongwenError(f"the answer broke off: {delta.error}")
+                yield delta
+                if delta.finish is not None:
+                    return
+        finally:
+            self.abort(sequence)
+
+    @property
+    def active_requests(self) -> int:
+        """Requests that wait or are being answered."""
+        return len(self._waiting) + len(self._writing) + (self._reading is not None)
+
+    def close(self) -> None:
+        """Stop all answers and end the thread."""
+        with self._wake:
+            self._is_closing = True
+            self._wake.notify()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while True:
+            with self._wake:
+                while not (self._is_closing or self._waiting or self._reading or self._writing):
+                    self._wake.wait()
+                if self._is_closing:
+                    break
+            try:
+                self._read_prompt()
+                self._write_tokens()
+            except Exception as error:
+                # One bad round must not take the server down; what was in it cannot go on.
+                logger.exception("a round of the engine failed")
+                memory = isinstance(error, MemoryError | torch.OutOfMemoryError)
+                self._fail_all("out of memory" if memory else "the model failed; see the log")
+        self._fail_all("the server is stopping")
+
+    def _read_prompt(self) -> None:
+        """Read one piece of the prompt whose turn it is."""
+        if self._reading is None and len(self._writing) < self._concurrent_requests:
+            with self._wake:
+                self._reading = self._waiting.popleft() if self._waiting else None
+        if self._reading is None:
+            return
+        if self._prefill is None:
+            self._prefill = Prefill(self._model, self._reading.request.prompt_ids)
+        logits_V = None if self._reading.is_aborted else self._prefill.advance()
+        if logits_V is not None and self._reading.take(logits_V):
+            self._batch.append(self._prefill)
+            self._writing.append(self._reading)
+        if logits_V is not None or self._reading.is_aborted:
+            self._reading = self._prefill = None
+
+    def _write_tokens(self) -> None:
+        """Add one token to every answer."""
+        for row in reversed(range(len(self._writing))):
+            if self._writing[row].is_aborted:
+                self._remove(row)
+        if not self._writing:
+            return
+        logits_BV = self._batch.step([sequence.last_id for sequence in self._writing])
+        # From the last row to the first: a removed row is replaced by one already dealt with.
+        for row in reversed(range(len(self._writing))):
+            if not self._writing[row].take(logits_BV[row]):
+                self._remove(row)
+
+    def _remove(self, row: int) -> None:
+        self._batch.remove(row)
+        self._writing[row] = self._writing[-1]
+        self._writing.pop()
+
+    def _fail_all(self, message: str) -> None:
+        with self._wake:
+            failed = list(self._writing)
+            if self._reading is not None:
+                failed.append(self._reading)
+            if self._is_closing:
+                failed.extend(self._waiting)
+                self._waiting.clear()
+            self._reading = self._prefill = None
+            self._writing = []
+            self._batch = DecodingBatch(self._model)
+        for sequence in failed:
+            sequence.fail(message)
