@@ -45,6 +45,11 @@ class Step:
     reasons: Sequence[Reason]
     chart: Markup
 
+    @property
+    def is_its_own_reason(self) -> bool:
+        """Whether the stage has one rule, of the stage's name, as the same text has."""
+        return [reason.rule for reason in self.reasons] == [self.stage]
+
 
 @dataclass(frozen=True)
 class Funnel:
