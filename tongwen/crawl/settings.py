@@ -15,7 +15,6 @@ class SampleWebSettings:
 
     pages: int = 2_000
     """Number of pages, good and bad together."""
-    sites: int = 40
     seed: int = 1862
 
     def __post_init__(self) -> None:

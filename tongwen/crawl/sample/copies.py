@@ -11,7 +11,7 @@ from tongwen.crawl.sample.sites import Page, Site, encode, sites, traditional
 
 KINDS = ("mirror", "near_duplicate", "mirror", "near_duplicate", "print_version")
 _COPIED_AGAIN_SHARE = 0.25
-_MOST_CHANGES = 3
+_MOST_CHANGES = 2
 
 _HEADERS = {"en": "{title} (updated)", "zh": "【转载】{title}"}
 _EXCHANGED_SLOTS = ("food", "thing", "sky")
@@ -61,7 +61,7 @@ def _another_host(original: Page, draw: Draw) -> Site:
 
 
 def _edited(original: Page, draw: Draw) -> tuple[str, tuple[Block, ...]]:
-    """Another header, and up to three phrases exchanged for others of their kind."""
+    """Another header, and up to two phrases exchanged for others of their kind."""
     language = "en" if original.lang == "en" else "zh"
     slots = packaged(f"prose_{language}")["slots"]
     header = _HEADERS[language]
@@ -74,6 +74,6 @@ def _edited(original: Page, draw: Draw) -> tuple[str, tuple[Block, ...]]:
         fresh = [phrase for phrase in phrases if phrase not in original.text]
         exchanges += zip(draw.sample(found, 1), draw.sample(fresh, 1), strict=False)
     blocks = original.blocks
-    for old, new in exchanges[:_MOST_CHANGES]:
+    for old, new in draw.sample(exchanges, _MOST_CHANGES):
         blocks = tuple(Block(block.kind, block.text.replace(old, new)) for block in blocks)
     return header.format(title=original.title), blocks

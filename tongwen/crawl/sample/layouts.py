@@ -100,9 +100,9 @@ def main_html(blocks: Sequence[Block], site: Site, draw: Draw) -> str:
         after = after.replace("$edit", _chrome(site.lang)["labels"]["edit"])
         marked = [f"{before}{line}{after}" for line in lines]
         if kind == "item":
-            marked = ["<ul>", *marked, "</ul>"]
+            marked = ["\n".join(["<ul>", *marked, "</ul>"])]
         if site.layout == "forum":
-            marked = _posts(marked, kind, site, draw)
+            marked = _posts(marked, site, draw)
         parts += marked
     if site.layout == "news" and len(parts) > 2:
         advert = escape(draw.pick(_chrome(site.lang)["ads"]))
@@ -125,16 +125,17 @@ def _table(rows: Sequence[str]) -> str:
     return "\n".join([*lines, "</table>"])
 
 
-def _posts(marked: Sequence[str], kind: str, site: Site, draw: Draw) -> list[str]:
+def _posts(texts: Sequence[str], site: Site, draw: Draw) -> list[str]:
     """Forum posts: a list is one post, every other line one of its own."""
     chrome = _chrome(site.lang)
-    texts = ["\n".join(marked)] if kind == "item" else marked
-    return [
-        f'<div class="post"><div class="pls"><a href="/u">{escape(draw.pick(chrome["users"]))}</a>'
-        f' #{draw.between(1, 40)}</div><div class="t_f">{text}</div>'
-        f'<div class="sign">{escape(draw.pick(chrome["signatures"]))}</div></div>'
-        for text in texts
-    ]
+    posts = []
+    for text in texts:
+        user, number = escape(draw.pick(chrome["users"])), draw.between(1, 40)
+        head = f'<div class="pls"><a href="/u">{user}</a> #{number}</div>'
+        signature = escape(draw.pick(chrome["signatures"])) if draw.chance(0.3) else ""
+        foot = f'<div class="sign">{signature}</div>' if signature else ""
+        posts.append(f'<div class="post">{head}<div class="t_f">{text}</div>{foot}</div>')
+    return posts
 
 
 def _links(texts: Sequence[str], before: str, after: str) -> str:

@@ -24,7 +24,7 @@ GENRES: dict[str, tuple[str, ...]] = {
     "market": ("market", "answers"),
     "school": ("school", "answers"),
 }
-_SHORTEST = {"en": 105, "zh": 290}
+_SHORTEST = {"en": 105, "zh": 320}
 """Words of an English text, characters of a Chinese one."""
 
 _SLOT = re.compile(r"\{(\w+)\}")
@@ -48,18 +48,9 @@ class Article:
     blocks: tuple[Block, ...]
     fact_ids: tuple[str, ...]
 
-    @property
-    def lines(self) -> list[str]:
-        """The text as plain lines, the title first."""
-        return [self.title, *(block.text for block in self.blocks)]
-
-    @property
-    def text(self) -> str:
-        return "\n".join(self.lines)
-
 
 class Phrases:
-    """Filler sentences with their slots filled; no sentence is used twice on one page."""
+    """Filler sentences with their slots filled; a page repeats neither sentences nor fillings."""
 
     def __init__(self, language: Language, draw: Draw) -> None:
         self.language = language
@@ -72,16 +63,17 @@ class Phrases:
 
         def value(match: re.Match[str]) -> str:
             slot = match.group(1)
-            if slot not in values:
-                # place2 is a place as well, but another one.
-                choices = self._data["slots"][slot.rstrip("2")]
-                values[slot] = self.draw.pick([each for each in choices if each not in taken])
-                taken.add(values[slot])
-            return values[slot]
+            return values[slot] if slot in values else self._fresh_value(slot)
 
-        taken: set[str] = set()
         text = _SLOT.sub(value, wording)
         return text[0].upper() + text[1:]
+
+    def _fresh_value(self, slot: str) -> str:
+        """A value the page has not used yet, while there is one; place2 is one more place."""
+        choices: list[str] = self._data["slots"][slot.rstrip("2")]
+        value = self.draw.pick([each for each in choices if each not in self._used] or choices)
+        self._used.add(value)
+        return value
 
     def sentence(self, group: str, kind: str = "lines") -> str:
         """A sentence of the group that this page has not used yet."""

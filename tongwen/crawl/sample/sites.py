@@ -1,5 +1,6 @@
 """Hosts and pages of the sample web, and what a server sends for a page."""
 
+import re
 from dataclasses import dataclass
 from functools import cache
 from typing import Literal, get_args
@@ -9,6 +10,8 @@ import opencc
 from tongwen.crawl.sample.packaged import packaged
 from tongwen.crawl.sample.prose import Block
 from tongwen.crawl.sample.records import gzip_member, http_response
+
+_IN_A_NAME = re.compile("裡(?=·)|(?<=·)裡")
 
 Label = Literal["good", "spam", "duplicate", "foreign", "broken"]
 LABELS: tuple[Label, ...] = get_args(Label)
@@ -70,7 +73,8 @@ class Page:
 
     @property
     def text(self) -> str:
-        return "\n".join([self.title, *(block.text for block in self.blocks)])
+        """The main text as plain lines, without the title."""
+        return "\n".join(block.text for block in self.blocks)
 
 
 @cache
@@ -94,7 +98,8 @@ def _converter() -> opencc.OpenCC:
 @cache
 def traditional(text: str) -> str:
     """Simplified Chinese in traditional characters as written in Taiwan."""
-    return str(_converter().convert(text))
+    # 里 beside the dot of a foreign name is a syllable of it, not the word for "inside" (裡).
+    return _IN_A_NAME.sub("里", str(_converter().convert(text)))
 
 
 def encode(html: str, site: Site) -> bytes:

@@ -136,7 +136,7 @@ def page_counts(pages: int) -> dict[str, int]:
 
 
 def gold_row(page: Page, duplicated: frozenset[str]) -> dict[str, Any]:
-    """The labels of a page; the main text is given for good pages and their copies."""
+    """The labels of a page; title and main text for good pages and their copies."""
     row: dict[str, Any] = {
         "url": page.url,
         "label": page.label,
@@ -145,7 +145,7 @@ def gold_row(page: Page, duplicated: frozenset[str]) -> dict[str, Any]:
         "fact_ids": list(page.fact_ids),
     }
     if page.blocks:
-        row["text"] = page.text
+        row |= {"title": page.title, "text": page.text}
     if page.personal_data:
         row["personal_data"] = list(page.personal_data)
     if page.label == "duplicate":

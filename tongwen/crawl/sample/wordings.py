@@ -42,7 +42,7 @@ def relations(language: Language) -> dict[str, Relation]:
 def fill(wording: str, fact: Fact, language: Language) -> str:
     """The wording with this fact's subject and answer in it."""
     text = wording.format(s=fact.subject.name.of(language), a=fact.answer.of(language))
-    return text[0].upper() + text[1:]
+    return text[0].upper() + text[1:] if language == "en" else text
 
 
 def _order(fact: Fact, language: Language, count: int) -> list[int]:
