@@ -75,7 +75,12 @@ def source_files(source: SourceSettings) -> list[Path]:
         found = list(_below(path, source.format))
     elif glob.has_magic(source.path):
         matches = Path(path.anchor).glob(str(path.relative_to(path.anchor)))
-        found = [file for match in matches for file in _below(match, source.format)]
+        found = [
+            file
+            for match in matches
+            if not match.name.startswith(".")
+            for file in _below(match, source.format)
+        ]
     else:
         raise InputError(f"there is no {path}", hint=_nearest(path))
     if not found:

@@ -26,9 +26,10 @@ def read_jsonl_records(path: Path, options: ReadOptions) -> Iterator[RawRecord]:
     Raises:
         InputError: the file cannot be opened, or no line of it holds a text.
     """
-    texts, fields = 0, set[str]()
+    texts, fields, is_cut = 0, set[str](), False
     for number, line in enumerate(_lines(path, options)):
         if line is None:
+            is_cut = True
             yield options.record(path, number, url=_row_url(path, number), problem="truncated")
             break
         if not line.strip():
@@ -36,6 +37,10 @@ def read_jsonl_records(path: Path, options: ReadOptions) -> Iterator[RawRecord]:
         record = _line_record(path, number, line, options, fields)
         texts += record.problem not in ("bad_json", "no_text")
         yield record
+    if is_cut and not texts:
+        raise InputError(
+            f"{path} is cut off or damaged before its first text", hint="download it again"
+        )
     if not texts:
         found = ", ".join(sorted(fields)[:10])
         raise InputError(

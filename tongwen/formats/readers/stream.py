@@ -32,10 +32,28 @@ class RecordStream:
         self._position = 0  # decompressed bytes before the buffer
         self._members = [(0, 0)]  # (decompressed position, file offset) where a member begins
         self._number_in_member = 0
+        self._record_member = -1  # file offset of the member that the record in hand is in
         self._is_damaged = False
+        self._has_begun = False  # the member in hand has got some bytes
+        self._body_is_cut = False
         self.offset = 0
         self.body_left = 0
         self.at_end = False
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether the file ended in the middle of a record.
+
+        When a member's last bytes are missing, after its record, nothing is lost.
+        """
+        is_member_cut = self._decoder is not None and not self._decoder.eof and self._has_begun
+        holds_no_record = self._members[-1][1] != self._record_member
+        return self.at_end and (self._body_is_cut or (is_member_cut and holds_no_record))
+
+    @property
+    def cut_offset(self) -> int:
+        """Where the record begins that is cut off."""
+        return self._members[-1][1] if self._is_gzip else self.offset
 
     def next_record(self) -> bool:
         """Go to the next record; False at the end of the file."""
@@ -55,7 +73,8 @@ class RecordStream:
         while len(self._members) > 1 and self._members[1][0] <= self._position:
             self._members.pop(0)
             self._number_in_member = 0
-        self.offset = self._members[0][1] + self._number_in_member
+        self._record_member = self._members[0][1]
+        self.offset = self._record_member + self._number_in_member
         self._number_in_member += 1
         return True
 
@@ -98,6 +117,7 @@ class RecordStream:
             count = min(self.body_left, len(self._buffer))
             self._drop(count)
             self.body_left -= count
+        self._body_is_cut = self.body_left > 0
         self.body_left = 0
 
     def resynchronize(self) -> None:
@@ -145,6 +165,7 @@ class RecordStream:
             if not self._compressed:
                 self.at_end = True
                 return
+        self._has_begun = True
         try:
             self._buffer += self._decoder.decompress(self._compressed, _CHUNK_BYTES)
         except zlib.error:
@@ -157,6 +178,7 @@ class RecordStream:
 
     def _start_member(self) -> None:
         self._decoder = zlib.decompressobj(wbits=31)
+        self._has_begun = False
         self._members.append((self._position + len(self._buffer), self._compressed_offset))
 
     def _next_intact_member(self) -> bool:

@@ -42,26 +42,31 @@ def read_warc(path: Path, options: ReadOptions) -> Iterator[RawRecord]:
         raise InputError(f"cannot read {path}: {error.strerror}") from error
     with file:
         stream = RecordStream(file)
-        seen = 0
+        seen, cut_is_told = 0, False
         while stream.next_record():
             head = stream.read_head(_MAXIMUM_HEAD_BYTES)
             fields = _parse_head(head)
-            if fields is None:
-                if seen:
-                    cut = "truncated" if stream.at_end else "malformed"
-                    yield options.record(path, stream.offset, url="", problem=cut)
-                else:
-                    _refuse_other_formats(path, head)
-                stream.resynchronize()
+            if fields is not None:
+                seen += 1
+                for record in _records_of(path, stream, fields, options):
+                    cut_is_told = record.problem == "truncated"
+                    yield record
+                stream.skip_rest()
                 continue
-            seen += 1
-            yield from _records_of(path, stream, fields, options)
-            stream.skip_rest()
+            if not seen:
+                _refuse_other_formats(path, head)
+            else:
+                cut_is_told = stream.at_end
+                problem = "truncated" if stream.at_end else "malformed"
+                yield options.record(path, stream.offset, url="", problem=problem)
+            stream.resynchronize()
         if not seen:
             raise InputError(
                 f"{path} holds no WARC record",
                 hint="is it a .warc, .warc.gz or .wet.gz file, downloaded whole?",
             )
+        if stream.is_cut and not cut_is_told:
+            yield options.record(path, stream.cut_offset, url="", problem="truncated")
 
 
 def _parse_head(head: bytes) -> dict[str, str] | None:
@@ -104,17 +109,17 @@ def _records_of(
         try:
             message = read_message(payload, MAXIMUM_BODY_BYTES)
         except MessageProblem as error:
-            yield options.record(path, offset, url=url, date=date, problem=error.problem)
+            yield options.record(path, offset, url=url, date=date, problem=problem or error.problem)
             return
         content_type, charset = _media_type(message.content_type)
         body = message.body
         if not message.is_whole:
             problem = "truncated"
-        if not 200 <= message.status < 300:
+        if problem is None and not 200 <= message.status < 300:
             problem = "http_status"
-    if content_type not in _TEXT_TYPES:
+    if problem is None and content_type not in _TEXT_TYPES:
         problem = "content_type"
-    elif len(body) > MAXIMUM_BODY_BYTES:
+    if len(body) > MAXIMUM_BODY_BYTES:
         problem = "too_large"
     yield options.record(
         path,

@@ -1,0 +1,81 @@
+"""The list of inputs is complete, sorted and honest about what is missing."""
+
+import gzip
+from pathlib import Path
+
+import pytest
+
+from tongwen.crawl.settings import CrawlSettings, SourceSettings
+from tongwen.crawl.stage import files, run, source_files
+from tongwen.errors import InputError
+from tongwen.files import file_digest, read_jsonl
+from tongwen.flow.local import LocalRunner
+from tongwen.flow.stage import StageContext
+from tongwen.progress import Progress
+from tongwen.recipe.schema import Recipe, RunSettings
+
+
+def context(tmp_path: Path, *sources: SourceSettings) -> StageContext:
+    recipe = Recipe(run=RunSettings(name="t"), crawl=CrawlSettings(sources=sources))
+    out = tmp_path / "out"
+    out.mkdir(exist_ok=True)
+    return StageContext(recipe, {}, out, tmp_path, LocalRunner(), Progress())
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    data = tmp_path / "语料"
+    (data / "deep").mkdir(parents=True)
+    for name in ("b.warc.gz", "a.warc", "deep/c.WARC.GZ", "notes.txt", ".hidden.warc"):
+        (data / name).write_bytes(gzip.compress(name.encode()))
+    return data
+
+
+def test_every_file_is_listed_once_in_order_with_its_digest(tmp_path: Path, folder: Path) -> None:
+    source = SourceSettings(path=str(folder), format="warc", license="CC0")
+    stage = context(tmp_path, source)
+    counts = run(stage)
+    rows = list(read_jsonl(stage.out / "inputs.jsonl"))
+    assert [Path(row["path"]).name for row in rows] == ["a.warc", "b.warc.gz", "c.WARC.GZ"]
+    assert [row["digest"] for row in rows] == [file_digest(Path(row["path"])) for row in rows]
+    assert {(row["source"], row["license"], row["format"]) for row in rows} == {
+        ("语料", "CC0", "warc")
+    }
+    assert counts["files"] == 3
+    assert counts["bytes"] == sum(row["bytes"] for row in rows)
+    assert files(stage.recipe) == [Path(row["path"]) for row in rows]
+
+
+def test_patterns_reach_into_folders(folder: Path) -> None:
+    for pattern, expected in (("*.warc", 1), ("**/*.[wW]*.[gG][zZ]", 2), ("d*", 1)):
+        source = SourceSettings(path=str(folder / pattern), format="warc")
+        assert len(source_files(source)) == expected
+
+
+@pytest.mark.parametrize("pattern", ["nothing*.warc", "[ab].parquet"])
+def test_a_pattern_that_matches_nothing_is_an_error(folder: Path, pattern: str) -> None:
+    with pytest.raises(InputError, match="no warc files"):
+        source_files(SourceSettings(path=str(folder / pattern), format="warc"))
+
+
+def test_a_folder_without_files_of_the_format_says_what_was_looked_for(folder: Path) -> None:
+    with pytest.raises(InputError) as caught:
+        source_files(SourceSettings(path=str(folder), format="parquet"))
+    assert ".parquet" in str(caught.value.hint)
+
+
+def test_a_missing_path_is_answered_with_what_is_there(folder: Path) -> None:
+    with pytest.raises(InputError) as caught:
+        source_files(SourceSettings(path=str(folder / "no" / "a.warc"), format="warc"))
+    assert "b.warc.gz" in str(caught.value.hint)
+
+
+def test_an_empty_file_is_named(folder: Path) -> None:
+    (folder / "empty.warc").touch()
+    with pytest.raises(InputError, match=r"empty\.warc is empty"):
+        source_files(SourceSettings(path=str(folder), format="warc"))
+
+
+def test_a_recipe_without_any_source_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="nothing to crawl"):
+        run(context(tmp_path))
