@@ -30,7 +30,8 @@ parallel English and Chinese texts."""
 _JAPANESE_KANA_SHARE = 0.02
 _CODE_LINE_SHARE = 0.5
 _MIXED_WEIGHT = 0.2
-_SURE = 0.5
+_ENGLISH_MIXED_WEIGHT = 0.35
+_SURE = 0.8
 _SAMPLE_CHARACTERS = 4_000
 _HAN_RUN = re.compile("[\u3000-\u9fff\uff00-\uffef]+")
 _CODE_LINE = re.compile(
@@ -74,12 +75,13 @@ def identify(text: str) -> Language:
     asian_weight = LETTERS_PER_HAN * asian / weighted
     han_share = han / letters
     code_lines = code_line_share(text)
-    if code_lines >= _CODE_LINE_SHARE and asian_weight < 0.5:
+    if code_lines >= _CODE_LINE_SHARE and asian_weight < _MIXED_WEIGHT:
         return Language("code", min(1.0, code_lines + 0.2), han_share, code_lines)
     if asian_weight < 0.5:
         rest = _HAN_RUN.sub(" ", text) if asian_weight > _MIXED_WEIGHT else text
         lang, confidence = _by_model(rest)
-        if asian_weight <= _MIXED_WEIGHT or (lang == "en" and confidence >= _SURE):
+        is_english = lang == "en" and confidence >= _SURE and asian_weight < _ENGLISH_MIXED_WEIGHT
+        if asian_weight <= _MIXED_WEIGHT or is_english:
             return Language(lang, confidence, han_share, code_lines)
     # Latin letters in a Chinese text are names, formulas and code: they make it no less Chinese.
     lang, confidence = _asian(han, kana, hangul, points)

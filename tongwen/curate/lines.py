@@ -1,10 +1,13 @@
 """Lines that belong to a page's frame, not to its text: cookies, sharing, log-in, copyright."""
 
 import re
+from collections import Counter
 from dataclasses import dataclass
 
 _LONGEST_ENGLISH_WORDS = 12
 _LONGEST_CHINESE_CHARACTERS = 40
+_LONGEST_SIGNATURE = 40
+_FEWEST_REPEATS = 3
 _MARKDOWN = re.compile(r"^[\s>#*\-+|•·●»›]+")
 
 _WHOLE_ENGLISH = re.compile(
@@ -20,7 +23,7 @@ _WHOLE_ENGLISH = re.compile(
 )
 _INSIDE_ENGLISH = re.compile(
     r"""(?:accept|use|uses|using|our)\s(?:of\s)?(?:all\s)?cookies|cookie\s(?:policy|settings)|
-    all\srights\sreserved|copyright\s(?:©|\(c\)|\d{4})|©\s*\d{4}|powered\sby\s\w+$|
+    all\srights\sreserved|copyright\s(?:©|\(c\)|\d{4})|©\s*\d{4}|powered\sby\s[\w.\ ]{1,30}$|
     (?:enable|requires?)\sjavascript|javascript\s(?:is\s)?(?:disabled|required)|
     (?:share|follow)\s(?:this\s)?(?:on|us\son)\s(?:facebook|twitter|weibo|x\b)|
     sign\sup\sfor\sour\s(?:free\s)?newsletter|click\shere\sto\s(?:subscribe|log|sign|download)""",
@@ -41,6 +44,18 @@ _CHINESE = re.compile(
     (?:使用|接受).{0,6}cookie""",
     re.IGNORECASE | re.VERBOSE,
 )
+_MENU = re.compile(
+    r"""\b(?:home|about(?:\sus)?|contact(?:\sus)?|help|faq|news|events?|photos?|gallery|shop|store|blog|
+    archives?|categories|forums?|careers|jobs|support|services|products|login|log\sin|sign\s(?:in|up)|
+    register|subscribe|search|sitemap|privacy|terms|menu|account|cart|downloads?|travel|culture|
+    sports?|business|technology|politics|health|entertainment|video)\b|
+    首[页頁]|关于(?:我们)?|關於(?:我們)?|联系(?:我们)?|聯[絡繫](?:我們)?|帮助|幫助|新[闻聞]|活[动動]|照片|相[册冊]|商城|
+    商店|博客|[归歸][档檔]|分[类類]|[论論][坛壇]|招聘|服[务務]|[产產]品|登[录陸錄入]|注[册冊]|[订訂][阅閱]|搜索|搜[尋寻]|隐私|隱私|
+    [导導]航|下[载載]|旅行|旅游|文化|[体體]育|[财財][经經]|科技|[娱娛][乐樂]|[视視][频頻]""",
+    re.IGNORECASE | re.VERBOSE,
+)
+_FEWEST_MENU_WORDS = 4
+_MENU_SHARE = 0.6
 
 
 @dataclass(frozen=True)
@@ -64,28 +79,55 @@ def is_boilerplate(line: str) -> bool:
         return False
     if len(bare) <= _LONGEST_CHINESE_CHARACTERS and _CHINESE.search(bare):
         return True
+    if _is_menu(bare):
+        return True
     if len(bare.split()) > _LONGEST_ENGLISH_WORDS or len(bare) > 120:
         return False
     return bool(_WHOLE_ENGLISH.fullmatch(bare) or _INSIDE_ENGLISH.search(bare))
 
 
-def remove_boilerplate(text: str) -> CleanedLines:
-    """Take out the lines of the page's frame.
+def _is_menu(line: str) -> bool:
+    """Whether a line is mostly the words of menus, as when a row of links became one line."""
+    if len(line) > 200 or line.endswith((".", "。", "!", "！", "?", "？")):
+        return False
+    words = _MENU.findall(line)
+    letters = sum(1 for character in line if character.isalnum())
+    found = sum(1 for word in words for character in word if character.isalnum())
+    return len(words) >= _FEWEST_MENU_WORDS and found >= _MENU_SHARE * letters
 
-    Lines inside fenced code blocks stay.
+
+def remove_boilerplate(text: str) -> CleanedLines:
+    """Take out the lines of the page's frame, and all but the first of a short line that stands
+    there three times: buttons and signatures beside every comment.
+
+    Lines inside fenced code blocks and tables stay.
     """
+    repeated = _repeated_lines(text)
+    seen: set[str] = set()
     kept: list[str] = []
     lines = characters = 0
     is_code = False
     for line in text.split("\n"):
         if line.lstrip().startswith("```"):
             is_code = not is_code
-        if not is_code and is_boilerplate(line):
+        bare = line.strip()
+        if not is_code and (bare in seen or is_boilerplate(line)):
             lines += 1
             characters += len(line)
         else:
             kept.append(line)
+            if bare in repeated and not is_code:
+                seen.add(bare)
     if not lines:
         return CleanedLines(text, 0, 0)
     cleaned = re.sub(r"\n{3,}", "\n\n", "\n".join(kept)).strip("\n")
     return CleanedLines(cleaned, lines, characters)
+
+
+def _repeated_lines(text: str) -> frozenset[str]:
+    counts = Counter(
+        bare
+        for line in text.split("\n")
+        if (bare := line.strip()) and len(bare) <= _LONGEST_SIGNATURE and bare[0] not in "|`"
+    )
+    return frozenset(line for line, number in counts.items() if number >= _FEWEST_REPEATS)

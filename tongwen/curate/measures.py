@@ -37,6 +37,7 @@ _FUNCTION_CHARACTERS = "的是在和了不有为為之其而以"
 _SIGN = re.compile(r"#|…|\.{3,}|。{3,}")
 _SENTENCE_END = re.compile(r"[.!?]+[\"'”’)\]]*(?=\s|$)|[。！？；]+")
 _TERMINAL = tuple('.!?。！？；：…"”’』」）)》:;')
+_SENTENCE_MARKS = (".", "!", "?", "。", "！", "？")
 _ELLIPSIS = ("...", "…", "。。。")
 _ELLIPSIS_CHINESE = (*_ELLIPSIS, "更多", "展开", "展開", "全文", "[详细]")
 _BULLET = tuple("•-*·●○▪‣◦►※")
@@ -44,6 +45,7 @@ _FENCED = re.compile(r"^ *```.*?(?:^ *```[ \t]*$|\Z)", re.MULTILINE | re.DOTALL)
 _TABLE_FRAME = re.compile(
     r"^[ \t]*\|[ \t:|\-]*\|[ \t]*$|^[ \t]*\||\|[ \t]*$|(?<= )\|(?= )", re.MULTILINE
 )
+_HEADING = re.compile(r"^#{1,6} ", re.MULTILINE)
 _LEAST_PROSE_CHARACTERS = 20
 _BRACKETS = re.compile(r"【[^】\n]{0,200}】")
 
@@ -102,12 +104,16 @@ def measure(text: str, lang: str) -> dict[str, float]:
 
 
 def prose(text: str) -> str:
-    """The text without fenced code and the frames of tables, which no rule about prose fits; the
-    whole text when hardly anything else is left.
+    """The text without fenced code, the frames of tables and the signs of headings, which no rule
+    about prose fits; the whole text when hardly anything else is left.
     """
-    if "```" not in text and "|" not in text:
-        return text
-    rest = _TABLE_FRAME.sub(" ", _FENCED.sub("\n", text))
+    rest = text
+    if "```" in rest:
+        rest = _FENCED.sub("\n", rest)
+    if "|" in rest:
+        rest = _TABLE_FRAME.sub(" ", rest)
+    if "#" in rest:
+        rest = _HEADING.sub("", rest)
     return rest if len(rest.strip()) >= _LEAST_PROSE_CHARACTERS else text
 
 
@@ -127,7 +133,7 @@ def _simplified(text: str) -> str:
 
 
 def count_lines(text: str, *, is_chinese: bool) -> Lines:
-    """What the lines of a text look like.
+    """What the lines of a text look like. A bullet with a whole sentence counts as a sentence.
 
     A line ends in terminal punctuation when it does so after closing quotes are taken off, or ends
     in a colon, as a line before a list does.
@@ -139,7 +145,9 @@ def count_lines(text: str, *, is_chinese: bool) -> Lines:
         number=len(lines),
         characters=sum(map(len, lines)),
         terminal=sum(1 for line in lines if line.endswith(_TERMINAL)),
-        bullet=sum(1 for line in lines if line.startswith(_BULLET)),
+        bullet=sum(
+            1 for line in lines if line.startswith(_BULLET) and not line.endswith(_SENTENCE_MARKS)
+        ),
         ellipsis=sum(1 for line in lines if line.endswith(ends)),
         short=sum(1 for line in lines if len(line) <= 30),
         duplicate=sum(number - 1 for _, number in repeated),

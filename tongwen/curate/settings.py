@@ -158,9 +158,10 @@ class DuplicateSettings:
     """Words a shingle, English and code."""
     shingle_characters: int = 5
     """Characters a shingle, Chinese."""
-    bands: int = 14
-    rows: int = 8
-    """Hashes a band; 14 x 8 finds 92 % of pairs with similarity 0.8 and 5 % of those with 0.5."""
+    bands: int = 22
+    rows: int = 5
+    """Hashes a band. 22 x 5 finds 98 % of the pairs with similarity 0.7, FineWeb's 14 x 8 56 %. That
+    it also proposes pairs below costs no document: whole signatures are compared before one goes."""
     seed: int = 1862
 
     def __post_init__(self) -> None:
