@@ -9,7 +9,7 @@ from tongwen.errors import InputError
 from tongwen.files import write_json
 from tongwen.flow.stage import StageContext
 from tongwen.formats.shards import Shard
-from tongwen.model.folder import load_model_folder
+from tongwen.model.folder import find_model_folder, load_model_folder
 from tongwen.model.llama import Llama
 from tongwen.quantize.folder import load_any_model, quantize_model, save_quantized_folder
 from tongwen.quantize.quality import Score, compare, documents_of, score
@@ -28,7 +28,7 @@ def run(context: StageContext) -> Mapping[str, float]:
     """
     settings = context.recipe.quantize
     assert settings is not None
-    source = model_folder(context.inputs["model"])
+    source = find_model_folder(context.inputs["model"])
     tokenizer = Tokenizer.load(source)
     texts = _validation_texts(context.inputs["shards"], settings.quality_tokens, tokenizer.digest)
     # float32 on both sides: the comparison then shows the weights' rounding and nothing else.
@@ -51,11 +51,6 @@ def run(context: StageContext) -> Mapping[str, float]:
         for key in ("bits_per_byte_before", "bits_per_byte_after", "same_greedy_choice_share"):
             counts[f"{name}_{key}"] = numbers[key]
     return counts
-
-
-def model_folder(path: Path) -> Path:
-    """The model folder of a stage's folder, or `path` where that is one itself."""
-    return path if (path / "config.json").is_file() else path / "model"
 
 
 def _validation_texts(

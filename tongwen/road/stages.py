@@ -3,6 +3,8 @@
 from tongwen.flow.stage import Stage
 
 _MODEL = ("tune", "extend", "pretrain")
+_CARD = ("curate", "encode", "pretrain", "extend", "tune", "evaluate")
+"""Stages whose numbers the model card tells."""
 
 ROAD = (
     Stage(
@@ -80,8 +82,13 @@ ROAD = (
     Stage(
         name="export",
         entry="tongwen.export.stage:run",
-        reads={"model": _MODEL, "tokenizer": ("tokenizer",), "evaluate": ("evaluate",)},
-        optional=("evaluate",),
+        reads={
+            "model": _MODEL,
+            "tokenizer": ("tokenizer",),
+            **{name: (name,) for name in _CARD},
+        },
+        optional=_CARD,
         sections=("export", "run.name"),
+        outputs=("*config.json", "model*.safetensors", "tokenizer*", "special_*", "README.md"),
     ),
 )

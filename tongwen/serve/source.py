@@ -54,7 +54,7 @@ def find_source(path: Path) -> Path:
     return path
 
 
-def find_model_folder(source: Path, *, quantized: bool) -> Path:
+def choose_model_folder(source: Path, *, quantized: bool) -> Path:
     """The folder with `config.json` of a model folder or a run directory.
 
     Args:
@@ -90,7 +90,7 @@ def load_served_model(source: Path, *, quantized: bool, settings: ServeSettings)
     Raises:
         InputError: something is missing, damaged or does not belong together.
     """
-    folder = find_model_folder(source, quantized=quantized)
+    folder = choose_model_folder(source, quantized=quantized)
     tokenizer = Tokenizer.load(folder)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     model, _ = load_any_model(folder, _dtype(folder, settings, device), device)

@@ -1,0 +1,165 @@
+"""What leaves the run: transformers computes the same, and all files agree."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+import torch
+from click.testing import CliRunner
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from tongwen.errors import InputError, TongwenError
+from tongwen.export.card import CardFacts, model_card
+from tongwen.export.command import command
+from tongwen.export.stage import check_logits, check_stop_ids
+from tongwen.files import write_json
+from tongwen.model.folder import load_model_folder, read_config
+from tongwen.model.generate import generate
+from tongwen.tokenizer.special import chat_prompt
+from tongwen.tokenizer.text import Tokenizer
+
+FUNNEL = {
+    "read": {"pages": 2_000, "characters": 1_234_567, "raw_bytes": 9},
+    "kept": [
+        {"lang": "en", "pages": 700, "characters": 400_000, "raw_bytes": 4},
+        {"lang": "zh-Hans", "pages": 600, "characters": 300_000, "raw_bytes": 3},
+    ],
+    "dropped": [],
+    "stages": [
+        {"stage": "rules", "in": {}, "out": {}, "dropped": {"pages": 700, "characters": 534_567}},
+        {"stage": "never", "in": {}, "out": {}, "dropped": {"pages": 0, "characters": 0}},
+    ],
+}
+RESULT = {
+    "task": "world|answers",
+    "language": "zh",
+    "metric": "exact_match",
+    "value": 0.9125,
+    "chance": 0.25,
+    "n": 1_040,
+}
+
+
+def export(model: Path, out: Path, *options: str) -> Path:
+    arguments = [str(model), "--out", str(out), "--set", "run.name=little", *options]
+    result = CliRunner().invoke(command, arguments, catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return out
+
+
+@pytest.fixture(scope="module")
+def exported(small_model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("export") / "little"
+    return export(small_model_folder, out, "--set", "export.dtype=float32")
+
+
+def test_transformers_computes_the_same_logits_and_the_same_answer(exported: Path) -> None:
+    ours, _ = load_model_folder(exported)
+    theirs = AutoModelForCausalLM.from_pretrained(exported, dtype=torch.float32).eval()
+    tokenizer = AutoTokenizer.from_pretrained(exported)
+    messages = [{"role": "user", "content": "第1条路很长吗？ 👩‍👩‍👧 The road"}]
+    prompt = tokenizer.apply_chat_template(
+        messages, add_generation_prompt=True, return_tensors="pt", return_dict=True
+    )
+    ids, _ = Tokenizer.load(exported).encode_dialogue(messages, add_generation_prompt=True)
+    assert prompt["input_ids"][0].tolist() == ids
+    assert tokenizer.apply_chat_template(
+        messages, add_generation_prompt=True, tokenize=False
+    ) == chat_prompt(messages)
+    with torch.no_grad():
+        torch.testing.assert_close(
+            ours.logits(ours(torch.tensor([ids]))), theirs(**prompt).logits, rtol=1e-4, atol=1e-4
+        )
+        answer = theirs.generate(**prompt, max_new_tokens=20)[0, len(ids) :].tolist()
+    expected = generate(ours, [ids], max_new_tokens=20, stop_ids=(2, 7))[0]
+    assert [number for number in answer if number not in (2, 7)] == expected
+
+
+def test_every_file_names_the_same_stop_ids(exported: Path) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(exported)
+    assert tokenizer.eos_token_id == 2
+    assert tokenizer.convert_tokens_to_ids("<|im_end|>") == 7
+    assert json.loads((exported / "generation_config.json").read_text())["eos_token_id"] == [2, 7]
+    assert json.loads((exported / "config.json").read_text())["eos_token_id"] == 2
+    check_stop_ids(exported)
+
+
+def test_bfloat16_halves_the_weights_and_stays_the_default(
+    small_model_folder: Path, exported: Path, tmp_path: Path
+) -> None:
+    folder = export(small_model_folder, tmp_path / "half")
+    sizes = [(path / "model.safetensors").stat().st_size for path in (folder, exported)]
+    assert 0.45 < sizes[0] / sizes[1] < 0.55
+    assert "bfloat16" in (folder / "README.md").read_text()
+
+
+def test_the_same_command_again_does_nothing_and_leaves_no_other_files(
+    small_model_folder: Path, tmp_path: Path
+) -> None:
+    folder = export(small_model_folder, tmp_path / "twice")
+    before = {file.name: file.stat().st_mtime_ns for file in folder.iterdir()}
+    export(small_model_folder, tmp_path / "twice")
+    after = {file.name: file.stat().st_mtime_ns for file in folder.iterdir()}
+    for name in ("model.safetensors", "README.md", "manifest.json"):
+        assert before[name] == after[name], name
+    assert not (folder / ".partial").exists()
+
+
+def test_a_folder_that_computes_something_else_is_refused(exported: Path) -> None:
+    model, _ = load_model_folder(exported)
+    check_logits(exported, model)
+    with torch.no_grad():
+        model.model.norm.weight[0] += 1e-3
+    with pytest.raises(TongwenError, match="other logits"):
+        check_logits(exported, model)
+
+
+def test_files_that_disagree_on_the_end_of_an_answer_are_refused(
+    exported: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "tokenizer.model").write_bytes((exported / "tokenizer.model").read_bytes())
+    write_json(tmp_path / "generation_config.json", {"eos_token_id": [2]})
+    with pytest.raises(TongwenError, match=r"\[2\].*\[2, 7\]"):
+        check_stop_ids(tmp_path)
+
+
+def test_a_missing_tokenizer_is_refused(small_model_folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    options = ["--tokenizer", str(tmp_path / "empty"), "--out", str(tmp_path / "out")]
+    with pytest.raises(InputError, match="no tokenizer"):
+        CliRunner().invoke(command, [str(small_model_folder), *options], catch_exceptions=False)
+
+
+def test_the_card_tells_what_the_run_recorded(small_model_folder: Path, tmp_path: Path) -> None:
+    for folder, name, value in (
+        ("curate", "funnel.json", FUNNEL),
+        ("evaluate", "results.json", {"results": [RESULT]}),
+    ):
+        (tmp_path / folder).mkdir()
+        write_json(tmp_path / folder / name, value)
+    options = [
+        item for role in ("curate", "evaluate") for item in (f"--{role}", str(tmp_path / role))
+    ]
+    card = (export(small_model_folder, tmp_path / "out", *options) / "README.md").read_text()
+    for text in ("# little", "2,000", "zh-Hans", "600", "534,567", "91.2 %", "1,040", "25.0 %"):
+        assert text in card, text
+    assert "world\\|answers" in card
+    assert "never" not in card
+    parameters = read_config(small_model_folder).parameters
+    assert f"{parameters:,}" in card
+    front = card.split("---\n")[1]
+    assert "- en\n- zh\n" in front
+    assert 'license: "apache-2.0"' in front
+
+
+def test_a_card_without_a_run_has_no_empty_parts(small_model_folder: Path) -> None:
+    config = read_config(small_model_folder)
+    facts = CardFacts(name="x", license="mit", config=config, dtype="float32")
+    card = model_card(facts)
+    assert re.findall(r"^## (\w+)", card, re.MULTILINE) == ["Model", "Use"]
+    trained = CardFacts(
+        name="x", license="mit", config=config, dtype="float32",
+        encoded={"tokens": 5_000}, trained={"pretrain": {"tokens": 4e6, "steps": 250}},
+    )  # fmt: skip
+    assert "4,000,000 | 250" in model_card(trained)

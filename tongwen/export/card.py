@@ -1,0 +1,171 @@
+"""The model card: what the run itself recorded, in English and Chinese; nothing is typed in."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from tongwen.model.config import ModelConfig
+
+STAGES = {"pretrain": "pre-training 预训练", "extend": "extension 扩展长度", "tune": "tuning 微调"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class CardFacts:
+    """What a card tells. A part that the run does not have is left out of the card.
+
+    Attributes:
+        name: of the model.
+        license: as Hugging Face spells it.
+        config: the model's shape.
+        dtype: of the exported weights.
+        funnel: content of `funnel.json`.
+        encoded: counts of the encode stage.
+        trained: stage -> counts, of the training stages in their order.
+        results: the rows of `results.json`.
+    """
+
+    name: str
+    license: str
+    config: ModelConfig
+    dtype: str
+    funnel: Mapping[str, Any] | None = None
+    encoded: Mapping[str, float] | None = None
+    trained: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    results: Sequence[Mapping[str, Any]] = ()
+
+
+def model_card(facts: CardFacts) -> str:
+    """The text of `README.md`; equal facts give equal text."""
+    parts = [
+        _head(facts),
+        _model(facts),
+        _data(facts),
+        _training(facts),
+        _evaluation(facts),
+        _use(),
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _head(facts: CardFacts) -> str:
+    return "\n".join(
+        (
+            "---",
+            "language:",
+            "- en",
+            "- zh",
+            f"license: {json.dumps(facts.license)}",
+            "library_name: transformers",
+            "pipeline_tag: text-generation",
+            "tags:",
+            "- tongwen",
+            "---",
+            "",
+            f"# {facts.name}",
+            "",
+            "A bilingual (English and Chinese) language model in the Llama architecture, made with "
+            "Tongwen from raw pages to weights. Every number below was recorded by the run.",
+            "",
+            "一个中英双语语言模型，采用 Llama 架构，由同文从原始网页一路训练而成。"
+            "下列数字均由训练流程自动记录。",
+        )
+    )
+
+
+def _model(facts: CardFacts) -> str:
+    config = facts.config
+    rows = [
+        ("parameters 参数", f"{config.parameters:,}"),
+        ("layers 层数", f"{config.num_hidden_layers}"),
+        ("hidden size 隐藏维度", f"{config.hidden_size:,}"),
+        ("vocabulary 词表", f"{config.vocabulary_size:,}"),
+        ("context window 上下文窗口", f"{config.max_position_embeddings:,} tokens"),
+        ("weights 权重", facts.dtype),
+    ]
+    return "## Model 模型\n\n" + _table(("", ""), rows)
+
+
+def _data(facts: CardFacts) -> str:
+    if facts.funnel is None:
+        return ""
+    read = facts.funnel["read"]
+    rows = [("read 读入", "", f"{read['pages']:,}", f"{read['characters']:,}")]
+    rows += [
+        ("dropped 丢弃", stage["stage"], f"{stage['dropped']['pages']:,}",
+         f"{stage['dropped']['characters']:,}")
+        for stage in facts.funnel["stages"] if stage["dropped"]["pages"]
+    ]  # fmt: skip
+    rows += [
+        ("kept 保留", kept["lang"], f"{kept['pages']:,}", f"{kept['characters']:,}")
+        for kept in facts.funnel["kept"]
+    ]
+    text = "## Data 数据\n\n" + _table(("", "", "pages 网页", "characters 字符"), rows)
+    if facts.encoded is not None and "tokens" in facts.encoded:
+        tokens = f"{facts.encoded['tokens']:,.0f}"
+        text += f"\n\nEncoded, the documents have {tokens} tokens. 编码后共 {tokens} 个词元。"
+    return text
+
+
+def _training(facts: CardFacts) -> str:
+    if not facts.trained:
+        return ""
+    rows = [
+        (STAGES[stage], *(f"{counts.get(key, 0):,.0f}" for key in ("tokens", "steps")))
+        for stage, counts in facts.trained.items()
+    ]
+    return "## Training 训练\n\n" + _table(("", "tokens 词元", "steps 步"), rows)
+
+
+def _evaluation(facts: CardFacts) -> str:
+    if not facts.results:
+        return ""
+    rows = [
+        (
+            row["task"],
+            row["language"],
+            row["metric"],
+            f"{100 * row['value']:.1f} %",
+            f"{100 * row['chance']:.1f} %",
+            f"{row['n']:,}",
+        )
+        for row in facts.results
+    ]
+    head = ("task 任务", "language 语言", "metric 指标", "score 得分", "chance 随机", "items 题数")
+    return "## Evaluation 评测\n\n" + _table(head, rows)
+
+
+def _use() -> str:
+    return """\
+## Use 使用
+
+```python
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+tokenizer = AutoTokenizer.from_pretrained(".")
+model = AutoModelForCausalLM.from_pretrained(".")
+messages = [{"role": "user", "content": "你好"}]
+prompt = tokenizer.apply_chat_template(
+    messages, add_generation_prompt=True, return_tensors="pt", return_dict=True
+)
+answer = model.generate(**prompt, max_new_tokens=256)
+print(tokenizer.decode(answer[0], skip_special_tokens=True))
+```
+
+Or `tongwen serve .` for a chat page and OpenAI's interface.
+也可运行 `tongwen serve .`，打开对话网页和兼容 OpenAI 的接口。
+
+An answer ends at `<|im_end|>` or `<|endoftext|>`; both stand in `generation_config.json`. The model
+repeats what its data said, right or wrong: check what matters.
+回答以 `<|im_end|>` 或 `<|endoftext|>` 结束，二者均写在 `generation_config.json` 中。
+模型只复述其数据中的内容，对错皆有，重要之处请自行核实。"""
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    lines += ["| " + " | ".join(_cell(cell) for cell in row) + " |" for row in rows]
+    return "\n".join(lines)
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", " ")

@@ -1,0 +1,111 @@
+"""Writes the Hugging Face folder that leaves the run, and proves it before it counts as done."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from tongwen.errors import InputError, TongwenError
+from tongwen.export.card import STAGES, CardFacts, model_card
+from tongwen.files import disk_errors, read_json, remove_tree, sync_directory, write_text
+from tongwen.flow.manifest import Manifest
+from tongwen.flow.stage import MANIFEST, StageContext
+from tongwen.model.folder import find_model_folder, load_model_folder, save_model_folder
+from tongwen.model.llama import Llama
+from tongwen.tokenizer import special
+from tongwen.tokenizer.text import Tokenizer
+
+_PROBE_TOKENS = 64
+
+
+def run(context: StageContext) -> Mapping[str, float]:
+    """Write config, weights, tokenizer and model card; then load them again and compare.
+
+    Raises:
+        InputError: the model or tokenizer is missing or damaged.
+        TongwenError: what was written is not what was meant.
+    """
+    settings = context.recipe.export
+    dtype = getattr(torch, settings.dtype)
+    model, config = load_model_folder(find_model_folder(context.inputs["model"]), dtype)
+    # Written aside and moved file by file: the stage's own folder also holds its manifest.
+    partial = context.out / ".partial"
+    save_model_folder(partial, model, context.inputs["tokenizer"], dtype)
+    facts = CardFacts(
+        name=context.recipe.run.name,
+        license=settings.license,
+        config=config,
+        dtype=settings.dtype,
+        funnel=_json(context, "curate", "funnel.json"),
+        encoded=_counts(context, "encode"),
+        trained={name: counts for name in STAGES if (counts := _counts(context, name))},
+        results=(_json(context, "evaluate", "results.json") or {}).get("results", ()),
+    )
+    write_text(partial / "README.md", model_card(facts))
+    check_stop_ids(partial)
+    check_logits(partial, model)
+    with disk_errors(context.out):
+        files = sorted(partial.iterdir())
+        for file in files:
+            file.replace(context.out / file.name)
+        sync_directory(context.out)
+    remove_tree(partial)
+    size = sum((context.out / file.name).stat().st_size for file in files)
+    return {"parameters": config.parameters, "files": len(files), "bytes": size}
+
+
+def check_logits(folder: Path, model: Llama) -> None:
+    """Refuse a folder whose logits differ from the model's in a single bit.
+
+    Raises:
+        TongwenError: they differ.
+    """
+    reloaded, _ = load_model_folder(folder)
+    tokens = min(_PROBE_TOKENS, model.config.max_position_embeddings, model.config.vocabulary_size)
+    ids_BT = torch.arange(tokens)[None]
+    with torch.inference_mode():
+        expected = model.logits(model(ids_BT))
+        found = reloaded.logits(reloaded(ids_BT))
+    if not torch.equal(expected, found):
+        difference = (expected - found).abs().max().item()
+        raise TongwenError(
+            f"the folder written to {folder} computes other logits than the model: the largest "
+            f"difference is {difference:.3g}",
+            hint="is the disk sound? Run the same command again",
+        )
+
+
+def check_stop_ids(folder: Path) -> None:
+    """Refuse a folder whose files disagree on where an answer ends.
+
+    Raises:
+        TongwenError: `generation_config.json` and the tokenizer name different ids.
+    """
+    named = read_json(folder / "generation_config.json")["eos_token_id"]
+    pieces = Tokenizer.load(folder).special_ids
+    meant = sorted(pieces.get(piece, -1) for piece in (special.EOS, special.IM_END))
+    if sorted(named) != meant:
+        raise TongwenError(
+            f"generation_config.json stops at the ids {sorted(named)}, the tokenizer has "
+            f"{special.EOS} and {special.IM_END} at {meant}",
+            hint="train the tokenizer with `tongwen tokenizer`, which puts them at 2 and 7",
+        )
+
+
+def _json(context: StageContext, role: str, name: str) -> Any:
+    """A file of an optional input; None where the run has no such stage."""
+    if role not in context.inputs:
+        return None
+    path = context.inputs[role] / name
+    try:
+        return read_json(path)
+    except (OSError, ValueError) as error:
+        raise InputError(f"cannot read {path}: {error}") from error
+
+
+def _counts(context: StageContext, role: str) -> Mapping[str, float] | None:
+    if role not in context.inputs:
+        return None
+    manifest = Manifest.read(context.inputs[role] / MANIFEST)
+    return None if manifest is None else manifest.counts
