@@ -87,7 +87,7 @@ class Dialogue:
     def ask(self, question: str) -> str:
         """Stream the answer to `write`; it and the question join the dialogue.
 
-        Ctrl-C ends the answer; what was written of it stays.
+        Ctrl-C ends the answer; what was written of it stays, a question without a word does not.
         """
         messages = [*self.messages, {"role": "user", "content": question}]
         request = Request(
@@ -105,7 +105,8 @@ class Dialogue:
             self._say(f"\n[stopped after {time.monotonic() - started:.1f} s]")
         if finish == "length":
             self._say("\n[the longest answer is reached: /set max_tokens, or /clear]")
-        self.messages = [*messages, {"role": "assistant", "content": answer}]
+        if answer or finish == "stop":
+            self.messages = [*messages, {"role": "assistant", "content": answer}]
         self.finish = finish
         return answer
 

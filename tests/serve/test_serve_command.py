@@ -1,0 +1,173 @@
+"""`tongwen serve` from outside: it listens, says where, refuses with reasons and ends cleanly."""
+
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from click.testing import CliRunner
+
+from tongwen.errors import InputError, RecipeError, TongwenError, UsageError
+from tongwen.quantize.folder import quantize_model, save_quantized_folder
+from tongwen.serve.command import _api_key, _is_loopback, bind, command
+from tongwen.serve.settings import ServeSettings
+from tongwen.serve.source import (
+    choose_model_folder,
+    find_source,
+    load_served_model,
+    run_settings,
+)
+
+
+def link(path: Path, target: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.symlink_to(target, target_is_directory=True)
+
+
+def test_the_server_says_where_it_listens_and_ends_cleanly_on_ctrl_c(
+    small_model_folder: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "trial"
+    link(run / "stages" / "tune" / "model", small_model_folder)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tongwen", "serve", str(run), "--port", "0"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert process.stdout is not None
+        url = process.stdout.readline().strip()
+        assert url.startswith("http://127.0.0.1:")
+        model = httpx.get(f"{url}v1/models").json()["data"][0]
+        assert model["id"] == "trial"
+        assert model["context_length"] == 128
+        body = {"model": "trial", "prompt": "The road", "max_tokens": 3}
+        answer = httpx.post(f"{url}v1/completions", json=body).json()
+        assert answer["usage"]["completion_tokens"] <= 3
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=10)
+        assert process.returncode == 0
+        assert "stopped" in errors
+        assert "Traceback" not in errors
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_a_port_in_use_is_named_with_a_free_one(small_model_folder: Path) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        with pytest.raises(TongwenError, match=f"port {port} of 127.0.0.1 is in use") as caught:
+            CliRunner().invoke(
+                command, [str(small_model_folder), "--port", str(port)], catch_exceptions=False
+            )
+    assert caught.value.hint is not None
+    free = int(caught.value.hint.rpartition(" ")[2])
+    bind("127.0.0.1", free).close()
+
+
+@pytest.mark.parametrize("host", ["203.0.113.7", "no such host"])
+def test_an_address_of_another_machine_is_refused(host: str) -> None:
+    with pytest.raises(UsageError, match=host):
+        bind(host, 0)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (["nowhere"], "no model folder or run directory nowhere"),
+        (["{empty}"], "holds no model"),
+        (["{empty}", "--quantized"], "holds no int8 model"),
+        (["{without_tokenizer}"], "tokenizer"),
+    ],
+)
+def test_a_model_that_cannot_be_served_is_refused_before_listening(
+    small_model_folder: Path, tmp_path: Path, arguments: list[str], text: str
+) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "bare").mkdir()
+    for name in ("config.json", "model.safetensors", "generation_config.json"):
+        (tmp_path / "bare" / name).write_bytes((small_model_folder / name).read_bytes())
+    places = {"empty": tmp_path / "empty", "without_tokenizer": tmp_path / "bare"}
+    given = [argument.format(**places) for argument in arguments]
+    with pytest.raises(InputError, match=text):
+        CliRunner().invoke(command, [*given, "--port", "0"], catch_exceptions=False)
+
+
+def test_a_run_stands_for_its_latest_model_and_its_int8_one_on_request(
+    small_model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = tmp_path / "runs" / "trial"
+    for stage in ("pretrain", "tune", "quantize"):
+        link(run / "stages" / stage / "model", small_model_folder)
+    assert choose_model_folder(run, quantized=False) == run / "stages/tune/model"
+    assert choose_model_folder(run, quantized=True) == run / "stages/quantize/model"
+    link(run / "model", small_model_folder)
+    assert choose_model_folder(run, quantized=False) == run / "model"
+    assert choose_model_folder(small_model_folder, quantized=True) == small_model_folder
+    monkeypatch.chdir(tmp_path)
+    assert find_source(Path("trial")) == Path("runs/trial")
+    loaded = load_served_model(Path("runs/trial/model"), quantized=False, settings=ServeSettings())
+    assert loaded.name == "trial"
+
+
+def test_the_runs_own_recipe_says_how_it_is_served(tmp_path: Path) -> None:
+    text = 'base = "sample"\n[serve]\nport = 8123\nmax_tokens = 99\n'
+    (tmp_path / "recipe.toml").write_text(text)
+    settings = run_settings(tmp_path)
+    assert (settings.port, settings.max_tokens) == (8123, 99)
+
+
+@pytest.mark.parametrize(
+    "values", [{"port": -1}, {"port": 70_000}, {"max_tokens": 0}, {"temperature": -0.5}]
+)
+def test_impossible_settings_are_refused(values: Any) -> None:
+    with pytest.raises(RecipeError, match=next(iter(values))):
+        ServeSettings(**values)
+
+
+def test_stop_ids_hold_the_end_of_a_turn_even_where_the_folder_forgot_it(
+    small_model_folder: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "yi"
+    folder.mkdir()
+    for file in small_model_folder.iterdir():
+        (folder / file.name).write_bytes(file.read_bytes())
+    (folder / "generation_config.json").write_text('{"eos_token_id": 2}')
+    loaded = load_served_model(folder, quantized=False, settings=ServeSettings())
+    assert loaded.stop_ids == (2, 7)
+    assert loaded.has_chat
+
+
+def test_an_int8_folder_is_served_in_bfloat16(small_model_folder: Path, tmp_path: Path) -> None:
+    loaded = load_served_model(small_model_folder, quantized=False, settings=ServeSettings())
+    assert loaded.model.model.norm.weight.dtype.itemsize == 4
+    names = quantize_model(loaded.model)
+    save_quantized_folder(tmp_path / "int8", loaded.model, small_model_folder, names)
+    loaded = load_served_model(tmp_path / "int8", quantized=False, settings=ServeSettings())
+    assert loaded.model.model.norm.weight.dtype.itemsize == 2
+
+
+def test_a_server_that_others_can_reach_has_a_key(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("TONGWEN_API_KEY", raising=False)
+    assert _api_key(required=False) is None
+    made = _api_key(required=True)
+    assert made is not None
+    assert len(made) >= 32
+    assert made in capsys.readouterr().err
+    monkeypatch.setenv("TONGWEN_API_KEY", "secret")
+    assert _api_key(required=True) == "secret"
+    assert "secret" not in capsys.readouterr().err
+    assert [_is_loopback(host) for host in ("127.0.0.1", "127.0.0.9", "::1", "localhost")] == [
+        True
+    ] * 4
+    assert not any(_is_loopback(host) for host in ("0.0.0.0", "::", "192.168.1.5", "example.org"))
