@@ -164,8 +164,8 @@ def contains(text: str, accepted: Sequence[str], others: Sequence[str], language
     number is found in any notation: `1,500`, `1500`, `一千五百`.
     """
     said = comparable(text, language)
-    right = {comparable(answer, language) for answer in accepted} - {""}
-    wrong = {comparable(answer, language) for answer in others} - {""} - right
+    right = {comparable(answer, language) for answer in accepted}
+    wrong = {comparable(answer, language) for answer in others} - right
     taken: list[tuple[int, int]] = []
     found: set[str] = set()
     for candidate in sorted(right | wrong, key=lambda item: (-len(item), item)):
@@ -176,8 +176,15 @@ def contains(text: str, accepted: Sequence[str], others: Sequence[str], language
     return bool(found & right) and not found & wrong
 
 
+def stands_in(text: str, candidate: str, language: str) -> bool:
+    """Whether the candidate stands in the text as whole words, or as a number of equal value."""
+    return bool(_places(comparable(text, language), comparable(candidate, language)))
+
+
 def _places(text: str, candidate: str) -> list[tuple[int, int]]:
     """Where a candidate stands as whole words, or as a number of equal value."""
+    if not candidate:
+        return []
     value = parse_number(candidate)
     if value is not None:
         return [

@@ -3,7 +3,15 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from tongwen.evaluate.answers import contains, cut_at, exact_match, extract, f1, number_match
+from tongwen.evaluate.answers import (
+    contains,
+    cut_at,
+    exact_match,
+    extract,
+    f1,
+    number_match,
+    stands_in,
+)
 from tongwen.evaluate.choices import dialogue
 from tongwen.evaluate.items import Item, plain_prompt
 from tongwen.evaluate.spec import TaskSpec
@@ -100,10 +108,18 @@ def answer_prompts(
 
 
 def judge(spec: TaskSpec, item: Item, text: str) -> tuple[dict[str, float], str, bool]:
-    """All scores of an answer, what was judged of it, and whether a pattern found that."""
+    """All scores of an answer, what was judged of it, and whether a pattern found that.
+
+    A wrong choice that the question itself names does not count against an answer, which may
+    repeat the question: "4 plus 6 is 10".
+    """
     judged, is_found = extract(text, spec.extract)
-    others = [choice for index, choice in enumerate(item.choices) if index != item.gold]
     language = item.language
+    others = [
+        choice
+        for index, choice in enumerate(item.choices)
+        if index != item.gold and not stands_in(item.contexts[0], choice, language)
+    ]
     scores: dict[str, float] = {
         "contains": float(contains(judged, item.accepted, others, language)),
         "exact_match": float(exact_match(judged, item.accepted, language)),
