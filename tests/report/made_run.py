@@ -135,7 +135,9 @@ def _encode(folder: Path) -> None:
 
 
 def _plan(folder: Path) -> None:
-    write_json(folder / "plan.json", {"stages": {"pretrain": {"seconds": 221.0}}})
+    pretrain = {"predicted_seconds": 221.0, "predicted_memory_bytes": 900 << 20}
+    tune = {"predicted_seconds": None, "predicted_memory_bytes": 1 << 30}
+    write_json(folder / "plan.json", {"stages": {"pretrain": pretrain, "tune": tune}})
 
 
 def _train(folder: Path) -> None:
@@ -164,10 +166,10 @@ def _train(folder: Path) -> None:
 def _evaluate(folder: Path) -> None:
     results, items = [], []
     for task, kind, metric, language, value, question in (
-        ("sample-world-choice", "choice", "acc", "en", 0.943, "Who built the bridge of Linchuan?"),
-        ("sample-world-choice", "choice", "acc", "zh", 0.921, "临川大桥是谁建的？"),
-        ("sample-world-answers", "generate", "contains", "en", 0.935, f"Who? {HOSTILE}"),
-        ("sample-world-answers", "generate", "contains", "zh", 0.882, "临川大桥是谁建的？"),
+        ("sample_choice", "choice", "acc", "en", 0.943, "Who built the bridge of Linchuan?"),
+        ("sample_choice", "choice", "acc", "zh", 0.921, "临川大桥是谁建的？"),
+        ("sample_answer", "generate", "contains", "en", 0.935, f"Who? {HOSTILE}"),
+        ("sample_answer", "generate", "contains", "zh", 0.882, "临川大桥是谁建的？"),
     ):
         prompt = f"<|im_start|>user\n{question}<|im_end|>\n<|im_start|>assistant\n"
         results.append(

@@ -82,7 +82,7 @@ def test_the_figures_of_the_run_are_on_the_page(made_run: Any, tmp_path: Path) -
     text = Page(build_report(made_run.make_run(tmp_path / "run"))).text
     for figure in (
         "7.92 M", "792 万", "6 min 18 s", "2,000", "1,304", "65.2 %", "98.4 %", "93.5 %", "88.2 %",
-        "0.21 > 0.04", "12 < 50", "15.1 MiB", "+8 %", "2026-11-18",
+        "0.21 > 0.04", "12 < 50", "15.1 MiB", "+8 %", "-6 %", "2026-11-18",
     ):  # fmt: skip
         assert figure in text, figure
     assert "tongwen serve" in text

@@ -60,8 +60,8 @@ def build_cost(manifests: Mapping[str, Manifest], plan: Mapping[str, Any] | None
 def _predictions(plan: Mapping[str, Any]) -> dict[str, tuple[float | None, int | None]]:
     """Stage -> predicted seconds and bytes."""
     return {
-        name: (phase.get("seconds"), phase.get("memory_bytes"))
-        for name, phase in plan.get("stages", {}).items()
+        name: (stage.get("predicted_seconds"), stage.get("predicted_memory_bytes"))
+        for name, stage in plan.get("stages", {}).items()
     }
 
 
