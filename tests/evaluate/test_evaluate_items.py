@@ -1,4 +1,5 @@
 import json
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -188,3 +189,14 @@ def test_a_users_task_file_is_checked_like_a_recipe(tmp_path: Path) -> None:
 def test_impossible_task_settings_are_refused(changes: dict[str, Any]) -> None:
     with pytest.raises(RecipeError):
         TaskSettings(**({"name": "piqa", "path": "x"} | changes))
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_the_page_names_every_task_and_every_key(language: str) -> None:
+    root = Path(__file__).parents[2]
+    page = (root / "docs" / language / "evaluate.md").read_text(encoding="utf-8")
+    keys = {key.name for key in fields(TaskSpec)} - {"data", "shots"}
+    keys |= {f"data.{key.name}" for key in fields(DataSpec)}
+    keys |= {f"shots.{key.name}" for key in fields(ShotsSpec)}
+    missing = [name for name in (*builtin_names(), *sorted(keys)) if f"`{name}`" not in page]
+    assert missing == []

@@ -76,3 +76,14 @@ def test_intervals_cover_the_truth_at_their_rate() -> None:
 def test_no_scores_have_no_mean() -> None:
     with pytest.raises(ValueError, match="no scores"):
         estimate([], [])
+
+
+def test_an_interval_holds_only_what_a_mean_can_be() -> None:
+    low = estimate([0.0, 0.0, 0.3], list("abc")).interval
+    high = estimate([1.0, 1.0, 0.7], list("abc")).interval
+    bits = estimate([1.0, 1.0, 0.7], list("abc"), highest=math.inf).interval
+    assert low is not None
+    assert high is not None
+    assert bits is not None
+    assert (low[0], high[1]) == (0.0, 1.0)
+    assert bits[1] > 1.0

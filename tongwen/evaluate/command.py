@@ -14,7 +14,7 @@ def _list_tasks(context: click.Context, _: click.Parameter, is_wanted: bool) -> 
 
     for name in builtin_names():
         spec = builtin_spec(name)
-        click.echo(f"{name:18}  {spec.kind:8}  {spec.description}")
+        click.echo(f"{name:18}  {spec.kind:8}  {spec.description} [{spec.license}]")
     context.exit()
 
 

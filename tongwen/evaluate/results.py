@@ -42,7 +42,7 @@ def _summary(task: str, spec: TaskSpec, language: str, records: Sequence[Record]
         "n": main.n,
         "clusters": main.clusters,
         "chance": chance,
-        "above_chance": (main.value - chance) / (1 - chance),
+        "above_chance": (main.value - chance) / (1 - chance) if chance < 1 else None,
         "scores": {
             name: _estimate_json(_estimate(records, name)) for name in sorted(example["scores"])
         },
@@ -82,6 +82,7 @@ def _estimate(records: Sequence[Record], metric: str) -> Estimate:
     return estimate(
         [record["scores"][metric] for record in records],
         [record["cluster"] for record in records],
+        highest=math.inf if metric == "gold_bits_per_byte" else 1.0,
     )
 
 

@@ -26,11 +26,11 @@ class Estimate:
     interval: tuple[float, float] | None
 
 
-def estimate(scores: Sequence[float], clusters: Sequence[str]) -> Estimate:
-    """The mean of `scores` with its standard error and 95 % interval.
+def estimate(scores: Sequence[float], clusters: Sequence[str], *, highest: float = 1.0) -> Estimate:
+    """The mean of `scores`, which lie between 0 and `highest`, with error and 95 % interval.
 
     Scores that are all 0 or 1 get Wilson's interval (Wilson 1927) on the effective number of
-    items, others mean ± 1.96 standard errors.
+    items, others mean ± 1.96 standard errors, cut at what a mean can be.
 
     Raises:
         ValueError: there is no score.
@@ -45,8 +45,10 @@ def estimate(scores: Sequence[float], clusters: Sequence[str]) -> Estimate:
         interval: tuple[float, float] | None = wilson_interval(
             mean, effective_items(scores, clusters)
         )
+    elif error is None:
+        interval = None
     else:
-        interval = None if error is None else (mean - _Z * error, mean + _Z * error)
+        interval = max(0.0, mean - _Z * error), min(highest, mean + _Z * error)
     return Estimate(len(scores), count, mean, error, interval)
 
 
