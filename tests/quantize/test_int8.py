@@ -38,7 +38,7 @@ def test_no_weight_moves_by_more_than_its_channels_step(seed: int, size: float) 
 
 
 @pytest.mark.parametrize("inputs", [32, 40, 100, 256])
-@pytest.mark.parametrize("rows", [1, 4, 5, 64])
+@pytest.mark.parametrize("rows", [1, 4, 16, 17, 64])
 def test_every_kernel_computes_the_same_product(inputs: int, rows: int) -> None:
     generator = torch.Generator().manual_seed(1)
     weight = torch.randn(48, inputs, generator=generator)
