@@ -61,7 +61,7 @@ class LazyGroup(click.Group):
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="tongwen")
 def cli() -> None:
-    r"""Build, evaluate and serve your own English-Chinese language model.
+    """Build, evaluate and serve your own English-Chinese language model.
 
     \b
     Start here:

@@ -19,7 +19,7 @@ class _RunByDefault(click.Group):
 
 @click.group(name="curate", cls=_RunByDefault)
 def command() -> None:
-    r"""Turn raw records into clean documents, with a reason for every one dropped.
+    """Turn raw records into clean documents, with a reason for every one dropped.
 
     \b
     Examples:
@@ -32,7 +32,7 @@ def command() -> None:
 @click.argument("crawl", metavar="CRAWL", type=click.Path(path_type=Path))
 @stage_options
 def run(crawl: Path, out: Path, recipe: str | None, overrides: tuple[str, ...]) -> None:
-    r"""Curate the folder CRAWL of `tongwen crawl`, or any folder of WARC files.
+    """Curate the folder CRAWL of `tongwen crawl`, or any folder of WARC files.
 
     \b
     Example:

@@ -14,7 +14,7 @@ from tongwen.alone import run_alone, stage_options
 def command(
     documents: Path, tokenizer: Path, out: Path, recipe: str | None, overrides: tuple[str, ...]
 ) -> None:
-    r"""Encode the Parquet files of DOCUMENTS with the tokenizer in the folder TOKENIZER.
+    """Encode the Parquet files of DOCUMENTS with the tokenizer in the folder TOKENIZER.
 
     \b
     Example:

@@ -37,7 +37,7 @@ def command(
     recipe: str | None,
     overrides: tuple[str, ...],
 ) -> None:
-    r"""Export the model folder MODEL for transformers and every engine that reads Llama.
+    """Export the model folder MODEL for transformers and every engine that reads Llama.
 
     \b
     Example:

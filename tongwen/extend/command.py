@@ -14,7 +14,7 @@ from tongwen.alone import run_alone, stage_options
 def command(
     model: Path, shards: Path, out: Path, recipe: str | None, overrides: tuple[str, ...]
 ) -> None:
-    r"""Train MODEL on, with a longer window, on the token shards in SHARDS.
+    """Train MODEL on, with a longer window, on the token shards in SHARDS.
 
     \b
     Example:

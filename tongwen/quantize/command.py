@@ -20,7 +20,7 @@ from tongwen.alone import run_alone, stage_options
 def command(
     model: Path, shards: Path, out: Path, recipe: str | None, overrides: tuple[str, ...]
 ) -> None:
-    r"""Turn the weights of the model folder MODEL into int8, and measure what that costs.
+    """Turn the weights of the model folder MODEL into int8, and measure what that costs.
 
     \b
     Example:

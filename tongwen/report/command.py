@@ -8,7 +8,7 @@ import click
 @click.command(name="report")
 @click.argument("run_dir", type=click.Path(path_type=Path))
 def command(run_dir: Path) -> None:
-    r"""Write RUN_DIR/report.html from the files of the run, also of one still at work.
+    """Write RUN_DIR/report.html from the files of the run, also of one still at work.
 
     \b
     Example:

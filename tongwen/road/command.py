@@ -14,7 +14,7 @@ import click
 def command(
     recipe: str, overrides: tuple[str, ...], runs: str, until: str | None, dry_run: bool
 ) -> None:
-    r"""Run the whole road of RECIPE, a preset's name or a TOML file.
+    """Run the whole road of RECIPE, a preset's name or a TOML file.
 
     Run the same command again to continue a stopped run; what is up to date is not run again.
 

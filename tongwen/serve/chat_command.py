@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 @click.option("--quantized", is_flag=True, help="Of a run, take the int8 model.")
 @click.option("--json", "as_json", is_flag=True, help="Piped questions: print an object for each.")
 def command(model: Path, quantized: bool, as_json: bool) -> None:
-    r"""Talk to MODEL_OR_RUN, a Hugging Face folder or a run directory; /? lists the commands.
+    """Talk to MODEL_OR_RUN, a Hugging Face folder or a run directory; /? lists the commands.
 
     Piped input holds one question a line; each is answered on its own.
 

@@ -36,7 +36,7 @@ def command(
     name: str | None,
     precision: str | None,
 ) -> None:
-    r"""Serve MODEL_OR_RUN: a chat page at / and OpenAI's interface at /v1.
+    """Serve MODEL_OR_RUN: a chat page at / and OpenAI's interface at /v1.
 
     MODEL_OR_RUN is a Hugging Face folder, a run directory, or the name of one below runs/.
     The key is read from the environment variable TONGWEN_API_KEY; without one, a server that

@@ -19,7 +19,7 @@ def command() -> None:
 @click.argument("documents", type=click.Path(path_type=Path))
 @stage_options
 def train(documents: Path, out: Path, recipe: str | None, overrides: tuple[str, ...]) -> None:
-    r"""Train on the Parquet files of DOCUMENTS, the folder of a curate stage or your own.
+    """Train on the Parquet files of DOCUMENTS, the folder of a curate stage or your own.
 
     \b
     Example:

@@ -14,7 +14,7 @@ from tongwen.alone import run_alone, stage_options
 def command(
     shards: Path, tokenizer: Path, out: Path, recipe: str | None, overrides: tuple[str, ...]
 ) -> None:
-    r"""Train a model on the token shards in SHARDS, made with the tokenizer in TOKENIZER.
+    """Train a model on the token shards in SHARDS, made with the tokenizer in TOKENIZER.
 
     The same command continues a run that was stopped.
 

@@ -19,7 +19,7 @@ def command(
     recipe: str | None,
     overrides: tuple[str, ...],
 ) -> None:
-    r"""Tune MODEL on the JSONL files DIALOGUES; the loss counts the answers only.
+    """Tune MODEL on the JSONL files DIALOGUES; the loss counts the answers only.
 
     \b
     A row of the files:
