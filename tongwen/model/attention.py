@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own convention
 from torch import Tensor
 
-_MATRIX_ATTENTION_TOKENS = 512
+MATRIX_ATTENTION_TOKENS = 512
 
 
 def rope_tables(positions_BT: Tensor, head_dim: int, theta: float) -> tuple[Tensor, Tensor]:
@@ -73,7 +73,7 @@ def attend(
         and q_BTHD.requires_grad
         and q_BTHD.dtype == torch.bfloat16
         and q_BTHD.device.type == "cpu"
-        and k_BSKD.shape[1] <= _MATRIX_ATTENTION_TOKENS
+        and k_BSKD.shape[1] <= MATRIX_ATTENTION_TOKENS
     ):
         return _matrix_attention(q_BTHD, k_BSKD, v_BSKD, mask)
     out_BHTD = F.scaled_dot_product_attention(

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from tongwen.errors import RecipeError
+
 
 @dataclass(frozen=True, kw_only=True)
 class PlanSettings:
@@ -10,6 +12,18 @@ class PlanSettings:
     memory_gib: float | None = None
     """Memory the run may use; what this machine has free when absent."""
     calibration_steps: int = 3
-    """Real optimizer steps that are timed to predict the run's time; 0 predicts nothing."""
+    """Real steps that are timed to predict the run's time; 0 predicts nothing."""
     price_per_hour: float | None = None
     """Price of the machine for an hour, in any currency."""
+
+    def __post_init__(self) -> None:
+        if self.memory_gib is not None and self.memory_gib <= 0:
+            raise RecipeError(
+                f"memory_gib is {self.memory_gib}", hint="use a number greater than 0"
+            )
+        if self.calibration_steps < 0:
+            raise RecipeError(
+                f"calibration_steps is {self.calibration_steps}", hint="use 0 or more"
+            )
+        if self.price_per_hour is not None and self.price_per_hour < 0:
+            raise RecipeError(f"price_per_hour is {self.price_per_hour}", hint="use 0 or more")

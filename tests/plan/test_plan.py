@@ -1,0 +1,156 @@
+"""Plans against published numbers, hand calculation and what training really takes."""
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from tongwen.errors import DoesNotFitError, InputError, RecipeError
+from tongwen.model.config import ModelConfig
+from tongwen.model.settings import ModelSettings
+from tongwen.plan.calibrate import seconds_per_step
+from tongwen.plan.command import command
+from tongwen.plan.formulas import flops_per_token, training_memory
+from tongwen.plan.plan import add_times, check_fit, make_plan
+from tongwen.recipe.loader import load_recipe
+from tongwen.train.settings import TrainSettings
+
+YI_6B = ModelConfig.from_settings(ModelSettings(), 64_000)
+YI_34B = ModelConfig(
+    hidden_size=7168,
+    intermediate_size=20480,
+    num_hidden_layers=60,
+    num_attention_heads=56,
+    num_key_value_heads=8,
+    vocabulary_size=64_000,
+)
+TINY = (
+    "model.hidden_size=32",
+    "model.intermediate_size=64",
+    "model.num_hidden_layers=2",
+    "model.num_attention_heads=4",
+    "model.num_key_value_heads=2",
+    "model.head_dim=8",
+)
+
+
+@pytest.mark.parametrize(
+    ("config", "sequence_tokens", "full", "causal"),
+    [
+        (YI_6B, 4_096, 41.2e9, 38.0e9),
+        (YI_6B, 204_800, 357e9, 196e9),
+        (YI_34B, 4_096, 224.7e9, 214.1e9),
+        (YI_34B, 204_800, 1_261e9, 732e9),
+    ],
+)
+def test_flops_of_a_token_are_those_of_the_published_formula(
+    config: ModelConfig, sequence_tokens: int, full: float, causal: float
+) -> None:
+    flops = flops_per_token(config, sequence_tokens)
+    assert flops.full == pytest.approx(full, rel=3e-3)
+    assert flops.causal == pytest.approx(causal, rel=3e-3)
+
+
+def test_states_take_16_bytes_a_parameter_and_activations_grow_with_the_micro_batch() -> None:
+    def memory(micro_batch_tokens: int) -> dict[str, int]:
+        settings = TrainSettings(max_tokens=10**9, micro_batch_tokens=micro_batch_tokens)
+        found = training_memory(YI_6B, settings, bf16=False, on_cpu=False, process_bytes=0)
+        return {"states": found.weights + found.gradients + found.optimizer, **vars(found)}
+
+    small, large = memory(4_096), memory(8_192)
+    assert small["states"] == large["states"] == 16 * YI_6B.parameters
+    assert large["activations"] == 2 * small["activations"]
+
+
+def test_yi_34b_is_counted_exactly_and_refused_with_numbers() -> None:
+    result = CliRunner().invoke(command, ["yi-34b"])
+    assert "34.389 B parameters, 33.471 B without embeddings" in result.output
+    assert "2.247e+11 FLOPs a token (2.141e+11 causal)" in result.output
+    assert isinstance(result.exception, DoesNotFitError)
+    assert "alone" in result.exception.message
+    assert "GiB are free" in result.exception.message
+
+
+def test_json_is_printed_even_when_the_plan_does_not_fit() -> None:
+    result = CliRunner().invoke(command, ["yi-6b", "--json"])
+    assert json.loads(result.stdout)["model"]["parameters"] == 6_061_035_520
+
+
+def test_activations_that_do_not_fit_come_with_a_micro_batch_that_is_smaller(
+    tmp_path: Path,
+) -> None:
+    recipe = load_recipe("sample", (*TINY, "plan.memory_gib=0.5"))
+    plan = make_plan(recipe, None, tmp_path)
+    plan["stages"]["pretrain"]["memory"]["activations"] += 2**30
+    plan["stages"]["pretrain"]["predicted_memory_bytes"] += 2**30
+    with pytest.raises(DoesNotFitError, match="activations take") as caught:
+        check_fit(plan)
+    assert caught.value.hint is not None
+    assert caught.value.hint.startswith("--set pretrain.micro_batch_tokens=")
+    smaller = int(caught.value.hint.rpartition("=")[2])
+    assert recipe.pretrain is not None
+    assert smaller < recipe.pretrain.batch_tokens
+    assert recipe.pretrain.batch_tokens % smaller == 0
+
+
+def test_a_disk_that_is_too_small_is_refused_with_numbers(tmp_path: Path) -> None:
+    plan = make_plan(load_recipe("sample", TINY), None, tmp_path)
+    plan["machine"]["disk_bytes"] = 1_000
+    with pytest.raises(DoesNotFitError, match=r"of disk, 0\.0 GiB are free"):
+        check_fit(plan)
+
+
+def test_a_tune_beyond_the_window_is_refused(tmp_path: Path) -> None:
+    overrides = ("extend=false", "tune.sequence_tokens=8192", "tune.batch_tokens=8192")
+    with pytest.raises(RecipeError, match=r"tune.sequence_tokens is 8,192, .* window"):
+        make_plan(load_recipe("sample", overrides), None, tmp_path)
+
+
+def test_epochs_come_from_the_shards_and_many_of_them_are_remarked(tmp_path: Path) -> None:
+    shards = {
+        "vocabulary_size": 500,
+        "shards": [
+            {"split": "train", "tokens": 1_000},
+            {"split": "train", "tokens": 638},
+            {"split": "valid-en", "tokens": 100},
+        ],
+    }
+    (tmp_path / "shards.json").write_text(json.dumps(shards))
+    overrides = ("pretrain.max_tokens=16384", "pretrain.batch_tokens=16384")
+    plan = make_plan(load_recipe("sample", (*TINY, *overrides)), tmp_path, tmp_path)
+    stage = plan["stages"]["pretrain"]
+    assert stage["epochs"] == pytest.approx(16_384 / 1_638)
+    assert "10.0 times" in stage["notes"][0]
+    assert plan["model"]["vocabulary_size"] == 500
+    assert stage["validation_tokens"] == 100
+
+
+@pytest.mark.parametrize("content", ["", "{}", '{"shards": [{"split": "train"}]}'])
+def test_a_damaged_list_of_shards_is_refused(tmp_path: Path, content: str) -> None:
+    (tmp_path / "shards.json").write_text(content)
+    with pytest.raises(InputError, match="is damaged"):
+        make_plan(load_recipe("sample"), tmp_path, tmp_path)
+
+
+def test_times_and_prices_follow_from_timed_steps(tmp_path: Path) -> None:
+    overrides = ("plan.price_per_hour=3.0", "plan.calibration_steps=1", "extend=false")
+    recipe = load_recipe("sample", (*TINY, *overrides))
+    plan = make_plan(recipe, None, tmp_path)
+    add_times(plan, recipe)
+    for stage in plan["stages"].values():
+        expected = stage["steps"] * stage["seconds_per_step"]
+        assert stage["predicted_seconds"] == pytest.approx(expected)
+        assert stage["predicted_price"] == pytest.approx(expected / 3600 * 3)
+
+
+def test_no_timed_step_no_predicted_time(tmp_path: Path) -> None:
+    recipe = load_recipe("sample", (*TINY, "plan.calibration_steps=0"))
+    plan = make_plan(recipe, None, tmp_path)
+    add_times(plan, recipe)
+    assert plan["stages"]["pretrain"]["predicted_seconds"] is None
+
+
+def test_a_model_too_large_to_be_timed_is_not_timed() -> None:
+    settings = TrainSettings(max_tokens=10**9, device="cpu")
+    assert seconds_per_step(YI_34B, settings, steps=1, target_share=1.0) is None

@@ -1,0 +1,96 @@
+"""Closed forms: FLOPs and memory of training a Llama model on one device."""
+
+from dataclasses import dataclass
+
+from tongwen.model.attention import MATRIX_ATTENTION_TOKENS
+from tongwen.model.config import ModelConfig
+from tongwen.train.loss import CHUNK_BYTES
+from tongwen.train.settings import TrainSettings
+
+
+@dataclass(frozen=True)
+class Flops:
+    """Floating point operations of training on one token; forward is a third of it.
+
+    Attributes:
+        full: attention counted over all pairs of tokens, as PaLM (Chowdhery et al. 2022,
+            arXiv:2204.02311, appendix B) and most trainers do.
+        causal: over pairs a token may attend to, which a fused kernel executes: half of them.
+    """
+
+    full: int
+    causal: int
+
+
+def flops_per_token(config: ModelConfig, sequence_tokens: int) -> Flops:
+    """Matrix products only; the input embedding is a look-up and costs nothing."""
+    width = config.num_attention_heads * config.head_dim
+    norms = 2 * config.hidden_size
+    in_products = config.num_hidden_layers * (config.parameters_per_layer - norms)
+    in_products += config.vocabulary_size * config.hidden_size
+    attention = 6 * config.num_hidden_layers * width * sequence_tokens
+    return Flops(full=6 * in_products + 2 * attention, causal=6 * in_products + attention)
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Bytes that one training process holds at its peak."""
+
+    weights: int
+    gradients: int
+    optimizer: int
+    activations: int
+    logits: int
+    process: int
+
+    @property
+    def total(self) -> int:
+        return (
+            self.weights
+            + self.gradients
+            + self.optimizer
+            + self.activations
+            + self.logits
+            + self.process
+        )
+
+
+def training_memory(
+    config: ModelConfig,
+    settings: TrainSettings,
+    *,
+    bf16: bool,
+    on_cpu: bool,
+    process_bytes: int,
+) -> Memory:
+    """What `tongwen.train.loop` needs, term by term.
+
+    Weights, gradients and both Adam moments are float32, 16 bytes a parameter; with bf16 each
+    step also holds a rounded copy of the matrices. Activations are what the backward pass of a
+    micro-batch reads again: per layer and token four of hidden size (two residuals, two normed),
+    queries and attention outputs, keys and values, and four of intermediate size.
+    `process_bytes` is what the process holds before training: interpreter and libraries.
+    """
+    size = 2 if bf16 else 4
+    tokens = settings.micro_batch_tokens or settings.batch_tokens
+    query = config.num_attention_heads * config.head_dim
+    key_value = config.num_key_value_heads * config.head_dim
+    kept = 4 * config.hidden_size + 2 * query + 2 * key_value + 4 * config.intermediate_size
+    if bf16 and on_cpu and settings.sequence_tokens <= MATRIX_ATTENTION_TOKENS:
+        kept += config.num_attention_heads * settings.sequence_tokens  # attention weights
+    # The layer in hand: its gradients, and the float32 copies norms and rotations work on.
+    in_hand = 12 * config.hidden_size + 3 * config.intermediate_size
+    chunk = min(CHUNK_BYTES, 4 * tokens * config.vocabulary_size)
+    return Memory(
+        weights=config.parameters * (4 + (2 if bf16 else 0)),
+        gradients=config.parameters * 4,
+        optimizer=config.parameters * 8,
+        activations=tokens * size * (config.num_hidden_layers * kept + in_hand),
+        logits=chunk + chunk // 4 * size + size * tokens * config.hidden_size,
+        process=process_bytes,
+    )
+
+
+def checkpoint_bytes(config: ModelConfig, settings: TrainSettings) -> int:
+    """Disk for the checkpoints kept, the one being written, and the float32 model folder."""
+    return config.parameters * (12 * (settings.keep_checkpoints + 1) + 4)

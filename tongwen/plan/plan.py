@@ -1,0 +1,237 @@
+"""The plan: what each training stage of a recipe needs, and whether this machine has it."""
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import psutil
+import torch
+
+from tongwen.errors import DoesNotFitError, InputError, RecipeError
+from tongwen.files import read_json
+from tongwen.model.config import ModelConfig
+from tongwen.plan.calibrate import seconds_per_step
+from tongwen.plan.formulas import checkpoint_bytes, flops_per_token, training_memory
+from tongwen.recipe.schema import Recipe
+from tongwen.train.hardware import Arithmetic
+from tongwen.train.settings import TrainSettings
+
+TRAINING_STAGES = ("pretrain", "extend", "tune")
+
+_TARGET_SHARE = {"tune": 0.33}
+"""Share of tokens in the loss: all of a text, about a third of a dialogue."""
+
+_REPEATS_WORTH_TRAINING = 4
+"""Beyond so many epochs a repeated token teaches less than a new one: Muennighoff et al. 2023,
+arXiv:2305.16264."""
+
+
+def make_plan(recipe: Recipe, shards_folder: Path | None, out: Path) -> dict[str, Any]:
+    """The plan of a recipe as JSON values; times are predicted by `add_times`.
+
+    Args:
+        recipe: its model and training sections.
+        shards_folder: of the encode stage; without it epochs stay unknown.
+        out: a folder on the disk that the run will write to; it need not exist.
+
+    Raises:
+        RecipeError: a stage's sequences do not fit the window it works with.
+        InputError: `shards.json` is missing or damaged.
+    """
+    shards = _read_shards(shards_folder)
+    vocabulary_size = shards["vocabulary_size"] if shards else recipe.tokenizer.vocabulary_size
+    config = ModelConfig.from_settings(recipe.model, vocabulary_size)
+    stages = {name: settings for name in TRAINING_STAGES if (settings := getattr(recipe, name))}
+    _check_windows(config, stages)
+    return {
+        "model": {
+            **asdict(config),
+            "parameters": config.parameters,
+            "non_embedding_parameters": config.non_embedding_parameters,
+            "embedding_parameters": config.embedding_parameters,
+        },
+        "data": shards and {"tokens": _split_tokens(shards, "train")},
+        "machine": _machine(recipe, stages, out),
+        "stages": {
+            name: _stage_plan(name, config, settings, shards) for name, settings in stages.items()
+        },
+    }
+
+
+def check_fit(plan: Mapping[str, Any]) -> None:
+    """Refuse a plan that this machine cannot carry out.
+
+    Raises:
+        DoesNotFitError: with what is needed and what there is.
+    """
+    machine = plan["machine"]
+    for name, stage in plan["stages"].items():
+        needed, there = stage["predicted_memory_bytes"], machine["memory_bytes"]
+        states = sum(stage["memory"][key] for key in ("weights", "gradients", "optimizer"))
+        if states > there:
+            raise DoesNotFitError(
+                f"{name} needs {_gib(states)} of memory for weights, gradients and optimizer "
+                f"alone, {_gib(there)} are free",
+                hint="choose a smaller model, or name another machine's memory with "
+                "--set plan.memory_gib=GIB",
+            )
+        if needed > there:
+            raise DoesNotFitError(
+                f"{name} needs {_gib(needed)} of memory, {_gib(there)} are free; activations "
+                f"take {_gib(stage['memory']['activations'])} of it",
+                hint=f"--set {name}.micro_batch_tokens={_smaller_micro_batch(stage)}",
+            )
+    needed = sum(stage["disk_bytes"] for stage in plan["stages"].values())
+    if needed > machine["disk_bytes"]:
+        raise DoesNotFitError(
+            f"checkpoints and models need {_gib(needed)} of disk, "
+            f"{_gib(machine['disk_bytes'])} are free",
+            hint="free some space, or --set pretrain.keep_checkpoints=1",
+        )
+
+
+def add_times(plan: dict[str, Any], recipe: Recipe) -> None:
+    """Predict each stage's time from a few real steps, and its price where one is known."""
+    settings = recipe.plan
+    config = ModelConfig.from_settings(recipe.model, plan["model"]["vocabulary_size"])
+    for name, stage in plan["stages"].items():
+        training: TrainSettings = getattr(recipe, name)
+        step_seconds = None
+        if settings.calibration_steps:
+            step_seconds = seconds_per_step(
+                config,
+                training,
+                steps=settings.calibration_steps,
+                target_share=_TARGET_SHARE.get(name, 1.0),
+            )
+        if step_seconds is None:
+            continue
+        stage["seconds_per_step"] = step_seconds
+        stage["tokens_per_second"] = training.batch_tokens / step_seconds
+        # Validation is a forward pass, a third of a training step.
+        token_seconds = step_seconds / training.batch_tokens
+        validation_seconds = stage["validation_tokens"] * token_seconds / 3
+        stage["predicted_seconds"] = training.steps * step_seconds + validation_seconds
+        stage["flops_per_second"] = stage["flops_per_token_full"] * stage["tokens_per_second"]
+        if settings.price_per_hour is not None:
+            stage["predicted_price"] = stage["predicted_seconds"] / 3600 * settings.price_per_hour
+
+
+def _stage_plan(
+    name: str, config: ModelConfig, settings: TrainSettings, shards: Mapping[str, Any] | None
+) -> dict[str, Any]:
+    arithmetic = Arithmetic.of(settings)
+    memory = training_memory(
+        config,
+        settings,
+        bf16=arithmetic.dtype == torch.bfloat16,
+        on_cpu=arithmetic.device.type == "cpu",
+        process_bytes=psutil.Process().memory_info().rss,
+    )
+    flops = flops_per_token(config, settings.sequence_tokens)
+    tokens = settings.steps * settings.batch_tokens
+    epochs, notes = None, []
+    if shards and name != "tune":
+        epochs = tokens / max(1, _split_tokens(shards, "train"))
+        if epochs > _REPEATS_WORTH_TRAINING:
+            notes.append(
+                f"the data is seen {epochs:.1f} times; beyond {_REPEATS_WORTH_TRAINING} times "
+                "repeated text teaches less than new text"
+            )
+    validations = -(-settings.steps // settings.evaluate_every_steps)
+    return {
+        "device": arithmetic.device.type,
+        "dtype": str(arithmetic.dtype).removeprefix("torch."),
+        "tokens": tokens,
+        "steps": settings.steps,
+        "epochs": epochs,
+        "sequence_tokens": settings.sequence_tokens,
+        "batch_tokens": settings.batch_tokens,
+        "micro_batch_tokens": settings.micro_batch_tokens or settings.batch_tokens,
+        "validation_tokens": validations * _validation_tokens(name, settings, shards),
+        "flops_per_token_full": flops.full,
+        "flops_per_token_causal": flops.causal,
+        "flops_full": flops.full * tokens,
+        "flops_causal": flops.causal * tokens,
+        "memory": asdict(memory),
+        "predicted_memory_bytes": memory.total,
+        "disk_bytes": checkpoint_bytes(config, settings),
+        "seconds_per_step": None,
+        "predicted_seconds": None,
+        "predicted_price": None,
+        "notes": notes,
+    }
+
+
+def _check_windows(config: ModelConfig, stages: Mapping[str, TrainSettings]) -> None:
+    window = config.max_position_embeddings
+    for name, settings in stages.items():
+        if name == "extend":
+            window = max(window, settings.sequence_tokens)
+        if settings.sequence_tokens > window:
+            raise RecipeError(
+                f"{name}.sequence_tokens is {settings.sequence_tokens:,}, but the model's window "
+                f"is {window:,} tokens",
+                hint=f"--set {name}.sequence_tokens={window}",
+            )
+
+
+def _machine(
+    recipe: Recipe, stages: Mapping[str, TrainSettings], out: Path
+) -> dict[str, int | str | None]:
+    memory_bytes = psutil.virtual_memory().available
+    if any(Arithmetic.of(settings).device.type == "cuda" for settings in stages.values()):
+        memory_bytes = torch.cuda.mem_get_info()[0]
+    if recipe.plan.memory_gib is not None:
+        memory_bytes = round(recipe.plan.memory_gib * 2**30)
+    folder = next(path for path in (out.absolute(), *out.absolute().parents) if path.is_dir())
+    return {
+        "memory_bytes": memory_bytes,
+        "disk_bytes": shutil.disk_usage(folder).free,
+        "cores": psutil.cpu_count(logical=False) or psutil.cpu_count(),
+    }
+
+
+def _read_shards(folder: Path | None) -> dict[str, Any] | None:
+    if folder is None:
+        return None
+    try:
+        values: dict[str, Any] = read_json(folder / "shards.json")
+        _split_tokens(values, "train")
+        int(values["vocabulary_size"])
+    except OSError as error:
+        raise InputError(
+            f"cannot read {folder / 'shards.json'}: {error.strerror}",
+            hint="run `tongwen encode` first",
+        ) from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            f"{folder / 'shards.json'} is damaged: {error}", hint="run `tongwen encode` again"
+        ) from error
+    return values
+
+
+def _split_tokens(shards: Mapping[str, Any], split: str) -> int:
+    return sum(int(row["tokens"]) for row in shards["shards"] if row["split"] == split)
+
+
+def _validation_tokens(name: str, settings: TrainSettings, shards: Mapping[str, Any] | None) -> int:
+    """Tokens of one validation."""
+    if shards is None or name == "tune":
+        return 0
+    splits = {row["split"] for row in shards["shards"] if row["split"].startswith("valid-")}
+    return sum(min(settings.validation_tokens, _split_tokens(shards, split)) for split in splits)
+
+
+def _smaller_micro_batch(stage: Mapping[str, Any]) -> int:
+    """Half of what the stage has, as whole sequences that divide the batch."""
+    sequences: int = stage["batch_tokens"] // stage["sequence_tokens"]
+    now: int = stage["micro_batch_tokens"] // stage["sequence_tokens"]
+    smaller = max(n for n in range(1, now // 2 + 2) if sequences % n == 0)
+    return smaller * int(stage["sequence_tokens"])
+
+
+def _gib(size: int) -> str:
+    return f"{size / 2**30:,.1f} GiB"
