@@ -121,6 +121,8 @@ def _by_model(text: str) -> tuple[str, float]:
         part = _SAMPLE_CHARACTERS // 3
         middle = len(text) // 2
         text = f"{text[:part]} {text[middle : middle + part]} {text[-part:]}"
+    if text.isupper():
+        text = text.lower()  # the model knows headlines, not pages of capitals
     labels, scores = _model().predict(" ".join(text.split()), k=1)
     if not labels:
         return "und", 0.0

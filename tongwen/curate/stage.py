@@ -57,16 +57,16 @@ def run(context: StageContext) -> Mapping[str, float]:
     settings = context.recipe.curate
     sources = _sources(context.inputs["crawl"])
     extracted = _extract(context, settings, sources)
-    decided = _run(
-        context,
-        [
-            Task("decide", index, "tongwen.curate.pages:decide_records",
-                 (result.file("attributes.parquet"),), decision_parameters(settings))
-            for index, result in enumerate(extracted)
-        ],
-    )  # fmt: skip
     names = list(dict.fromkeys(source.source for source in sources))
-    duplicates = _deduplicate(context, settings.duplicates, extracted, decided, names)
+    decisions = [
+        Task("decide", index, "tongwen.curate.pages:decide_records",
+             (result.file("attributes.parquet"),), decision_parameters(settings))
+        for index, result in enumerate(extracted)
+    ]  # fmt: skip
+    fingerprints = _fingerprint_tasks(settings.duplicates, extracted, names)
+    both = _run(context, [*decisions, *fingerprints])  # neither waits for the other
+    decided, fingerprinted = both[: len(decisions)], both[len(decisions) :]
+    duplicates = _deduplicate(context, settings.duplicates, decided, fingerprinted)
     finished = _run(
         context,
         [
@@ -162,28 +162,34 @@ def _extract(
     )  # fmt: skip
 
 
+def _fingerprint_tasks(
+    settings: DuplicateSettings, extracted: Sequence[TaskResult], names: Sequence[str]
+) -> list[Task]:
+    parameters = {
+        "sources": list(names),
+        "bands": settings.bands,
+        "rows": settings.rows,
+        "seed": settings.seed,
+        "shingle_words": settings.shingle_words,
+        "shingle_characters": settings.shingle_characters,
+    }
+    return [
+        Task("fingerprint", index, "tongwen.curate.pages:fingerprint_records",
+             (result.file("documents.parquet"),), parameters)
+        for index, result in enumerate(extracted)
+    ]  # fmt: skip
+
+
 def _deduplicate(
     context: StageContext,
     settings: DuplicateSettings,
-    extracted: Sequence[TaskResult],
     decided: Sequence[TaskResult],
-    names: Sequence[str],
+    fingerprints: Sequence[TaskResult],
 ) -> TaskResult:
-    """Fingerprints, an exchange for equal addresses and texts, one for near duplicates."""
-    records = sum(result.manifest.counts["records"] for result in extracted)
+    """An exchange for equal addresses and texts, then one for near duplicates."""
+    records = sum(result.manifest.counts["records"] for result in fingerprints)
     partitions = min(_MOST_PARTITIONS, 1 + int(records) // _RECORDS_A_PARTITION)
     layout = {"bands": settings.bands, "rows": settings.rows}
-    fingerprints = _run(
-        context,
-        [
-            Task("fingerprint", index, "tongwen.curate.pages:fingerprint_records",
-                 (result.file("documents.parquet"),),
-                 {**layout, "sources": list(names), "seed": settings.seed,
-                  "shingle_words": settings.shingle_words,
-                  "shingle_characters": settings.shingle_characters})
-            for index, result in enumerate(extracted)
-        ],
-    )  # fmt: skip
     exact = _run(
         context,
         [

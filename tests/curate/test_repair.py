@@ -1,0 +1,128 @@
+"""Repair: what was broken is mended, what was meant is left alone."""
+
+import unicodedata
+
+import pytest
+from curate_texts import CHINESE, ENGLISH
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tongwen.curate.lines import is_boilerplate, remove_boilerplate
+from tongwen.curate.personal import is_resident_id, redact
+from tongwen.curate.repair import lost_characters, mojibake_characters, repair
+
+FULL_WIDTH = "，。！？；：“”‘’（）《》【】「」『』、…—～・％＃＆＊＠ＡＢＣａｂｃ０１２３"
+
+
+@given(st.text(alphabet=FULL_WIDTH + "汉字ab1 \n", max_size=80))
+def test_full_width_characters_are_never_changed(text: str) -> None:
+    repaired = repair(text).text
+    assert [c for c in repaired if c in FULL_WIDTH] == [c for c in text if c in FULL_WIDTH]
+
+
+@given(st.text(max_size=200))
+def test_repair_gives_nfc_and_repairing_again_changes_nothing(text: str) -> None:
+    once = repair(text.replace("&", "")).text
+    assert unicodedata.is_normalized("NFC", once)
+    assert repair(once).text == once
+
+
+@pytest.mark.parametrize("text", [ENGLISH, CHINESE, "👩‍👩‍👧 ❤️ emoji stay whole", "x = a &lt; b"])
+def test_a_sound_text_stays_as_it_is(text: str) -> None:
+    assert repair(text).text == text
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "cp1252"])
+def test_utf_8_read_as_another_encoding_is_read_again(encoding: str) -> None:
+    whole = "“naïve café” — 中文也能读回来"
+    broken = whole.encode().decode(encoding, "replace" if encoding == "latin-1" else "ignore")
+    if encoding == "cp1252":  # five bytes have no character there: take a text without them
+        whole = "naïve café — déjà vu"
+        broken = whole.encode().decode("cp1252")
+    result = repair(broken)
+    assert result.text == whole
+    assert result.mended_sequences >= 1
+
+
+def test_one_accented_pair_alone_may_be_meant() -> None:
+    assert repair("The bytes Ã© are UTF-8 for é.").text == "The bytes Ã© are UTF-8 for é."
+
+
+def test_invisible_characters_line_ends_and_blank_lines_are_tidied() -> None:
+    result = repair("\ufeffone\u200b\u00ad\r\ntwo\x00  \r\r\n\r\n\r\nthree&nbsp;&#8212;&hellip;")
+    assert result.text == "one\ntwo\n\nthree\u00a0—…"
+    assert result.removed_characters == 4
+
+
+def test_code_keeps_its_entities_and_blank_lines() -> None:
+    text = "a = '&nbsp;'\n\n\n\nb = 1\n"
+    assert repair(text, is_markup_free=False).text == text
+
+
+def test_lost_characters_are_counted() -> None:
+    assert lost_characters("a\ufffdb□c") == 2
+    assert lost_characters("锟斤拷锟斤拷") == 6
+    assert lost_characters(CHINESE) == 0
+
+
+def test_bytes_of_another_encoding_are_recognized() -> None:
+    wrong = "灯塔在北边，渔民在中间的村子里。这是他们的故事。".encode().decode("gbk", "ignore")
+    assert mojibake_characters(wrong) > 0.2 * len(wrong)
+    assert mojibake_characters("中文网页的编码很重要".encode("gbk").decode("latin-1")) == 20
+    for sound in (ENGLISH, CHINESE, "对不起····", "瀛洲酒店", "Ångström, Żółć, naïve café"):
+        assert mojibake_characters(sound) == 0
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["Share this on Twitter", "Log in", "© 2019 Harbour News. All rights reserved.", "3 comments",
+     "Home | About us | News | Contact", "- Read more", "We use cookies to improve your visit.",
+     "版权所有 © 海角日报", "京ICP备12345678号", "上一篇：灯塔", "分享到：", "登录 | 注册",
+     "关注微信公众号", "首页 新闻 活动 关于我们 联系我们", "轉載請註明出處", "阅读(1234)"],
+)  # fmt: skip
+def test_lines_of_the_frame_are_recognized(line: str) -> None:
+    assert is_boilerplate(line)
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["He shared the bread with everyone on the ship.",
+     "登录这座岛的第一个人是渔民，他没有留下名字。", "The home of the keeper is a museum.",
+     "我们在首页上读到了新闻。", "# 关于灯塔的故事", "", "| 首页 | 新闻 |"],
+)  # fmt: skip
+def test_lines_of_the_text_are_left_alone(line: str) -> None:
+    assert not is_boilerplate(line)
+
+
+def test_a_signature_under_every_comment_stays_once() -> None:
+    text = "\n".join(f"Comment {n} has its own words.\nLife is a journey!" for n in range(4))
+    cleaned = remove_boilerplate(text)
+    assert cleaned.text.count("Life is a journey!") == 1
+    assert cleaned.lines == 3
+    assert cleaned.characters == 3 * len("Life is a journey!")
+    assert all(f"Comment {n} " in cleaned.text for n in range(4))
+
+
+def test_code_blocks_keep_lines_that_look_like_buttons() -> None:
+    text = "Run this:\n```\nlogin\nlogin\nlogin\n```"
+    assert remove_boilerplate(text).text == text
+
+
+def test_personal_data_is_replaced_and_counted() -> None:
+    text = (
+        "写信给 li.lei+news@mail.example.cn，或打 138-1234-5678、+86 13912345678，"
+        "证件 11010519491231002X。"
+    )
+    result = redact(text)
+    assert result.text == "写信给 [email]，或打 [phone]、[phone]，证件 [resident-id]。"
+    assert (result.emails, result.phones, result.resident_ids) == (1, 2, 1)
+
+
+def test_numbers_that_are_nobody_s_stay() -> None:
+    text = "圆周率是3.14159265358979，编号 110105194912310021，订单 2013812345678，@keeper 说。"
+    assert redact(text).text == text
+
+
+def test_the_check_digit_decides_whether_a_number_is_a_resident_s() -> None:
+    assert is_resident_id("11010519491231002X")  # the example in the standard, GB 11643-1999
+    assert not is_resident_id("110105194912310021")
