@@ -129,8 +129,8 @@ def _sentence(phase: Phase) -> Markup:
     if "valid_en_bits_per_byte" in last and "valid_zh_bits_per_byte" in last:
         english, chinese = last["valid_en_bits_per_byte"], last["valid_zh_bits_per_byte"]
         parts.append(words("phase_bits", english=f"{english:.3f}", chinese=f"{chinese:.3f}"))
-    if "tokens_per_second" in last:
-        parts.append(words("phase_rate", rate=number(round(last["tokens_per_second"]))))
+    if phase.tokens_per_second is not None:
+        parts.append(words("phase_rate", rate=number(round(phase.tokens_per_second))))
     return Markup("").join(parts)
 
 

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from statistics import median
 from typing import Any
 
 from markupsafe import Markup
@@ -29,12 +30,14 @@ class Phase:
 
     Attributes:
         last: the last value of every measure.
+        tokens_per_second: the median of the steps.
         not_finite: rows whose loss was not a number.
         rows: about a dozen rows for the table, the first and the last among them.
     """
 
     stage: str
     last: Mapping[str, float]
+    tokens_per_second: float | None
     steps: int
     not_finite: int
     loss_chart: Markup
@@ -54,9 +57,11 @@ def build_phase(stage: str, rows: Sequence[Mapping[str, Any]]) -> Phase:
         for name in _COLUMNS
         if isinstance(row.get(name), int | float)
     }
+    rates = [row["tokens_per_second"] for row in merged if row.get("tokens_per_second")]
     return Phase(
         stage=stage,
         last=last,
+        tokens_per_second=median(rates) if rates else None,
         steps=len(merged),
         not_finite=sum("loss" in row and not _is_finite(row["loss"]) for row in merged),
         loss_chart=line_chart(
