@@ -102,6 +102,12 @@ def test_line_numbers_beside_code_are_left_out() -> None:
     assert "1\n2" not in text
 
 
+def test_code_whose_lines_are_elements_stays_one_block() -> None:
+    code = "<pre><div>if x:</div>\n<div>    y()</div></pre>"
+    text = extract(modern(paragraphs(ENGLISH[:2]) + code + f"<p>{ENGLISH[2]}</p>")).text
+    assert "```\nif x:\n    y()\n```" in text
+
+
 def test_a_heading_with_nothing_below_is_left_out() -> None:
     content = paragraphs(ENGLISH) + f"<h2>Related stories</h2><ul>{NAVIGATION}</ul>"
     text = extract(modern(content).replace("<ul><li>", '<ul class="related"><li>')).text

@@ -16,6 +16,7 @@ from tongwen.curate.priors import prior_of
 
 MAXIMUM_CHARACTERS = 20_000_000
 _MAXIMUM_DEPTH = 400  # browsers stop at 512; the parser's time grows with the square
+_MAXIMUM_UNCLOSED = 2_000  # `<br>` and `<img>` counted with the others
 _MAXIMUM_ELEMENTS = 200_000
 
 _DROPPED_NAMES = """
@@ -29,16 +30,24 @@ rt ruby s samp small span strike strong sub sup time tt u var wbr tbody thead tf
 picture source
 """
 _INLINE = frozenset(_INLINE_NAMES.split())
+_STRUCTURAL = frozenset({"ul", "ol", "li", "table", "tr", "td", "th", "pre"}) | {
+    f"h{level}" for level in range(1, 7)
+}
 _VOID_NAMES = """
 area base br col embed hr img input link meta source track wbr param frame
 """
 _VOID = frozenset(_VOID_NAMES.split())
-_TOKEN = re.compile(r'<(/?)([a-zA-Z][^\s>/]*)([^>"]*(?:"[^"]*"[^>"]*)*)>|<!--.*?-->|([^<]+)', re.S)
+# White space before a tag that ends the line anyway is read with the tag before it.
+_TOKEN = re.compile(
+    r"""<(/?)([a-zA-Z][^\s>/]*)([^>"]*(?:"[^"]*"[^>"]*)*)>(?:\s+(?=</?(?:div|p|li|ul|t[dr])[\s>]))?"""
+    r"""|<!--.*?-->|([^<]+)""",
+    re.S,
+)
 _TAG = re.compile(r"<(/?)([a-zA-Z][a-zA-Z0-9]*)")
 _LONG_TAG = 4_000
 _CROWDED_TAG = re.compile(rf"<([a-zA-Z][a-zA-Z0-9-]*)([^<>]{{{_LONG_TAG},}})")
 _MAXIMUM_ATTRIBUTES = 400
-_ATTRIBUTE = re.compile(r'(class|id|role|itemprop|style|hidden|aria-hidden)="([^"]*)"')
+_ATTRIBUTE = re.compile(r'\s(class|id|role|itemprop|style|hidden|aria-hidden)="([^"]*)"')
 _HIDDEN = re.compile(r"display\s*:\s*none|visibility\s*:\s*hidden", re.I)
 _LANGUAGE = re.compile(r"(?:language|lang|brush|highlight|src)[-: ]+([A-Za-z][\w+#]*)")
 # A line break of the source between two Chinese characters is no space.
@@ -118,10 +127,9 @@ def parse(html: str) -> Page:
     """The blocks of a page. Never raises; takes time in proportion to the length."""
     page = Page(is_cut=len(html) > MAXIMUM_CHARACTERS)
     # The parser takes no lone surrogates and stops at a zero character.
-    html = html[:MAXIMUM_CHARACTERS].replace("\0", "\ufffd")
-    html = html.encode("utf-8", "replace").decode("utf-8")
+    html = _flatten(html[:MAXIMUM_CHARACTERS].replace("\0", "\ufffd"))
     try:
-        tree = LexborHTMLParser(_flatten(html))
+        tree = LexborHTMLParser(html.encode("utf-8", "replace"))
         title = tree.css_first("title")
         page.title = " ".join(title.text().split()) if title is not None else ""
         tree.strip_tags(_DROPPED)
@@ -143,11 +151,9 @@ def _flatten(html: str) -> str:
     def thin(match: re.Match[str]) -> str:
         return match[0] if match[2].count("=") < _MAXIMUM_ATTRIBUTES else f"<{match[1]}"
 
-    long_parts = [part for part in html.split("<") if len(part) > _LONG_TAG]
-    if any(part[0].isalpha() and part.find(">", 0, _LONG_TAG) < 0 for part in long_parts):
+    if _has_long_tag(html):
         html = _CROWDED_TAG.sub(thin, html)
-    opened = html.count("<") - 2 * html.count("</")
-    if opened < _MAXIMUM_DEPTH:
+    if html.count("<") - 2 * html.count("</") < _MAXIMUM_UNCLOSED:
         return html
     depth = 0
 
@@ -166,6 +172,21 @@ def _flatten(html: str) -> str:
         return match[0] if depth <= _MAXIMUM_DEPTH else "<br"
 
     return _TAG.sub(keep, html)
+
+
+def _has_long_tag(html: str) -> bool:
+    """Whether a tag of `_LONG_TAG` characters may be there: looks at every so many only."""
+    step = _LONG_TAG // 2
+    was_run = False
+    for start in range(0, len(html), step):
+        end = start + step
+        is_run = html.find("<", start, end) < 0 and html.find(">", start, end) < 0
+        if is_run and not was_run:
+            opened = html.rfind("<", 0, start)
+            if html.rfind(">", 0, start) < opened and html[opened + 1].isalpha():
+                return True
+        was_run = is_run
+    return False
 
 
 def visible_size(text: str) -> int:
@@ -221,6 +242,9 @@ class _Reader:
                 self._flush()
             elif not tag or tag in _VOID:
                 continue
+            elif self.code_depth and tag != "pre":
+                if pieces and not pieces[-1].endswith("\n"):
+                    pieces.append("\n")
             elif end:
                 self._close(tag)
             elif len(self.page.elements) >= _MAXIMUM_ELEMENTS:
@@ -240,11 +264,18 @@ class _Reader:
             self.link_start = -1
 
     def _open(self, tag: str, attributes: str) -> None:
-        self._flush()
-        parent = self.stack[-1] if self.stack else -1
+        if self.pieces:
+            self._flush()
+        elements, stack = self.page.elements, self.stack
+        parent = stack[-1] if stack else -1
         prior, is_hidden = _traits(tag, attributes if len(attributes) < 2000 else "")
-        self.stack.append(len(self.page.elements))
-        self.page.elements.append(Element(parent, tag, prior, is_hidden))
+        stack.append(len(elements))
+        elements.append(Element(parent, tag, prior, is_hidden))
+        if tag in _STRUCTURAL:
+            self._enter(tag, attributes)
+
+    def _enter(self, tag: str, attributes: str) -> None:
+        """Take note of a list, item, table, row, cell, code or heading that begins."""
         if tag in ("ul", "ol"):
             self.lists.append(0 if tag == "ol" else -1)
         elif tag == "li":
@@ -253,23 +284,28 @@ class _Reader:
             self._mark_layout()
             self.tables.append(len(self.page.tables))
             self.page.tables.append(Table(self.stack[-1]))
-        elif tag == "tr" and self.tables:
-            table = self.page.tables[self.tables[-1]]
-            table.row, table.column = table.row + 1, -1
-        elif tag in ("td", "th") and self.tables:
-            self.page.tables[self.tables[-1]].column += 1
         elif tag == "pre":
             self.code_depth += 1
             match = _LANGUAGE.search(attributes)
             self.language = match[1].lower() if match else ""
-        elif tag[0] == "h" and tag[1:].isdecimal():
+        elif tag[0] == "h":
             self.heading = int(tag[1:])
+        elif self.tables:
+            table = self.page.tables[self.tables[-1]]
+            if tag == "tr":
+                table.row, table.column = table.row + 1, -1
+            else:
+                table.column += 1
 
     def _close(self, tag: str) -> None:
-        self._flush()
-        if not self.stack or self.page.elements[self.stack[-1]].tag != tag:
-            return  # the body's siblings; the parser's output is balanced otherwise
-        self.page.elements[self.stack.pop()].end = len(self.page.elements)
+        if self.pieces:
+            self._flush()
+        elements, stack = self.page.elements, self.stack
+        if not stack or elements[stack[-1]].tag != tag:
+            return  # beside the body; the parser's output is balanced otherwise
+        elements[stack.pop()].end = len(elements)
+        if tag not in _STRUCTURAL:
+            return
         if tag in ("ul", "ol"):
             self.lists.pop()
         elif tag == "li":
@@ -278,7 +314,7 @@ class _Reader:
             self.tables.pop()
         elif tag == "pre":
             self.code_depth -= 1
-        elif self.heading and tag[0] == "h":
+        elif tag[0] == "h":
             self.heading = 0
 
     def _item_prefix(self) -> str:

@@ -1,0 +1,40 @@
+"""Runs in the peers' own environment: extract the pages of a JSON Lines file with each of them.
+
+    python extraction_peers.py PAGES.jsonl RESULT.json
+
+`bench/extraction.py` calls it. Imports nothing of ours.
+"""
+
+import json
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import trafilatura
+from resiliparse.extract.html2text import extract_plain_text
+
+EXTRACTORS: dict[str, Callable[[str], str | None]] = {
+    "trafilatura, precision": lambda html: trafilatura.extract(
+        html, include_comments=False, favor_precision=True
+    ),
+    "trafilatura": lambda html: trafilatura.extract(html, include_comments=False),
+    "trafilatura, recall": lambda html: trafilatura.extract(
+        html, include_comments=False, favor_recall=True
+    ),
+    "resiliparse, main content": lambda html: extract_plain_text(html, main_content=True),
+}
+
+
+def main() -> None:
+    pages = [json.loads(line) for line in Path(sys.argv[1]).read_text("utf-8").split("\n") if line]
+    results = {}
+    for name, extract in EXTRACTORS.items():
+        extract(pages[0])  # what is loaded once is not the extractor's speed
+        started = time.process_time()
+        texts = [extract(page) or "" for page in pages]
+        results[name] = {"seconds": time.process_time() - started, "texts": texts}
+    Path(sys.argv[2]).write_text(json.dumps(results), encoding="utf-8")
+
+
+main()
