@@ -51,6 +51,24 @@ def test_every_kernel_computes_the_same_product(inputs: int, rows: int) -> None:
     assert (rounded - expected).norm() / expected.norm() < 0.01
 
 
+@pytest.mark.parametrize("shift_bytes", [0, 2, 8, 32])
+@pytest.mark.parametrize("rows", [1, 4, 9])
+def test_weights_and_activations_may_lie_anywhere_in_memory(shift_bytes: int, rows: int) -> None:
+    def shifted(tensor: torch.Tensor) -> torch.Tensor:
+        size = tensor.numel() * tensor.element_size()
+        memory = torch.empty(size + shift_bytes, dtype=torch.uint8)[shift_bytes:]
+        return memory.view(tensor.dtype).view(tensor.shape).copy_(tensor)
+
+    weight, scale = quantize_weight(torch.randn(64, 64))
+    x = torch.randn(rows, 64).bfloat16()
+    expected = QuantizedLinear(weight, scale)(x.double())
+    for linear, given_x in (
+        (QuantizedLinear(shifted(weight), scale), x),
+        (QuantizedLinear(weight, scale), shifted(x)),
+    ):
+        assert (linear(given_x) - expected).norm() / expected.norm() < 0.01
+
+
 def save_int8(source: Path, target: Path) -> None:
     model, _ = load_model_folder(source)
     save_quantized_folder(target, model, source, quantize_model(model))
@@ -74,6 +92,9 @@ def test_an_int8_folder_comes_back_with_nearly_the_same_logits(
     assert 0 < (found - expected).norm() / expected.norm() < 0.1  # large random weights
     projections = [name for name in load_file(int8_folder / "model.safetensors") if "proj" in name]
     assert len(projections) == 2 * 7 * 2
+    for module in quantized.modules():
+        if isinstance(module, QuantizedLinear):
+            assert module.weight.data_ptr() % 64 == 0
     assert not torch.equal(expected, found)
 
 

@@ -136,7 +136,8 @@ def _load_int8(
             for name in handle.keys():  # noqa: SIM118 - not a dictionary
                 tensor = handle.get_tensor(name)
                 stays = tensor.dtype == torch.int8 or name.endswith(_SCALE_SUFFIX)
-                tensors[name] = tensor if stays else tensor.to(dtype or tensor.dtype)
+                # A copy: in the mapped file a tensor may start where the fast kernel cannot read.
+                tensors[name] = tensor.clone() if stays else tensor.to(dtype or tensor.dtype)
         if config.tie_word_embeddings:
             tensors["lm_head.weight"] = tensors["model.embed_tokens.weight"]
         model.load_state_dict(tensors, assign=True)
