@@ -102,7 +102,7 @@ def duplicated_texts() -> dict[str, list[str]]:
         edited(story(3, "en", 20), "The", "A"),
         edited(story(2, "zh", 20), "，", "、"),
         edited(story(4, "zh", 20), "旁边的", "附近的"),
-        CHINESE[:60],
+        CHINESE[:60] + "！！",
         TRADITIONAL[:60],
     ]
     second = [story(n, "en" if n % 2 else "zh", 20) for n in range(20, 32)]

@@ -73,6 +73,12 @@ def test_a_character_both_scripts_write_decides_nothing() -> None:
     assert identify("皇后喜歡麵條").lang == "zh-Hant"
 
 
+def test_capitals_and_comments_mislead_nobody() -> None:
+    assert identify(ENGLISH.upper()).lang == "en"
+    commented = "\n".join(f"# x{n} y{n} ok\nx{n} = y{n}(z{n})" for n in range(9))
+    assert identify(commented).lang == "code"
+
+
 def test_prose_about_code_is_not_code() -> None:
     assert code_line_share(ENGLISH) == 0.0
     assert code_line_share(PYTHON) > 0.6

