@@ -99,7 +99,7 @@ def test_training_lowers_the_loss_in_both_languages_and_writes_a_model_that_load
     model, config = load_model_folder(trained / "model")
     assert config.vocabulary_size == 400
     assert all(torch.isfinite(parameter).all() for parameter in model.parameters())
-    kept = sorted(path.name for path in (trained / "checkpoints").iterdir())
+    kept = sorted(path.name for path in (trained / "checkpoints").glob("*/*"))
     assert kept == ["step-00000055", "step-00000060"]
 
 
@@ -111,7 +111,7 @@ def test_a_damaged_checkpoint_is_passed_over_and_the_one_before_is_used(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     before, rows = model_files(trained), curve(trained)
-    state = trained / "checkpoints" / "step-00000060" / "state.pt"
+    (state,) = trained.glob("checkpoints/*/step-00000060/state.pt")
     data = bytearray(state.read_bytes())
     data[len(data) // 2] ^= 1
     state.write_bytes(data)
@@ -124,7 +124,7 @@ def test_a_damaged_checkpoint_is_passed_over_and_the_one_before_is_used(
     assert curve(trained) == rows
 
 
-def test_checkpoints_of_other_settings_are_not_used(
+def test_checkpoints_of_other_settings_are_neither_used_nor_removed(
     trained: Path,
     shards_folder: Path,
     small_tokenizer_folder: Path,
@@ -135,7 +135,8 @@ def test_checkpoints_of_other_settings_are_not_used(
     words = (shards_folder, small_tokenizer_folder)
     changed = ("pretrain.peak_learning_rate=1e-3", "pretrain.max_tokens=5120")
     pretrain(*words, trained, recipe_file, *changed)
-    assert "belongs to another model, data or settings" in capfd.readouterr().err
+    assert "2 checkpoints of other models, settings or data stay" in capfd.readouterr().err
+    assert len(list(trained.glob("checkpoints/*/step-00000060"))) == 1
     pretrain(*words, tmp_path / "fresh", recipe_file, *changed)
     assert model_files(trained) == model_files(tmp_path / "fresh")
 
@@ -166,7 +167,7 @@ def test_a_full_disk_keeps_the_checkpoint_before_and_the_run_goes_on_from_it(
     monkeypatch.setattr(checkpoint_module.torch, "save", save_until_full)
     with pytest.raises(DiskFullError, match="step-00000015"):
         pretrain(*words)
-    assert sorted(path.name for path in (out / "checkpoints").iterdir()) == [
+    assert sorted(path.name for path in (out / "checkpoints").glob("*/*")) == [
         "step-00000005",
         "step-00000010",
     ]

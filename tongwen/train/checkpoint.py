@@ -50,6 +50,23 @@ class Position:
         return cls(**{field.name: values[field.name] for field in fields(cls)})
 
 
+def checkpoint_folder(checkpoints: Path, fingerprint: str, progress: Progress) -> Path:
+    """The folder of one run's checkpoints.
+
+    Those of runs with another model, other settings or data lie beside it. They may have cost
+    days, so they are never removed here; the user is told about them.
+    """
+    folder = checkpoints / fingerprint[:12]
+    others = [path for path in checkpoints.glob("*/step-*") if path.parent != folder]
+    if others:
+        size = sum(path.stat().st_size for other in others for path in other.iterdir())
+        progress.say(
+            f"  {len(others)} checkpoints of other models, settings or data stay in {checkpoints} "
+            f"({size / 2**20:,.0f} MiB)"
+        )
+    return folder
+
+
 def save_checkpoint(
     folder: Path, position: Position, model: Llama, optimizer: torch.optim.Optimizer, keep: int
 ) -> None:
@@ -88,10 +105,10 @@ def load_checkpoint(
     optimizer: torch.optim.Optimizer,
     progress: Progress,
 ) -> Position:
-    """Bring model and optimizer to the newest valid checkpoint; give the position.
+    """Bring model and optimizer to the newest valid checkpoint in `folder`; give the position.
 
-    Damaged checkpoints are passed over with a message. Those of another run (changed model,
-    settings or data) and half-written ones are removed. Without any, the position is the start.
+    Damaged checkpoints are passed over with a message, half-written ones removed. Without any,
+    the position is the start.
     """
     for leftover in folder.glob(".*.partial"):
         remove_tree(leftover)
@@ -100,9 +117,7 @@ def load_checkpoint(
             marker = read_json(path / COMPLETE)
             position = Position.from_json(marker["position"])
             if position.fingerprint != fingerprint:
-                progress.say(f"  {path.name} belongs to another model, data or settings: removed")
-                remove_tree(path)
-                continue
+                raise ValueError("it belongs to another run")
             if file_digest(path / STATE) != marker["digest"]:
                 raise ValueError("its content has changed since it was written")
             state = torch.load(path / STATE, map_location="cpu", weights_only=True)

@@ -17,7 +17,12 @@ from tongwen.errors import TongwenError
 from tongwen.model.folder import save_model_folder
 from tongwen.model.llama import Llama
 from tongwen.progress import Progress
-from tongwen.train.checkpoint import Position, load_checkpoint, save_checkpoint
+from tongwen.train.checkpoint import (
+    Position,
+    checkpoint_folder,
+    load_checkpoint,
+    save_checkpoint,
+)
 from tongwen.train.data import Batch, PackedSequences
 from tongwen.train.fingerprint import run_fingerprint
 from tongwen.train.hardware import Arithmetic
@@ -74,8 +79,8 @@ def train(job: Job) -> dict[str, float]:
     settings = job.settings
     arithmetic = Arithmetic.of(settings)
     torch.set_flush_denormal(True)  # Adam's smallest moments would slow a CPU down
-    checkpoints = job.out / "checkpoints"
     fingerprint = run_fingerprint(job.model, settings, job.data.fingerprint, arithmetic)
+    checkpoints = checkpoint_folder(job.out / "checkpoints", fingerprint, job.progress)
     model = job.model.to(arithmetic.device).train()
     optimizer = adamw(model, settings)
     position = load_checkpoint(checkpoints, fingerprint, model, optimizer, job.progress)
