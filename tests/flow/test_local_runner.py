@@ -1,5 +1,7 @@
 import io
+import multiprocessing
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -24,9 +26,21 @@ def make_tasks(folder: Path, function: str, texts: list[str], **params: object) 
     return tasks
 
 
+_RUNNERS: list[LocalRunner] = []
+
+
+@pytest.fixture(autouse=True)
+def closed_runners() -> Iterator[None]:
+    yield
+    while _RUNNERS:
+        _RUNNERS.pop().close()
+
+
 def runner(workers: int = 2, **options: float) -> tuple[LocalRunner, io.StringIO]:
     said = io.StringIO()
-    return LocalRunner(workers=workers, progress=Progress(said), **options), said  # type: ignore[arg-type]
+    local = LocalRunner(workers=workers, progress=Progress(said), **options)  # type: ignore[arg-type]
+    _RUNNERS.append(local)
+    return local, said
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -123,6 +137,16 @@ def test_a_users_error_arrives_with_its_hint_and_a_bug_with_its_traceback(tmp_pa
     assert caught.value.hint == "sing"
     with pytest.raises(RuntimeError, match="ZeroDivisionError: a bug"):
         runner()[0].run(make_tasks(tmp_path / "in", "stumble", ["a"]), tmp_path / "out")
+
+
+def test_workers_stay_for_the_next_round_and_end_when_closed(tmp_path: Path) -> None:
+    local, _ = runner(1)
+    local.run(make_tasks(tmp_path / "in", "upper", ["a"]), tmp_path / "out")
+    [first] = multiprocessing.active_children()
+    local.run(make_tasks(tmp_path / "in", "upper", ["b"]), tmp_path / "out")
+    assert multiprocessing.active_children() == [first]
+    local.close()
+    assert multiprocessing.active_children() == []
 
 
 def test_leftovers_of_a_killed_run_and_of_a_longer_run_are_removed(tmp_path: Path) -> None:

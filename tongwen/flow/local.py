@@ -12,6 +12,7 @@ import multiprocessing
 import os
 import signal
 import sys
+import tempfile
 import time
 import traceback
 import uuid
@@ -130,10 +131,18 @@ class _Worker:
     mark: str = ""
     mark_since: float = 0.0
 
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.join()
+        self.connection.close()
+
 
 @dataclass
 class LocalRunner:
     """Runs tasks in worker processes on this machine.
+
+    Workers start with the first task and stay for the next call of `run`, because importing
+    what a task needs takes longer than many tasks; `close` ends them.
 
     Attributes:
         workers: number of worker processes.
@@ -149,6 +158,8 @@ class LocalRunner:
     progress: Progress = field(default_factory=Progress)
     quarantined: list[Mapping[str, str]] = field(default_factory=list)
     peak_memory_bytes: int = 0
+    _idle: list[_Worker] = field(default_factory=list)
+    _marks: tempfile.TemporaryDirectory[str] | None = None
 
     def run(self, tasks: Sequence[Task], out: Path) -> list[TaskResult]:
         """Finish all `tasks`; each leaves its output in `out/STEP/INDEX/`.
@@ -174,12 +185,45 @@ class LocalRunner:
                 f"  {tasks[0].step}: {len(results)} of {len(tasks)} tasks are done already"
             )
         if todo:
-            _Pool(self, out, results, todo, len(tasks)).finish()
+            _Round(self, out, results, todo, len(tasks)).finish()
         finished = [results[task.name] for task in tasks]
         for result in finished:
             self.quarantined.extend(result.manifest.quarantined)
             self.peak_memory_bytes = max(self.peak_memory_bytes, result.manifest.peak_memory_bytes)
         return finished
+
+    def close(self) -> None:
+        """End the workers; a later `run` starts new ones."""
+        for worker in self._idle:
+            with contextlib.suppress(OSError):
+                worker.connection.send(None)
+        for worker in self._idle:
+            worker.process.join(timeout=5)
+            worker.kill()
+        self._idle.clear()
+        if self._marks is not None:
+            self._marks.cleanup()
+            self._marks = None
+
+    def take_worker(self) -> _Worker:
+        """A worker without a task: one that waits, or a new one."""
+        while self._idle:
+            worker = self._idle.pop()
+            if worker.process.is_alive():
+                return worker
+            worker.kill()
+        if self._marks is None:
+            self._marks = tempfile.TemporaryDirectory(prefix="tongwen-marks-")
+        spawn = multiprocessing.get_context("spawn")
+        ours, theirs = spawn.Pipe()
+        process = spawn.Process(target=_work, args=(theirs,), daemon=True)
+        process.start()
+        theirs.close()
+        return _Worker(process, ours, Path(self._marks.name) / uuid.uuid4().hex)
+
+    def keep_worker(self, worker: _Worker) -> None:
+        """Take a worker back that has no task."""
+        self._idle.append(worker)
 
 
 def _remove_leftovers(tasks: Sequence[Task], out: Path) -> None:
@@ -191,8 +235,8 @@ def _remove_leftovers(tasks: Sequence[Task], out: Path) -> None:
                 remove_tree(path)
 
 
-class _Pool:
-    """One call of `LocalRunner.run`: its workers, its queue and what has died so far."""
+class _Round:
+    """One call of `LocalRunner.run`: its busy workers, its queue and what has died so far."""
 
     def __init__(
         self,
@@ -209,45 +253,39 @@ class _Pool:
         self.total = total
         self.deaths: Counter[tuple[str, str]] = Counter()
         self.skip: dict[str, set[str]] = {}
-        self.workers: list[_Worker] = []
-        self.spawn = multiprocessing.get_context("spawn")
+        self.busy: list[_Worker] = []
 
     def finish(self) -> None:
+        """Run until every task has its result; on an error kill what is still at work."""
         self.runner.progress.start()
         try:
             for _ in range(min(self.runner.workers, len(self.todo))):
-                self._start_worker()
-            while any(worker.task for worker in self.workers):
+                self._give_task(self.runner.take_worker())
+            while self.busy:
                 self._wait()
         finally:
-            self._stop()
+            for worker in self.busy:
+                worker.kill()
             self.runner.progress.end()
-
-    def _start_worker(self) -> None:
-        ours, theirs = self.spawn.Pipe()
-        process = self.spawn.Process(target=_work, args=(theirs,), daemon=True)
-        process.start()
-        theirs.close()
-        marks = self.out / ".marks"
-        worker = _Worker(process, ours, marks / f"{process.pid}-{uuid.uuid4().hex[:8]}")
-        self.workers.append(worker)
-        self._give_task(worker)
 
     def _give_task(self, worker: _Worker) -> None:
         worker.task = self.todo.popleft() if self.todo else None
         worker.mark, worker.mark_since = "", time.monotonic()
+        worker.mark_path.unlink(missing_ok=True)
         if worker.task is None:
+            self.runner.keep_worker(worker)
             return
+        self.busy.append(worker)
         directory = self.out / worker.task.step / f"{worker.task.index:05d}"
         skip = frozenset(self.skip.get(worker.task.name, ()))
         with contextlib.suppress(OSError):  # it died before it got anything: seen in _wait
             worker.connection.send((worker.task, directory, skip, worker.mark_path))
 
     def _wait(self) -> None:
-        busy = {worker.connection: worker for worker in self.workers if worker.task}
-        for connection in wait(list(busy), timeout=0.5):
+        by_connection = {worker.connection: worker for worker in self.busy}
+        for connection in wait(list(by_connection), timeout=0.5):
             assert isinstance(connection, Connection)
-            worker = busy[connection]
+            worker = by_connection[connection]
             try:
                 answer = connection.recv()
             except (EOFError, OSError):
@@ -267,31 +305,27 @@ class _Pool:
         directory = self.out / task.step / f"{task.index:05d}"
         self.results[task.name] = TaskResult(task, directory, answer)
         self.runner.progress.update(task.step, len(self.results), self.total)
+        self.busy.remove(worker)
         self._give_task(worker)
 
     def _watch(self) -> None:
         """Kill workers that hold one item too long or have grown too large."""
         now = time.monotonic()
-        for worker in list(self.workers):
-            if worker.task is None:
-                continue
+        for worker in list(self.busy):
             mark = _read_mark(worker.mark_path)
             if mark != worker.mark:
                 worker.mark, worker.mark_since = mark, now
             if worker.mark and now - worker.mark_since > self.runner.item_seconds:
-                worker.process.kill()
                 self._bury(worker, f"took longer than {self.runner.item_seconds:g} s")
             elif _resident_bytes(worker.process.pid) > self.runner.memory_bytes:
-                worker.process.kill()
                 self._bury(worker, f"used more than {self.runner.memory_bytes / 2**30:.1f} GiB")
 
     def _bury(self, worker: _Worker, reason: str) -> None:
-        """A worker is gone: decide about its task, and start another worker."""
+        """End a worker, decide about its task, and go on with another worker."""
         task = worker.task
         assert task is not None
-        worker.process.join()
-        worker.connection.close()
-        self.workers.remove(worker)
+        worker.kill()
+        self.busy.remove(worker)
         mark = _read_mark(worker.mark_path)
         item = f" at {mark}" if mark else ""
         self.deaths[task.name, mark] += 1
@@ -308,22 +342,7 @@ class _Pool:
         else:
             self.runner.progress.say(f"  a worker {reason}{item}; trying {task.name} again")
         self.todo.appendleft(task)
-        self._start_worker()
-
-    def _stop(self) -> None:
-        for worker in self.workers:
-            if worker.task is not None:
-                worker.process.kill()
-            else:
-                with contextlib.suppress(OSError):
-                    worker.connection.send(None)
-        for worker in self.workers:
-            worker.process.join(timeout=5)
-            if worker.process.is_alive():
-                worker.process.kill()
-                worker.process.join()
-            worker.connection.close()
-        remove_tree(self.out / ".marks")
+        self._give_task(self.runner.take_worker())
 
 
 def _read_mark(path: Path) -> str:

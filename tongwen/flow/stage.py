@@ -218,8 +218,11 @@ def run_stage(
         progress=progress,
     )
     context = StageContext(recipe, inputs, out, run_dir, runner, progress)
-    counts = _entry(stage)(context)
-    progress.end()
+    try:
+        counts = _entry(stage)(context)
+    finally:
+        runner.close()
+        progress.end()
     manifest = Manifest(
         digest=digest,
         parameters=parameters,
