@@ -50,9 +50,3 @@ class CrawlSettings:
 
     sample: SampleWebSettings | None = None
     sources: tuple[SourceSettings, ...] = ()
-    shard_bytes: int = 64 << 20
-    """Raw bytes that one curation task reads, about."""
-
-    def __post_init__(self) -> None:
-        if self.shard_bytes < 1:
-            raise RecipeError(f"crawl.shard_bytes is {self.shard_bytes}", hint="use 1 or more")

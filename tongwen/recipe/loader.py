@@ -2,7 +2,6 @@
 
 import dataclasses
 import difflib
-import json
 import tomllib
 import types
 from collections.abc import Mapping, Sequence
@@ -60,18 +59,25 @@ def load_table(kind: type[Table], text: str, name: str) -> Table:
 
 
 def recipe_text(recipe: Recipe) -> str:
-    """The recipe as TOML: every value written out, absent ones left out."""
+    """The recipe as TOML, every value written out; `false` stands for an absent one."""
     import tomli_w
 
-    return tomli_w.dumps(_without_none(json.loads(json.dumps(dataclasses.asdict(recipe)))))
+    return tomli_w.dumps(_toml_value(recipe))
 
 
-def _without_none(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _without_none(item) for key, item in value.items() if item is not None}
-    if isinstance(value, list):
-        return [_without_none(item) for item in value]
-    return value
+def _toml_value(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return [_toml_value(item) for item in value]
+    if not dataclasses.is_dataclass(value):
+        return value
+    table: dict[str, Any] = {}
+    for key, hint in get_type_hints(type(value)).items():
+        item = getattr(value, key)
+        if item is not None:
+            table[key] = _toml_value(item)
+        elif bool not in get_args(hint):  # there `false` is a value of its own
+            table[key] = False
+    return table
 
 
 @dataclasses.dataclass
