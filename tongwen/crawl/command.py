@@ -43,7 +43,7 @@ def command(
     Examples:
       tongwen crawl CC-MAIN-*.warc.gz --format warc --out crawled
       tongwen crawl --sample --set crawl.sample.pages=400 --out crawled
-    """  # noqa: D301 (click wants the character itself)
+    """
     if sources and source_format is None:
         raise UsageError("the format of the sources is missing", hint="add --format warc")
     if not sources and not sample and recipe is None:

@@ -59,7 +59,7 @@ def command(
     Examples:
       tongwen evaluate my-model --task piqa=data/piqa --out scores
       tongwen evaluate my-model --task my-task.toml=questions.jsonl --chat --out scores
-    """  # noqa: D301 - click reads the backspace
+    """
     from tongwen.evaluate.results import table
     from tongwen.files import read_json
 

@@ -12,7 +12,7 @@ from tongwen.train.data import Batch
 from tongwen.train.hardware import Arithmetic
 from tongwen.train.loop import mean_loss
 from tongwen.train.loss import IGNORED
-from tongwen.train.optim import adamw
+from tongwen.train.optim import build_optimizer
 from tongwen.train.settings import TrainSettings
 
 _TIMED_TOKENS = 4_096
@@ -45,14 +45,14 @@ def seconds_per_step(
     model = Llama(config).to(arithmetic.device)
     model.initialize(0)
     batch = _random_batch(config, settings, rows, target_share).to(arithmetic.device)
-    optimizer = adamw(model, settings)
+    optimizer = build_optimizer(model, settings)
     passes, updates = [], []
     for _ in range(steps + 1):
         started = _now(arithmetic)
         mean_loss(model, batch, arithmetic.dtype).backward()  # type: ignore[no-untyped-call]
         passed = _now(arithmetic)
         torch.nn.utils.clip_grad_norm_(model.parameters(), settings.gradient_clip)
-        optimizer.step()
+        optimizer.step(settings.peak_learning_rate)
         optimizer.zero_grad()
         passes.append(passed - started)
         updates.append(_now(arithmetic) - passed)

@@ -65,10 +65,11 @@ def training_memory(
 ) -> Memory:
     """What `tongwen.train.loop` needs, term by term.
 
-    Weights, gradients and both Adam moments are float32, 16 bytes a parameter; with bf16 each
-    step also holds a rounded copy of the matrices. Activations are what the backward pass of a
-    micro-batch reads again: per layer and token four of hidden size (two residuals, two normed),
-    queries and attention outputs, keys and values, and four of intermediate size.
+    Weights, gradients and both Adam moments are float32, 16 bytes a parameter (12 where Muon
+    keeps one momentum in their place); with bf16 each step also holds a rounded copy of the
+    matrices. Activations are what the backward pass of a micro-batch reads again: per layer and
+    token four of hidden size (two residuals, two normed), queries and attention outputs, keys
+    and values, and four of intermediate size.
     `process_bytes` is what the process holds before training: interpreter and libraries.
     """
     size = 2 if bf16 else 4
@@ -84,13 +85,22 @@ def training_memory(
     return Memory(
         weights=config.parameters * (4 + (2 if bf16 else 0)),
         gradients=config.parameters * 4,
-        optimizer=config.parameters * 8,
+        optimizer=_optimizer_bytes(config, settings),
         activations=tokens * size * (config.num_hidden_layers * kept + in_hand),
         logits=chunk + chunk // 4 * size + size * tokens * config.hidden_size,
         process=process_bytes,
     )
 
 
+def _optimizer_bytes(config: ModelConfig, settings: TrainSettings) -> int:
+    vocabularies = 1 if config.tie_word_embeddings else 2
+    outer = vocabularies * config.vocabulary_size * config.hidden_size
+    if settings.optimizer == "muon":
+        return 4 * (config.parameters - outer) + 8 * outer
+    return 8 * config.parameters
+
+
 def checkpoint_bytes(config: ModelConfig, settings: TrainSettings) -> int:
     """Disk for the checkpoints kept, the one being written, and the float32 model folder."""
-    return config.parameters * (12 * (settings.keep_checkpoints + 1) + 4)
+    state = 4 * config.parameters + _optimizer_bytes(config, settings)
+    return state * (settings.keep_checkpoints + 1) + 4 * config.parameters

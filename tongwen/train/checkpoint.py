@@ -18,6 +18,7 @@ from tongwen.files import (
 )
 from tongwen.model.llama import Llama
 from tongwen.progress import Progress
+from tongwen.train.optim import Optimizer
 
 STATE = "state.pt"
 COMPLETE = "_COMPLETE"
@@ -68,7 +69,7 @@ def checkpoint_folder(checkpoints: Path, fingerprint: str, progress: Progress) -
 
 
 def save_checkpoint(
-    folder: Path, position: Position, model: Llama, optimizer: torch.optim.Optimizer, keep: int
+    folder: Path, position: Position, model: Llama, optimizer: Optimizer, keep: int
 ) -> None:
     """Write a checkpoint below `folder` and remove all but the `keep` newest.
 
@@ -102,7 +103,7 @@ def load_checkpoint(
     folder: Path,
     fingerprint: str,
     model: Llama,
-    optimizer: torch.optim.Optimizer,
+    optimizer: Optimizer,
     progress: Progress,
 ) -> Position:
     """Bring model and optimizer to the newest valid checkpoint in `folder`; give the position.

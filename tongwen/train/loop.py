@@ -28,7 +28,7 @@ from tongwen.train.fingerprint import run_fingerprint
 from tongwen.train.hardware import Arithmetic
 from tongwen.train.loss import cross_entropy_sum
 from tongwen.train.metrics import MetricsLog
-from tongwen.train.optim import adamw
+from tongwen.train.optim import Optimizer, build_optimizer
 from tongwen.train.schedule import learning_rate
 from tongwen.train.settings import TrainSettings
 from tongwen.train.validation import ValidationSet, validation_loss
@@ -82,7 +82,7 @@ def train(job: Job) -> dict[str, float]:
     fingerprint = run_fingerprint(job.model, settings, job.data.fingerprint, arithmetic)
     checkpoints = checkpoint_folder(job.out / "checkpoints", fingerprint, job.progress)
     model = job.model.to(arithmetic.device).train()
-    optimizer = adamw(model, settings)
+    optimizer = build_optimizer(model, settings)
     position = load_checkpoint(checkpoints, fingerprint, model, optimizer, job.progress)
     if position.step:
         job.progress.say(f"  continues after step {position.step:,} of {settings.steps:,}")
@@ -111,7 +111,7 @@ def train(job: Job) -> dict[str, float]:
 
 def _step(
     model: Llama,
-    optimizer: torch.optim.Optimizer,
+    optimizer: Optimizer,
     data: PackedSequences,
     position: Position,
     settings: TrainSettings,
@@ -129,10 +129,8 @@ def _step(
     is_finite = math.isfinite(loss.item()) and math.isfinite(gradient_norm.item())
     rate = learning_rate(settings, (position.step + 1) * settings.batch_tokens)
     if is_finite:
-        for group in optimizer.param_groups:
-            group["lr"] = rate
-        optimizer.step()
-    optimizer.zero_grad(set_to_none=True)
+        optimizer.step(rate)
+    optimizer.zero_grad()
     position.step += 1
     position.samples += settings.sequences_per_batch
     position.targets += batch.targets

@@ -25,9 +25,12 @@ class TrainSettings:
     warmup_share: float = 0.02
     """Share of the tokens over which the rate rises from zero."""
     decay: Literal["cosine", "linear", "constant"] = "cosine"
+    optimizer: Literal["adamw", "muon"] = "adamw"
+    """`muon` moves the layers' matrices by Muon and the rest by AdamW, at the same rate."""
     weight_decay: float = 0.1
     """Of matrices; norms do not decay."""
     adam_betas: tuple[float, float] = (0.9, 0.95)
+    muon_momentum: float = 0.95
     gradient_clip: float = 1.0
     """Largest norm of the whole gradient."""
     checkpoint_every_steps: int = 1_000
