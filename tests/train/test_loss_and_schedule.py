@@ -10,7 +10,7 @@ from tongwen.train import loss as loss_module
 from tongwen.train.data import Batch
 from tongwen.train.loop import mean_loss
 from tongwen.train.loss import IGNORED, cross_entropy_sum
-from tongwen.train.optim import adamw
+from tongwen.train.optim import build_optimizer
 from tongwen.train.schedule import learning_rate
 from tongwen.train.settings import TrainSettings
 
@@ -107,7 +107,8 @@ def test_cosine_at_a_quarter_is_what_the_paper_says() -> None:
     assert learning_rate(settings, 325) == pytest.approx(0.8535533905932737)
 
 
-def test_matrices_decay_and_norms_do_not() -> None:
+@pytest.mark.parametrize("name", ["adamw", "muon"])
+def test_matrices_decay_norms_do_not_and_every_parameter_moves_once(name: str) -> None:
     config = ModelConfig(
         hidden_size=16,
         intermediate_size=32,
@@ -117,12 +118,39 @@ def test_matrices_decay_and_norms_do_not() -> None:
         head_dim=8,
         vocabulary_size=50,
     )
-    optimizer = adamw(Llama(config), settings_of(weight_decay=0.3))
-    decays = {
-        group["weight_decay"]: {parameter.dim() for parameter in group["params"]}
-        for group in optimizer.param_groups
-    }
-    assert decays == {0.3: {2}, 0.0: {1}}
+    model = Llama(config)
+    settings = settings_of(optimizer=name, weight_decay=0.5)
+    optimizer = build_optimizer(model, settings)
+    for parameter in model.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    optimizer.step(0.1)
+    for key, value in model.state_dict().items():
+        # Without a gradient only the decay moves a weight: by rate x decay.
+        expected = before[key] * (0.95 if value.dim() == 2 else 1.0)
+        torch.testing.assert_close(value, expected, msg=key)
+
+
+def test_muon_moves_a_layers_matrix_by_the_same_root_mean_square_as_adam() -> None:
+    """Moonlight, arXiv:2502.16982, section 2.2: an update of root mean square 0.2 x rate."""
+    config = ModelConfig(
+        hidden_size=64,
+        intermediate_size=64,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        num_key_value_heads=2,
+        head_dim=32,
+        vocabulary_size=50,
+    )
+    model = Llama(config)
+    matrix = model.model.layers[0].mlp.up_proj.weight
+    before = matrix.detach().clone()
+    optimizer = build_optimizer(model, settings_of(optimizer="muon", weight_decay=0.0))
+    generator = torch.Generator().manual_seed(1)
+    matrix.grad = torch.randn(matrix.shape, generator=generator)
+    optimizer.step(0.1)
+    moved = (matrix.detach() - before).square().mean().sqrt().item()
+    assert moved == pytest.approx(0.02, rel=0.2)
 
 
 @pytest.mark.parametrize(
