@@ -1,10 +1,12 @@
 """Dialogues: what carries loss, what is refused, and that a tuned model answers."""
 
+import gzip
 import json
 from pathlib import Path
 
 import pytest
 import torch
+import zstandard
 
 from tongwen.alone import run_alone
 from tongwen.errors import InputError, RecipeError
@@ -15,6 +17,7 @@ from tongwen.tokenizer.text import Tokenizer
 from tongwen.train.data import PackedSequences
 from tongwen.train.loss import IGNORED
 from tongwen.tune.dialogues import read_dialogues
+from tongwen.tune.settings import PairSettings
 
 ANSWERS = {"How long is road 1?": "Very long.", "第一条路有多长？": "“很长。” 🚶"}
 
@@ -181,3 +184,32 @@ def test_no_dialogues_at_all_is_an_error(
 ) -> None:
     with pytest.raises(RecipeError, match="names no file"):
         tune(small_model_folder, tmp_path / "chat", recipe_file)
+
+
+@pytest.mark.parametrize("suffix", ["", ".gz", ".zst"])
+def test_rows_of_another_shape_become_dialogues_by_a_template(
+    tmp_path: Path, small_tokenizer_folder: Path, suffix: str
+) -> None:
+    compress = {"": bytes, ".gz": gzip.compress, ".zst": zstandard.compress}[suffix]
+    path = tmp_path / f"pairs.jsonl{suffix}"
+    path.write_bytes(compress('{"en": "Hello", "zh": "“你好”{en}"}\n'.encode()))
+    tokenizer = Tokenizer.load(small_tokenizer_folder)
+    pair = PairSettings(path=str(path), question="Say in Chinese: {en}", answer="{zh}")
+    data = read_dialogues([], tokenizer, 128, pairs=[(path, pair)])
+    text = tokenizer.decode(data.documents.parts[0].tolist(), show_special=True)
+    assert text == (
+        "<|im_start|>user\nSay in Chinese: Hello<|im_end|>\n"
+        "<|im_start|>assistant\n“你好”{en}<|im_end|>\n"
+    )
+
+
+def test_a_template_with_an_unknown_field_names_the_file_line_and_fields(
+    tmp_path: Path, small_tokenizer_folder: Path
+) -> None:
+    path = tmp_path / "pairs.jsonl"
+    path.write_text('{"en": "Hello", "zh": "你好"}\n', encoding="utf-8")
+    pair = PairSettings(path=str(path), question="{english}", answer="{zh}")
+    tokenizer = Tokenizer.load(small_tokenizer_folder)
+    with pytest.raises(InputError, match=r"line 1: the row has no text field 'english'") as caught:
+        read_dialogues([], tokenizer, 128, pairs=[(path, pair)])
+    assert caught.value.hint == "fields of the row: en, zh"

@@ -189,7 +189,6 @@ def _deduplicate(
     """An exchange for equal addresses and texts, then one for near duplicates."""
     records = sum(result.manifest.counts["records"] for result in fingerprints)
     partitions = min(_MOST_PARTITIONS, 1 + int(records) // _RECORDS_A_PARTITION)
-    layout = {"bands": settings.bands, "rows": settings.rows}
     exact = _run(
         context,
         [
@@ -216,23 +215,7 @@ def _deduplicate(
     )[0].file("losses.npy")  # fmt: skip
     pairs: list[TaskResult] = []
     if settings.similarity is not None:
-        banded = _run(
-            context,
-            [
-                Task("band-map", index, "tongwen.curate.dedup:map_bands",
-                     (decided[index].file("decisions.parquet"), result.file("fingerprints.npy"),
-                      result.file("signatures.bin"), lost),
-                     {"task": index, "partitions": partitions, **layout})
-                for index, result in enumerate(fingerprints)
-            ],
-        )  # fmt: skip
-        pairs = _run(
-            context,
-            [
-                Task("band-pair", index, "tongwen.curate.dedup:pair_bands", files)
-                for index, files in enumerate(exchange(banded, partitions))
-            ],
-        )
+        pairs = _near_pairs(context, settings, decided, fingerprints, lost, partitions)
     inputs = (
         lost,
         *(result.file("pairs.npy") for result in pairs),
@@ -248,6 +231,35 @@ def _deduplicate(
     return _run(context, [Task("cluster", 0, "tongwen.curate.dedup:cluster", inputs, parameters)])[
         0
     ]
+
+
+def _near_pairs(
+    context: StageContext,
+    settings: DuplicateSettings,
+    decided: Sequence[TaskResult],
+    fingerprints: Sequence[TaskResult],
+    lost: TaskInput,
+    partitions: int,
+) -> list[TaskResult]:
+    """Pairs that share a band, one result a partition of the bands' hashes."""
+    banded = _run(
+        context,
+        [
+            Task("band-map", index, "tongwen.curate.dedup:map_bands",
+                 (decided[index].file("decisions.parquet"), result.file("fingerprints.npy"),
+                  result.file("signatures.bin"), lost),
+                 {"task": index, "partitions": partitions, "bands": settings.bands,
+                  "rows": settings.rows})
+            for index, result in enumerate(fingerprints)
+        ],
+    )  # fmt: skip
+    return _run(
+        context,
+        [
+            Task("band-pair", index, "tongwen.curate.dedup:pair_bands", files)
+            for index, files in enumerate(exchange(banded, partitions))
+        ],
+    )
 
 
 def _publish(

@@ -12,7 +12,6 @@ import multiprocessing
 import os
 import signal
 import sys
-import tempfile
 import time
 import traceback
 import uuid
@@ -32,6 +31,7 @@ from tongwen.flow.task import MARK_BYTES, Task, TaskContext, TaskInput, resolve_
 from tongwen.progress import Progress
 
 TASK_MANIFEST = "task.json"
+_MARKS = ".marks"
 _DEATHS_BEFORE_QUARANTINE = 2
 _DEATHS_BEFORE_FAILURE = 3
 
@@ -126,8 +126,8 @@ def _work(connection: Connection) -> None:
 class _Worker:
     process: BaseProcess
     connection: Connection
-    mark_path: Path
     task: Task | None = None
+    mark_path: Path = Path()
     mark: str = ""
     mark_since: float = 0.0
 
@@ -159,7 +159,6 @@ class LocalRunner:
     quarantined: list[Mapping[str, str]] = field(default_factory=list)
     peak_memory_bytes: int = 0
     _idle: list[_Worker] = field(default_factory=list)
-    _marks: tempfile.TemporaryDirectory[str] | None = None
 
     def run(self, tasks: Sequence[Task], out: Path) -> list[TaskResult]:
         """Finish all `tasks`; each leaves its output in `out/STEP/INDEX/`.
@@ -201,9 +200,6 @@ class LocalRunner:
             worker.process.join(timeout=5)
             worker.kill()
         self._idle.clear()
-        if self._marks is not None:
-            self._marks.cleanup()
-            self._marks = None
 
     def take_worker(self) -> _Worker:
         """A worker without a task: one that waits, or a new one."""
@@ -212,14 +208,12 @@ class LocalRunner:
             if worker.process.is_alive():
                 return worker
             worker.kill()
-        if self._marks is None:
-            self._marks = tempfile.TemporaryDirectory(prefix="tongwen-marks-")
         spawn = multiprocessing.get_context("spawn")
         ours, theirs = spawn.Pipe()
         process = spawn.Process(target=_work, args=(theirs,), daemon=True)
         process.start()
         theirs.close()
-        return _Worker(process, ours, Path(self._marks.name) / uuid.uuid4().hex)
+        return _Worker(process, ours)
 
     def keep_worker(self, worker: _Worker) -> None:
         """Take a worker back that has no task."""
@@ -266,12 +260,13 @@ class _Round:
         finally:
             for worker in self.busy:
                 worker.kill()
+            remove_tree(self.out / _MARKS)
             self.runner.progress.end()
 
     def _give_task(self, worker: _Worker) -> None:
         worker.task = self.todo.popleft() if self.todo else None
         worker.mark, worker.mark_since = "", time.monotonic()
-        worker.mark_path.unlink(missing_ok=True)
+        worker.mark_path = self.out / _MARKS / uuid.uuid4().hex
         if worker.task is None:
             self.runner.keep_worker(worker)
             return

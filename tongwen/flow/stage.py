@@ -7,7 +7,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -208,41 +208,54 @@ def run_stage(
         progress.say(f"{stage.name}: starts")
     with disk_errors(out):
         out.mkdir(parents=True, exist_ok=True)
+        # A kill half-way must not leave the promise of the outputs that were there before.
+        (out / MANIFEST).unlink(missing_ok=True)
     remove_partials(out)
-    log_event(run_dir, stage=stage.name, event="start", digest=digest)
-    _reset_peak_memory()
-    started = time.monotonic()
-    runner = LocalRunner(
+    manifest = _perform(
+        stage,
+        StageContext(recipe, inputs, out, run_dir, _runner(recipe, progress), progress),
+        Manifest(digest=digest, parameters=parameters, inputs=input_digests),
+    )
+    return manifest, True
+
+
+def _runner(recipe: Recipe, progress: Progress) -> LocalRunner:
+    return LocalRunner(
         workers=recipe.run.workers or os.cpu_count() or 1,
         memory_bytes=round(recipe.run.worker_memory_gib * 2**30),
         progress=progress,
     )
-    context = StageContext(recipe, inputs, out, run_dir, runner, progress)
+
+
+def _perform(stage: Stage, context: StageContext, begun: Manifest) -> Manifest:
+    """Call the stage's function and write the manifest, `begun` with all that came of it."""
+    out, run_dir, progress = context.out, context.run_dir, context.progress
+    log_event(run_dir, stage=stage.name, event="start", digest=begun.digest)
+    _reset_peak_memory()
+    started = time.monotonic()
     try:
         counts = _entry(stage)(context)
     finally:
-        runner.close()
+        context.runner.close()
         progress.end()
-    manifest = Manifest(
-        digest=digest,
-        parameters=parameters,
-        inputs=input_digests,
+    manifest = replace(
+        begun,
         outputs=tuple(
             item
             for item in describe_outputs(out, stage.outputs)
             if item.path not in _RECORDS and not Path(item.path).name.startswith(".")
         ),
         counts=dict(counts),
-        quarantined=tuple(runner.quarantined),
+        quarantined=tuple(context.runner.quarantined),
         seconds=round(time.monotonic() - started, 3),
-        peak_memory_bytes=max(_peak_memory(), runner.peak_memory_bytes),
+        peak_memory_bytes=max(_peak_memory(), context.runner.peak_memory_bytes),
     )
     manifest.write(out / MANIFEST)
     log_event(run_dir, stage=stage.name, event="end", seconds=manifest.seconds)
     progress.say(
         f"{stage.name}: done in {duration_text(manifest.seconds)}{_counts_text(manifest.counts)}"
     )
-    return manifest, True
+    return manifest
 
 
 def _entry(stage: Stage) -> Callable[[StageContext], Mapping[str, float]]:

@@ -42,15 +42,7 @@ def generate(
         InputError: a prompt is empty, or leaves no place for an answer in the window.
     """
     window = model.config.max_position_embeddings
-    for number, prompt in enumerate(prompts):
-        if not prompt:
-            raise InputError(f"prompt {number} is empty", hint="give the model a first token")
-        if len(prompt) >= window:
-            raise InputError(
-                f"prompt {number} has {len(prompt):,} tokens; the window has {window:,}, "
-                "the answer included",
-                hint="shorten the prompt, or widen the window with `tongwen extend`",
-            )
+    _check_prompts(prompts, window)
     answers = [
         _Answer(
             Sampler(Sampling(temperature=temperature, seed=seed + number)),
@@ -79,6 +71,18 @@ def generate(
                 active[row] = active[-1]
                 active.pop()
     return [answer.ids for answer in answers]
+
+
+def _check_prompts(prompts: Sequence[Sequence[int]], window: int) -> None:
+    for number, prompt in enumerate(prompts):
+        if not prompt:
+            raise InputError(f"prompt {number} is empty", hint="give the model a first token")
+        if len(prompt) >= window:
+            raise InputError(
+                f"prompt {number} has {len(prompt):,} tokens; the window has {window:,}, "
+                "the answer included",
+                hint="shorten the prompt, or widen the window with `tongwen extend`",
+            )
 
 
 def _read_whole(prefill: Prefill) -> Tensor:

@@ -1,6 +1,7 @@
 """`tongwen serve`: an OpenAI-compatible API and a chat page."""
 
 import dataclasses
+import contextlib
 import errno
 import ipaddress
 import os
@@ -72,8 +73,8 @@ def command(
         hosts = LOOPBACK_HOSTS if is_local and api_key is None else None
         click.echo(f"{name or loaded.name} from {loaded.folder}; Ctrl-C ends", err=True)
         try:
-            _listen(server.application(api_key=api_key, hosts=hosts), listener, settings.host)
-        except KeyboardInterrupt:
+            with contextlib.suppress(KeyboardInterrupt):
+                _listen(server.application(api_key=api_key, hosts=hosts), listener, settings.host)
             click.echo("stopped", err=True)
         finally:
             engine.close()

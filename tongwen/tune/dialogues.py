@@ -1,8 +1,13 @@
 """Dialogue files as training data."""
 
+import gzip
 import json
-from collections.abc import Iterator, Sequence
+import re
+import zlib
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import chain, starmap
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +18,9 @@ from tongwen.errors import InputError
 from tongwen.tokenizer.special import ANSWER_ROLE, Message, check_messages
 from tongwen.tokenizer.text import Tokenizer
 from tongwen.train.data import Documents
+from tongwen.tune.settings import PairSettings
+
+_FIELD = re.compile(r"\{(\w+)\}")
 
 
 @dataclass(frozen=True)
@@ -33,9 +41,13 @@ class DialogueData:
 
 
 def read_dialogues(
-    paths: Sequence[Path], tokenizer: Tokenizer, sequence_tokens: int
+    paths: Sequence[Path],
+    tokenizer: Tokenizer,
+    sequence_tokens: int,
+    *,
+    pairs: Sequence[tuple[Path, PairSettings]] = (),
 ) -> DialogueData:
-    """All dialogues of some JSONL files.
+    """All dialogues of some JSONL files; `pairs` are files whose rows a template turns into one.
 
     Raises:
         InputError: a file cannot be read or is empty, a row is malformed (the message names
@@ -45,15 +57,16 @@ def read_dialogues(
     is_answer: list[bool] = []
     starts: list[int] = []
     too_long = 0
-    for path in paths:
-        for messages in _dialogues(path):
-            ids, answers = tokenizer.encode_dialogue(messages)
-            if len(ids) > sequence_tokens:
-                too_long += 1
-                continue
-            starts.append(len(token_ids))
-            token_ids += ids
-            is_answer += answers
+    sources = [(path, _messages) for path in paths]
+    sources += [(path, partial(_pair_messages, pair)) for path, pair in pairs]
+    for messages in chain.from_iterable(starmap(_dialogues, sources)):
+        ids, answers = tokenizer.encode_dialogue(messages)
+        if len(ids) > sequence_tokens:
+            too_long += 1
+            continue
+        starts.append(len(token_ids))
+        token_ids += ids
+        is_answer += answers
     if not starts:
         raise InputError(
             f"none of the {too_long:,} dialogues fits into {sequence_tokens:,} tokens",
@@ -74,26 +87,54 @@ def read_dialogues(
     return DialogueData(documents, len(starts), too_long, int(wanted.sum()))
 
 
-def _dialogues(path: Path) -> Iterator[list[Message]]:
-    """The checked messages of each row."""
+def _read(path: Path) -> bytes:
     try:
         data = path.read_bytes()
-    except OSError as error:
+        if path.suffix == ".gz":
+            return gzip.decompress(data)
+        if path.suffix == ".zst":
+            import zstandard  # only who has such files needs the package
+
+            with zstandard.ZstdDecompressor().stream_reader(data) as reader:
+                return reader.read()
+    except (OSError, EOFError, zlib.error) as error:
         raise InputError(
-            f"cannot read the dialogues {path}: {error.strerror}", hint="look at tune.dialogues"
+            f"cannot read the dialogues {path}: {error}", hint="look at tune.dialogues"
         ) from error
+    return data
+
+
+def _dialogues(path: Path, messages_of: Callable[[Any], list[Message]]) -> Iterator[list[Message]]:
+    """The checked messages of each row."""
+    data = _read(path)
     if not data.strip():
         raise InputError(f"the dialogue file {path} is empty")
     for number, line in enumerate(data.split(b"\n"), start=1):
         if not line.strip():
             continue
         try:
-            yield _messages(json.loads(line))
+            yield messages_of(json.loads(line))
         except ValueError as error:
             raise InputError(f"{path}, line {number}: not JSON in UTF-8: {error}") from error
         except InputError as error:
             hint = error.hint or '{"messages": [{"role": "user", "content": "..."}, ...]}'
             raise InputError(f"{path}, line {number}: {error.message}", hint=hint) from error
+
+
+def _pair_messages(pair: PairSettings, row: Any) -> list[Message]:
+    def fill(template: str) -> str:
+        return _FIELD.sub(lambda match: _field(row, match[1]), template)
+
+    roles = (("user", pair.question), (ANSWER_ROLE, pair.answer))
+    turns = [{"role": role, "content": fill(template)} for role, template in roles]
+    return _messages({"messages": turns})
+
+
+def _field(row: Any, name: str) -> str:
+    if not isinstance(row, dict) or not isinstance(row.get(name), str):
+        fields = ", ".join(row) if isinstance(row, dict) else "none"
+        raise InputError(f"the row has no text field {name!r}", hint=f"fields of the row: {fields}")
+    return str(row[name])
 
 
 def _messages(row: Any) -> list[Message]:

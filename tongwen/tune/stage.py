@@ -8,18 +8,21 @@ import torch
 from tongwen.errors import InputError, RecipeError
 from tongwen.flow.stage import StageContext
 from tongwen.model.folder import find_model_folder, load_model_folder
+from tongwen.model.llama import Llama
 from tongwen.recipe.schema import Recipe
 from tongwen.tokenizer.text import Tokenizer
 from tongwen.train.data import PackedSequences
 from tongwen.train.loop import Job, train
 from tongwen.tune.dialogues import read_dialogues
+from tongwen.tune.settings import TuneSettings
 
 
 def files(recipe: Recipe) -> list[Path]:
     """The user's own dialogue files."""
     if recipe.tune is None:
         return []
-    return [Path(path) for path in recipe.tune.dialogues if not path.startswith("{")]
+    paths = [*recipe.tune.dialogues, *(pair.path for pair in recipe.tune.pairs)]
+    return [Path(path) for path in paths if not path.startswith("{")]
 
 
 def run(context: StageContext) -> Mapping[str, float]:
@@ -31,32 +34,24 @@ def run(context: StageContext) -> Mapping[str, float]:
     """
     settings = context.recipe.tune
     assert settings is not None
-    if not settings.dialogues:
+    if not settings.dialogues and not settings.pairs:
         raise RecipeError(
-            "tune.dialogues names no file", hint="tune.dialogues = ['my-dialogues.jsonl']"
+            "neither tune.dialogues nor tune.pairs names a file",
+            hint="tune.dialogues = ['my-dialogues.jsonl']",
         )
     tokenizer = Tokenizer.load(context.inputs["tokenizer"])
     data = read_dialogues(
-        [context.resolve(path) for path in settings.dialogues], tokenizer, settings.sequence_tokens
+        [context.resolve(path) for path in settings.dialogues],
+        tokenizer,
+        settings.sequence_tokens,
+        pairs=[(context.resolve(pair.path), pair) for pair in settings.pairs],
     )
     if data.too_long:
         context.progress.say(
             f"  {data.too_long:,} of {data.too_long + data.dialogues:,} dialogues are longer "
             f"than {settings.sequence_tokens:,} tokens and left out"
         )
-    model, config = load_model_folder(find_model_folder(context.inputs["model"]), torch.float32)
-    if settings.sequence_tokens > config.max_position_embeddings:
-        raise RecipeError(
-            f"tune.sequence_tokens is {settings.sequence_tokens:,}, but the model has "
-            f"{config.max_position_embeddings:,} positions",
-            hint=f"--set tune.sequence_tokens={config.max_position_embeddings}",
-        )
-    if tokenizer.vocabulary_size > config.vocabulary_size:
-        raise InputError(
-            f"the tokenizer has {tokenizer.vocabulary_size:,} pieces, "
-            f"the model knows {config.vocabulary_size:,}",
-            hint="tune with the model's own tokenizer",
-        )
+    model = _base_model(context.inputs["model"], settings, tokenizer)
     sequences = PackedSequences(
         data.documents,
         settings.sequence_tokens,
@@ -81,3 +76,20 @@ def run(context: StageContext) -> Mapping[str, float]:
         "answer_tokens": data.answer_tokens,
         **counts,
     }
+
+
+def _base_model(folder: Path, settings: TuneSettings, tokenizer: Tokenizer) -> Llama:
+    model, config = load_model_folder(find_model_folder(folder), torch.float32)
+    if settings.sequence_tokens > config.max_position_embeddings:
+        raise RecipeError(
+            f"tune.sequence_tokens is {settings.sequence_tokens:,}, but the model has "
+            f"{config.max_position_embeddings:,} positions",
+            hint=f"--set tune.sequence_tokens={config.max_position_embeddings}",
+        )
+    if tokenizer.vocabulary_size > config.vocabulary_size:
+        raise InputError(
+            f"the tokenizer has {tokenizer.vocabulary_size:,} pieces, "
+            f"the model knows {config.vocabulary_size:,}",
+            hint="tune with the model's own tokenizer",
+        )
+    return model
