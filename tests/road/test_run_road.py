@@ -107,7 +107,7 @@ def test_a_missing_input_stage_is_named(tmp_path: Path) -> None:
     inputs = {"crawl": tmp_path / "nowhere"}
     with pytest.raises(InputError, match="nowhere") as caught:
         run_stage(STAGES[1], RECIPE, inputs, tmp_path / "out", tmp_path, Progress(io.StringIO()))
-    assert caught.value.hint == "run the stage `crawl` first"
+    assert caught.value.hint == "name the folder of the `crawl`, or run its stage first"
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs Linux's /dev/full")

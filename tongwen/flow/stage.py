@@ -280,7 +280,7 @@ def _input_digests(
         else:
             raise InputError(
                 f"{stage.name} reads {directory}, which is not there",
-                hint=f"run the stage `{role}` first",
+                hint=f"name the folder of the `{role}`, or run its stage first",
             )
     if stage.files is not None:
         for path in resolve_function(stage.files)(recipe):

@@ -1,7 +1,7 @@
 """`tongwen serve`: an OpenAI-compatible API and a chat page."""
 
-import dataclasses
 import contextlib
+import dataclasses
 import errno
 import ipaddress
 import os
