@@ -3,8 +3,8 @@
     python bench/kill_and_resume.py sample --kills 10
 
 Every data file of every stage must be identical byte for byte, and the loss of every step
-equal. The kills are spread at random over the road; every second one takes the whole process
-group, the others only the main process, so that workers must notice the death of their parent.
+equal. Every stage is hit at a random moment, the long ones more often; every second kill takes the
+whole process group, the others only the main process, so that workers must notice its death.
 """
 
 import argparse
@@ -35,28 +35,68 @@ def run_to_the_end(arguments: list[str]) -> float:
     return time.monotonic() - started
 
 
-def kill_after(arguments: list[str], seconds: float, *, whole_group: bool) -> str | None:
-    """Start a run and kill it; gives the stage it was in, or None when it had ended by itself."""
-    with tempfile.TemporaryFile("w+") as said:
-        process = subprocess.Popen(
-            arguments, stdout=subprocess.DEVNULL, stderr=said, start_new_session=True
-        )
-        try:
-            process.wait(timeout=seconds)
-        except subprocess.TimeoutExpired:
-            if whole_group:
-                os.killpg(process.pid, signal.SIGKILL)
-            else:
-                process.kill()
-            process.wait()
+def stage_seconds(run_dir: Path) -> dict[str, float]:
+    """Stage -> seconds it took, in the order of the road."""
+    seconds = {}
+    for path in sorted(
+        run_dir.glob("stages/*/manifest.json"), key=lambda path: path.stat().st_mtime
+    ):
+        manifest = Manifest.read(path)
+        assert manifest is not None
+        seconds[path.parent.name] = manifest.seconds
+    return seconds
+
+
+def choose_moments(
+    seconds: dict[str, float], kills: int, generator: random.Random
+) -> list[tuple[str, float]]:
+    """(stage, seconds after its start) of every kill, in the order of the road.
+
+    Every stage is hit once if there are enough kills; the others fall on stages in proportion
+    to their time.
+    """
+    stages = list(seconds)
+    chosen = generator.sample(stages, min(kills, len(stages)))
+    chosen += generator.choices(stages, weights=list(seconds.values()), k=kills - len(chosen))
+    chosen.sort(key=stages.index)
+    return [(stage, generator.random() * seconds[stage]) for stage in chosen]
+
+
+def kill_in(
+    arguments: list[str], run_dir: Path, stage: str, delay: float, *, whole_group: bool
+) -> bool:
+    """Start a run and kill it `delay` seconds after it began `stage`.
+
+    Gives False when the run was past that moment already and reached its end.
+    """
+    log = run_dir / "events.jsonl"
+    seen = log.stat().st_size if log.exists() else 0
+    process = subprocess.Popen(
+        arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+    )
+    while process.poll() is None and not has_begun(log, seen, stage):
+        time.sleep(0.02)
+    try:
+        process.wait(timeout=delay)
+    except subprocess.TimeoutExpired:
+        if whole_group:
+            os.killpg(process.pid, signal.SIGKILL)
         else:
-            if process.returncode != 0:
-                said.seek(0)
-                raise RuntimeError(f"the resumed run failed:\n{said.read()}")
-            return None
-        said.seek(0)
-        stages = [line.split(":")[0] for line in said if line[:1].isalpha() and ":" in line]
-        return stages[-1] if stages else "start"
+            process.kill()
+        process.wait()
+        return True
+    if process.returncode != 0:
+        raise RuntimeError(f"the resumed run failed with exit code {process.returncode}")
+    return False
+
+
+def has_begun(log: Path, seen: int, stage: str) -> bool:
+    """Whether the log tells behind byte `seen` that the stage was started."""
+    if not log.exists():
+        return False
+    with log.open(encoding="utf-8") as file:
+        file.seek(seen)
+        return f'"stage": "{stage}", "event": "start"' in file.read()
 
 
 def data_digests(run_dir: Path) -> dict[str, str]:
@@ -83,40 +123,32 @@ def loss_curves(run_dir: Path) -> dict[str, list[tuple[int, float]]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("recipe", nargs="?", default="sample")
-    parser.add_argument("--kills", type=int, default=10)
+    parser.add_argument("--kills", type=int, default=12)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--set", dest="overrides", action="append", default=[])
     parser.add_argument("--reference", type=Path, help="An undisturbed run's directory.")
     options = parser.parse_args()
     generator = random.Random(options.seed)
     with tempfile.TemporaryDirectory() as folder:
-        if options.reference:
-            reference = options.reference
-            events = (reference / "events.jsonl").read_text(encoding="utf-8").splitlines()
-            times = [json.loads(line)["time"] for line in events]
-            seconds = times[-1] - times[0]
-        else:
+        reference = options.reference
+        if reference is None:
             seconds = run_to_the_end(command(options.recipe, Path(folder) / "a", options.overrides))
+            print(f"undisturbed run: {seconds:.0f} s", flush=True)
             reference = next((Path(folder) / "a").iterdir())
-        print(f"undisturbed run: {seconds:.0f} s")
-        arguments = command(options.recipe, Path(folder) / "b", options.overrides)
+        runs = Path(folder) / "b"
+        arguments = command(options.recipe, runs, options.overrides)
+        run_dir = runs / reference.name
         killed_in: list[str] = []
-        # A resumed run loses start-up time, so that moments up to 1.8 shares reach the road's end.
-        share = seconds / options.kills
-        while len(killed_in) < options.kills:
-            delay = generator.uniform(0.2, 1.8) * share + 2.0
-            stage = kill_after(arguments, delay, whole_group=len(killed_in) % 2 == 0)
-            if stage is None:
-                print("the run reached its end before all kills; starting it over")
-                arguments = command(
-                    options.recipe, Path(folder) / f"b{len(killed_in)}", options.overrides
-                )
-                continue
-            killed_in.append(stage)
-            print(f"kill {len(killed_in)}: after {delay:.1f} s, in {stage}", flush=True)
+        for stage, delay in choose_moments(stage_seconds(reference), options.kills, generator):
+            whole_group = len(killed_in) % 2 == 0
+            if kill_in(arguments, run_dir, stage, delay, whole_group=whole_group):
+                killed_in.append(stage)
+                print(f"kill {len(killed_in)}: {delay:.1f} s into {stage}", flush=True)
+            else:
+                print(f"no kill in {stage}: it was over {delay:.1f} s after its start", flush=True)
+                break
         run_to_the_end(arguments)
-        resumed = next(Path(arguments[arguments.index("--runs") + 1]).iterdir())
-        compare(reference, resumed, killed_in)
+        compare(reference, run_dir, killed_in)
 
 
 def compare(reference: Path, resumed: Path, killed_in: list[str]) -> None:

@@ -238,4 +238,4 @@ def _smaller_micro_batch(stage: Mapping[str, Any]) -> int:
 
 
 def _gib(size: int) -> str:
-    return f"{size / 2**30:,.1f} GiB"
+    return f"{size / 2**30:,.1f} GiB" if size >= 2**30 else f"{size / 2**20:,.0f} MiB"

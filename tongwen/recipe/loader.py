@@ -191,8 +191,10 @@ def _build(kind: type, values: Any, prefix: str, origin: _Origin) -> Any:
     try:
         return kind(**arguments)
     except RecipeError as error:
-        where = origin.place(prefix)
-        raise RecipeError(f"{error.message} ({where})", hint=error.hint) from error
+        message = (
+            error.message if error.message.startswith(prefix) else f"{prefix}: {error.message}"
+        )
+        raise RecipeError(f"{message} ({origin.place(prefix)})", hint=error.hint) from error
 
 
 def _convert(expected: Any, value: Any, name: str, origin: _Origin) -> Any:
