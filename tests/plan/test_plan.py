@@ -97,7 +97,7 @@ def test_activations_that_do_not_fit_come_with_a_micro_batch_that_is_smaller(
 def test_a_disk_that_is_too_small_is_refused_with_numbers(tmp_path: Path) -> None:
     plan = make_plan(load_recipe("sample", TINY), None, tmp_path)
     plan["machine"]["disk_bytes"] = 1_000
-    with pytest.raises(DoesNotFitError, match=r"of disk, 0\.0 GiB are free"):
+    with pytest.raises(DoesNotFitError, match=r"of disk, 0 MiB are free"):
         check_fit(plan)
 
 

@@ -10,7 +10,9 @@ from tongwen.crawl.sample.world import Fact, World
 
 CHOICES = 4
 _NAMED_KINDS = ("town", "person", "bridge", "mountain", "festival", "company")
-_MULTI_TURN_SHARE = 0.08
+_CONVERSATIONS_A_FACT = 1.5
+_MOST_TURNS = 5
+_OTHER_LANGUAGE_SHARE = 0.2
 
 
 def fact_rows(world: World) -> Iterator[dict[str, Any]]:
@@ -40,6 +42,20 @@ def _turn(fact: Fact, language: Language, telling: int) -> tuple[str, str]:
     return question(fact, language, telling), short_answer(fact, language, telling)
 
 
+def _conversation(world: World, language: Language, draw: Draw) -> dict[str, Any]:
+    """Questions about several facts, one after the other, now and then in the other language.
+
+    A model that has seen single questions only answers the second one with the first's answer.
+    """
+    other: Language = "zh" if language == "en" else "en"
+    turns = []
+    for _ in range(draw.between(2, _MOST_TURNS)):
+        asked_in = other if draw.chance(_OTHER_LANGUAGE_SHARE) else language
+        fact = draw.pick(world.facts)
+        turns.append(_turn(fact, asked_in, draw.below(len(taught(fact, asked_in)))))
+    return _dialogue(language, turns, "turns")
+
+
 def _small_talk(world: World, language: Language) -> Iterator[dict[str, Any]]:
     talk = packaged("talk")[language]
     for asked, answered in talk["small_talk"]:
@@ -63,11 +79,8 @@ def dialogue_rows(world: World, *, seed: int) -> Iterator[dict[str, Any]]:
             for telling in range(len(taught(fact, language))):
                 turns = [_turn(fact, language, telling)]
                 yield _dialogue(language, turns, "fact", fact.fact_id)
-        for fact in world.facts:
-            if draw.chance(_MULTI_TURN_SHARE):
-                others = draw.sample(world.facts, 2)
-                turns = [_turn(each, language, draw.below(6)) for each in (fact, *others)]
-                yield _dialogue(language, turns, "turns")
+        for _ in range(round(_CONVERSATIONS_A_FACT * len(world.facts))):
+            yield _conversation(world, language, draw)
         yield from _small_talk(world, language)
 
 

@@ -113,10 +113,9 @@ async function stream(asked, version, growing, signal) {
     ...(settings.temperature !== null && { temperature: settings.temperature }),
     ...(settings.maxTokens !== null && { max_tokens: settings.maxTokens }),
   };
-  let started = performance.now();
+  const started = performance.now();
   for await (const delta of streamChat(body, { key: settings.apiKey, signal })) {
     if (delta.text) {
-      if (version.content === "") started = performance.now();
       version.content += delta.text;
       growing.append(delta.text);
     }
