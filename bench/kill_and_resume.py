@@ -50,53 +50,58 @@ def stage_seconds(run_dir: Path) -> dict[str, float]:
 def choose_moments(
     seconds: dict[str, float], kills: int, generator: random.Random
 ) -> list[tuple[str, float]]:
-    """(stage, seconds after its start) of every kill, in the order of the road.
+    """(stage, seconds to wait in it) of every kill, in the order of the road.
 
     Every stage is hit once if there are enough kills; the others fall on stages in proportion
-    to their time.
+    to their time. A resumed stage goes on where it was, so that later waits in it are shorter.
     """
     stages = list(seconds)
     chosen = generator.sample(stages, min(kills, len(stages)))
     chosen += generator.choices(stages, weights=list(seconds.values()), k=kills - len(chosen))
-    chosen.sort(key=stages.index)
-    return [(stage, generator.random() * seconds[stage]) for stage in chosen]
+    moments = []
+    for stage in stages:
+        before = 0.0
+        for share in sorted(generator.random() for _ in range(chosen.count(stage))):
+            moments.append((stage, (share - before) * seconds[stage]))
+            before = share
+    return moments
 
 
 def kill_in(
-    arguments: list[str], run_dir: Path, stage: str, delay: float, *, whole_group: bool
-) -> bool:
-    """Start a run and kill it `delay` seconds after it began `stage`.
+    arguments: list[str], log: Path, stages: list[str], seconds: float, *, whole_group: bool
+) -> str | None:
+    """Start a run and kill it `seconds` after it began the first of `stages`, or a later one.
 
-    Gives False when the run was past that moment already and reached its end.
+    Gives the stage it was in, or None when it reached its end before.
     """
-    log = run_dir / "events.jsonl"
     seen = log.stat().st_size if log.exists() else 0
     process = subprocess.Popen(
         arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
     )
-    while process.poll() is None and not has_begun(log, seen, stage):
+    while process.poll() is None and not set(stages).intersection(begun(log, seen)):
         time.sleep(0.02)
     try:
-        process.wait(timeout=delay)
+        process.wait(timeout=seconds)
     except subprocess.TimeoutExpired:
         if whole_group:
             os.killpg(process.pid, signal.SIGKILL)
         else:
             process.kill()
         process.wait()
-        return True
+        return begun(log, seen)[-1]
     if process.returncode != 0:
         raise RuntimeError(f"the resumed run failed with exit code {process.returncode}")
-    return False
+    return None
 
 
-def has_begun(log: Path, seen: int, stage: str) -> bool:
-    """Whether the log tells behind byte `seen` that the stage was started."""
+def begun(log: Path, seen: int) -> list[str]:
+    """The stages that the log says were started, behind byte `seen`."""
     if not log.exists():
-        return False
+        return []
     with log.open(encoding="utf-8") as file:
         file.seek(seen)
-        return f'"stage": "{stage}", "event": "start"' in file.read()
+        events = [json.loads(line) for line in file if line.endswith("\n")]
+    return [event["stage"] for event in events if event["event"] == "start"]
 
 
 def data_digests(run_dir: Path) -> dict[str, str]:
@@ -139,14 +144,21 @@ def main() -> None:
         arguments = command(options.recipe, runs, options.overrides)
         run_dir = runs / reference.name
         killed_in: list[str] = []
-        for stage, delay in choose_moments(stage_seconds(reference), options.kills, generator):
-            whole_group = len(killed_in) % 2 == 0
-            if kill_in(arguments, run_dir, stage, delay, whole_group=whole_group):
-                killed_in.append(stage)
-                print(f"kill {len(killed_in)}: {delay:.1f} s into {stage}", flush=True)
-            else:
-                print(f"no kill in {stage}: it was over {delay:.1f} s after its start", flush=True)
+        seconds_of = stage_seconds(reference)
+        stages = list(seconds_of)
+        for stage, wait in choose_moments(seconds_of, options.kills, generator):
+            place = kill_in(
+                arguments,
+                run_dir / "events.jsonl",
+                stages[stages.index(stage) :],
+                wait,
+                whole_group=len(killed_in) % 2 == 0,
+            )
+            if place is None:
+                print("the run reached its end", flush=True)
                 break
+            killed_in.append(place)
+            print(f"kill {len(killed_in)}: after {wait:.1f} s, in {place}", flush=True)
         run_to_the_end(arguments)
         compare(reference, run_dir, killed_in)
 
