@@ -15,6 +15,8 @@ def curate(context: StageContext) -> Mapping[str, float]:
     text = (context.inputs["crawl"] / "words.txt").read_text(encoding="utf-8")
     keep = "zh-Hans" in context.recipe.curate.languages
     (context.out / "kept.txt").write_text(text if keep else text.split()[0], encoding="utf-8")
+    languages = " ".join(context.recipe.curate.languages)
+    (context.out / "languages.txt").write_text(languages, encoding="utf-8")
     return {"kept": 1}
 
 

@@ -23,12 +23,13 @@ STAGES = (
         entry="road_functions:curate",
         reads={"crawl": ("crawl",)},
         sections=("curate",),
-        outputs=("kept.txt",),
+        outputs=("kept.txt", "languages.txt"),
     ),
     Stage(
         name="tokenizer",
         entry="road_functions:tokenizer",
         reads={"documents": ("curate",)},
+        uses={"documents": "kept.*"},
         sections=("tokenizer",),
     ),
 )
@@ -64,7 +65,7 @@ def test_a_changed_parameter_reruns_what_depends_on_it_and_says_why(tmp_path: Pa
     assert (tmp_path / "stages/tokenizer/pieces.txt").read_text(encoding="utf-8") == "hello"
 
 
-def test_a_stage_is_not_run_again_when_its_input_was_made_again_with_the_same_bytes(
+def test_a_stage_is_not_run_again_when_what_it_uses_was_made_again_with_the_same_bytes(
     tmp_path: Path,
 ) -> None:
     run(tmp_path)

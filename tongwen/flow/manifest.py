@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any, Self
 
@@ -40,10 +41,14 @@ class Manifest:
     seconds: float = 0.0
     peak_memory_bytes: int = 0
 
-    @property
-    def content_digest(self) -> str:
-        """Digest of the outputs' names and contents, without how or when they were made."""
-        return value_digest([[item.path, item.digest] for item in self.outputs])
+    def content_digest(self, pattern: str = "*") -> str:
+        """Digest of the names and contents of the outputs that match a glob pattern.
+
+        How and when they were made is not part of it.
+        """
+        return value_digest(
+            [[item.path, item.digest] for item in self.outputs if fnmatch(item.path, pattern)]
+        )
 
     def write(self, path: Path) -> None:
         write_json(path, asdict(self))

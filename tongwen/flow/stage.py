@@ -46,6 +46,7 @@ class Stage:
         name: also the command's name and the folder `stages/NAME`.
         entry: `module:function`; the function takes a `StageContext` and gives counts.
         reads: role -> stages that can play it; the first that is in the recipe does.
+        uses: role -> glob pattern of the files it reads of that role; all of them when absent.
         optional: roles the stage can do without.
         sections: recipe sections that decide the output; the function reads no other.
         outputs: glob patterns of the files that later stages may depend on; their bytes are
@@ -58,6 +59,7 @@ class Stage:
     entry: str
     reads: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     sections: tuple[str, ...] = ()
+    uses: Mapping[str, str] = field(default_factory=dict)
     optional: tuple[str, ...] = ()
     outputs: tuple[str, ...] = ("**/*",)
     files: str | None = None
@@ -274,7 +276,7 @@ def _input_digests(
     for role, directory in inputs.items():
         manifest = Manifest.read(directory / MANIFEST)
         if manifest is not None:
-            digests[role] = manifest.content_digest
+            digests[role] = manifest.content_digest(stage.uses.get(role, "*"))
         elif directory.is_dir():  # a folder of the user's own, for a stage that runs alone
             files = describe_outputs(directory)
             digests[role] = value_digest([[item.path, item.digest] for item in files])
