@@ -57,17 +57,22 @@ def test_a_batch_without_targets_gives_zero_loss_and_zero_gradients() -> None:
     assert not head.grad.any()
 
 
-def test_micro_batches_give_the_gradient_of_the_whole_batch() -> None:
-    config = ModelConfig(
-        hidden_size=16,
-        intermediate_size=32,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        num_key_value_heads=1,
-        head_dim=8,
-        vocabulary_size=50,
+def small_model(*, hidden_size: int, layers: int = 1) -> Llama:
+    return Llama(
+        ModelConfig(
+            hidden_size=hidden_size,
+            intermediate_size=2 * hidden_size,
+            num_hidden_layers=layers,
+            num_attention_heads=2,
+            num_key_value_heads=1,
+            head_dim=hidden_size // 2,
+            vocabulary_size=50,
+        )
     )
-    model = one_layer(hidden_size=16)
+
+
+def test_micro_batches_give_the_gradient_of_the_whole_batch() -> None:
+    model = small_model(hidden_size=16, layers=2)
     model.initialize(0)
     generator = torch.Generator().manual_seed(0)
     ids = torch.randint(0, 50, (4, 12), generator=generator)
@@ -107,23 +112,9 @@ def test_cosine_at_a_quarter_is_what_the_paper_says() -> None:
     assert learning_rate(settings, 325) == pytest.approx(0.8535533905932737)
 
 
-def one_layer(*, hidden_size: int) -> Llama:
-    return Llama(
-        ModelConfig(
-            hidden_size=hidden_size,
-            intermediate_size=2 * hidden_size,
-            num_hidden_layers=1,
-            num_attention_heads=2,
-            num_key_value_heads=1,
-            head_dim=hidden_size // 2,
-            vocabulary_size=50,
-        )
-    )
-
-
 @pytest.mark.parametrize("name", ["adamw", "muon"])
 def test_matrices_decay_norms_do_not_and_every_parameter_moves_once(name: str) -> None:
-    model = Llama(config)
+    model = small_model(hidden_size=16)
     settings = settings_of(optimizer=name, weight_decay=0.5)
     optimizer = build_optimizer(model, settings)
     for parameter in model.parameters():
@@ -138,7 +129,7 @@ def test_matrices_decay_norms_do_not_and_every_parameter_moves_once(name: str) -
 
 def test_muon_moves_a_layers_matrix_by_the_same_root_mean_square_as_adam() -> None:
     """Moonlight, arXiv:2502.16982, section 2.2: an update of root mean square 0.2 x rate."""
-    model = one_layer(hidden_size=64)
+    model = small_model(hidden_size=64)
     matrix = model.model.layers[0].mlp.up_proj.weight
     before = matrix.detach().clone()
     optimizer = build_optimizer(model, settings_of(optimizer="muon", weight_decay=0.0))
