@@ -182,3 +182,18 @@ def test_no_markup_raises_and_no_word_is_invented(parts: list[str]) -> None:
 @given(st.binary(max_size=300))
 def test_random_bytes_never_raise(body: bytes) -> None:
     extract(body.decode("latin-1"))
+
+
+def test_short_answers_in_sections_of_their_own_are_content_and_linked_teasers_are_not() -> None:
+    long_answer = (
+        "大黄蜂公司起初只有两个工人，老板就是创始人。办公室里还留着开业第一天的手电筒。" * 3
+    )
+    answers = "".join(
+        f"<section><h3>第{n}个问题是什么？</h3><p>面包刀卖{n}枚银币。</p></section>"
+        for n in (3, 5, 8)
+    )
+    teaser = '<section><h3><a href="/p/1">别的文章</a></h3><p>这里是它的开头。</p></section>'
+    page = f"<main><div><p>{long_answer}</p>{answers}{teaser}<p>{long_answer}</p></div></main>"
+    text = extract(page).text
+    assert [f"面包刀卖{n}枚银币。" in text for n in (3, 5, 8)] == [True, True, True]
+    assert "这里是它的开头" not in text

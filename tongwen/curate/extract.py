@@ -196,6 +196,7 @@ def _content_blocks(
     total = sum(home_masses.values())
     main_homes = {home for home, mass in home_masses.items() if mass >= _HOME_SHARE * total}
     is_in_one_place = sum(home_masses[home] for home in main_homes) >= _ONE_PLACE_SHARE * total
+    sections = _sections([block for block, _ in inside], homes)
     is_link_list = _link_lists(page, container, end)
     prose = [n for n, (block, _) in enumerate(inside) if _is_prose(block)]
     if not prose:
@@ -207,11 +208,21 @@ def _content_blocks(
                 kept.append(block)
         elif is_link_list[block.element - container]:
             continue
-        elif is_in_one_place and block.kind in ("text", "item"):
+        elif (
+            is_in_one_place
+            and block.kind in ("text", "item")
+            and homes[block.element] not in sections
+        ):
             continue  # captions, boxes and teasers between the paragraphs
         elif prose[0] <= n <= prose[-1] and _is_kept(block):
             kept.append(block)
     return kept
+
+
+def _sections(blocks: list[Block], homes: list[int]) -> set[int]:
+    """Homes with a heading of their own and no link at all: short answers, not teasers."""
+    headed = {homes[block.element] for block in blocks if block.kind == "heading"}
+    return headed - {homes[block.element] for block in blocks if block.linked}
 
 
 def _link_lists(page: Page, container: int, end: int) -> list[bool]:
