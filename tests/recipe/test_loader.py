@@ -30,6 +30,12 @@ def test_an_unknown_key_names_the_key_the_line_and_the_nearest_name(tmp_path: Pa
     assert "did you mean `peak_learning_rate`?" in message
 
 
+def test_a_missing_table_or_key_says_what_to_add(tmp_path: Path) -> None:
+    assert "`run` is missing (" in refusal(tmp_path, "")
+    assert "add the table [run]" in refusal(tmp_path, "")
+    assert "add `name = ...`" in refusal(tmp_path, "[run]\n")
+
+
 def test_an_unknown_section_is_refused(tmp_path: Path) -> None:
     assert "did you mean `pretrain`?" in refusal(tmp_path, "[run]\nname='a'\n[pretrian]\nx=1\n")
 

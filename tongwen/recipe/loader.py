@@ -187,7 +187,11 @@ def _build(kind: type, values: Any, prefix: str, origin: _Origin) -> Any:
     for key, field in fields.items():
         if key not in arguments and field.default is MISSING and field.default_factory is MISSING:
             name = f"{prefix}.{key}" if prefix else key
-            raise RecipeError(f"`{name}` is missing ({origin.place(prefix)})")
+            is_table = dataclasses.is_dataclass(hints[key])
+            raise RecipeError(
+                f"`{name}` is missing ({origin.place(prefix)})",
+                hint=f"add the table [{name}]" if is_table else f"add `{key} = ...`",
+            )
     try:
         return kind(**arguments)
     except RecipeError as error:
