@@ -1,8 +1,8 @@
 """Deduplication through exchanges: same address, same text, near the same text.
 
-A record is named by one number, task << 40 | row, which grows in the order of the inputs. Keys are
-hashes, partitioned by hash; the reduces sort. Nothing depends on how records are grouped into
-tasks: what is kept follows from sources, dates, lengths and document ids.
+Records go by their numbers (`numbering`). Keys are hashes, partitioned by hash; the reduces sort.
+Nothing depends on how records are grouped into tasks: what is kept follows from sources, dates,
+lengths and document ids.
 """
 
 from collections.abc import Mapping
@@ -16,11 +16,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tongwen.curate.minhash import band_keys, similarity
+from tongwen.curate.numbering import record_numbers, task_and_row
 from tongwen.curate.pages import FINGERPRINT
 from tongwen.curate.rules import NEAR_DUPLICATE, SAME_TEXT, SAME_URL
 from tongwen.flow.task import TaskContext
 
-_ROW_BITS = 40
 _URL, _TEXT, _NEAR = 0, 1, 2
 _STAGES = (SAME_URL, SAME_TEXT, NEAR_DUPLICATE)
 _MEMBER = np.dtype(
@@ -39,16 +39,6 @@ DUPLICATE_SCHEMA = pa.schema(
         ("kept", pa.uint64()),
     ]
 )
-
-
-def record_numbers(task: int, rows: npt.NDArray[Any]) -> npt.NDArray[np.uint64]:
-    """The numbers of records by their rows in the output of an extraction task."""
-    return rows.astype(np.uint64) | np.uint64(task << _ROW_BITS)
-
-
-def task_and_row(record: int) -> tuple[int, int]:
-    """Where a record is."""
-    return record >> _ROW_BITS, record & ((1 << _ROW_BITS) - 1)
 
 
 def _open_rows(decisions: Path) -> npt.NDArray[np.int64]:

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from tongwen.curate.dedup import record_numbers
+from tongwen.curate.numbering import record_numbers
 from tongwen.curate.rules import DECISION_SCHEMA
 from tongwen.files import write_json, write_jsonl
 from tongwen.flow.task import TaskContext
