@@ -8,7 +8,8 @@ import pytest
 from curate_texts import CHINESE, ENGLISH, TRADITIONAL, edited, story
 
 from tongwen.curate.measures import measure, prose
-from tongwen.curate.record import ATTRIBUTE_SCHEMA, VALUES
+from tongwen.curate.attributes import MEASURE_SCHEMA, VALUES
+from tongwen.curate.record import PAGE_SCHEMA
 from tongwen.curate.rules import decide, decision_parameters, rule_set, rules_of
 from tongwen.curate.settings import (
     ChineseRules,
@@ -125,7 +126,7 @@ def row(text: str, lang: str, **changes: Any) -> dict[str, Any]:
 def decisions(
     rows: list[dict[str, Any]], settings: CurateSettings | None = None
 ) -> list[dict[str, Any]]:
-    table = pa.Table.from_pylist(rows, ATTRIBUTE_SCHEMA)
+    table = pa.Table.from_pylist(rows, pa.schema([*PAGE_SCHEMA, *MEASURE_SCHEMA]))
     return decide(table, decision_parameters(settings or CurateSettings())).to_pylist()
 
 

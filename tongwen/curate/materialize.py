@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from tongwen.curate.attributes import read_attributes
+from tongwen.curate.edits import CUTS, KINDS, edited_documents, edits_between, tidy
 from tongwen.curate.numbering import record_numbers
 from tongwen.curate.rules import DECISION_SCHEMA
 from tongwen.files import write_json, write_jsonl
@@ -16,46 +19,82 @@ from tongwen.flow.task import TaskContext
 from tongwen.formats.documents import DOCUMENT_SCHEMA
 
 EXCERPT_CHARACTERS = 400
+_BATCH_ROWS = 1_000
 
 
 def materialize(context: TaskContext) -> Mapping[str, int]:
-    """Put the decisions of all steps together for the records of one extraction task.
+    """Put the decisions and edits of all steps together for the records of one extraction task.
 
-    Writes `documents.parquet` (what stays), `attributes.parquet` (one row for every record),
-    `funnel.json` (counts by stage, rule and language) and `rejects.jsonl` (candidates for the
-    sample of dropped documents).
+    Reads the task's documents and decisions, `duplicates.parquet`, then `attribute_files` tables of
+    attributes, the rest being files of edits. Writes `documents.parquet` (what stays, edited),
+    `attributes.parquet` (one row for every record), `funnel.json` (counts by stage, rule and
+    language) and `rejects.jsonl` (candidates for the sample of dropped documents).
     """
-    document_file, attribute_file, decision_file, duplicate_file = context.inputs
+    params = context.params
+    document_file, decision_file, duplicate_file, *others = context.inputs
+    attribute_files = others[: params["attribute_files"]]
+    edit_files = others[params["attribute_files"] :]
     attributes = _with_decisions(
-        pq.read_table(attribute_file),
+        read_attributes(attribute_files),
         pq.read_table(decision_file),
         pq.read_table(duplicate_file),
-        context.params,
+        params,
     )
+    attributes = _with_cuts(attributes, edit_files, params["task"])
     pq.write_table(attributes, context.out / "attributes.parquet", compression="zstd")
     write_json(context.out / "funnel.json", _counts(attributes))
     drops = attributes.select(["doc_id", "lang", *DECISION_SCHEMA.names]).to_pylist()
-    candidates = _sampled(drops, context.params["reject_samples"])
+    candidates = _sampled(drops, params["reject_samples"])
     is_kept = pc.is_null(attributes["drop_stage"]).to_pylist()
     rejects: list[dict[str, Any]] = []
-    kept_documents = position = 0
+    kept = 0
     with pq.ParquetWriter(
         context.out / "documents.parquet", DOCUMENT_SCHEMA, compression="zstd"
     ) as writer:
-        for batch in pq.ParquetFile(document_file).iter_batches(batch_size=1_000):
-            mask = pa.array(is_kept[position : position + len(batch)])
-            kept = pa.Table.from_batches([batch]).filter(mask)
-            if kept.num_rows:
-                writer.write_table(kept)
-            kept_documents += kept.num_rows
+        for rows in _edited(document_file, edit_files, params["task"]):
+            documents = [document for row, document in rows if is_kept[row]]
+            if documents:
+                writer.write_table(pa.Table.from_pylist(documents, DOCUMENT_SCHEMA))
+            kept += len(documents)
             rejects += [
-                {**_reject(batch, row), **drops[position + row]}
-                for row in range(len(batch))
-                if position + row in candidates
+                {**_reject(document), **drops[row]} for row, document in rows if row in candidates
             ]
-            position += len(batch)
     write_jsonl(context.out / "rejects.jsonl", rejects)
-    return {"kept": kept_documents, "records": position}
+    return {"kept": kept, "records": len(drops)}
+
+
+def _edited(
+    documents: Path, edit_files: Sequence[Path], task: int
+) -> Iterator[list[tuple[int, dict[str, Any]]]]:
+    """Rows and documents with all edits applied, some at a time."""
+    rows: list[tuple[int, dict[str, Any]]] = []
+    for row, document, edited in edited_documents(
+        documents, edit_files, task, DOCUMENT_SCHEMA.names
+    ):
+        if edited.text != document["text"]:
+            document["text"] = tidy(edited.text)
+        rows.append((row, document))
+        if len(rows) == _BATCH_ROWS:
+            yield rows
+            rows = []
+    yield rows
+
+
+def _with_cuts(attributes: pa.Table, edit_files: Sequence[Path], task: int) -> pa.Table:
+    """Attributes and, for each kind of edit, characters cut or tokens put in."""
+    rows = attributes.num_rows
+    first, last = record_numbers(task, np.array([0, max(0, rows - 1)])).tolist()
+    edits = edits_between(edit_files, first, last)
+    places = (edits["record"] - np.uint64(first)).astype(np.int64)
+    for number, kind in enumerate(KINDS):
+        weights = (edits["kind"] == number).astype(np.float64)
+        if kind in CUTS:
+            weights *= edits["end"].astype(np.float64) - edits["start"]
+        sums = np.bincount(places, weights, minlength=rows)[:rows].astype(np.int64)
+        attributes = attributes.append_column(
+            f"{kind}_characters" if kind in CUTS else f"{kind}_count", pa.array(sums)
+        )
+    return attributes
 
 
 def _with_decisions(
@@ -113,11 +152,11 @@ def _reason(drop: Mapping[str, Any]) -> tuple[Any, ...]:
     return drop["drop_stage"], drop["drop_rule"], drop["lang"]
 
 
-def _reject(batch: pa.RecordBatch, row: int) -> dict[str, Any]:
+def _reject(document: Mapping[str, Any]) -> dict[str, Any]:
     return {
-        "url": batch["url"][row].as_py(),
-        "title": batch["title"][row].as_py(),
-        "excerpt": batch["text"][row].as_py()[:EXCERPT_CHARACTERS],
+        "url": document["url"],
+        "title": document["title"],
+        "excerpt": document["text"][:EXCERPT_CHARACTERS],
     }
 
 

@@ -1,7 +1,6 @@
 """Tasks that look at one record at a time: extraction and measuring, decisions, fingerprints."""
 
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,9 +8,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import xxhash
 
+from tongwen.curate.attributes import read_attributes
 from tongwen.curate.characters import folded
+from tongwen.curate.edits import edited_documents
 from tongwen.curate.minhash import signature
-from tongwen.curate.record import ATTRIBUTE_SCHEMA, curate_record, normal_url
+from tongwen.curate.record import PAGE_SCHEMA, curate_record, normal_url
 from tongwen.curate.rules import decide
 from tongwen.flow.task import TaskContext
 from tongwen.formats.documents import DOCUMENT_SCHEMA
@@ -34,21 +35,21 @@ _BATCH_CHARACTERS = 16 << 20
 
 
 def extract_records(context: TaskContext) -> Mapping[str, int]:
-    """Read, decode, extract, repair, identify and measure the records of some input files.
+    """Read, decode, extract, repair and identify the records of some input files.
 
-    Writes `documents.parquet` and `attributes.parquet`, one row each for every record, in order.
+    Writes `documents.parquet` and `pages.parquet`, one row each for every record, in order.
     """
     params = context.params
     documents: list[dict[str, Any]] = []
-    attributes: list[dict[str, Any]] = []
+    pages: list[dict[str, Any]] = []
     records = characters = pending = 0
     with (
         pq.ParquetWriter(
             context.out / "documents.parquet", DOCUMENT_SCHEMA, compression="zstd"
         ) as document_writer,
         pq.ParquetWriter(
-            context.out / "attributes.parquet", ATTRIBUTE_SCHEMA, compression="zstd"
-        ) as attribute_writer,
+            context.out / "pages.parquet", PAGE_SCHEMA, compression="zstd"
+        ) as page_writer,
     ):
         for record in _records(context):
             document, values = curate_record(
@@ -57,17 +58,17 @@ def extract_records(context: TaskContext) -> Mapping[str, int]:
                 replace_personal=params["replace_personal"],
             )
             documents.append(document)
-            attributes.append(values)
+            pages.append(values)
             records += 1
             pending += len(document["text"])
             if len(documents) == _BATCH_ROWS or pending > _BATCH_CHARACTERS:
                 document_writer.write_table(pa.Table.from_pylist(documents, DOCUMENT_SCHEMA))
-                attribute_writer.write_table(pa.Table.from_pylist(attributes, ATTRIBUTE_SCHEMA))
-                documents, attributes = [], []
+                page_writer.write_table(pa.Table.from_pylist(pages, PAGE_SCHEMA))
+                documents, pages = [], []
                 characters += pending
                 pending = 0
         document_writer.write_table(pa.Table.from_pylist(documents, DOCUMENT_SCHEMA))
-        attribute_writer.write_table(pa.Table.from_pylist(attributes, ATTRIBUTE_SCHEMA))
+        page_writer.write_table(pa.Table.from_pylist(pages, PAGE_SCHEMA))
     return {"records": records, "characters": characters + pending}
 
 
@@ -85,8 +86,8 @@ def _records(context: TaskContext) -> Iterator[RawRecord]:
 
 
 def decide_records(context: TaskContext) -> Mapping[str, int]:
-    """Hold the thresholds against `attributes.parquet`; writes `decisions.parquet`, row by row."""
-    decisions = decide(pq.read_table(context.inputs[0]), context.params)
+    """Hold the thresholds against the attributes; writes `decisions.parquet`, row by row."""
+    decisions = decide(read_attributes(context.inputs), context.params)
     pq.write_table(decisions, context.out / "decisions.parquet", compression="zstd")
     return {"open": decisions["drop_stage"].null_count}
 
@@ -99,13 +100,14 @@ def fingerprint_records(context: TaskContext) -> Mapping[str, int]:
     params = context.params
     ranks = {source: rank for rank, source in enumerate(params["sources"])}
     hashes = params["bands"] * params["rows"]
+    documents, *edit_files = context.inputs
     rows: list[np.ndarray[Any, Any]] = []
     with (context.out / "signatures.bin").open("wb") as file:
-        for document in _rows(
-            context.inputs[0], ["doc_id", "url", "date", "lang", "text", "source"]
+        for _, document, edited in edited_documents(
+            documents, edit_files, params["task"], ["doc_id", "url", "date", "lang", "source"]
         ):
             row = np.zeros((), FINGERPRINT)
-            points = folded(document["text"])
+            points = folded(edited.text)
             minima = signature(
                 points,
                 shingle=params["shingle_characters"]
@@ -118,18 +120,13 @@ def fingerprint_records(context: TaskContext) -> Mapping[str, int]:
             row["text"] = _halves(points[points != 0].tobytes())
             row["doc_id"] = divmod(int(document["doc_id"], 16), 1 << 64)
             row["rank"] = ranks[document["source"]]
-            row["characters"] = len(document["text"])
+            row["characters"] = len(edited.text)
             row["date"] = document["date"].encode("ascii", "replace")[:25]
             row["has_signature"] = minima is not None
             rows.append(row)
             file.write((np.zeros(hashes, np.uint64) if minima is None else minima).tobytes())
     np.save(context.out / "fingerprints.npy", np.array(rows, FINGERPRINT))
     return {"records": len(rows)}
-
-
-def _rows(path: Path, columns: list[str]) -> Iterator[dict[str, Any]]:
-    for batch in pq.ParquetFile(path).iter_batches(batch_size=256, columns=columns):
-        yield from batch.to_pylist()
 
 
 def _halves(data: bytes) -> tuple[int, int]:

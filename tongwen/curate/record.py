@@ -1,4 +1,4 @@
-"""One raw record to one document and its attributes: every value, no decision."""
+"""One raw record to one document and what is known of the page: every value, no decision."""
 
 import re
 from typing import Any
@@ -20,22 +20,10 @@ _PAGE_TYPES = ("", "text/html", "application/xhtml+xml", "application/xml", "tex
 _TEXT_TYPES = ("text/plain", "text/markdown")
 _TRACKING = re.compile(r"utm_\w+|spm|from|fbclid|gclid|sessionid|phpsessid", re.IGNORECASE)
 
-VALUES = (
-    "replaced_share", "mojibake_share", "symbol_share", "digit_share", "punctuation_share",
-    "spam_share", "link_share", "boilerplate_share", "mean_line_characters",
-    "longest_line_characters", "terminal_line_share", "ellipsis_line_share",
-    "duplicate_line_share", "duplicate_line_character_share", "words", "mean_word_characters",
-    "symbols_per_word", "bullet_line_share", "alphabetic_word_share", "function_words",
-    "placeholders", "entropy_bits", "sentences", "short_line_share", "newlines_per_word",
-    "han_share", "bracket_share", "newlines_per_character",
-    *(f"top_{size}_gram_share"
-      for size in sorted({*measures.ENGLISH_TOP, *measures.CHINESE_TOP})),
-    *(f"repeated_{size}_gram_share"
-      for size in sorted({*measures.ENGLISH_REPEATED, *measures.CHINESE_REPEATED})),
-)  # fmt: skip
-"""Names of the measured values, the columns that rules look at."""
+PAGE_VALUES = ("link_share", "boilerplate_share")
+"""Names of the values, columns that rules look at, that only the page can tell."""
 
-ATTRIBUTE_SCHEMA = pa.schema(
+PAGE_SCHEMA = pa.schema(
     [
         ("doc_id", pa.string()),
         ("url", pa.string()),
@@ -48,7 +36,6 @@ ATTRIBUTE_SCHEMA = pa.schema(
         ("is_text", pa.bool_()),
         ("problem", pa.string()),  # why there is no text; null when there is
         ("raw_bytes", pa.int64()),
-        ("characters", pa.int64()),
         ("encoding", pa.string()),
         ("encoding_from", pa.string()),  # mark, header, page or guess
         ("replaced_characters", pa.int64()),  # on the whole page
@@ -60,7 +47,7 @@ ATTRIBUTE_SCHEMA = pa.schema(
         ("emails", pa.int64()),
         ("phones", pa.int64()),
         ("resident_ids", pa.int64()),
-        *((name, pa.float64()) for name in VALUES),
+        *((name, pa.float64()) for name in PAGE_VALUES),
     ]
 )
 
@@ -110,7 +97,7 @@ def normal_url(url: str) -> str:
 def curate_record(
     record: RawRecord, *, remove_lines: bool, replace_personal: bool
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The document (columns of `DOCUMENT_SCHEMA`) and the attributes of one raw record.
+    """The document (columns of `DOCUMENT_SCHEMA`) and the page attributes of one raw record.
 
     A record without text gives a document with empty text, and its `problem`.
     """
@@ -139,7 +126,6 @@ def curate_record(
         _fill(record, document, attributes, remove_lines, replace_personal)
     for name in ("doc_id", "url", "host", "date", "lang", "source"):
         attributes[name] = document[name]
-    attributes["characters"] = len(document["text"])
     return document, attributes
 
 
@@ -180,12 +166,6 @@ def _fill(
     document.update(lang=language.lang, title=repair(title).text, text=text)
     attributes["language_confidence"] = language.confidence
     attributes["code_line_share"] = language.code_line_share
-    values = measures.measure(text, language.lang)
-    values.setdefault("han_share", language.han_share)
-    attributes.update((name, float(value)) for name, value in values.items() if name in _VALUE_SET)
-
-
-_VALUE_SET = frozenset(VALUES)
 
 
 def _text_of(record: RawRecord, attributes: dict[str, Any]) -> tuple[str, str, str | None]:
