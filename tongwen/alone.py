@@ -2,12 +2,15 @@
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from tongwen.errors import UsageError
 from tongwen.flow.manifest import Manifest
+
+if TYPE_CHECKING:
+    from tongwen.flow.local import LocalRunner
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -33,6 +36,7 @@ def run_alone(
     out: Path,
     recipe: str | None,
     overrides: tuple[str, ...],
+    runner: "LocalRunner | None" = None,
 ) -> Manifest:
     """Run the stage `name` with the given input folders into `out`.
 
@@ -42,6 +46,7 @@ def run_alone(
         out: the stage's folder; it also holds the lock and the log.
         recipe: preset or file; without one the defaults hold.
         overrides: `section.key=value`.
+        runner: what runs the tasks; the recipe decides when None.
 
     Raises:
         TongwenError: the recipe leaves the stage out, an input is missing, or the stage failed.
@@ -62,5 +67,5 @@ def run_alone(
     if missing:
         raise UsageError(f"{name} needs its input `{missing[0]}`", hint=f"tongwen {name} --help")
     with locked(out):
-        manifest, _ = run_stage(stage, loaded, inputs, out, out, Progress())
+        manifest, _ = run_stage(stage, loaded, inputs, out, out, Progress(), runner)
         return manifest

@@ -25,6 +25,7 @@ def command() -> None:
     Examples:
       tongwen curate crawled --out curated
       tongwen curate explain https://example.org/page --run runs/sample
+      tongwen curate replay runs/sample --set curate.english.minimum_words=80
     """
 
 
@@ -58,3 +59,39 @@ def explain_page(page: str, run_dir: Path, as_json: bool) -> None:
         click.echo(json.dumps([item.to_json() for item in found], ensure_ascii=False, indent=1))
     else:
         click.echo("\n\n".join(map(explanation_text, found)))
+
+
+@command.command(name="replay")
+@click.argument("run_dir", metavar="RUN", type=click.Path(path_type=Path))
+@click.option(
+    "--set", "overrides", metavar="KEY=VALUE", multiple=True, required=True,
+    help="A threshold or another setting of decisions, duplicates or the mix.",
+)  # fmt: skip
+@click.option(
+    "--out", metavar="DIR", type=click.Path(path_type=Path),
+    help="Folder of the result; `curate-replay` beside the stage's when left out.",
+)  # fmt: skip
+@click.option(
+    "--crawl", metavar="DIR", type=click.Path(path_type=Path),
+    help="The crawl folder, when RUN is the folder of a curate stage that ran alone.",
+)  # fmt: skip
+@click.option("--json", "as_json", is_flag=True, help="Print the changes as JSON.")
+def replay_run(
+    run_dir: Path, overrides: tuple[str, ...], out: Path | None, crawl: Path | None, as_json: bool
+) -> None:
+    """Decide again with other thresholds; no text is read from the crawl or measured again.
+
+    The first run stays as it is. Prints what is kept and every reason that changed.
+
+    \b
+    Example:
+      tongwen curate replay runs/sample --set curate.english.minimum_words=80
+    """
+    from tongwen.curate.replay import changes, changes_text, replay
+
+    before, after = replay(run_dir, overrides, out, crawl)
+    rows = changes(before, after)
+    if as_json:
+        click.echo(json.dumps([vars(row) for row in rows], ensure_ascii=False, indent=1))
+    else:
+        click.echo(changes_text(rows))

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 
 from tongwen.curate.attributes import read_attributes
 from tongwen.curate.edits import CUTS, KINDS, edited_documents, edits_between, tidy
+from tongwen.curate.histograms import histograms
 from tongwen.curate.numbering import record_numbers
 from tongwen.curate.rules import DECISION_SCHEMA
 from tongwen.files import write_json, write_jsonl
@@ -28,7 +29,8 @@ def materialize(context: TaskContext) -> Mapping[str, int]:
     Reads the task's documents and decisions, `duplicates.parquet`, then `attribute_files` tables of
     attributes, the rest being files of edits. Writes `documents.parquet` (what stays, edited),
     `attributes.parquet` (one row for every record), `funnel.json` (counts by stage, rule and
-    language) and `rejects.jsonl` (candidates for the sample of dropped documents).
+    language), `histograms.json` (values beside thresholds) and `rejects.jsonl` (candidates for the
+    sample of dropped documents).
     """
     params = context.params
     document_file, decision_file, duplicate_file, *others = context.inputs
@@ -43,6 +45,7 @@ def materialize(context: TaskContext) -> Mapping[str, int]:
     attributes = _with_cuts(attributes, edit_files, params["task"])
     pq.write_table(attributes, context.out / "attributes.parquet", compression="zstd")
     write_json(context.out / "funnel.json", _counts(attributes))
+    write_json(context.out / "histograms.json", histograms(attributes, params["rules"]))
     drops = attributes.select(["doc_id", "lang", *DECISION_SCHEMA.names]).to_pylist()
     candidates = _sampled(drops, params["reject_samples"])
     is_kept = pc.is_null(attributes["drop_stage"]).to_pylist()

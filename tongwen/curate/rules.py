@@ -60,6 +60,16 @@ def rule_set(lang: str, is_text: bool, rules_for_texts: str) -> str:
     return "texts"
 
 
+def rule_sets(attributes: pa.Table, parameters: Mapping[str, Any]) -> npt.NDArray[Any]:
+    """For each row the section of the settings that holds its rules."""
+    langs, texts = attributes["lang"].to_pylist(), attributes["is_text"].to_pylist()
+    return np.array(
+        [rule_set(lang, is_text, parameters["rules_for_texts"])
+         for lang, is_text in zip(langs, texts, strict=True)],
+        object,
+    )  # fmt: skip
+
+
 def decision_parameters(settings: CurateSettings) -> dict[str, Any]:
     """The settings that decisions before deduplication depend on, as JSON values."""
     return {
@@ -80,23 +90,18 @@ def decide(attributes: pa.Table, parameters: Mapping[str, Any]) -> pa.Table:
     langs = np.array(attributes["lang"].to_pylist(), object)
     decisions.drop(~np.isin(langs, parameters["languages"]), LANGUAGE, "language")
     least = float(parameters["minimum_language_confidence"])
-    confidence = _column(attributes, "language_confidence")
+    confidence = column_values(attributes, "language_confidence")
     decisions.drop(confidence < least, LANGUAGE, "minimum_language_confidence", confidence, least)
-    texts = attributes["is_text"].to_pylist()
-    chosen = np.array(
-        [rule_set(lang, is_text, parameters["rules_for_texts"])
-         for lang, is_text in zip(langs, texts, strict=True)],
-        object,
-    )  # fmt: skip
+    chosen = rule_sets(attributes, parameters)
     for section in ("english", "chinese", "code", "texts"):
         for rule in rules_of(parameters[section]):
-            values = _column(attributes, rule.value)
+            values = column_values(attributes, rule.value)
             outside = values < rule.threshold if rule.is_minimum else values > rule.threshold
             decisions.drop((chosen == section) & outside, RULES, rule.name, values, rule.threshold)
     return decisions.table()
 
 
-def _column(attributes: pa.Table, name: str) -> npt.NDArray[np.float64]:
+def column_values(attributes: pa.Table, name: str) -> npt.NDArray[np.float64]:
     """A column as floats, NaN where nothing was measured."""
     column = attributes[name].cast(pa.float64()).combine_chunks()
     values: npt.NDArray[np.float64] = column.to_numpy(zero_copy_only=False)

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tongwen.curate.funnel import funnel
+from tongwen.curate.histograms import merged_histograms
 from tongwen.curate.materialize import merged_rejects
 from tongwen.curate.score import GOLD_PAGES, score
 from tongwen.curate.settings import CurateSettings
@@ -31,9 +32,11 @@ from tongwen.flow.stage import StageContext
 
 
 def run(context: StageContext) -> Mapping[str, float]:
-    """Run all steps; publish documents, attributes, `funnel.json` and `rejects.jsonl`.
+    """Run all steps; publish documents, attributes, `funnel.json`, `histograms.json` and
+    `rejects.jsonl`.
 
-    Where the crawl has gold labels, `score.json` says how well they were met.
+    `cost.json` tells time and memory of each step. Where the crawl has gold labels, `score.json`
+    says how well they were met.
     """
     settings = context.recipe.curate
     steps = Steps(context, settings, read_sources(context.inputs["crawl"]))
@@ -41,7 +44,9 @@ def run(context: StageContext) -> Mapping[str, float]:
     steps.measure()
     steps.decide()
     steps.deduplicate()
-    return _publish(context, settings, steps.materialize())
+    counts = _publish(context, settings, steps.materialize())
+    write_json(context.out / "cost.json", steps.cost())
+    return counts
 
 
 def _publish(
@@ -60,6 +65,10 @@ def _publish(
         part for result in finished for part in read_json(result.directory / "funnel.json")
     )
     write_json(context.out / "funnel.json", whole)
+    write_json(
+        context.out / "histograms.json",
+        merged_histograms(read_json(result.directory / "histograms.json") for result in finished),
+    )
     candidates = (
         row for result in finished for row in read_jsonl(result.directory / "rejects.jsonl")
     )

@@ -1,6 +1,7 @@
 """The steps of curation, each a set of tasks over the outputs of those before it."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from tongwen.curate.rules import decision_parameters
 from tongwen.curate.settings import CurateSettings, DuplicateSettings
@@ -30,6 +31,7 @@ class Steps:
         self._settings = settings
         self._sources = sources
         self._records = 0
+        self._costs: dict[str, dict[str, Any]] = {}
         self._duplicates: TaskInput
         self.documents: list[TaskInput] = []
         self.attributes: list[tuple[TaskInput, ...]] = []
@@ -37,7 +39,27 @@ class Steps:
         self.decisions: list[TaskInput] = []
 
     def _run(self, tasks: Sequence[Task]) -> list[TaskResult]:
-        return self._context.runner.run(tasks, self._context.out / "tasks")
+        results = self._context.runner.run(tasks, self._context.out / "tasks")
+        for result in results:
+            cost = self._costs.setdefault(
+                result.task.step, {"tasks": 0, "seconds": 0.0, "peak_memory_bytes": 0}
+            )
+            cost["tasks"] += 1
+            cost["seconds"] += result.manifest.seconds
+            cost["peak_memory_bytes"] = max(
+                cost["peak_memory_bytes"], result.manifest.peak_memory_bytes
+            )
+        return results
+
+    def cost(self) -> dict[str, Any]:
+        """What the steps took, also those that were done before: seconds of one worker each, and
+        the largest worker. `crawl_bytes` is what was read, as it lies on disk.
+        """
+        return {
+            "crawl_bytes": sum(source.bytes for source in self._sources),
+            "worker_seconds": sum(step["seconds"] for step in self._costs.values()),
+            "steps": self._costs,
+        }
 
     @property
     def _partitions(self) -> int:
@@ -204,6 +226,7 @@ class Steps:
                         "attribute_files": len(self.attributes[index]),
                         "similarity": self._settings.duplicates.similarity,
                         "reject_samples": self._settings.reject_samples,
+                        "rules": decision_parameters(self._settings),
                     },
                 )
                 for index, documents in enumerate(self.documents)

@@ -1,10 +1,7 @@
 """A stage of the road: when it runs, when it need not, and what it leaves behind."""
 
 import contextlib
-import ctypes
-import ctypes.util
 import fcntl
-import gc
 import json
 import os
 import time
@@ -13,8 +10,6 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
-
-import psutil
 
 from tongwen.errors import InputError, UsageError
 from tongwen.files import (
@@ -27,6 +22,9 @@ from tongwen.files import (
 )
 from tongwen.flow.local import LocalRunner
 from tongwen.flow.manifest import Manifest, describe_outputs
+from tongwen.flow.memory import peak_memory_bytes, reset_peak_memory
+from tongwen.flow.ray import RayRunner
+from tongwen.flow.runner import Runner
 from tongwen.flow.task import resolve_function
 from tongwen.progress import Progress, duration_text
 from tongwen.recipe.schema import Recipe
@@ -83,7 +81,7 @@ class StageContext:
     inputs: Mapping[str, Path]
     out: Path
     run_dir: Path
-    runner: LocalRunner
+    runner: Runner
     progress: Progress
 
     def resolve(self, path: str) -> Path:
@@ -189,8 +187,11 @@ def run_stage(
     out: Path,
     run_dir: Path,
     progress: Progress,
+    runner: LocalRunner | None = None,
 ) -> tuple[Manifest, bool]:
     """Run one stage unless its manifest says that it is done; say why when it runs again.
+
+    Without `runner` the recipe's `run` section decides which one runs the tasks.
 
     Returns:
         The manifest, and whether the stage was run.
@@ -218,16 +219,25 @@ def run_stage(
     remove_partials(out)
     manifest = _perform(
         stage,
-        StageContext(recipe, inputs, out, run_dir, _runner(recipe, progress), progress),
+        StageContext(recipe, inputs, out, run_dir, runner or _runner(recipe, progress), progress),
         Manifest(digest=digest, parameters=parameters, inputs=input_digests),
     )
     return manifest, True
 
 
-def _runner(recipe: Recipe, progress: Progress) -> LocalRunner:
+def _runner(recipe: Recipe, progress: Progress) -> Runner:
+    settings = recipe.run
+    memory_bytes = round(settings.worker_memory_gib * 2**30)
+    if settings.runner == "ray":
+        return RayRunner(
+            address=settings.ray_address,
+            workers=settings.workers,
+            memory_bytes=memory_bytes,
+            progress=progress,
+        )
     return LocalRunner(
-        workers=recipe.run.workers or os.cpu_count() or 1,
-        memory_bytes=round(recipe.run.worker_memory_gib * 2**30),
+        workers=settings.workers or os.cpu_count() or 1,
+        memory_bytes=memory_bytes,
         progress=progress,
     )
 
@@ -236,7 +246,7 @@ def _perform(stage: Stage, context: StageContext, begun: Manifest) -> Manifest:
     """Call the stage's function and write the manifest, `begun` with all that came of it."""
     out, run_dir, progress = context.out, context.run_dir, context.progress
     log_event(run_dir, stage=stage.name, event="start", digest=begun.digest)
-    _reset_peak_memory()
+    reset_peak_memory()
     started = time.monotonic()
     try:
         counts = _entry(stage)(context)
@@ -253,7 +263,7 @@ def _perform(stage: Stage, context: StageContext, begun: Manifest) -> Manifest:
         counts=dict(counts),
         quarantined=tuple(context.runner.quarantined),
         seconds=round(time.monotonic() - started, 3),
-        peak_memory_bytes=max(_peak_memory(), context.runner.peak_memory_bytes),
+        peak_memory_bytes=max(peak_memory_bytes(), context.runner.peak_memory_bytes),
     )
     manifest.write(out / MANIFEST)
     log_event(run_dir, stage=stage.name, event="end", seconds=manifest.seconds)
@@ -320,21 +330,3 @@ def _counts_text(counts: Mapping[str, float]) -> str:
         for key, value in counts.items()
     ]
     return " (" + ", ".join(shown[:5]) + ")" if shown else ""
-
-
-def _reset_peak_memory() -> None:
-    """Give back what the stage before has left, and count from here."""
-    gc.collect()
-    with contextlib.suppress(OSError, AttributeError, TypeError):
-        ctypes.CDLL(ctypes.util.find_library("c")).malloc_trim(0)
-    with contextlib.suppress(OSError):
-        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
-
-
-def _peak_memory() -> int:
-    """Largest resident set of this process since the last reset, in bytes."""
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) * 1024
-    return int(psutil.Process().memory_info().rss)

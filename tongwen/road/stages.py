@@ -18,7 +18,16 @@ ROAD = (
         entry="tongwen.curate.stage:run",
         reads={"crawl": ("crawl",)},
         sections=("curate",),
-        outputs=("documents/*.parquet", "attributes/*.parquet", "*.json", "rejects.jsonl"),
+        outputs=(
+            "documents/*.parquet",
+            "attributes/*.parquet",
+            "funnel.json",
+            "histograms.json",
+            "rejects.jsonl",
+            "score.json",
+            "contamination.json",
+            "mix.json",
+        ),
     ),
     Stage(
         name="tokenizer",
