@@ -88,6 +88,24 @@ def _curate(folder: Path) -> None:
             "wrong": [{"url": HOSTILE, "label": "spam", "lang": "en", "drop_rule": None}],
         },
     )
+    histogram = {
+        "section": "english",
+        "documents": 900,
+        "counts": [0] * 10 + [35, 165, 700] + [0] * 27,
+    }
+    write_json(
+        folder / "histograms.json",
+        [
+            {**histogram, "rule": "minimum_words", "threshold": 50.0, "outside": 35,
+             "edges": [10 ** (n / 5 - 1) for n in range(41)]},
+            {**histogram, "rule": "maximum_spam_share", "threshold": 0.3, "outside": 35,
+             "edges": [n / 40 for n in range(41)]},
+        ],
+    )  # fmt: skip
+    steps = {"extract": {"tasks": 2, "seconds": 30.0, "peak_memory_bytes": 300 << 20}}
+    write_json(
+        folder / "cost.json", {"crawl_bytes": 10_000_000, "worker_seconds": 36.0, "steps": steps}
+    )
     samples = [
         (
             "rules",

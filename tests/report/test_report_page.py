@@ -173,3 +173,25 @@ def test_the_command_prints_the_path(made_run: Any, tmp_path: Path) -> None:
     run = made_run.make_run(tmp_path / "run")
     result = CliRunner().invoke(command, [str(run)])
     assert result.output == f"{run / 'report.html'}\n"
+
+
+def test_each_rule_shows_what_lies_outside_its_threshold(made_run: Any, tmp_path: Path) -> None:
+    page = build_report(made_run.make_run(tmp_path / "run")).read_text(encoding="utf-8")
+    histogram = page.partition("<code>minimum_words</code></td><td>50</td>")[2].partition("</svg>")[
+        0
+    ]
+    assert "<td>35</td><td>900</td>" in histogram
+    assert histogram.count('<rect class="ink"') + histogram.count('<rect class="taken"') == 5
+    assert "<code>extract</code> 83.3 %" in page
+
+
+def test_a_terabyte_is_projected_only_from_enough_pages(made_run: Any, tmp_path: Path) -> None:
+    run = made_run.make_run(tmp_path / "run")
+    page = build_report(run).read_text(encoding="utf-8")
+    assert "about 1,000 hours of one worker" in page  # 36 s for 10 MB
+    path = run / "stages" / "curate" / "funnel.json"
+    funnel = read_json(path)
+    for row in (*funnel["kept"], *funnel["dropped"]):
+        row["pages"] = 1
+    write_json(path, funnel)
+    assert "hours of one worker" not in build_report(run).read_text(encoding="utf-8")

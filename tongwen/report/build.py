@@ -25,8 +25,10 @@ from tongwen.report.gold import build_gold
 from tongwen.report.headline import build_headline
 from tongwen.report.run_files import TRAINING_STAGES, RunFiles
 from tongwen.report.settings import ReportSettings
+from tongwen.report.thresholds import build_thresholds
 from tongwen.report.training import Phase, build_phase
 from tongwen.report.words import amount, duration, number, share, size, words
+from tongwen.report.yields import build_yield
 
 REPORT = "report.html"
 _SETTINGS = ReportSettings()
@@ -77,11 +79,14 @@ def _content(run: RunFiles) -> dict[str, Any]:
     cost = build_cost(manifests, run.json("plan/plan.json"))
     most = int(run.recipe.get("report", {}).get("dropped_examples", _SETTINGS.dropped_examples))
     rejects = _rejects(run.rows("curate/rejects.jsonl"), most)
+    harvest = build_yield(run.json("curate/cost.json"), funnel)
     style, script = _page_file("report.css"), _page_file("report.js")
     return {
         "run": run,
         "headline": build_headline(run, funnel, shards, gold, phases, evaluation, cost),
         "funnel": funnel,
+        "harvest": harvest,
+        "thresholds": build_thresholds(run.json("curate/histograms.json") or ()),
         "gold": gold,
         "phases": [{"training": phase, "sentence": _sentence(phase)} for phase in phases],
         "phases_missing": [

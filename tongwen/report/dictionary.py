@@ -93,6 +93,33 @@ WORDS: dict[str, tuple[str, str]] = {
     "drop_same_url": ("Same address", "相同网址"),
     "drop_same_text": ("Same text", "相同文本"),
     "drop_near_duplicate": ("Near-duplicates", "近似重复"),
+    "drop_address": ("Address rules", "网址规则"),
+    "drop_scores": ("Scorers", "评分模型"),
+    "drop_repeats": ("Mostly repeated", "大多为重复片段"),
+    "drop_contamination": ("Benchmark items", "评测题目"),
+    "drop_mix": ("Not in the mix", "未入配比"),
+    "yield": ("What a terabyte would give", "一太字节能出多少"),
+    "yield_tokens": (
+        "One terabyte (10¹² bytes, as stored) of such a crawl gives about {tokens} tokens.",
+        "这样的抓取，每太字节（10¹² 字节，按存储大小）约得 {tokens} 个词元。",
+    ),
+    "yield_cost": (
+        "That is {characters} characters a terabyte, for about {hours} hours of one worker; "
+        "projected from {bytes}.",
+        "即每太字节 {characters} 字符，约需单个工作进程 {hours} 小时；由 {bytes} 推算。",
+    ),
+    "yield_steps": ("Where the time goes:", "时间用在："),
+    "thresholds": ("Values and thresholds", "数值与阈值"),
+    "thresholds_intro": (
+        "Every rule's values over all documents of its kind, whatever became of them. Bars in the "
+        "accent colour lie outside the threshold; heights are square roots, so that few are seen.",
+        "每条规则在同类全部文档（无论去留）上的数值分布。彩色部分在阈值之外；高度取平方根，以便看见少数。",
+    ),
+    "column_rule": ("Rule", "规则"),
+    "column_threshold": ("Threshold", "阈值"),
+    "column_outside": ("Outside", "阈值之外"),
+    "column_from": ("From", "自"),
+    "column_to": ("To", "至"),
     # gold
     "gold": ("Against the gold labels", "对照标准答案"),
     "gold_intro": (
