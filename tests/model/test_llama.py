@@ -3,7 +3,7 @@
 import pytest
 import torch
 from torch import Tensor
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import LlamaConfig, LlamaForCausalLM, Qwen3Config, Qwen3ForCausalLM
 
 from tongwen.model.attention import apply_rope, attend, rope_tables
 from tongwen.model.config import ModelConfig
@@ -32,31 +32,51 @@ def random_ids(*shape: int, seed: int = 1) -> Tensor:
     return torch.randint(0, 97, shape, generator=torch.Generator().manual_seed(seed))
 
 
-@pytest.mark.parametrize("key_value_heads", [1, 2, 4])
-@pytest.mark.parametrize("theta", [10_000.0, 5_000_000.0])
-def test_logits_equal_those_of_transformers(key_value_heads: int, theta: float) -> None:
-    settings = LlamaConfig(
+# Families of shapes: query heads, key-value heads, head_dim, tied, RoPE base, norms on Q and K.
+FAMILIES = {
+    "every head its own keys, as Yi-Coder-1.5B": (4, 4, 16, False, 1e7, False),
+    "grouped, as Yi-6B": (4, 2, 12, False, 5e6, False),
+    "one key-value head, base of Yi-9B": (4, 1, 16, False, 1e4, False),
+    "six heads a group": (6, 1, 8, False, 5e6, False),
+    "heads wider than the model, tied": (2, 1, 32, True, 1e4, False),
+    "norms on queries and keys": (4, 2, 16, True, 5e6, True),
+}
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_logits_equal_those_of_transformers(family: str, dtype: torch.dtype) -> None:
+    heads, key_value_heads, head_dim, is_tied, theta, has_norms = FAMILIES[family]
+    settings = (Qwen3Config if has_norms else LlamaConfig)(
         vocab_size=97,
         hidden_size=48,
         intermediate_size=80,
         num_hidden_layers=3,
-        num_attention_heads=4,
+        num_attention_heads=heads,
         num_key_value_heads=key_value_heads,
-        head_dim=16,
+        head_dim=head_dim,
         max_position_embeddings=128,
         rope_parameters={"rope_type": "default", "rope_theta": theta},
         rms_norm_eps=1e-5,
-        initializer_range=0.3,
-        tie_word_embeddings=False,
+        initializer_range=0.1,
+        tie_word_embeddings=is_tied,
     )
     torch.manual_seed(0)
-    theirs = LlamaForCausalLM(settings).eval()
+    theirs = (Qwen3ForCausalLM if has_norms else LlamaForCausalLM)(settings).eval()
+    for name, parameter in theirs.named_parameters():
+        if "norm" in name:  # all ones would hide a norm in the wrong place
+            torch.nn.init.uniform_(parameter, 0.5, 1.5)
     ours = Llama(ModelConfig.from_huggingface(settings.to_dict(), "transformers"))
     ours.load_state_dict(theirs.state_dict())
     ids = random_ids(2, 100)
     with torch.no_grad():
-        expected = theirs(ids).logits
-        torch.testing.assert_close(ours.logits(ours(ids)), expected, rtol=1e-4, atol=1e-4)
+        exact = theirs(ids).logits
+        expected = theirs.to(dtype)(ids).logits.float()
+        found = ours.to(dtype).logits(ours(ids, dtype=dtype)).float()
+    if dtype == torch.float32:
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+    else:  # as far from the exact ones as theirs are, by rounding alone
+        assert (found - exact).abs().mean() < 1.2 * (expected - exact).abs().mean()
 
 
 def test_generation_with_the_cache_equals_generation_without() -> None:

@@ -85,6 +85,23 @@ def test_the_same_weights_give_the_same_bytes(saved: Path, tokenizer_folder: Pat
     assert not list(saved.parent.glob(".*"))
 
 
+def test_a_large_model_is_saved_in_several_files_that_transformers_reads(
+    tmp_path: Path, tokenizer_folder: Path
+) -> None:
+    model = Llama(TINY)
+    model.initialize(3)
+    path = tmp_path / "model"
+    save_model_folder(path, model, tokenizer_folder, torch.float32, file_bytes=60_000)
+    files = sorted(file.name for file in path.glob("*.safetensors"))
+    assert files[0] == f"model-00001-of-{len(files):05d}.safetensors"
+    assert max((path / name).stat().st_size for name in files) < 70_000
+    loaded, _ = load_model_folder(path)
+    theirs = AutoModelForCausalLM.from_pretrained(path)
+    for name, tensor in model.state_dict().items():
+        assert torch.equal(tensor, loaded.state_dict()[name])
+        assert torch.equal(tensor, theirs.state_dict()[name])
+
+
 def test_a_missing_folder_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="there is no model folder"):
         load_model_folder(tmp_path / "nowhere")

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tongwen.errors import RecipeError
+from tongwen.model.config import ModelConfig
 from tongwen.recipe.lines import key_lines
 from tongwen.recipe.loader import load_recipe, preset_names, recipe_text
 
@@ -120,6 +121,10 @@ def test_a_resolved_recipe_reads_back_as_itself(tmp_path: Path, name: str) -> No
         ("yi-6b", (4096, 32, 32, 4, 11008, 5e6, 1e-5)),
         ("yi-9b", (4096, 48, 32, 4, 11008, 1e4, 1e-6)),
         ("yi-34b", (7168, 60, 56, 8, 20480, 5e6, 1e-5)),
+        ("yi-6b-200k", (4096, 32, 32, 4, 11008, 5e6, 1e-5)),
+        ("yi-34b-200k", (7168, 60, 56, 8, 20480, 5e6, 1e-5)),
+        ("yi-coder-1.5b", (2048, 24, 16, 16, 5504, 1e7, 1e-5)),
+        ("yi-coder-9b", (4096, 48, 32, 4, 11008, 1e7, 1e-5)),
     ],
 )
 def test_the_yi_presets_have_the_published_shapes(name: str, shape: tuple[float, ...]) -> None:
@@ -135,6 +140,24 @@ def test_the_yi_presets_have_the_published_shapes(name: str, shape: tuple[float,
     ) == shape
     assert model.head_dim == 128
     assert load_recipe(name).tokenizer.vocabulary_size == 64_000
+
+
+@pytest.mark.parametrize(
+    ("name", "millions"),
+    [("tongwen-25m", 25), ("tongwen-110m", 109), ("tongwen-1b", 1_074), ("tongwen-100b", 99_124),
+     ("tongwen-400b", 403_748), ("yi-coder-1.5b", 1_476)],
+)  # fmt: skip
+def test_the_presets_have_the_sizes_their_names_tell(name: str, millions: int) -> None:
+    recipe = load_recipe(name)
+    config = ModelConfig.from_settings(recipe.model, recipe.tokenizer.vocabulary_size)
+    assert round(config.parameters / 1e6) == millions
+
+
+def test_an_extended_preset_ends_with_its_published_window() -> None:
+    for name, window in (("yi-6b-200k", 200_000), ("yi-9b-200k", 262_144)):
+        recipe = load_recipe(name)
+        assert recipe.extend is not None
+        assert recipe.extend.sequence_tokens == window == recipe.model.max_position_embeddings
 
 
 @given(

@@ -24,6 +24,8 @@ class ModelConfig(ModelSettings):
         """Weights of one decoder layer, its two norms included."""
         attention = 2 * self.hidden_size * self.head_dim
         attention *= self.num_attention_heads + self.num_key_value_heads
+        if self.qk_norm:
+            attention += 2 * self.head_dim
         feed_forward = 3 * self.hidden_size * self.intermediate_size
         return attention + feed_forward + 2 * self.hidden_size
 
@@ -42,16 +44,18 @@ class ModelConfig(ModelSettings):
         return self.non_embedding_parameters + self.embedding_parameters
 
     def to_huggingface(self) -> dict[str, Any]:
-        """The shape part of a plain `LlamaForCausalLM` `config.json`.
+        """The shape part of the `config.json` of a plain `LlamaForCausalLM`, or of a
+        `Qwen3ForCausalLM`, the same with norms on queries and keys.
 
         RoPE's base stands there twice: `rope_theta` is read by transformers 4, llama.cpp and
         vLLM, `rope_parameters` by transformers 5.
         """
         values = asdict(self)
         values["vocab_size"] = values.pop("vocabulary_size")
+        name, kind = ("Qwen3", "qwen3") if values.pop("qk_norm") else ("Llama", "llama")
         return values | {
-            "architectures": ["LlamaForCausalLM"],
-            "model_type": "llama",
+            "architectures": [f"{name}ForCausalLM"],
+            "model_type": kind,
             "hidden_act": "silu",
             "attention_bias": False,
             "mlp_bias": False,
@@ -66,9 +70,9 @@ class ModelConfig(ModelSettings):
         """The configuration in a `config.json`'s values; `source` is named in errors.
 
         Raises:
-            InputError: not a plain Llama, or a value is missing or impossible.
+            InputError: neither a plain Llama nor a Qwen3, or a value is missing or impossible.
         """
-        _check_plain_llama(values, source)
+        _check_architecture(values, source)
         rope = values.get("rope_parameters") or {}
         known = dict(values)
         known["rope_theta"] = float(rope.get("rope_theta", values.get("rope_theta", 10_000.0)))
@@ -76,6 +80,7 @@ class ModelConfig(ModelSettings):
         if known.get("head_dim") is None and "hidden_size" in values:
             known["head_dim"] = values["hidden_size"] // values.get("num_attention_heads", 1)
         known["vocabulary_size"] = values.get("vocab_size")
+        known["qk_norm"] = values["model_type"] == "qwen3"
         names = [field.name for field in fields(cls)]
         missing = [name for name in names if known.get(name) is None and name not in _DEFAULTS]
         if missing:
@@ -96,18 +101,19 @@ _DEFAULTS: dict[str, Any] = {
 }
 
 
-def _check_plain_llama(values: Mapping[str, Any], source: str) -> None:
+def _check_architecture(values: Mapping[str, Any], source: str) -> None:
     expected = {
-        "model_type": ("llama",),
+        "model_type": ("llama", "qwen3"),
         "hidden_act": ("silu", None),
         "attention_bias": (False, None),
         "mlp_bias": (False, None),
+        "use_sliding_window": (False, None),
     }
     for key, accepted in expected.items():
         if values.get(key) not in accepted:
             raise InputError(
                 f"{source}: {key} is {values.get(key)!r}, expected {accepted[0]!r}",
-                hint="only plain Llama models can be read",
+                hint="only plain Llama models, and Qwen3 without experts or windows, can be read",
             )
     for key in ("rope_scaling", "rope_parameters"):
         rope = values.get(key) or {}

@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import uuid
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,11 +31,16 @@ TOKENIZER_FILES = (
 
 
 def save_model_folder(
-    path: Path, model: Llama, tokenizer_folder: Path, dtype: torch.dtype = torch.bfloat16
+    path: Path,
+    model: Llama,
+    tokenizer_folder: Path,
+    dtype: torch.dtype = torch.bfloat16,
+    file_bytes: int = 5_000_000_000,
 ) -> None:
     """Write `model` and the tokenizer's files to `path`, whole or not at all.
 
-    The same weights give the same bytes. What stood at `path` before is replaced.
+    The same weights give the same bytes. What stood at `path` before is replaced. Weights beyond
+    `file_bytes` go to several files with an index, as Hugging Face's own.
 
     Raises:
         InputError: `tokenizer_folder` holds no tokenizer.
@@ -53,7 +59,7 @@ def save_model_folder(
             }
             write_json(partial / "config.json", values)
             write_json(partial / "generation_config.json", special.generation_config())
-            _write_weights(partial / WEIGHTS, model, dtype)
+            _write_weights(partial, model, dtype, file_bytes)
             for name in TOKENIZER_FILES:
                 if (tokenizer_folder / name).is_file():
                     shutil.copyfile(tokenizer_folder / name, partial / name)
@@ -179,13 +185,36 @@ def _check_tensors(model: Llama, tensors: dict[str, Tensor], path: Path) -> None
             )
 
 
-def _write_weights(path: Path, model: Llama, dtype: torch.dtype) -> None:
-    tensors = {
-        name: tensor.detach().to("cpu", dtype).contiguous()
-        for name, tensor in model.state_dict().items()
-    }
+def _write_weights(folder: Path, model: Llama, dtype: torch.dtype, file_bytes: int) -> None:
+    """The weights in files of at most about `file_bytes`; only one file's are held converted."""
+    state = model.state_dict()
     if model.config.tie_word_embeddings:
-        del tensors["lm_head.weight"]
+        del state["lm_head.weight"]
+    groups: list[list[str]] = [[]]
+    filled = 0
+    for name, tensor in state.items():
+        size = tensor.numel() * dtype.itemsize
+        if groups[-1] and filled + size > file_bytes:
+            groups.append([])
+            filled = 0
+        groups[-1].append(name)
+        filled += size
+    if len(groups) == 1:
+        _write_file(folder / WEIGHTS, state, groups[0], dtype)
+        return
+    places: dict[str, str] = {}
+    for number, names in enumerate(groups, 1):
+        file = f"model-{number:05d}-of-{len(groups):05d}.safetensors"
+        _write_file(folder / file, state, names, dtype)
+        places |= dict.fromkeys(names, file)
+    total = sum(tensor.numel() for tensor in state.values()) * dtype.itemsize
+    write_json(folder / WEIGHTS_INDEX, {"metadata": {"total_size": total}, "weight_map": places})
+
+
+def _write_file(
+    path: Path, state: dict[str, Tensor], names: Sequence[str], dtype: torch.dtype
+) -> None:
+    tensors = {name: state[name].detach().to("cpu", dtype).contiguous() for name in names}
     try:
         save_file(tensors, path, metadata={"format": "pt"})
     except SafetensorError as error:

@@ -141,11 +141,17 @@ class Attention(nn.Module):
         self.k_proj = Linear(config.hidden_size, self.key_value_heads * self.head_dim)
         self.v_proj = Linear(config.hidden_size, self.key_value_heads * self.head_dim)
         self.o_proj = Linear(self.heads * self.head_dim, config.hidden_size)
+        if config.qk_norm:
+            self.q_norm = RMSNorm(self.head_dim, config.rms_norm_eps)
+            self.k_norm = RMSNorm(self.head_dim, config.rms_norm_eps)
+        self.has_qk_norm = config.qk_norm
 
     def forward(self, x_BTM: Tensor, context: _Context) -> Tensor:
         q_BTHD = self.q_proj(x_BTM).unflatten(-1, (self.heads, self.head_dim))
         k_BTKD = self.k_proj(x_BTM).unflatten(-1, (self.key_value_heads, self.head_dim))
         v_BTKD = self.v_proj(x_BTM).unflatten(-1, (self.key_value_heads, self.head_dim))
+        if self.has_qk_norm:
+            q_BTHD, k_BTKD = self.q_norm(q_BTHD), self.k_norm(k_BTKD)
         q_BTHD = apply_rope(q_BTHD, context.cosine, context.sine)
         k_BTKD = apply_rope(k_BTKD, context.cosine, context.sine)
         if context.cache is not None:

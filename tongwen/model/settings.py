@@ -20,11 +20,14 @@ class ModelSettings:
     rms_norm_eps: float = 1e-5
     tie_word_embeddings: bool = False
     initializer_range: float = 0.02
+    qk_norm: bool = False
+    """Norm queries and keys of each head before RoPE (Dehghani et al. 2023, arXiv 2302.05442), for
+    models trained from scratch. Such a model is saved as `Qwen3ForCausalLM`, which has it."""
 
     def __post_init__(self) -> None:
         for field in fields(self):
             value = getattr(self, field.name)
-            if field.name != "tie_word_embeddings" and value <= 0:
+            if not isinstance(value, bool) and value <= 0:
                 raise RecipeError(
                     f"model.{field.name} is {value}", hint="use a number greater than 0"
                 )

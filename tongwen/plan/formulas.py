@@ -25,7 +25,7 @@ class Flops:
 def flops_per_token(config: ModelConfig, sequence_tokens: int) -> Flops:
     """Matrix products only; the input embedding is a look-up and costs nothing."""
     width = config.num_attention_heads * config.head_dim
-    norms = 2 * config.hidden_size
+    norms = 2 * config.hidden_size + (2 * config.head_dim if config.qk_norm else 0)
     in_products = config.num_hidden_layers * (config.parameters_per_layer - norms)
     in_products += config.vocabulary_size * config.hidden_size
     attention = 6 * config.num_hidden_layers * width * sequence_tokens

@@ -58,8 +58,10 @@ def save_quantized_folder(path: Path, model: Llama, source: Path, names: list[st
         partial.mkdir(parents=True)
         values = read_json(source / "config.json")
         values["architectures"] = ["TongwenInt8LlamaForCausalLM"]
+        base_model_type = values["model_type"]
         values["model_type"] = MODEL_TYPE
         values["quantization_config"] = {
+            "base_model_type": base_model_type,
             "quant_method": "tongwen-int8",
             "bits": 8,
             "scheme": "weight only, symmetric, one bfloat16 scale for each output channel",
@@ -120,7 +122,8 @@ def _load_int8(
     device: torch.device | str,
 ) -> Llama:
     source = str(path / "config.json")
-    config = ModelConfig.from_huggingface(values | {"model_type": "llama"}, source)
+    base = values["quantization_config"].get("base_model_type", "llama")
+    config = ModelConfig.from_huggingface(values | {"model_type": base}, source)
     with torch.device("meta"):
         model = Llama(config)
         for name in values["quantization_config"]["modules"]:
