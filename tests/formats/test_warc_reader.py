@@ -204,8 +204,9 @@ def test_a_quarantined_record_is_not_touched_and_the_others_are_marked(tmp_path:
     [
         (b"<html>no crawl</html>", "no WARC record"),
         (gzip.compress(b"<html>no crawl</html>"), "no WARC record"),
-        (b"filedesc://x.arc 0.0.0.0 20080430 text/plain 76\n1 0 x\n\n", "ARC"),
-        (b"\x28\xb5\x2f\xfd....", "Zstandard"),
+        (b"BZh91AY", "bzip2"),
+        (b"PK\x03\x04", "ZIP"),
+        (b"\x28\xb5\x2f\xfd....", "no WARC record"),
     ],
 )
 def test_a_file_that_is_no_warc_is_refused_by_name(tmp_path: Path, data: bytes, words: str) -> None:

@@ -1,12 +1,12 @@
-"""Raw records out of the user's files: WARC and WET, HTML, JSON Lines, Parquet, plain text."""
+"""Raw records out of the user's files: web archives, HTML, JSON Lines, Parquet, text, books."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from tongwen.formats.readers.options import ReadCounts, ReadOptions
+from tongwen.formats.readers.options import Piece, ReadCounts, ReadOptions
 from tongwen.formats.records import RawRecord
 
-__all__ = ["ReadCounts", "read_records"]
+__all__ = ["Piece", "ReadCounts", "read_records"]
 
 
 def read_records(
@@ -19,8 +19,9 @@ def read_records(
     mark: Callable[[str], None] | None = None,
     skip: frozenset[str] = frozenset(),
     counts: ReadCounts | None = None,
+    piece: Piece | None = None,
 ) -> Iterator[RawRecord]:
-    """The raw records of one file, in file order, one in memory at a time.
+    """The raw records of one file or a piece of it, in file order, one in memory at a time.
 
     A record that cannot be read whole is given without a body, its `problem` says why.
     `mark` is called with the record's id `FILE@OFFSET` before it is handled; ids in `skip` are
@@ -37,8 +38,9 @@ def read_records(
         mark=mark,
         skip=skip,
         counts=counts if counts is not None else ReadCounts(),
+        piece=piece or Piece(),
     )
-    if format == "warc":
+    if format in ("warc", "wet"):
         from tongwen.formats.readers.warc import read_warc
 
         return read_warc(path, options)
@@ -58,4 +60,12 @@ def read_records(
         from tongwen.formats.readers.text import read_text
 
         return read_text(path, options)
+    if format == "pdf":
+        from tongwen.formats.readers.pdf import read_pdf
+
+        return read_pdf(path, options)
+    if format == "epub":
+        from tongwen.formats.readers.epub import read_epub
+
+        return read_epub(path, options)
     raise ValueError(f"unknown format {format!r}")

@@ -11,6 +11,27 @@ MAXIMUM_BODY_BYTES = 20 << 20
 """A page or text that is larger, once its encodings are undone, is given without its body."""
 
 
+@dataclass(frozen=True)
+class Piece:
+    """A part of a file that is read by itself; a record belongs to the piece in which it starts.
+
+    Attributes:
+        start: byte offset at which its first record begins; in Parquet its first row group.
+        end: where the next piece begins; None for the end of the file.
+        first_row: rows before it in the file; 0 where records are known by their byte offset.
+        bytes: about what is to be read; for grouping only.
+    """
+
+    start: int = 0
+    end: int | None = None
+    first_row: int = 0
+    bytes: int = 0
+
+    @property
+    def is_first(self) -> bool:
+        return self.start == 0
+
+
 @dataclass
 class ReadCounts:
     """What was seen in one file or several.
@@ -36,6 +57,7 @@ class ReadOptions:
     mark: Callable[[str], None] | None
     skip: frozenset[str]
     counts: ReadCounts
+    piece: Piece = Piece()
 
     def record(
         self,

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import zstandard
 
 from tongwen.errors import InputError
-from tongwen.formats.readers.options import MAXIMUM_BODY_BYTES, ReadOptions
+from tongwen.formats.readers.options import MAXIMUM_BODY_BYTES, Piece, ReadOptions
 from tongwen.formats.records import RawRecord
 
 
@@ -27,7 +27,7 @@ def read_jsonl_records(path: Path, options: ReadOptions) -> Iterator[RawRecord]:
         InputError: the file cannot be opened, or no line of it holds a text.
     """
     texts, fields, is_cut = 0, set[str](), False
-    for number, line in enumerate(_lines(path, options)):
+    for number, line in enumerate(_lines(path, options.piece), options.piece.first_row):
         if line is None:
             is_cut = True
             yield options.record(path, number, url=_row_url(path, number), problem="truncated")
@@ -37,6 +37,8 @@ def read_jsonl_records(path: Path, options: ReadOptions) -> Iterator[RawRecord]:
         record = _line_record(path, number, line, options, fields)
         texts += record.problem not in ("bad_json", "no_text")
         yield record
+    if not options.piece.is_first:
+        return  # that the first piece has no text is telling; of another it may be so
     if is_cut and not texts:
         raise InputError(
             f"{path} is cut off or damaged before its first text", hint="download it again"
@@ -53,6 +55,8 @@ def read_jsonl_records(path: Path, options: ReadOptions) -> Iterator[RawRecord]:
 def read_parquet(path: Path, options: ReadOptions) -> Iterator[RawRecord]:
     """A record a row; `url`, `date` and `license` columns are taken over where there are any.
 
+    A piece of the file is a range of its row groups.
+
     Raises:
         InputError: the file is no Parquet file, or has no such text column.
     """
@@ -67,9 +71,12 @@ def read_parquet(path: Path, options: ReadOptions) -> Iterator[RawRecord]:
             hint="name the column that holds the text as `text_field` of the source",
         )
     columns = [name for name in (options.text_field, "url", "date", "license") if name in names]
-    number = 0
+    number = options.piece.first_row
+    groups = range(options.piece.start, options.piece.end or file.num_row_groups)
     try:
-        for batch in file.iter_batches(batch_size=256, columns=list(dict.fromkeys(columns))):
+        for batch in file.iter_batches(
+            batch_size=256, row_groups=groups, columns=list(dict.fromkeys(columns))
+        ):
             for row in batch.to_pylist():
                 yield _row_record(path, number, row, options)
                 number += 1
@@ -77,8 +84,8 @@ def read_parquet(path: Path, options: ReadOptions) -> Iterator[RawRecord]:
         raise InputError(f"cannot read {path} beyond row {number}: {error}") from error
 
 
-def _lines(path: Path, options: ReadOptions) -> Iterator[bytes | None]:
-    """The lines; None for the end of a compressed file that is cut off or damaged.
+def _lines(path: Path, piece: Piece) -> Iterator[bytes | None]:
+    """The lines of a piece; None for the end of a compressed file that is cut off or damaged.
 
     A line that is longer than a text may be is given up to that length.
     """
@@ -88,7 +95,8 @@ def _lines(path: Path, options: ReadOptions) -> Iterator[bytes | None]:
         raise InputError(f"cannot read {path}: {error.strerror}") from error
     with raw:
         magic = raw.read(4)
-        raw.seek(0)
+        raw.seek(piece.start)
+        position, end = piece.start, piece.end
         file: IO[bytes] = raw
         if magic.startswith(b"\x1f\x8b"):
             file = cast(IO[bytes], gzip.GzipFile(fileobj=raw))
@@ -97,10 +105,12 @@ def _lines(path: Path, options: ReadOptions) -> Iterator[bytes | None]:
             file = io.BufferedReader(cast(io.RawIOBase, reader))
         limit = MAXIMUM_BODY_BYTES + (1 << 20)
         try:
-            while line := file.readline(limit):
+            while (end is None or position < end) and (line := file.readline(limit)):
                 yield line
+                position += len(line)
                 while len(line) == limit and not line.endswith(b"\n"):
                     line = file.readline(limit)
+                    position += len(line)
         except (EOFError, OSError, zlib.error, zstandard.ZstdError):
             yield None
 

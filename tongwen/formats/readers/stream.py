@@ -1,11 +1,16 @@
-"""The bytes of a WARC file, decompressed member by member, that can go on after damage."""
+"""The bytes of a WARC or ARC file, decompressed member by member, that can go on after damage."""
 
+import re
 import zlib
 from typing import BinaryIO
 
 _CHUNK_BYTES = 1 << 16
 _GZIP_MAGIC = b"\x1f\x8b\x08"
-_RECORD_START = b"WARC/1."
+_MAXIMUM_START_BYTES = 1 << 12
+WARC_START = re.compile(rb"WARC/1\.")
+ARC_START = re.compile(
+    rb"[a-zA-Z]{2,16}:[^\n]{1,3900} [0-9.:a-f]+ [0-9]{12,17} [^ \n]+ [0-9]+\r?\n"
+)
 
 
 class RecordStream:
@@ -14,29 +19,49 @@ class RecordStream:
     The order of calls: `next_record`, `read_head`, `begin_body`, `read_body` (or not),
     `skip_rest`; `resynchronize` instead of the last three when the head makes no sense.
 
+    Args:
+        file: to be read; it can be at any position.
+        record_start: what a record begins with; how to find one after damage.
+        start: where the first record begins: byte offset in the file, of a gzip member if it is
+            compressed.
+        end: records that begin here or later are left out.
+
     Attributes:
         offset: of the record in hand: byte offset of its gzip member plus its number in that
             member (nearly always 0), or its own byte offset in a plain file.
+        begins_member: nothing but line ends stands before the record in hand in its gzip member.
         body_left: bytes of the body in hand that are not read yet.
         at_end: the file ended, maybe in the middle of the record in hand.
     """
 
-    def __init__(self, file: BinaryIO) -> None:
+    def __init__(
+        self,
+        file: BinaryIO,
+        record_start: re.Pattern[bytes] = WARC_START,
+        *,
+        start: int = 0,
+        end: int | None = None,
+    ) -> None:
         self._file = file
-        self._is_gzip = file.read(2) == _GZIP_MAGIC[:2]
+        self._record_start = record_start
+        self._end = end
         file.seek(0)
+        self._is_gzip = file.read(2) == _GZIP_MAGIC[:2]
+        file.seek(start)
         self._decoder = zlib.decompressobj(wbits=31) if self._is_gzip else None
         self._compressed = b""
-        self._compressed_offset = 0  # in the file, of the first byte of _compressed
+        self._compressed_offset = start  # in the file, of the first byte of _compressed
         self._buffer = bytearray()
-        self._position = 0  # decompressed bytes before the buffer
-        self._members = [(0, 0)]  # (decompressed position, file offset) where a member begins
+        # Bytes before the buffer: since `start` when decompressed, else of the whole file.
+        self._position = 0 if self._is_gzip else start
+        self._members = [(0, start)]  # (decompressed position, file offset) where a member begins
         self._number_in_member = 0
         self._record_member = -1  # file offset of the member that the record in hand is in
         self._is_damaged = False
         self._has_begun = False  # the member in hand has got some bytes
         self._body_is_cut = False
-        self.offset = 0
+        self.offset = start
+        self.begins_member = True
         self.body_left = 0
         self.at_end = False
 
@@ -56,7 +81,11 @@ class RecordStream:
         return self._members[-1][1] if self._is_gzip else self.offset
 
     def next_record(self) -> bool:
-        """Go to the next record; False at the end of the file."""
+        """Go to the next record; False at the end of the file or of what is wanted of it."""
+        return self._find_record() and (self._end is None or self.offset < self._end)
+
+    def _find_record(self) -> bool:
+        before = self._position
         while True:
             self._fill(1)
             while self._buffer.startswith((b"\r", b"\n")):
@@ -73,6 +102,7 @@ class RecordStream:
         while len(self._members) > 1 and self._members[1][0] <= self._position:
             self._members.pop(0)
             self._number_in_member = 0
+        self.begins_member = self._number_in_member == 0 and self._members[0][0] >= before
         self._record_member = self._members[0][1]
         self.offset = self._record_member + self._number_in_member
         self._number_in_member += 1
@@ -90,13 +120,22 @@ class RecordStream:
             if ends:
                 position, blank_bytes = min(ends)
                 head = bytes(self._buffer[: position + 1 + blank_bytes // 4])
-                if head.startswith(_RECORD_START[:5]):
+                if head.startswith(b"WARC/"):
                     self._drop(position + blank_bytes)
                 return head
             start = max(0, len(self._buffer) - 3)
             size = len(self._buffer)
             if size >= limit_bytes or not self._fill(size + 1):
                 return bytes(self._buffer[:limit_bytes]).rstrip(b"\r\n")
+
+    def peek(self, count: int) -> bytes:
+        """The next bytes, `count` of them if there are as many; they stay."""
+        self._fill(count)
+        return bytes(self._buffer[:count])
+
+    def take(self, count: int) -> None:
+        """Go over bytes that were looked at."""
+        self._drop(count)
 
     def begin_body(self, length_bytes: int) -> None:
         """Say how long the body is that follows."""
@@ -122,13 +161,13 @@ class RecordStream:
 
     def resynchronize(self) -> None:
         """Go to the next place where a record begins a line, or to the end."""
-        self._drop(1)
+        pattern = re.compile(rb"\n(?=" + self._record_start.pattern + rb")")
         while True:
-            found = self._buffer.find(b"\n" + _RECORD_START)
-            if found >= 0:
-                self._drop(found + 1)
+            found = pattern.search(self._buffer, 1)
+            if found is not None:
+                self._drop(found.end())
                 return
-            self._drop(max(0, len(self._buffer) - len(_RECORD_START)))
+            self._drop(max(0, len(self._buffer) - _MAXIMUM_START_BYTES))
             if not self._fill(len(self._buffer) + 1):
                 self._drop(len(self._buffer))
                 return
@@ -206,7 +245,8 @@ class RecordStream:
     def _begins_record(self, offset: int) -> bool:
         self._file.seek(offset)
         try:
-            start = zlib.decompressobj(wbits=31).decompress(self._file.read(_CHUNK_BYTES), 64)
+            decoder = zlib.decompressobj(wbits=31)
+            start = decoder.decompress(self._file.read(_CHUNK_BYTES), _MAXIMUM_START_BYTES)
         except zlib.error:
             return False
-        return start.startswith(_RECORD_START)
+        return self._record_start.match(start) is not None

@@ -1,51 +1,45 @@
-"""WARC and WET files (ISO 28500), plain or gzip, whole or damaged.
+"""WARC and WET files (ISO 28500) and the older ARC, plain or compressed, whole or damaged.
 
 We parse the format ourselves: of two libraries tried on 43 real files one stops at the first
 malformed record and ends a clipped file without a word, the other refuses several of them.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 from tongwen.errors import InputError
+from tongwen.formats.readers.arc import read_arc_head
 from tongwen.formats.readers.http import MessageProblem, read_message
-from tongwen.formats.readers.options import MAXIMUM_BODY_BYTES, ReadOptions
-from tongwen.formats.readers.stream import RecordStream
+from tongwen.formats.readers.options import MAXIMUM_BODY_BYTES, Piece, ReadOptions
+from tongwen.formats.readers.packed import PackedFile, opened
+from tongwen.formats.readers.stream import ARC_START, RecordStream
 from tongwen.formats.records import RawRecord
 
 _PAGE_TYPES = frozenset({"response", "resource", "conversion"})
 _TEXT_TYPES = frozenset({"", "text/html", "application/xhtml+xml", "text/plain"})
 _CRAWLER_SCHEMES = ("metadata:", "urn:", "dns:", "whois:")  # the crawler's own notes, no pages
 _MAXIMUM_HEAD_BYTES = 1 << 20
-_OTHER_FORMATS = {
-    b"filedesc:": "an ARC file",
-    b"\x04\x22\x4d\x18": "compressed with LZ4",
-    b"\x28\xb5\x2f\xfd": "compressed with Zstandard",
-    b"BZh": "compressed with bzip2",
-    b"PK\x03\x04": "a ZIP archive",
-}
+_OTHER_FORMATS = {b"BZh": "compressed with bzip2", b"PK\x03\x04": "a ZIP archive"}
+_FieldReader = Callable[[RecordStream], dict[str, str] | None]
+"""Reads the head of the record in hand; gives its fields, or None when it makes no sense."""
 
 
 def read_warc(path: Path, options: ReadOptions) -> Iterator[RawRecord]:
-    """The pages of a WARC or WET file.
+    """The pages of a WARC, WET or ARC file, or of a piece of it.
 
     Records of type response, resource and conversion are given; the others are counted in
     `options.counts.skipped`. Problems: `truncated` (the body as far as it goes), `malformed`,
     `too_large`, `bomb`, `content_type`, `http_status`, `bad_encoding`, `quarantined`.
 
     Raises:
-        InputError: the file cannot be opened or holds no WARC record.
+        InputError: the file cannot be opened or holds no record.
     """
-    try:
-        file = path.open("rb")
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror}") from error
-    with file:
-        stream = RecordStream(file)
+    with opened(path) as file:
+        stream, read_fields = _stream(file, options.piece)
         seen, cut_is_told = 0, False
         while stream.next_record():
-            head = stream.read_head(_MAXIMUM_HEAD_BYTES)
-            fields = _parse_head(head)
+            fields = read_fields(stream)
             if fields is not None:
                 seen += 1
                 for record in _records_of(path, stream, fields, options):
@@ -53,20 +47,58 @@ def read_warc(path: Path, options: ReadOptions) -> Iterator[RawRecord]:
                     yield record
                 stream.skip_rest()
                 continue
-            if not seen:
-                _refuse_other_formats(path, head)
+            if not seen and options.piece.is_first:
+                _refuse_other_formats(path, stream.peek(8))
             else:
                 cut_is_told = stream.at_end
                 problem = "truncated" if stream.at_end else "malformed"
                 yield options.record(path, stream.offset, url="", problem=problem)
             stream.resynchronize()
-        if not seen:
+        if not seen and options.piece.is_first:
             raise InputError(
                 f"{path} holds no WARC record",
-                hint="is it a .warc, .warc.gz or .wet.gz file, downloaded whole?",
+                hint="is it a .warc, .warc.gz, .wet.gz or .arc.gz file, downloaded whole?",
             )
         if stream.is_cut and not cut_is_told:
             yield options.record(path, stream.cut_offset, url="", problem="truncated")
+
+
+def warc_piece_starts(path: Path, piece_bytes: int) -> Iterator[int]:
+    """Where the pieces of a file begin after the first: every `piece_bytes`, at a record.
+
+    The whole file is read as `read_warc` reads it, because nothing less tells a record from
+    one that lies inside another's body. A compressed file is cut between gzip members only.
+
+    Raises:
+        InputError: the file cannot be opened.
+    """
+    with opened(path) as file:
+        if isinstance(file, PackedFile):
+            return  # nothing in it can be reached without what stands before
+        stream, read_fields = _stream(file, Piece())
+        target = piece_bytes
+        while stream.next_record():
+            if stream.offset >= target and stream.begins_member:
+                yield stream.offset
+                target = stream.offset + piece_bytes
+            fields = read_fields(stream)
+            if fields is None:
+                stream.resynchronize()
+            else:
+                stream.begin_body(int(fields["content-length"]))
+                stream.skip_rest()
+
+
+def _stream(file: BinaryIO, piece: Piece) -> tuple[RecordStream, _FieldReader]:
+    """The records of a file, and how to read the head of one."""
+    beginning = RecordStream(file)
+    if beginning.next_record() and beginning.peek(9) == b"filedesc:":
+        return RecordStream(file, ARC_START, start=piece.start, end=piece.end), read_arc_head
+    return RecordStream(file, start=piece.start, end=piece.end), _read_head
+
+
+def _read_head(stream: RecordStream) -> dict[str, str] | None:
+    return _parse_head(stream.read_head(_MAXIMUM_HEAD_BYTES))
 
 
 def _parse_head(head: bytes) -> dict[str, str] | None:
