@@ -15,7 +15,10 @@ CodePoints = npt.NDArray[np.uint32]
  SYMBOL, LOST) = range(14)  # fmt: skip
 KINDS = 14
 
-_TABLE_SIZE = 0x33480  # the last Han character of Unicode 16 lies just below
+TABLE_SIZE = 0x33481
+"""One more than the last Han character that Unicode may hold; what lies above counts as its last
+entry, which is no character."""
+
 _RANGES = (
     (HAN, 0x3005, 0x3007),
     (HAN, 0x3400, 0x4DBF),
@@ -53,10 +56,10 @@ def _kind_table() -> npt.NDArray[np.uint8]:
     table = np.fromiter(
         (
             _BY_CATEGORY.get(unicodedata.category(chr(point))[0], OTHER)
-            for point in range(_TABLE_SIZE)
+            for point in range(TABLE_SIZE)
         ),
         np.uint8,
-        _TABLE_SIZE,
+        TABLE_SIZE,
     )
     for kind, first, last in _RANGES:
         table[first : last + 1] = kind
@@ -69,7 +72,7 @@ def _kind_table() -> npt.NDArray[np.uint8]:
 
 def kinds(points: CodePoints) -> npt.NDArray[np.uint8]:
     """The kind of every character, one of the constants of this module."""
-    return _kind_table()[np.minimum(points, _TABLE_SIZE - 1)]
+    return _kind_table()[np.minimum(points, TABLE_SIZE - 1)]
 
 
 def kind_counts(points: CodePoints) -> npt.NDArray[np.int64]:
@@ -92,8 +95,8 @@ def script_tables() -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.int8]]:
     lines = "\n".join(map(chr, points))
     simple = opencc.OpenCC("t2s").convert(lines).split("\n")
     traditional = opencc.OpenCC("s2t").convert(lines).split("\n")
-    to_simplified = np.arange(_TABLE_SIZE, dtype=np.uint32)
-    sides = np.zeros(_TABLE_SIZE, np.int8)
+    to_simplified = np.arange(TABLE_SIZE, dtype=np.uint32)
+    sides = np.zeros(TABLE_SIZE, np.int8)
     for point, short, long in zip(points, simple, traditional, strict=True):
         if len(short) == 1 and ord(short) != point:
             to_simplified[point] = ord(short)
@@ -110,12 +113,13 @@ def script_tables() -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.int8]]:
 
 def script_balance(points: CodePoints) -> tuple[int, int]:
     """How many characters are written so only in simplified, and only in traditional Chinese."""
-    sides = script_tables()[1][np.minimum(points, _TABLE_SIZE - 1)]
+    sides = script_tables()[1][np.minimum(points, TABLE_SIZE - 1)]
     return int((sides < 0).sum()), int((sides > 0).sum())
 
 
 @cache
-def _fold_table() -> npt.NDArray[np.uint32]:
+def fold_table() -> CodePoints:
+    """What each code point of a text in NFKC and lower case becomes, see `folded`."""
     table = script_tables()[0].copy()
     kept = _kind_table()
     table[~np.isin(kept, (DIGIT, LATIN, HAN, KANA, HANGUL, CYRILLIC, LETTER, MARK))] = 0
@@ -127,4 +131,4 @@ def folded(text: str) -> CodePoints:
     0 stands for every character that is no letter, digit or mark.
     """
     points = code_points(unicodedata.normalize("NFKC", text).lower())
-    return _fold_table()[np.minimum(points, _TABLE_SIZE - 1)]
+    return fold_table()[np.minimum(points, TABLE_SIZE - 1)]

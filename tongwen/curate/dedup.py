@@ -15,9 +15,9 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tongwen.curate.minhash import band_keys, similarity
+from tongwen.curate.fingerprints import FINGERPRINT
+from tongwen.curate.minhash import Signatures, band_keys, similarity
 from tongwen.curate.numbering import record_numbers, task_and_row
-from tongwen.curate.pages import FINGERPRINT
 from tongwen.curate.rules import NEAR_DUPLICATE, SAME_TEXT, SAME_URL
 from tongwen.flow.task import TaskContext
 
@@ -158,7 +158,7 @@ def map_bands(context: TaskContext) -> Mapping[str, int]:
     keys = np.zeros((len(rows), params["bands"]), _KEY)
     if len(rows):
         hashes = params["bands"] * params["rows"]
-        signatures = np.memmap(signature_file, np.uint64, "r").reshape(-1, hashes)
+        signatures = np.memmap(signature_file, np.uint32, "r").reshape(-1, hashes)
         keys["key"] = band_keys(signatures[rows], params["bands"], params["rows"])
         keys["record"] = records[:, None]
     flat = keys.ravel()
@@ -189,13 +189,13 @@ class _Signatures:
     def __init__(self, fingerprints: list[Path], signatures: list[Path], hashes: int) -> None:
         self._fingerprints = [np.load(path, mmap_mode="r") for path in fingerprints]
         self._signatures = [
-            np.memmap(path, np.uint64, "r").reshape(-1, hashes)
+            np.memmap(path, np.uint32, "r").reshape(-1, hashes)
             if path.stat().st_size
-            else np.zeros((0, hashes), np.uint64)
+            else np.zeros((0, hashes), np.uint32)
             for path in signatures
         ]
 
-    def signatures(self, records: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
+    def signatures(self, records: npt.NDArray[np.uint64]) -> Signatures:
         places = map(task_and_row, records.tolist())
         return np.stack([self._signatures[task][row] for task, row in places])
 

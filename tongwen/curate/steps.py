@@ -156,7 +156,7 @@ class Steps:
         }
         return self._run(
             [
-                Task("fingerprint", index, "tongwen.curate.pages:fingerprint_records",
+                Task("fingerprint", index, "tongwen.curate.fingerprints:fingerprint_records",
                      (documents, *self.edits), {"task": index, **parameters})
                 for index, documents in enumerate(self.documents)
             ]
