@@ -2,8 +2,16 @@
 
 A short list of our own, meant as a density: one term in an article about the trade is harmless, a
 page that is one twenty-fifth sales terms is not. Terms are in simplified characters and lower
-case, and so is the text they are counted in; none contains another.
+case; none contains another.
 """
+
+from functools import cache
+
+import numpy as np
+
+from tongwen.curate.automaton import Automaton, automaton_of, count_terms
+from tongwen.curate.characters import CodePoints, script_tables
+from tongwen.curate.traits import lower_table
 
 ENGLISH = (
     "casino", "jackpot", "free spins", "slot machine", "online slots", "poker online", "betting",
@@ -39,17 +47,18 @@ CHINESE = (
 _FEWEST_TERMS = 3
 
 
-def spam_characters(text: str, simplified: str) -> int:
-    """Characters of sales terms; 0 when there are fewer than three, which is no stuffing.
+@cache
+def _automaton() -> Automaton:
+    """The terms of both languages, for any text: lower case and simplified are by character."""
+    simplified = script_tables()[0]
+    normal = simplified[np.minimum(lower_table(), len(simplified) - 1)]
+    return automaton_of((*ENGLISH, *CHINESE), normal)
 
-    Args:
-        text: lower-case text.
-        simplified: the same with traditional characters simplified.
+
+def spam_characters(points: CodePoints) -> int:
+    """Characters of sales terms in a text, upper or lower case, simplified or traditional; 0 when
+    there are fewer than three, which is no stuffing.
     """
-    number = characters = 0
-    for terms, searched in ((ENGLISH, text), (CHINESE, "" if text.isascii() else simplified)):
-        for term in terms if searched else ():
-            found = searched.count(term)
-            number += found
-            characters += found * len(term)
-    return characters if number >= _FEWEST_TERMS else 0
+    automaton = _automaton()
+    counts = count_terms(points, automaton)
+    return int(counts @ automaton.lengths) if counts.sum() >= _FEWEST_TERMS else 0
