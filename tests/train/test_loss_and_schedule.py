@@ -107,6 +107,46 @@ def test_the_rate_rises_linearly_and_then_decays_to_its_share(decay: str, middle
     assert learning_rate(settings, 1000) == pytest.approx(2.0 if decay == "constant" else 0.2)
 
 
+def test_warm_up_stable_decay_holds_the_peak_and_falls_at_the_end() -> None:
+    settings = settings_of(
+        decay="wsd", decay_share=0.2, peak_learning_rate=2.0, final_learning_rate_share=0.0
+    )
+    rates = [learning_rate(settings, tokens) for tokens in (50, 100, 800, 850, 1000)]
+    assert rates == pytest.approx([1.0, 2.0, 2.0, 1.0, 0.0])  # 1 - sqrt(1/4) after a quarter
+
+
+def test_the_batch_doubles_over_its_ramp_and_no_token_is_counted_twice() -> None:
+    settings = settings_of(
+        max_tokens=10_000, batch_tokens=80, initial_batch_tokens=10, batch_ramp_share=0.03
+    )
+    plan = settings.batches
+    sizes = [plan.batch_tokens_of(step) for step in range(plan.steps)]
+    assert sizes[:10] == [10] * 10
+    assert sizes[10:17] == [20] * 5 + [40] * 2  # 100 tokens for each size
+    assert set(sizes[17:]) == {80}
+    for step in range(plan.steps + 1):
+        assert plan.tokens_before(step) == sum(sizes[:step])
+    assert sum(sizes) - 80 < 10_000 <= sum(sizes) == plan.tokens_before(settings.steps)
+    assert settings_of().batches.steps == 100
+
+
+def test_z_loss_adds_its_gradient_and_leaves_the_loss() -> None:
+    generator = torch.Generator().manual_seed(0)
+    hidden = torch.randn(6, 8, generator=generator, requires_grad=True)
+    head = torch.randn(20, 8, generator=generator, requires_grad=True)
+    targets = torch.randint(0, 20, (6,), generator=generator)
+    loss = cross_entropy_sum(hidden, head, targets, 0.01)
+    loss.backward()
+    got = hidden.grad, head.grad
+    hidden.grad = head.grad = None
+    logits = hidden @ head.t()
+    plain = torch.nn.functional.cross_entropy(logits, targets, reduction="sum")
+    (plain + 0.01 * logits.logsumexp(-1).square().sum()).backward()
+    torch.testing.assert_close(loss, plain)
+    torch.testing.assert_close(got[0], hidden.grad)
+    torch.testing.assert_close(got[1], head.grad)
+
+
 def test_cosine_at_a_quarter_is_what_the_paper_says() -> None:
     settings = settings_of(peak_learning_rate=1.0, final_learning_rate_share=0.0)
     assert learning_rate(settings, 325) == pytest.approx(0.8535533905932737)
@@ -146,6 +186,15 @@ def test_muon_moves_a_layers_matrix_by_the_same_root_mean_square_as_adam() -> No
         ({"batch_tokens": 25}, "batch_tokens is 25, not a multiple of sequence_tokens, 10"),
         ({"batch_tokens": 50, "micro_batch_tokens": 20}, "not a multiple of micro_batch_tokens"),
         ({"max_tokens": 0}, "max_tokens is 0"),
+        (
+            {"batch_tokens": 40, "initial_batch_tokens": 15},
+            "initial_batch_tokens is 15, not a multiple of sequence_tokens",
+        ),
+        (
+            {"batch_tokens": 40, "initial_batch_tokens": 30, "micro_batch_tokens": 20},
+            "initial_batch_tokens is 30",
+        ),
+        ({"initial_batch_tokens": 20}, "initial_batch_tokens is 20"),
         ({"warmup_share": 2.0}, "warmup_share is 2.0"),
         ({"adam_betas": (0.9, 1.0)}, "adam_betas are"),
     ],

@@ -17,7 +17,7 @@ from tongwen.alone import run_alone
 from tongwen.errors import DiskFullError, InputError, RecipeError
 from tongwen.model.folder import load_model_folder
 from tongwen.train import checkpoint as checkpoint_module
-from tongwen.train import loop
+from tongwen.train import guard, loop
 from tongwen.train.metrics import read_metrics
 
 
@@ -202,6 +202,35 @@ def test_a_step_without_a_finite_loss_is_skipped_and_counted_and_ten_in_a_row_st
     bad = (20).__lt__
     with pytest.raises(loop.DivergedError, match="10 steps in a row, up to step 20"):
         pretrain(*words, tmp_path / "many", recipe_file)
+    assert [row["step"] for row in curve(tmp_path / "many") if row["kind"] == "rollback"] == [
+        10
+    ] * 3
+
+
+def test_a_spike_that_stays_is_left_behind_with_its_data(
+    shards_folder: Path,
+    small_tokenizer_folder: Path,
+    tmp_path: Path,
+    recipe_file: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    true_loss = loop.mean_loss
+    calls = []
+
+    def spiking(*arguments: Any) -> torch.Tensor:
+        calls.append(1)
+        return true_loss(*arguments) * (1000.0 if 80 < len(calls) <= 100 else 1.0)
+
+    monkeypatch.setattr(loop, "mean_loss", spiking)
+    monkeypatch.setattr(guard, "_LEAST_STEPS", 20)
+    out = tmp_path / "out"
+    pretrain(shards_folder, small_tokenizer_folder, out, recipe_file)
+    rows = curve(out)
+    (rollback,) = [row for row in rows if row["kind"] == "rollback"]
+    assert (rollback["step"], rollback["from_step"], rollback["samples"]) == (40, 50, 50 * 8)
+    counts = json.loads((out / "manifest.json").read_text())["counts"]
+    assert (counts["rollbacks"], counts["skipped_steps"], counts["steps"]) == (1, 10, 60)
+    assert counts["time_skipped_share"] > 0
 
 
 def test_sequences_beyond_the_model_window_are_refused_before_work(

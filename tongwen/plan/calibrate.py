@@ -32,7 +32,7 @@ def seconds_per_step(
     of the tokens that are in the loss.
     """
     arithmetic = Arithmetic.of(settings)
-    micro_tokens = settings.micro_batch_tokens or settings.batch_tokens
+    micro_tokens = settings.sequences_per_micro_batch * settings.sequence_tokens
     rows = max(1, min(micro_tokens, _TIMED_TOKENS) // settings.sequence_tokens)
     tokens = rows * settings.sequence_tokens
     flops = tokens * flops_per_token(config, settings.sequence_tokens).full

@@ -73,7 +73,7 @@ def training_memory(
     `process_bytes` is what the process holds before training: interpreter and libraries.
     """
     size = 2 if bf16 else 4
-    tokens = settings.micro_batch_tokens or settings.batch_tokens
+    tokens = settings.sequences_per_micro_batch * settings.sequence_tokens
     query = config.num_attention_heads * config.head_dim
     key_value = config.num_key_value_heads * config.head_dim
     kept = 4 * config.hidden_size + 2 * query + 2 * key_value + 4 * config.intermediate_size

@@ -135,7 +135,7 @@ def _stage_plan(
         process_bytes=psutil.Process().memory_info().rss + _FIRST_STEP_BYTES,
     )
     flops = flops_per_token(config, settings.sequence_tokens)
-    tokens = settings.steps * settings.batch_tokens
+    tokens = settings.batches.tokens_before(settings.steps)
     epochs, notes = None, []
     if shards and name != "tune":
         epochs = tokens / max(1, _split_tokens(shards, "train"))
@@ -153,7 +153,7 @@ def _stage_plan(
         "epochs": epochs,
         "sequence_tokens": settings.sequence_tokens,
         "batch_tokens": settings.batch_tokens,
-        "micro_batch_tokens": settings.micro_batch_tokens or settings.batch_tokens,
+        "micro_batch_tokens": settings.sequences_per_micro_batch * settings.sequence_tokens,
         "validation_tokens": validations * _validation_tokens(name, settings, shards),
         "flops_per_token_full": flops.full,
         "flops_per_token_causal": flops.causal,

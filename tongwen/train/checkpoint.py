@@ -2,7 +2,7 @@
 
 import os
 import uuid
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Self
 
@@ -36,6 +36,11 @@ class Position:
         skipped_steps: steps left out because the loss or gradient was not finite.
         skipped_in_a_row: of these, the ones since the last good step.
         seconds: time spent training, over all resumptions.
+        wall_seconds: from the first start, time between resumptions left out.
+        ledger: seconds by part (`ledger.PARTS`).
+        rollbacks: how often the run went back to a checkpoint.
+        recent_losses: of the last accepted steps, for the guard.
+        recent_norms: their gradients'.
     """
 
     fingerprint: str
@@ -45,10 +50,15 @@ class Position:
     skipped_steps: int = 0
     skipped_in_a_row: int = 0
     seconds: float = 0.0
+    wall_seconds: float = 0.0
+    ledger: dict[str, float] = field(default_factory=dict)
+    rollbacks: int = 0
+    recent_losses: list[float] = field(default_factory=list)
+    recent_norms: list[float] = field(default_factory=list)
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Self:
-        return cls(**{field.name: values[field.name] for field in fields(cls)})
+        return cls(**{item.name: values[item.name] for item in fields(cls)})
 
 
 def checkpoint_folder(checkpoints: Path, fingerprint: str, progress: Progress) -> Path:

@@ -15,6 +15,8 @@ _WITHOUT_EFFECT = (
     "keep_checkpoints",
     "evaluate_every_steps",
     "validation_tokens",
+    "hang_minutes",
+    "hours_between_failures",
     "device",
     "precision",
 )

@@ -17,7 +17,9 @@ CHUNK_BYTES = 32 << 20
 and 133 ms in chunks of this size, of which 105 ms are matrix products (2 cores, 2026-11)."""
 
 
-def cross_entropy_sum(hidden: Tensor, head_VM: Tensor, targets: Tensor) -> Tensor:
+def cross_entropy_sum(
+    hidden: Tensor, head_VM: Tensor, targets: Tensor, z_loss: float = 0.0
+) -> Tensor:
     """Sum over all targets of -log p(target), in nats, float32 without dimensions.
 
     Positions whose target is `IGNORED` cost nothing. The gradients are computed on the way
@@ -27,6 +29,8 @@ def cross_entropy_sum(hidden: Tensor, head_VM: Tensor, targets: Tensor) -> Tenso
         hidden: (..., M), bfloat16 or float32; the arithmetic follows it.
         head_VM: weights of the output head, float32 or as `hidden`.
         targets: int64, the shape of `hidden` without M.
+        z_loss: weight of (log of the softmax's normaliser) squared. It is in the gradients and
+            not in the sum, which stays comparable.
     """
     chosen = (targets.flatten() != IGNORED).nonzero().squeeze(1)
     hidden_NM = hidden.flatten(0, -2).index_select(0, chosen)
@@ -35,6 +39,7 @@ def cross_entropy_sum(hidden: Tensor, head_VM: Tensor, targets: Tensor) -> Tenso
         head_VM,
         targets.flatten().index_select(0, chosen),
         torch.is_grad_enabled() and (hidden.requires_grad or head_VM.requires_grad),
+        z_loss,
     )
     return loss
 
@@ -42,7 +47,12 @@ def cross_entropy_sum(hidden: Tensor, head_VM: Tensor, targets: Tensor) -> Tenso
 class _CrossEntropySum(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, hidden_NM: Tensor, head_VM: Tensor, targets_N: Tensor, needs_gradient: bool
+        ctx: Any,
+        hidden_NM: Tensor,
+        head_VM: Tensor,
+        targets_N: Tensor,
+        needs_gradient: bool,
+        z_loss: float,
     ) -> Tensor:
         tokens, vocabulary_size = hidden_NM.shape[0], head_VM.shape[0]
         weight_VM = head_VM.to(hidden_NM.dtype)
@@ -68,6 +78,8 @@ class _CrossEntropySum(torch.autograd.Function):
             # log p(target) = target logit - top logit + log p(top): no log of a vanished number.
             log_top_C1 = wide_CV.amax(-1, keepdim=True).log_()
             loss -= (target_logit_C1 - top_C1 + log_top_C1).sum()
+            if z_loss:  # d(log Z)^2 = 2 log Z x softmax
+                wide_CV *= 1 + 2 * z_loss * (top_C1 - log_top_C1)
             minus_one_C1 = torch.full_like(target_C1, -1, dtype=torch.float32)
             wide_CV.scatter_add_(1, target_C1, minus_one_C1)
             slope_CV = logits_CV.copy_(wide_CV)
@@ -77,7 +89,7 @@ class _CrossEntropySum(torch.autograd.Function):
         return loss
 
     @staticmethod
-    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, Tensor, None, None]:
+    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, Tensor, None, None, None]:
         hidden_gradient_NM, head_gradient_VM = ctx.saved_tensors
         hidden_gradient_NM.mul_(upstream.to(hidden_gradient_NM.dtype))
-        return hidden_gradient_NM, head_gradient_VM.mul_(upstream), None, None
+        return hidden_gradient_NM, head_gradient_VM.mul_(upstream), None, None, None

@@ -2,7 +2,7 @@
 
 Rows of kind `train` have step, tokens, loss (nats a target, mean), gradient_norm,
 learning_rate, tokens_per_second and skipped; rows of kind `validation` have step, tokens,
-language, loss and bits_per_byte.
+language, loss and bits_per_byte; rows of kind `rollback` the step the run went back to.
 """
 
 import json
@@ -15,12 +15,16 @@ from tongwen.files import disk_errors, write_jsonl
 class MetricsLog:
     """Appends rows to `path`, after taking away what a killed run wrote beyond `step`.
 
-    So the file of a resumed run reads as that of an undisturbed one, but for times.
+    So the file of a resumed run reads as that of an undisturbed one, but for times. The time of
+    the steps that were taken away is `dropped_seconds`.
     """
 
     def __init__(self, path: Path, step: int) -> None:
-        rows = [row for row in read_metrics(path) if row["step"] <= step]
-        write_jsonl(path, rows)
+        rows = read_metrics(path)
+        write_jsonl(path, [row for row in rows if row["step"] <= step])
+        self.dropped_seconds: float = sum(
+            row.get("seconds", 0.0) for row in rows if row["step"] > step
+        )
         self._path = path
 
     def append(self, **row: Any) -> None:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from tongwen.errors import RecipeError
+from tongwen.train.batches import BatchPlan
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,13 +19,22 @@ class TrainSettings:
     batch_tokens: int = 4_194_304
     """Tokens per optimizer step, over all micro-batches and processes."""
     micro_batch_tokens: int | None = None
-    """Tokens per forward pass; the whole batch when absent."""
+    """Tokens per forward pass; the (initial) batch when absent."""
+    initial_batch_tokens: int | None = None
+    """Batch at the beginning; it doubles up to `batch_tokens` over `batch_ramp_share`."""
+    batch_ramp_share: float = 0.05
+    """Share of the tokens over which the batch grows."""
     peak_learning_rate: float = 3e-4
     final_learning_rate_share: float = 0.1
     """Learning rate at the end, as a share of the peak."""
     warmup_share: float = 0.02
     """Share of the tokens over which the rate rises from zero."""
-    decay: Literal["cosine", "linear", "constant"] = "cosine"
+    decay: Literal["cosine", "linear", "constant", "wsd"] = "cosine"
+    """`wsd` holds the peak and falls over the last `decay_share`: a checkpoint before the fall can
+    be trained further. `linear` with a final share of 0 is linear-to-zero."""
+    decay_share: float = 0.2
+    """Share of the tokens over which `wsd` falls, as 1 - sqrt (Hägele et al. 2024,
+    arXiv:2405.18392)."""
     optimizer: Literal["adamw", "muon"] = "adamw"
     """`muon` moves the layers' matrices by Muon and the rest by AdamW, at the same rate."""
     weight_decay: float = 0.1
@@ -33,7 +43,22 @@ class TrainSettings:
     muon_momentum: float = 0.95
     gradient_clip: float = 1.0
     """Largest norm of the whole gradient."""
+    z_loss: float = 0.0
+    """Weight of the squared log of the softmax's normaliser (PaLM, Chowdhery et al. 2022,
+    arXiv:2204.02311, section 5, uses 1e-4): keeps the logits from drifting."""
+    spike_sigmas: float | None = 6.0
+    """A step whose loss or gradient norm lies so many standard deviations above the last 128 is
+    left out; None leaves out only what is not finite."""
+    rollbacks: int = 3
+    """After ten steps left out in a row the run returns to its last checkpoint and passes over
+    their data, so often at most; then it fails."""
+    hang_minutes: float | None = 60.0
+    """A step that takes longer ends the process with a traceback of every thread, so that a
+    supervisor can start it again."""
     checkpoint_every_steps: int = 1_000
+    hours_between_failures: float | None = None
+    """Mean time between failures of the machine. With it checkpoints are written as often as
+    loses the least time (Young 1974), `checkpoint_every_steps` only until saving was timed."""
     keep_checkpoints: int = 2
     evaluate_every_steps: int = 500
     validation_tokens: int = 1_000_000
@@ -46,22 +71,32 @@ class TrainSettings:
     @property
     def steps(self) -> int:
         """Optimizer steps of the whole run."""
-        return -(-self.max_tokens // self.batch_tokens)
+        return self.batches.steps
 
     @property
-    def sequences_per_batch(self) -> int:
-        return self.batch_tokens // self.sequence_tokens
+    def batches(self) -> BatchPlan:
+        """Tokens of each step."""
+        return BatchPlan.of(
+            self.max_tokens,
+            self.batch_tokens,
+            self.initial_batch_tokens,
+            self.batch_ramp_share * self.max_tokens,
+        )
 
     @property
     def sequences_per_micro_batch(self) -> int:
-        return (self.micro_batch_tokens or self.batch_tokens) // self.sequence_tokens
+        return self._micro_batch_tokens // self.sequence_tokens
+
+    @property
+    def _micro_batch_tokens(self) -> int:
+        return self.micro_batch_tokens or self.initial_batch_tokens or self.batch_tokens
 
     def __post_init__(self) -> None:
         for name in _POSITIVE:
             value = getattr(self, name)
             if value is not None and value <= 0:
                 raise RecipeError(f"{name} is {value}", hint="use a number greater than 0")
-        for name in ("warmup_share", "final_learning_rate_share", "weight_decay"):
+        for name in _SHARES:
             value = getattr(self, name)
             if not 0 <= value <= 1:
                 raise RecipeError(f"{name} is {value}", hint="use a number from 0 to 1")
@@ -70,13 +105,21 @@ class TrainSettings:
                 raise RecipeError(
                     f"adam_betas are {self.adam_betas}", hint="each is at least 0 and below 1"
                 )
-        micro_batch_tokens = self.micro_batch_tokens or self.batch_tokens
+        micro_batch_tokens = self._micro_batch_tokens
         if micro_batch_tokens % self.sequence_tokens:
-            name = "micro_batch_tokens" if self.micro_batch_tokens else "batch_tokens"
+            named = ("micro_batch_tokens", "initial_batch_tokens", "batch_tokens")
+            name = next(name for name in named if getattr(self, name))
             raise RecipeError(
                 f"{name} is {micro_batch_tokens}, not a multiple of sequence_tokens, "
                 f"{self.sequence_tokens}",
                 hint=f"{name} = {_next_multiple(micro_batch_tokens, self.sequence_tokens)}",
+            )
+        initial_batch_tokens = self.initial_batch_tokens or self.batch_tokens
+        if initial_batch_tokens % micro_batch_tokens or initial_batch_tokens > self.batch_tokens:
+            raise RecipeError(
+                f"initial_batch_tokens is {initial_batch_tokens}, not a multiple of "
+                f"micro_batch_tokens, {micro_batch_tokens}, up to {self.batch_tokens}",
+                hint=f"initial_batch_tokens = {micro_batch_tokens}",
             )
         if self.batch_tokens % micro_batch_tokens:
             raise RecipeError(
@@ -86,7 +129,18 @@ class TrainSettings:
             )
 
 
+_SHARES = (
+    "warmup_share",
+    "batch_ramp_share",
+    "decay_share",
+    "final_learning_rate_share",
+    "weight_decay",
+)
 _POSITIVE = (
+    "initial_batch_tokens",
+    "spike_sigmas",
+    "hang_minutes",
+    "hours_between_failures",
     "max_tokens",
     "sequence_tokens",
     "batch_tokens",
