@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from pieces_runs import SOURCES, Pieces, document
 
 from tongwen.curate import spans
-from tongwen.curate.piece_kernels import Units, lines_of, units_of_prose
+from tongwen.curate.piece_kernels import Units, lines_of, placed_units
 from tongwen.curate.pieces import preference, source_ranks
 from tongwen.curate.span_kernels import anchors, gram_units, sentence_cuts
 
@@ -22,7 +22,7 @@ WORDS = ("one", "two", "three")
 
 
 def units(text: str) -> list[int]:
-    return [int(value) for value in units_of_prose(text).hashes]
+    return [int(value) for value in placed_units(text).hashes]
 
 
 def covered_by_hand(rows: Sequence[dict[str, Any]], size: int) -> list[set[int]]:
@@ -69,7 +69,7 @@ _DOCUMENTS = st.lists(
 
 
 @given(_DOCUMENTS, st.integers(2, 9), st.integers(1, 3))
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_spans_are_all_runs_that_brute_force_finds_and_no_other(
     texts: list[str], size: int, partitions: int
 ) -> None:
@@ -148,7 +148,7 @@ def test_case_width_spacing_and_script_make_no_difference(tmp_path: Path) -> Non
 
 def test_only_whole_sentences_go_and_short_rests_stay() -> None:
     text = "First here. A second one stands here! Third begins and\nFourth is it. Fifth"
-    marked = units_of_prose(text)
+    marked = placed_units(text)
     covered = np.ones(len(marked.hashes), bool)
     covered[[0, 8]] = False  # "First", "begins"
     starts, ends = sentence_cuts(text, marked, covered, 5)
@@ -162,7 +162,7 @@ def test_only_whole_sentences_go_and_short_rests_stay() -> None:
 @given(st.text(alphabet="ab。！.?” \n好", max_size=60), st.data())
 @settings(max_examples=200, deadline=None)
 def test_no_unit_is_cut_that_is_not_repeated(text: str, data: st.DataObject) -> None:
-    marked = units_of_prose(text)
+    marked = placed_units(text)
     flags = data.draw(
         st.lists(st.booleans(), min_size=len(marked.hashes), max_size=len(marked.hashes))
     )
@@ -181,11 +181,11 @@ def test_a_collision_of_hashes_cuts_nothing(
     """With hashes of words that all collide the letters still tell the texts apart."""
 
     def colliding(text: str) -> Units:
-        found = units_of_prose(text)
+        found = placed_units(text)
         return Units(found.hashes * np.uint64(0) + np.uint64(7), found.starts, found.ends)
 
     rows = [document(story(number, "en", 6)) for number in range(3)]
-    monkeypatch.setattr(spans, "units_of_prose", colliding)
+    monkeypatch.setattr(spans, "placed_units", colliding)
     pieces = Pieces(tmp_path / "run", [rows])
     pieces.spans(35, 50)
     assert pieces.counts["cuts refuted"] > 0
@@ -202,6 +202,18 @@ def test_code_tables_and_dropped_records_take_no_part(tmp_path: Path) -> None:
     pieces.spans(35, 50)
     assert pieces.texts() == [row["text"] for row in rows]
     assert not lines_of(fenced).is_prose[1:4].any()
+
+
+def test_a_block_of_code_goes_with_the_span_it_stands_in_or_parts_it(tmp_path: Path) -> None:
+    before, after = story(5, "en", 1), story(6, "en", 1)
+    least = len(units(before)) + len(units(after))
+    section = f"{before}\n\n```\nprint(1)\n```\n\n{after}"
+    other = section.replace("1)", "2)")
+    texts = (f"{section}\n\nThat was all of it.", section, other)
+    rows = [document(f"Some words of {place}.\n\n{text}") for place, text in enumerate(texts)]
+    pieces = Pieces(tmp_path / "run", [rows])
+    pieces.spans(least, 50)
+    assert pieces.texts() == [rows[0]["text"], "Some words of 1.", rows[2]["text"]]
 
 
 def test_a_suffix_array_finds_the_same_in_real_prose(monkeypatch: pytest.MonkeyPatch) -> None:

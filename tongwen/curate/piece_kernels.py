@@ -46,7 +46,11 @@ class Lines(NamedTuple):
 
 
 class Units(NamedTuple):
-    """The units (see `units`) of a text's prose: 64-bit hashes, and the characters they span."""
+    """The units of a text: 64-bit hashes, and the characters they span.
+
+    Those of prose are words and single characters, as in `units`. A block of fenced code and a
+    table are one unit each, so that they are equal as a whole or not at all.
+    """
 
     hashes: Hashes
     starts: Places
@@ -77,8 +81,8 @@ def lines_of(text: str) -> Lines:
     return Lines(*_lines(code_points(text), letter_table()))
 
 
-def units_of_prose(text: str) -> Units:
-    """The units of a text and where they stand in it; none from fenced code and tables."""
+def placed_units(text: str) -> Units:
+    """The units of a text and where they stand in it."""
     return Units(*_units(code_points(text), letter_table()))
 
 
@@ -155,18 +159,32 @@ def _units(points: CodePoints, table: CodePoints) -> Any:
     ends = np.empty(len(points), np.int64)
     last = np.uint32(len(table) - 1)
     number = 0
-    is_code = False
+    is_code = is_block = False
+    value = np.uint64(0)
     following = 0
     while following < len(points):
         start = following
         end = _line_end(points, start)
         following = end + 1
-        while start < end and _is_space(points[start]):
-            start += 1
-        is_fence = _is_fence(points, start, end)
-        is_prose = not (is_code or is_fence or (end > start and points[start] == _BAR))
+        bare = start
+        while bare < end and _is_space(points[bare]):
+            bare += 1
+        is_fence = _is_fence(points, bare, end)
+        is_prose = not (is_code or is_fence or (end > bare and points[bare] == _BAR))
         is_code ^= is_fence
+        if is_block and is_prose:
+            number += 1
+            is_block = False
         if not is_prose:
+            if not is_block:
+                starts[number] = start
+                value = np.uint64(1)
+            for place in range(start, end):
+                value = value * _PRIME + np.uint64(table[min(points[place], last)])
+                value ^= value >> _HALF
+            hashes[number], ends[number] = mix(value), end
+            is_block = not (is_fence and not is_code)
+            number += not is_block
             continue
         place = start
         while place < end:
@@ -175,17 +193,18 @@ def _units(points: CodePoints, table: CodePoints) -> Any:
                 place += 1
                 continue
             starts[number] = place
-            value = np.uint64(letter)
+            word = np.uint64(letter)
             place += 1
             if not is_single(letter):
                 while place < end:
                     letter = table[min(points[place], last)]
                     if letter == 0 or is_single(letter):
                         break
-                    value = value * _PRIME + np.uint64(letter)
-                    value ^= value >> _HALF
+                    word = word * _PRIME + np.uint64(letter)
+                    word ^= word >> _HALF
                     place += 1
-            hashes[number] = mix(value)
+            hashes[number] = mix(word)
             ends[number] = place
             number += 1
+    number += is_block
     return hashes[:number].copy(), starts[:number].copy(), ends[:number].copy()

@@ -186,9 +186,11 @@ def map_paragraphs(context: TaskContext) -> Mapping[str, int]:
         if document["lang"] == "code":
             continue
         lines = lines_of(edited.text)
-        places = np.flatnonzero(
+        long = np.flatnonzero(
             lines.is_prose & (lines.weights >= params["minimum_paragraph_letters"])
         )
+        # What ends with a colon belongs to the list or the code below it.
+        places = long[[edited.text[end - 1] not in ":：" for end in lines.ends[long].tolist()]]
         rows = np.zeros(len(places), _PARAGRAPH)
         rows["key"] = lines.keys[places]
         rows["preference"] = np.array(preference(document, ranks), PREFERENCE)

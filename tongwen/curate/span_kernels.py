@@ -1,6 +1,6 @@
 """Kernels for repeated spans: window hashes, the sampling of them, cuts at the ends of sentences.
 
-All work on the units of one text, see `piece_kernels.units_of_prose`.
+All work on the units of one text, see `piece_kernels.placed_units`.
 """
 
 from typing import Any
@@ -146,7 +146,8 @@ def copies_of_first(
 def sentence_cuts(
     text: str, units: Units, covered: Flags, least_units: int
 ) -> tuple[Places, Places]:
-    """The whole sentences that lie in repeated runs: starts and ends in characters, in order.
+    """The whole sentences, blocks of code and tables that lie in repeated runs: starts and ends in
+    characters, in order.
 
     Args:
         text: the text.
@@ -155,7 +156,7 @@ def sentence_cuts(
         least_units: sentences that follow one another are cut when they hold so many units.
     """
     starts, ends = _sentence_cuts(
-        code_points(text), units.starts, covered, least_units,
+        code_points(text), units.starts, units.ends, covered, least_units,
         _WIDE_ENDS, _NARROW_ENDS, _CLOSERS,
     )  # fmt: skip
     return starts, ends
@@ -191,6 +192,7 @@ def _sentence_end(
 def _sentence_cuts(
     points: CodePoints,
     unit_starts: Places,
+    unit_ends: Places,
     covered: Flags,
     least_units: int,
     wide: Flags,
@@ -208,6 +210,7 @@ def _sentence_cuts(
         is_covered = True
         while unit < len(unit_starts) and unit_starts[unit] < end:
             is_covered &= covered[unit]
+            end = max(end, unit_ends[unit])  # of a block of code or a table
             unit += 1
         if unit > first:
             if is_covered:

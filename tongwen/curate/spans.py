@@ -1,7 +1,7 @@
 """Exact repeated spans without a suffix array: sampled hashes, exchanges, verification on the text.
 
 A span is a run of units (words, or single characters of a script without spaces) of a certain
-length, in the prose of two documents of one kind (English or Chinese) or twice in one. What Lee et
+length, in two documents of one kind (English or Chinese) or twice in one. What Lee et
 al. 2021 (arXiv 2107.06499) find by a suffix array of all text is found here by exchanges, in five
 steps, so that no task holds more than a part:
 
@@ -27,7 +27,7 @@ import pyarrow.parquet as pq
 
 from tongwen.curate.edits import KINDS, Edits, no_edits
 from tongwen.curate.numbering import record_numbers
-from tongwen.curate.piece_kernels import Flags, Units, letters_of, units_of_prose
+from tongwen.curate.piece_kernels import Flags, Units, letters_of, placed_units
 from tongwen.curate.pieces import (
     PREFERENCE,
     PartWriter,
@@ -73,7 +73,7 @@ def map_anchors(context: TaskContext) -> Mapping[str, int]:
     for row, document, edited in chosen_documents(documents, edit_files, task, ["lang"], chosen):
         size = span_units(document["lang"], context.params)
         if size is not None:
-            keys, places = anchors(units_of_prose(edited.text).hashes, size)
+            keys, places = anchors(placed_units(edited.text).hashes, size)
             rows = np.zeros(len(keys), _ANCHOR)
             rows["key"], rows["unit"] = keys, places
             rows["record"] = record_numbers(task, np.array([row]))
@@ -123,7 +123,7 @@ def map_windows(context: TaskContext) -> Mapping[str, int]:
         assert size is not None
         low, high = _range_of(repeats["record"], first + row)
         places = repeats["unit"][low:high].astype(np.int64)
-        keys, starts = windows(units_of_prose(edited.text).hashes, size, places)
+        keys, starts = windows(placed_units(edited.text).hashes, size, places)
         rows = np.zeros(len(keys), _WINDOW)
         rows["key"], rows["unit"] = keys, starts
         rows["preference"] = np.array(preference(document, ranks), PREFERENCE)
@@ -224,7 +224,7 @@ def cut_spans(context: TaskContext) -> Mapping[str, int]:
         size = span_units(document["lang"], params)
         assert size is not None
         low, high = _range_of(spans["record"], first + row)
-        units = units_of_prose(edited.text)
+        units = placed_units(edited.text)
         quotes = [
             letters[source][start:end]
             for source, start, end in zip(
@@ -266,7 +266,7 @@ def covered_units(
     Of a span that repeats an earlier one of the same text, what overlaps with that one stays.
     """
     covered = np.zeros(len(units.hashes), bool)
-    own, offsets = _prose_letters(text, units)
+    own, offsets = _unit_letters(text, units)
     refuted = 0
     for span, quote in zip(spans, quotes, strict=True):
         start = int(span["unit"])
@@ -281,7 +281,7 @@ def covered_units(
     return covered, refuted
 
 
-def _prose_letters(text: str, units: Units) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.int64]]:
+def _unit_letters(text: str, units: Units) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.int64]]:
     """The letters of all units one after another, and where each unit's begin (one more)."""
     sizes = units.ends - units.starts
     offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(sizes)])
@@ -295,7 +295,7 @@ def _quoted(
     """The letters of a text from its first quoted unit to its last, and where in them the quotes
     start and end.
     """
-    letters, offsets = _prose_letters(text, units_of_prose(text))
+    letters, offsets = _unit_letters(text, placed_units(text))
     starts = offsets[first_units.astype(np.int64)]
     ends = offsets[first_units.astype(np.int64) + numbers]
     low = int(starts.min())
