@@ -21,13 +21,13 @@ from tongwen.curate.numbering import record_numbers, task_and_row
 from tongwen.curate.rules import NEAR_DUPLICATE, SAME_TEXT, SAME_URL
 from tongwen.flow.task import TaskContext
 
-_URL, _TEXT, _NEAR = 0, 1, 2
-_STAGES = (SAME_URL, SAME_TEXT, NEAR_DUPLICATE)
+_URL, _TEXT, NEAR = range(3)
+STAGES = (SAME_URL, SAME_TEXT, NEAR_DUPLICATE)
 _MEMBER = np.dtype(
     [("kind", "u1"), ("key", "<u8", 2), ("record", "<u8"), ("fingerprint", FINGERPRINT)]
 )
 _KEY = np.dtype([("key", "<u8"), ("record", "<u8")])
-_LOSS = np.dtype([("record", "<u8"), ("kept", "<u8"), ("kind", "u1")])
+LOSS = np.dtype([("record", "<u8"), ("kept", "<u8"), ("kind", "u1")])
 _PAIR_CHUNK = 4096
 
 DUPLICATE_SCHEMA = pa.schema(
@@ -41,30 +41,31 @@ DUPLICATE_SCHEMA = pa.schema(
 )
 
 
-def _open_rows(decisions: Path) -> npt.NDArray[np.int64]:
-    """Rows that no rule has dropped."""
+def open_rows(decisions: Path) -> npt.NDArray[np.int64]:
+    """Rows of a task that no rule has dropped."""
     column = pq.read_table(decisions, columns=["drop_stage"])["drop_stage"]
     return np.flatnonzero(column.is_null().to_numpy()).astype(np.int64)
 
 
-def _write_parts(
-    out: Path, rows: npt.NDArray[Any], keys: npt.NDArray[Any], partitions: int
+def write_parts(
+    out: Path, rows: npt.NDArray[Any], partition: npt.NDArray[Any], partitions: int
 ) -> None:
-    """Write the rows of each partition of a hash key to its file."""
-    partition = (keys >> np.uint64(32)) % np.uint64(partitions)
+    """Write the rows of each partition, 0 to `partitions` - 1, to its file, in their order."""
+    order = np.argsort(partition.astype(np.uint16), kind="stable")  # a radix sort for 16 bits
+    bounds = np.searchsorted(partition[order], np.arange(partitions + 1))
     for number in range(partitions):
         with (out / f"part-{number:05d}").open("wb") as file:
-            file.write(rows[partition == number].tobytes())
+            file.write(rows[order[bounds[number] : bounds[number + 1]]].tobytes())
 
 
-def _read_parts(paths: list[Path], dtype: np.dtype[Any]) -> npt.NDArray[Any]:
+def read_parts(paths: list[Path], dtype: np.dtype[Any]) -> npt.NDArray[Any]:
     return np.concatenate([np.fromfile(path, dtype) for path in paths])
 
 
 def map_exact(context: TaskContext) -> Mapping[str, int]:
     """Address and text of every open record, partitioned by their hash."""
     decisions, fingerprints = context.inputs
-    rows = _open_rows(decisions)
+    rows = open_rows(decisions)
     known = np.load(fingerprints)[rows]
     members = []
     for kind, name in ((_URL, "url"), (_TEXT, "text")):
@@ -78,13 +79,15 @@ def map_exact(context: TaskContext) -> Mapping[str, int]:
         part["fingerprint"] = known[has_key]
         members.append(part)
     both = np.concatenate([np.zeros(0, _MEMBER), *members])
-    _write_parts(context.out, both, both["key"][:, 0], context.params["partitions"])
+    partitions = context.params["partitions"]
+    partition = (both["key"][:, 0] >> np.uint64(32)) % np.uint64(partitions)
+    write_parts(context.out, both, partition, partitions)
     return {"keys": len(both)}
 
 
 def group_exact(context: TaskContext) -> Mapping[str, int]:
     """The members of all groups of more than one, sorted by group, the preferred one first."""
-    members = _read_parts(context.inputs, _MEMBER)
+    members = read_parts(context.inputs, _MEMBER)
     members = members[np.lexsort(_preference(members))]
     is_first = _group_starts(members)
     sizes = np.diff(np.append(np.flatnonzero(is_first), len(members)))
@@ -139,7 +142,7 @@ def _losses(members: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """Every member of a group but the first loses to the first."""
     is_first = _group_starts(members)
     kept = members["record"][is_first][np.cumsum(is_first) - 1]
-    losses = np.zeros(int((~is_first).sum()), _LOSS)
+    losses = np.zeros(int((~is_first).sum()), LOSS)
     losses["record"] = members["record"][~is_first]
     losses["kept"] = kept[~is_first]
     losses["kind"] = members["kind"][~is_first]
@@ -150,7 +153,7 @@ def map_bands(context: TaskContext) -> Mapping[str, int]:
     """The band keys of every record that is still open, partitioned by key."""
     decisions, fingerprints, signature_file, losses = context.inputs
     params = context.params
-    rows = _open_rows(decisions)
+    rows = open_rows(decisions)
     records = record_numbers(params["task"], rows)
     is_open = np.load(fingerprints)["has_signature"][rows]
     is_open &= ~np.isin(records, np.load(losses)["record"])
@@ -162,7 +165,8 @@ def map_bands(context: TaskContext) -> Mapping[str, int]:
         keys["key"] = band_keys(signatures[rows], params["bands"], params["rows"])
         keys["record"] = records[:, None]
     flat = keys.ravel()
-    _write_parts(context.out, flat, flat["key"], params["partitions"])
+    partition = (flat["key"] >> np.uint64(32)) % np.uint64(params["partitions"])
+    write_parts(context.out, flat, partition, params["partitions"])
     return {"keys": len(flat)}
 
 
@@ -171,7 +175,7 @@ def pair_bands(context: TaskContext) -> Mapping[str, int]:
 
     That is two pairs a record, however large the bucket.
     """
-    keys = _read_parts(context.inputs, _KEY)
+    keys = read_parts(context.inputs, _KEY)
     keys.sort(order=["key", "record"])
     same = keys["key"][1:] == keys["key"][:-1]
     before = np.stack([keys["record"][:-1][same], keys["record"][1:][same]], axis=1)
@@ -228,12 +232,12 @@ def cluster(context: TaskContext) -> Mapping[str, int]:
     closeness = np.concatenate([np.full(len(losses), np.nan), closest])
     order = np.argsort(every["record"])
     every, closeness = every[order], closeness[order]
-    kept = _final(every)
+    kept = final_kept(every)
     marks = known.fingerprints(kept)["doc_id"] if len(kept) else np.zeros((0, 2), np.uint64)
     table = pa.table(
         {
             "record": every["record"],
-            "stage": pa.array([_STAGES[kind] for kind in every["kind"]], pa.string()),
+            "stage": pa.array([STAGES[kind] for kind in every["kind"]], pa.string()),
             "similarity": pa.array(closeness, pa.float64(), from_pandas=True),
             "duplicate_of": pa.array(
                 [f"{(int(high) << 64) | int(low):032x}" for high, low in marks], pa.string()
@@ -247,7 +251,7 @@ def cluster(context: TaskContext) -> Mapping[str, int]:
     return {
         "candidate_pairs": len(pairs),
         "linked_pairs": len(links),
-        **{name: int(number) for name, number in zip(_STAGES, counts, strict=True)},
+        **{name: int(number) for name, number in zip(STAGES, counts, strict=True)},
     }
 
 
@@ -272,11 +276,11 @@ def _near_losses(
     Gives the losses and, for each, its similarity to the closest document it is linked with.
     """
     if len(links) == 0:
-        return np.zeros(0, _LOSS), np.zeros(0)
+        return np.zeros(0, LOSS), np.zeros(0)
     records, ends = np.unique(links, return_inverse=True)
     ends = ends.reshape(links.shape).astype(np.int64)
     members = np.zeros(len(records), _MEMBER)
-    members["kind"] = _NEAR
+    members["kind"] = NEAR
     members["key"][:, 0] = components(ends, len(records))
     members["record"] = records
     members["fingerprint"] = known.fingerprints(records)
@@ -308,7 +312,7 @@ def components(links: npt.NDArray[np.int64], number: int) -> npt.NDArray[np.int6
     return parents
 
 
-def _final(losses: npt.NDArray[Any]) -> npt.NDArray[np.uint64]:
+def final_kept(losses: npt.NDArray[Any]) -> npt.NDArray[np.uint64]:
     """The record that is kept in the end, for losses sorted by record: what a page of the same
     address lost to may itself have lost to another text.
     """

@@ -16,3 +16,11 @@ def record_numbers(task: int, rows: npt.NDArray[Any]) -> npt.NDArray[np.uint64]:
 def task_and_row(record: int) -> tuple[int, int]:
     """Where a record is."""
     return record >> _ROW_BITS, record & ((1 << _ROW_BITS) - 1)
+
+
+def tasks_and_rows(
+    records: npt.NDArray[np.uint64],
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Where some records are."""
+    rows = records & np.uint64((1 << _ROW_BITS) - 1)
+    return (records >> np.uint64(_ROW_BITS)).astype(np.int64), rows.astype(np.int64)

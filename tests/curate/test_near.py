@@ -1,0 +1,256 @@
+"""Near duplicates through all steps, against brute force over all pairs."""
+
+from collections.abc import Sequence
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from conftest import InlineRunner
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tongwen.curate.clusters import linked
+from tongwen.curate.dedup import DUPLICATE_SCHEMA, LOSS
+from tongwen.curate.fingerprints import FINGERPRINT
+from tongwen.curate.minhash import band_keys
+from tongwen.curate.near import LINK
+from tongwen.curate.near_steps import block_starts, near_links
+from tongwen.curate.settings import DuplicateSettings
+from tongwen.flow.manifest import Manifest, describe_outputs
+from tongwen.flow.runner import TaskResult
+from tongwen.flow.task import Task, TaskInput
+
+SETTINGS = DuplicateSettings(bands=14, rows=4)
+HASHES = 56
+
+
+def made_signatures(documents: int, seed: int, largest: int = 4) -> np.ndarray:
+    """Families of up to `largest` documents that share 40 to 100 % of their hashes."""
+    draw = np.random.Generator(np.random.PCG64(seed))
+    rows = []
+    while len(rows) < documents:
+        base = draw.integers(0, 2**32, HASHES, np.uint32)
+        for _ in range(draw.integers(1, largest + 1)):
+            other = draw.integers(0, 2**32, HASHES, np.uint32)
+            rows.append(np.where(draw.random(HASHES) < draw.uniform(0, 0.6), other, base))
+    return np.array(rows[:documents], np.uint32)
+
+
+class Records:
+    """Signatures with fingerprints, split into tasks in any order and run through the steps."""
+
+    def __init__(self, folder: Path, signatures: np.ndarray) -> None:
+        self.folder = folder
+        self.signatures = signatures
+        draw = np.random.Generator(np.random.PCG64(5))
+        self.known = np.zeros(len(signatures), FINGERPRINT)
+        self.known["doc_id"] = draw.integers(0, 2**63, (len(signatures), 2))
+        self.known["rank"] = draw.integers(0, 2, len(signatures))
+        self.known["characters"] = draw.integers(1, 4, len(signatures))
+        self.known["has_signature"] = True
+
+    def duplicates(
+        self,
+        groups: Sequence[Sequence[int]],
+        name: str,
+        *,
+        chosen: DuplicateSettings = SETTINGS,
+        partitions: int = 3,
+        records_a_block: int = 40,
+        exact: np.ndarray | None = None,
+    ) -> list[dict[str, Any]]:
+        folder = self.folder / name
+        results = [self._result(folder, index, group) for index, group in enumerate(groups)]
+        np.save(folder / "losses.npy", np.zeros(0, LOSS) if exact is None else exact)
+        lost = TaskInput(folder / "losses.npy", "x")
+        decisions = [TaskInput(result.directory / "decisions.parquet", "x") for result in results]
+        runner = InlineRunner()
+        links = near_links(
+            lambda tasks: runner.run(tasks, folder), chosen, decisions, results, lost,
+            partitions=partitions, records_a_block=records_a_block,
+        )  # fmt: skip
+        inputs = (lost, *links, *(result.file("fingerprints.npy") for result in results))
+        parameters = {
+            "link_files": len(links), "hashes": HASHES, "similarity": chosen.similarity,
+        }  # fmt: skip
+        task = Task("cluster", 0, "tongwen.curate.clusters:cluster", inputs, parameters)
+        result = runner.run([task], folder)[0]
+        table = pq.read_table(result.directory / "duplicates.parquet")
+        assert table.schema == DUPLICATE_SCHEMA
+        return table.to_pylist()
+
+    def _result(self, folder: Path, index: int, group: Sequence[int]) -> TaskResult:
+        directory = folder / f"{index:05d}"
+        directory.mkdir(parents=True)
+        rows = list(group)
+        np.save(directory / "fingerprints.npy", self.known[rows])
+        self.signatures[rows].tofile(directory / "signatures.bin")
+        manifest = Manifest(
+            digest=str(index), outputs=describe_outputs(directory), counts={"records": len(rows)}
+        )
+        column = pa.table({"drop_stage": pa.nulls(len(rows), pa.string())})
+        pq.write_table(column, directory / "decisions.parquet")
+        return TaskResult(Task("fingerprint", index, "", ()), directory, manifest)
+
+    def expected(self, threshold: float) -> dict[str, tuple[str, float]]:
+        """By doc_id: what each one loses to, and its greatest similarity, from all pairs."""
+        keys = band_keys(self.signatures, SETTINGS.bands, SETTINGS.rows)
+        closest = np.zeros(len(keys))
+        parents = list(range(len(keys)))
+
+        def root(node: int) -> int:
+            while parents[node] != node:
+                node = parents[node]
+            return node
+
+        for first in range(len(keys)):
+            shares = (self.signatures[first + 1 :] == self.signatures[first]).mean(axis=1)
+            meets = (keys[first + 1 :] == keys[first]).any(axis=1) & (shares >= threshold)
+            for second in (np.flatnonzero(meets) + first + 1).tolist():
+                share = shares[second - first - 1]
+                closest[[first, second]] = np.maximum(closest[[first, second]], share)
+                parents[root(second)] = root(first)
+        names = [f"{high << 64 | low:032x}" for high, low in self.known["doc_id"].tolist()]
+        order = sorted(
+            range(len(keys)),
+            key=lambda node: (
+                self.known["rank"][node], -int(self.known["characters"][node]), names[node],
+            ),
+        )  # fmt: skip
+        winners: dict[int, int] = {}
+        for node in order:
+            winners.setdefault(root(node), node)
+        return {
+            names[node]: (names[winners[root(node)]], float(closest[node]))
+            for node in range(len(keys))
+            if winners[root(node)] != node
+        }
+
+    def by_name(
+        self, rows: list[dict[str, Any]], groups: Sequence[Sequence[int]]
+    ) -> dict[str, tuple[str, float]]:
+        found = {}
+        for row in rows:
+            number = groups[row["record"] >> 40][row["record"] & (2**40 - 1)]
+            high, low = self.known["doc_id"][number].tolist()
+            found[f"{high << 64 | low:032x}"] = (row["duplicate_of"], row["similarity"])
+        return found
+
+
+def spread(documents: int, tasks: int, seed: int) -> list[list[int]]:
+    """The documents in any order, split into tasks of any size; one task is empty."""
+    draw = np.random.Generator(np.random.PCG64(seed))
+    parts = np.split(draw.permutation(documents), np.sort(draw.integers(0, documents, tasks - 1)))
+    return [[], *(part.tolist() for part in parts)]
+
+
+def test_two_thousand_records_are_clustered_as_brute_force_does(tmp_path: Path) -> None:
+    records = Records(tmp_path, made_signatures(2_000, 1))
+    groups = spread(2_000, 9, 1)
+    rows = records.duplicates(groups, "run", records_a_block=300)
+    expected = records.expected(0.7)
+    assert len(expected) > 200
+    assert records.by_name(rows, groups) == expected
+    assert [row["record"] for row in rows] == sorted(row["record"] for row in rows)
+    assert {row["stage"] for row in rows} == {"near_duplicate"}
+
+
+@given(st.integers(1, 60), st.integers(1, 5), st.integers(1, 4), st.integers(1, 80))
+@settings(max_examples=15, deadline=None)
+def test_order_and_grouping_into_tasks_blocks_and_partitions_change_nothing(
+    tmp_path_factory: pytest.TempPathFactory,
+    documents: int,
+    tasks: int,
+    partitions: int,
+    records_a_block: int,
+) -> None:
+    """Families of up to 20, which is more than the neighbours that a bucket's records look at."""
+    signatures = made_signatures(documents, documents, largest=20)
+    records = Records(tmp_path_factory.mktemp("near"), signatures)
+    plain = [list(range(documents))]
+    groups = spread(documents, tasks, tasks)
+    first = records.by_name(records.duplicates(plain, "plain"), plain)
+    rows = records.duplicates(
+        groups, "spread", partitions=partitions, records_a_block=records_a_block
+    )
+    assert records.by_name(rows, groups) == first
+
+
+def test_a_bucket_of_a_thousand_is_one_cluster_with_five_pairs_a_record(tmp_path: Path) -> None:
+    one = made_signatures(1, 2)
+    records = Records(tmp_path, np.repeat(one, 1_000, axis=0))
+    groups = [list(range(500)), list(range(500, 1_000))]
+    rows = records.duplicates(groups, "run", records_a_block=500)
+    assert len(rows) == 999
+    assert len({row["duplicate_of"] for row in rows}) == 1
+    manifests = [Manifest.read(path) for path in (tmp_path / "run").glob("pair-sign/*/task.json")]
+    pairs = sum(manifest.counts["candidate_pairs"] for manifest in manifests if manifest)
+    assert 4_900 < pairs < 5_000
+
+
+def test_a_higher_threshold_clusters_the_same_links_again(tmp_path: Path) -> None:
+    records = Records(tmp_path, made_signatures(300, 3))
+    groups = spread(300, 3, 3)
+    for threshold in (0.7, 0.9):
+        chosen = DuplicateSettings(bands=14, rows=4, similarity=threshold)
+        rows = records.duplicates(groups, f"at {threshold}", chosen=chosen)
+        assert records.by_name(rows, groups) == records.expected(threshold)
+    at_70, at_90 = (
+        [path.read_bytes() for path in sorted((tmp_path / name).glob("pair-verify/*/links.npy"))]
+        for name in ("at 0.7", "at 0.9")
+    )
+    assert at_70 == at_90
+
+
+def test_what_lost_as_an_exact_duplicate_finds_no_near_ones_but_shows_who_is_kept(
+    tmp_path: Path,
+) -> None:
+    """The text that an exact copy lost to loses itself: both name the one that stays."""
+    signatures = made_signatures(1, 4)[[0, 0, 0]]
+    signatures[2, :5] += np.uint32(1)
+    records = Records(tmp_path, signatures)
+    records.known["rank"] = [1, 2, 0]
+    exact = np.zeros(1, LOSS)
+    exact["record"], exact["kept"], exact["kind"] = 1, 0, 1
+    rows = records.duplicates([[0, 1, 2]], "run", exact=exact)
+    assert [(row["record"], row["kept"], row["stage"]) for row in rows] == [
+        (0, 2, "near_duplicate"), (1, 2, "same_text"),
+    ]  # fmt: skip
+    assert [row["similarity"] for row in rows] == [51 / 56, None]
+    high, low = records.known["doc_id"][2].tolist()
+    assert {row["duplicate_of"] for row in rows} == {f"{high << 64 | low:032x}"}
+
+
+@given(st.integers(1, 30), st.lists(st.tuples(st.integers(0, 29), st.integers(0, 29)), max_size=40))
+@settings(max_examples=60, deadline=None)
+def test_clusters_are_the_components_that_a_graph_search_finds(
+    tmp_path_factory: pytest.TempPathFactory, number: int, pairs: list[tuple[int, int]]
+) -> None:
+    folder = tmp_path_factory.mktemp("links")
+    pairs = [(a % number, b % number) for a, b in pairs if a % number != b % number]
+    links = np.zeros(len(pairs), LINK)
+    for place, (a, b) in enumerate(pairs):
+        links[place] = (min(a, b) + 100, max(a, b) + 100, 10 + place)
+    for place, part in enumerate(np.array_split(links, 3)):
+        np.save(folder / f"{place}.npy", part)
+    records, roots, most_equal, count = linked(sorted(folder.glob("*.npy")), 10)
+    label = {node: node for pair in pairs for node in pair}
+    for _ in label:
+        for a, b in pairs:
+            label[a] = label[b] = min(label[a], label[b])
+    assert count == len(pairs)
+    assert records.tolist() == [node + 100 for node in sorted(label)]
+    assert records[roots].tolist() == [label[node] + 100 for node in sorted(label)]
+    best = {node: max(10 + n for n, pair in enumerate(pairs) if node in pair) for node in label}
+    assert most_equal.tolist() == [best[node] for node in sorted(label)]
+
+
+def test_blocks_hold_consecutive_tasks_up_to_a_number_of_records() -> None:
+    assert block_starts([5, 5, 5, 20, 1, 0], 10) == [0, 2, 3, 4]
+    assert block_starts([], 10) == []
+    for counts in combinations([1, 4, 9, 30], 3):
+        assert len(block_starts(counts, 1_000)) == 1
