@@ -2,6 +2,7 @@
 
 import gzip
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,12 +12,14 @@ from tongwen.errors import InputError
 from tongwen.files import file_digest, read_jsonl
 from tongwen.flow.local import LocalRunner
 from tongwen.flow.stage import StageContext
+from tongwen.formats.readers import Piece, read_records
 from tongwen.progress import Progress
 from tongwen.recipe.schema import Recipe, RunSettings
 
 
-def context(tmp_path: Path, *sources: SourceSettings) -> StageContext:
-    recipe = Recipe(run=RunSettings(name="t"), crawl=CrawlSettings(sources=sources))
+def context(tmp_path: Path, *sources: SourceSettings, piece_bytes: int = 128 << 20) -> StageContext:
+    settings = CrawlSettings(sources=sources, piece_bytes=piece_bytes)
+    recipe = Recipe(run=RunSettings(name="t"), crawl=settings)
     out = tmp_path / "out"
     out.mkdir(exist_ok=True)
     return StageContext(recipe, {}, out, tmp_path, LocalRunner(), Progress())
@@ -79,3 +82,29 @@ def test_an_empty_file_is_named(folder: Path) -> None:
 def test_a_recipe_without_any_source_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="nothing to crawl"):
         run(context(tmp_path))
+
+
+def test_a_large_file_is_listed_in_pieces_that_give_the_whole(tmp_path: Path) -> None:
+    path = tmp_path / "large.jsonl"
+    path.write_text("".join(f'{{"text": "第{n}行"}}\n' for n in range(500)), encoding="utf-8")
+    source = SourceSettings(path=str(path), format="jsonl")
+    (whole,) = _listed(context(tmp_path, source))
+    assert not {"start", "end", "first_row"} & set(whole)
+    rows = _listed(context(tmp_path, source, piece_bytes=2_000))
+    assert len(rows) > 3
+    assert {row["digest"] for row in rows} == {whole["digest"]}
+    assert sum(row["bytes"] for row in rows) == whole["bytes"]
+    records = [
+        record
+        for row in rows
+        for record in read_records(
+            path, "jsonl", piece=Piece(row["start"], row["end"], row["first_row"])
+        )
+    ]
+    assert records == list(read_records(path, "jsonl"))
+
+
+def _listed(stage: StageContext) -> list[dict[str, Any]]:
+    counts = run(stage)
+    assert counts["files"] == 1
+    return list(read_jsonl(stage.out / "inputs.jsonl"))

@@ -117,7 +117,8 @@ def epub(chapters: dict[str, str | bytes], *, extra: dict[str, bytes] | None = N
     files: dict[str, str | bytes] = {
         "mimetype": "application/epub+zip",
         "META-INF/container.xml": "<container "
-        'xmlns="urn:oasis:names:tc:opendocument:xmlns:container"><rootfiles><rootfile full-path="OEBPS/content.opf"/></rootfiles></container>',
+        'xmlns="urn:oasis:names:tc:opendocument:xmlns:container"><rootfiles>'
+        '<rootfile full-path="OEBPS/content.opf"/></rootfiles></container>',
         "OEBPS/content.opf": '<package xmlns="http://www.idpf.org/2007/opf"><manifest>'
         '<item id="nav" href="nav.xhtml" media-type="application/xhtml+xml" properties="nav"/>'
         f'{items}</manifest><spine><itemref idref="nav"/>{order}</spine></package>',

@@ -1,12 +1,19 @@
 """Settings of the crawl stage."""
 
-from dataclasses import dataclass
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Literal
+from urllib.parse import parse_qsl, urlsplit
 
 from tongwen.errors import RecipeError
 from tongwen.recipe.types import PathText
 
-SourceFormat = Literal["warc", "html", "jsonl", "parquet", "text"]
+SourceFormat = Literal[
+    "warc", "wet", "html", "jsonl", "parquet", "text", "pdf", "epub", "common-crawl"
+]
+_SECRET_NAME = re.compile(r"key|secret|token|passw|signature|credential|^sig$", re.IGNORECASE)
+_VARIABLE = re.compile(r"\$\{\w+\}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,23 +32,102 @@ class SampleWebSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SourceSettings:
-    """Files of the user's own."""
+class SelectSettings:
+    """Which lines of a paths file or index are taken. What is given applies in this order."""
 
-    path: PathText
+    numbers: tuple[int, ...] = ()
+    """Line numbers, counted from 0."""
+    every: int | None = None
+    """Each so many lines one, beginning with the first."""
+    sample: int | None = None
+    """So many, drawn by `seed`; they stay in their order."""
+    seed: int = 1862
+    first: int | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("every", "sample", "first"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise RecipeError(f"select.{name} is {value}", hint="use 1 or more")
+        if any(number < 0 for number in self.numbers):
+            raise RecipeError("select.numbers has a negative one", hint="lines count from 0")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourceSettings:
+    """Files of the user's own, or of a place in the net."""
+
+    path: PathText | None = None
     """File, folder or glob pattern, relative to the recipe file."""
+    url: str = ""
+    """Instead of `path`: `https://...`, or `s3://...`, `gs://...`, `hf://...` and what else fsspec
+    knows, there also folders and patterns. `${NAME}` stands for an environment variable; this is
+    how keys are given, which never stand in a recipe."""
     format: SourceFormat
+    """Of the files. `common-crawl`: the file lists paths (`warc.paths.gz`, `wet.paths.gz`) or is an
+    index of records (`url`, `filename`, `offset`, `length` in CDXJ, JSON Lines or Parquet)."""
     name: str = ""
     """Name of the source in documents and reports; that of the file or folder when empty."""
     text_field: str = "text"
     """Field that holds the text in JSONL and Parquet rows."""
     license: str = ""
+    base_url: str = "https://data.commoncrawl.org/"
+    """What the paths of a `common-crawl` list are relative to."""
+    select: SelectSettings = SelectSettings()
+    """Which lines of a `common-crawl` list are taken."""
+    storage: Mapping[str, str] = field(default_factory=dict)
+    """Options for fsspec's file system, for example `anon = "true"`; keys only as `${NAME}`."""
 
     def __post_init__(self) -> None:
-        if not self.path:
+        if not self.path and not self.url:
             raise RecipeError(
-                "the path of a source is empty", hint="name a file, folder or pattern"
+                "the path of a source is empty", hint="name a file, folder or pattern, or its `url`"
             )
+        if self.path and self.url:
+            raise RecipeError("a source has both `path` and `url`", hint="leave one of them out")
+        if self.url and "://" not in self.url:
+            raise RecipeError(
+                f"the url {self.url!r} has no scheme", hint="a local file is named by `path`"
+            )
+        _refuse_secrets(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DownloadSettings:
+    """How files come from the net."""
+
+    cache: PathText | None = None
+    """Folder for what is downloaded, shared by runs; the stage's own `downloads` when absent."""
+    connections: int = 4
+    """Downloads at a time. Common Crawl asks for few."""
+    attempts: int = 8
+    """Tries without progress before a file is given up."""
+    wait_seconds: float = 1.0
+    """Wait after the first failure, doubled after each further one up to five minutes; what the
+    server asks for comes first."""
+    timeout_seconds: float = 60.0
+    """Longest time without a byte."""
+    megabytes_per_second: float | None = None
+    """Bound of all connections together."""
+    allowed_missing: int = 0
+    """Files that may be missing (404) without an end of the run; `missing.jsonl` lists them."""
+    contact: str = ""
+    """Address that the user agent names, so that an operator can write to you."""
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.connections <= 10:
+            raise RecipeError(
+                f"crawl.download.connections is {self.connections}",
+                hint="use 1 to 10; more is not polite",
+            )
+        if self.attempts < 1:
+            raise RecipeError(f"crawl.download.attempts is {self.attempts}", hint="use 1 or more")
+        for name in ("wait_seconds", "timeout_seconds", "megabytes_per_second"):
+            value = getattr(self, name)
+            if value is not None and value <= 0:
+                raise RecipeError(f"crawl.download.{name} is {value}", hint="use more than 0")
+        if not (self.contact.isascii() and self.contact.isprintable()):
+            raise RecipeError("crawl.download.contact is not plain ASCII")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,3 +136,38 @@ class CrawlSettings:
 
     sample: SampleWebSettings | None = None
     sources: tuple[SourceSettings, ...] = ()
+    download: DownloadSettings = DownloadSettings()
+    piece_bytes: int = 128 << 20
+    """Larger WARC, JSONL and Parquet files are given to curation in pieces of about this size."""
+
+    def __post_init__(self) -> None:
+        if self.piece_bytes < 1:
+            raise RecipeError(f"crawl.piece_bytes is {self.piece_bytes}", hint="use 1 or more")
+
+
+def _refuse_secrets(source: SourceSettings) -> None:
+    """A recipe is copied into its run directory, so it must hold no key.
+
+    Raises:
+        RecipeError: it does; the message does not repeat it.
+    """
+    for address in (source.url, source.base_url):
+        parts = urlsplit(_VARIABLE.sub("", address))
+        named = [name for name, value in parse_qsl(parts.query) if value and _is_secret(name)]
+        if parts.password:
+            named.append("password")
+        if named:
+            raise RecipeError(
+                f"a source's address holds a secret ({named[0]}), which a recipe must not",
+                hint="put it into an environment variable and write ${NAME} in its place",
+            )
+    for name, value in source.storage.items():
+        if value and _is_secret(name) and not _VARIABLE.fullmatch(value):
+            raise RecipeError(
+                f"storage.{name} holds a secret, which a recipe must not",
+                hint="put it into an environment variable and write ${NAME} in its place",
+            )
+
+
+def _is_secret(name: str) -> bool:
+    return _SECRET_NAME.search(name) is not None

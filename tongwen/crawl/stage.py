@@ -1,30 +1,58 @@
 """Take stock of the raw records: which files there are, what they hold, and their digests."""
 
 import glob
-from collections.abc import Iterator, Mapping
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from tongwen.crawl.settings import SourceFormat, SourceSettings
 from tongwen.errors import InputError
 from tongwen.files import file_digest, remove_tree, tree_files, write_jsonl
 from tongwen.flow.stage import StageContext
+from tongwen.formats.readers.pieces import split_file
 from tongwen.recipe.schema import Recipe
 
 _SUFFIXES: Mapping[SourceFormat, tuple[str, ...]] = {
-    "warc": (".warc", ".warc.gz", ".wet", ".wet.gz"),
+    "warc": (
+        *(".warc", ".warc.gz", ".warc.lz4", ".warc.zst", ".wet", ".wet.gz"),
+        *(".arc", ".arc.gz"),
+    ),
+    "wet": (".wet", ".wet.gz"),
     "html": (".html", ".htm", ".xhtml"),
     "jsonl": (".jsonl", ".jsonl.gz", ".jsonl.zst", ".ndjson", ".ndjson.gz", ".ndjson.zst"),
     "parquet": (".parquet",),
     "text": (".txt", ".md"),
+    "pdf": (".pdf",),
+    "epub": (".epub",),
+    "common-crawl": (),
 }
 
 
+@dataclass(frozen=True)
+class _Found:
+    """A file to list: where it lies, how its path is shown, and what is known of it."""
+
+    path: Path
+    shown: str
+    source: SourceSettings
+    name: str
+    digest: str | None = None
+
+
 def run(context: StageContext) -> Mapping[str, float]:
-    """Write the sample web if the recipe wants it, and list all inputs in `inputs.jsonl`.
+    """Write the sample web if the recipe wants it, download what is in the net, and list all
+    inputs in `inputs.jsonl`, large files in pieces.
+
+    `downloads.jsonl` tells where each downloaded file came from, `missing.jsonl` what was not
+    there.
 
     Raises:
         InputError: a source is missing, empty, or there is none.
+        DiskFullError: no space is left for a download.
     """
     settings = context.recipe.crawl
     if settings.sample is None and not settings.sources:
@@ -34,30 +62,104 @@ def run(context: StageContext) -> Mapping[str, float]:
         )
     for folder in ("warc", "gold"):  # of an earlier sample web, maybe a larger one
         remove_tree(context.out / folder)
-    rows: list[dict[str, Any]] = []
+    found: list[_Found] = []
     if settings.sample is not None:
         # Imported here: who brings files of his own needs no invented world.
         from tongwen.crawl.sample import write_sample_web
 
         write_sample_web(settings.sample, context.out)
         source = SourceSettings(path="warc", format="warc", name="sample web")
-        rows += [
-            _row(path, path.relative_to(context.out).as_posix(), source, source.name)
+        found += [
+            _Found(path, path.relative_to(context.out).as_posix(), source, source.name)
             for path in tree_files(context.out / "warc")
         ]
-    for source in settings.sources:
-        rows += [
-            _row(path, str(path), source, source.name or _name(source))
-            for path in source_files(source)
-        ]
+    downloaded = _downloaded(context)
+    for index, source in enumerate(settings.sources):
+        name = source.name or _name(source)
+        if index in downloaded:
+            found += downloaded[index]
+        else:
+            found += [_Found(path, str(path), source, name) for path in source_files(source)]
+    rows = _rows(context, found)
     write_jsonl(context.out / "inputs.jsonl", rows)
-    return {"files": len(rows), "bytes": sum(row["bytes"] for row in rows)}
+    return {"files": len(found), "bytes": sum(row["bytes"] for row in rows)}
+
+
+def _downloaded(context: StageContext) -> dict[int, list[_Found]]:
+    """The files of the sources that are in the net, by number of the source, in the cache."""
+    settings = context.recipe.crawl
+    remote_sources = {
+        index: source
+        for index, source in enumerate(settings.sources)
+        if source.url or source.format == "common-crawl"
+    }
+    for name in ("downloads.jsonl", "missing.jsonl"):
+        (context.out / name).unlink(missing_ok=True)
+    if not remote_sources:
+        return {}
+    # Imported here: who brings files of his own needs no network libraries.
+    from tongwen.crawl.remote import Remote
+
+    own = context.out / "downloads"
+    cache = Path(settings.download.cache).expanduser() if settings.download.cache else own
+    remote = Remote(settings.download, cache.absolute(), context.progress)
+    jobs = [
+        (index, job)
+        for index, source in remote_sources.items()
+        for job in remote.jobs(source, _has_suffix(source.format))
+    ]
+    results = remote.run([job for _, job in jobs])
+    found: dict[int, list[_Found]] = {index: [] for index in remote_sources}
+    downloads: list[dict[str, Any]] = []
+    missing: list[dict[str, Any]] = []
+    for (index, job), result in zip(jobs, results, strict=True):
+        if result is None:
+            missing.append({"url": job.url})
+            continue
+        path = result.path
+        is_ours = path.is_relative_to(context.out)
+        shown = path.relative_to(context.out).as_posix() if is_ours else str(path)
+        source = job.source
+        if source.format == "common-crawl":
+            source = replace(source, format="warc")
+        name = source.name or _name(job.source)
+        if not result.bytes:
+            raise InputError(f"{job.url} is empty", hint="leave it out")
+        found[index].append(_Found(path, shown, source, name, result.digest))
+        downloads.append(
+            {"path": shown, "url": result.url, "bytes": result.bytes, "digest": result.digest,
+             "checked": list(result.checked)}
+        )  # fmt: skip
+    write_jsonl(context.out / "downloads.jsonl", downloads)
+    if missing:
+        write_jsonl(context.out / "missing.jsonl", missing)
+    return found
+
+
+def _rows(context: StageContext, found: Sequence[_Found]) -> list[dict[str, Any]]:
+    """A row for each file, or for each piece of a large one."""
+    piece_bytes = context.recipe.crawl.piece_bytes
+    rows: list[dict[str, Any]] = []
+    context.progress.start()
+    # Threads: reading, hashing and decompressing let others run.
+    with ThreadPoolExecutor(context.recipe.run.workers or os.cpu_count() or 1) as pool:
+        futures = [pool.submit(_file_rows, item, piece_bytes) for item in found]
+        try:
+            for number, future in enumerate(futures, 1):
+                rows += future.result()
+                context.progress.update("list", number, len(found))
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+    return rows
 
 
 def files(recipe: Recipe) -> list[Path]:
-    """The user's own files that the recipe names, each once."""
+    """The user's own files that the recipe names, each once; of Common Crawl its local lists."""
     return list(
-        dict.fromkeys(path for source in recipe.crawl.sources for path in source_files(source))
+        dict.fromkeys(
+            path for source in recipe.crawl.sources if source.path for path in source_files(source)
+        )
     )
 
 
@@ -70,6 +172,7 @@ def source_files(source: SourceSettings) -> list[Path]:
     Raises:
         InputError: nothing is there, or one of the files is empty.
     """
+    assert source.path is not None
     path = Path(source.path).expanduser().absolute()
     if path.exists():
         found = list(_below(path, source.format))
@@ -103,6 +206,11 @@ def _below(path: Path, format: SourceFormat) -> Iterator[Path]:
         yield path
 
 
+def _has_suffix(format: SourceFormat) -> Callable[[str], bool]:
+    suffixes = _SUFFIXES[format]
+    return lambda name: name.lower().endswith(suffixes)
+
+
 def _nearest(path: Path) -> str:
     """What is there instead of a missing path."""
     folder = next(parent for parent in path.parents if parent.is_dir())
@@ -113,21 +221,32 @@ def _nearest(path: Path) -> str:
 
 def _name(source: SourceSettings) -> str:
     """Name of the file or folder, without the part of a pattern that has wildcards."""
+    if source.path is None:
+        address = urlsplit(source.url)
+        named = [part for part in address.path.split("/") if part and not glob.has_magic(part)]
+        return named[-1] if named else address.netloc.rpartition("@")[2]
     parts = [part for part in Path(source.path).parts if not glob.has_magic(part)]
     return Path(*parts).absolute().name if parts else Path.cwd().name
 
 
-def _row(path: Path, shown: str, source: SourceSettings, name: str) -> dict[str, Any]:
+def _file_rows(found: _Found, piece_bytes: int) -> list[dict[str, Any]]:
+    """The rows of one file. `start`, `end` and `first_row` are those of a `Piece`, and given only
+    where there are several.
+    """
+    path, source = found.path, found.source
     try:
-        size, digest = path.stat().st_size, file_digest(path)
+        digest = found.digest or file_digest(path)
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror}") from error
-    return {
-        "path": shown,
+    whole = {
+        "path": found.shown,
         "format": source.format,
-        "bytes": size,
         "digest": digest,
-        "source": name,
+        "source": found.name,
         "license": source.license,
         "text_field": source.text_field,
     }
+    pieces = split_file(path, source.format, piece_bytes)
+    if len(pieces) == 1:
+        return [{**whole, "bytes": path.stat().st_size}]
+    return [{**whole, **asdict(piece)} for piece in pieces]
