@@ -2,7 +2,7 @@
 
 import pytest
 from curate_texts import CHINESE, ENGLISH, TRADITIONAL, story
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tongwen.curate.language import code_line_share, identify
@@ -85,6 +85,7 @@ def test_prose_about_code_is_not_code() -> None:
     assert identify(story(1) + "\n\n" + "return the value;").lang == "en"
 
 
+@settings(deadline=None)  # the first call compiles
 @given(st.text(max_size=300))
 def test_any_text_gets_a_language_and_a_confidence(text: str) -> None:
     found = identify(text)

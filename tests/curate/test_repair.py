@@ -4,7 +4,7 @@ import unicodedata
 
 import pytest
 from curate_texts import CHINESE, ENGLISH
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tongwen.curate.lines import is_boilerplate, remove_boilerplate
@@ -14,12 +14,14 @@ from tongwen.curate.repair import lost_characters, mojibake_characters, repair
 FULL_WIDTH = "，。！？；：“”‘’（）《》【】「」『』、…—～・％＃＆＊＠ＡＢＣａｂｃ０１２３"
 
 
+@settings(deadline=None)  # the first call compiles
 @given(st.text(alphabet=FULL_WIDTH + "汉字ab1 \n", max_size=80))
 def test_full_width_characters_are_never_changed(text: str) -> None:
     repaired = repair(text).text
     assert [c for c in repaired if c in FULL_WIDTH] == [c for c in text if c in FULL_WIDTH]
 
 
+@settings(deadline=None)  # the first call compiles
 @given(st.text(max_size=200))
 def test_repair_gives_nfc_and_repairing_again_changes_nothing(text: str) -> None:
     once = repair(text.replace("&", "")).text

@@ -1,61 +1,71 @@
-"""Lines that belong to a page's frame, not to its text: cookies, sharing, log-in, copyright."""
+"""Lines that belong to a page's frame, not to its text: cookies, sharing, log-in, copyright.
+
+The line rules of RefinedWeb (Penedo et al. 2023, arXiv 2306.01116, appendix G.2) and DCLM (Li et
+al. 2024, arXiv 2406.11794) for English, and a list of our own for Chinese. A compiled pass picks
+the lines that a pattern could match at all; only those are looked at closely.
+"""
 
 import re
 from collections import Counter
 from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import numba
+import numpy as np
+import numpy.typing as npt
+
+from tongwen.curate.automaton import Automaton, automaton_of
+from tongwen.curate.characters import CodePoints, code_points
+from tongwen.curate.frame_patterns import (
+    CHINESE,
+    CHINESE_SIGNS,
+    COUNTER,
+    ENGLISH_HEADS,
+    INSIDE_ENGLISH,
+    INSIDE_SIGNS,
+    MENU,
+    MENU_SIGNS,
+    NOTICE,
+    WHOLE_ENGLISH,
+)
+from tongwen.curate.traits import (
+    ALPHABETIC,
+    ASCII_DIGIT,
+    SPACE,
+    UPPER,
+    lower_table,
+    trait_table,
+)
+from tongwen.curate.units import mix
+
+REASONS = ("button", "counter", "notice", "menu", "repeated", "uppercase", "numbers")
+"""Why a line is cut: a link or button, `3 likes`, a cookie or copyright notice, a row of menu
+words, a short line that stood there twice before, capitals mostly, digits only."""
+
+LINE_CUT = np.dtype([("start", "<u4"), ("end", "<u4"), ("reason", "u1")])
+"""A line to cut with the line feed after it; `reason` is a place in `REASONS`."""
 
 _LONGEST_ENGLISH_WORDS = 12
+_LONGEST_ENGLISH_CHARACTERS = 120
 _LONGEST_CHINESE_CHARACTERS = 40
+_LONGEST_MENU_CHARACTERS = 200
 _LONGEST_SIGNATURE = 40
 _FEWEST_REPEATS = 3
-_MARKDOWN = re.compile(r"^[\s>#*\-+|•·●»›]+")
-
-_WHOLE_ENGLISH = re.compile(
-    r"""(?:home|menu|search|share(?:\s(?:this|on|via)\b.*)?|tweet|like|print(?:\sthis\spage)?|e-?mail|
-    read\smore\W*|continue\sreading\W*|learn\smore\W*|(?:view|show|load|see)\s(?:more|all)\b.*|
-    (?:log|sign)[\s-]?(?:in|out|up)\b.*|register|subscribe\b.*|follow\sus\b.*|contact(?:\sus)?|
-    about(?:\sus)?|(?:previous|next|older|newer)(?:\s(?:post|article|page|entry|entries)s?)?\W*|
-    leave\sa\s(?:comment|reply)\b.*|(?:no|\d+)\s(?:comments?|likes?|shares?|views?|retweets?)|
-    post\sa\scomment|reply|back\sto\stop|skip\sto\s.*|related\s(?:posts?|articles?)|advertisement|
-    (?:posted|filed)\s(?:in|under|by)\b.*|tags?:.*|categories:.*|items?\sin\s(?:your\s)?cart\b.*|
-    add\sto\scart|privacy\spolicy|terms\s(?:of\s(?:use|service)|(?:and|&)\sconditions)|site\s?map)""",
-    re.IGNORECASE | re.VERBOSE,
-)
-_INSIDE_ENGLISH = re.compile(
-    r"""(?:accept|use|uses|using|our)\s(?:of\s)?(?:all\s)?cookies|cookie\s(?:policy|settings)|
-    all\srights\sreserved|copyright\s(?:©|\(c\)|\d{4})|©\s*\d{4}|powered\sby\s[\w.\ ]{1,30}$|
-    (?:enable|requires?)\sjavascript|javascript\s(?:is\s)?(?:disabled|required)|
-    (?:share|follow)\s(?:this\s)?(?:on|us\son)\s(?:facebook|twitter|weibo|x\b)|
-    sign\sup\sfor\sour\s(?:free\s)?newsletter|click\shere\sto\s(?:subscribe|log|sign|download)""",
-    re.IGNORECASE | re.VERBOSE,
-)
-_CHINESE = re.compile(
-    r"""版[权權]所有|[©Ⓒ]\s*\d{4}|copyright\s*(?:©|\(c\)|\d{4})|ICP[备備证證]|公网安备|公安备案|
-    ^(?:上一[篇页章条]|下一[篇页章条]|上一頁|下一頁)|^(?:返回|回到)(?:首页|顶部|列表|首頁|頂部|目录)|
-    ^(?:转载请注明|轉載請註明|责任编辑|責任編輯|原文链接|本文链接|本文地址|文章来源)|
-    点击(?:加载|展开|查看更多|这里下载)|點擊(?:加載|展開)|展开(?:全文|阅读)|展開全文|
-    (?:关注|關注|扫码|扫描|掃碼).{0,12}(?:公众号|公眾號|微信|二维码|二維碼)|加(?:我)?微信|
-    ^(?:登录|登陸|登錄|登入|注册|註冊|立即注册|免费注册)(?:[/|·、\s].*)?$|
-    ^(?:分享到|分享至|分享給|分享给|收藏本站|加入收藏|设为首页|收藏|点赞|打赏|赞赏|举报|打印|关闭)\W*$|^分享[到至]|
-    ^(?:阅读(?:量|次数|数)?|浏览(?:量|次数)?|点击(?:量|次数)?|評論|评论(?:数)?)\s*[:：(（]?\s*\d|
-    ^(?:相关(?:文章|阅读|推荐|链接)|猜你喜欢|热门(?:文章|推荐|标签)|最新(?:文章|评论)|友情链接|
-    相關(?:文章|閱讀)|熱門文章|網站地圖|网站地图|关于我们|联系我们|隐私政策|服务条款|關於我們|
-    聯絡我們|隱私權政策|發表評論|发表评论|添加评论|阅读更多|閱讀更多|查看更多|更多)\W*$|
-    (?:使用|接受).{0,6}cookie""",
-    re.IGNORECASE | re.VERBOSE,
-)
-_MENU = re.compile(
-    r"""\b(?:home|about(?:\sus)?|contact(?:\sus)?|help|faq|news|events?|photos?|gallery|shop|store|blog|
-    archives?|categories|forums?|careers|jobs|support|services|products|login|log\sin|sign\s(?:in|up)|
-    register|subscribe|search|sitemap|privacy|terms|menu|account|cart|downloads?|travel|culture|
-    sports?|business|technology|politics|health|entertainment|video)\b|
-    首[页頁]|关于(?:我们)?|關於(?:我們)?|联系(?:我们)?|聯[絡繫](?:我們)?|帮助|幫助|新[闻聞]|活[动動]|照片|相[册冊]|商城|
-    商店|博客|[归歸][档檔]|分[类類]|[论論][坛壇]|招聘|服[务務]|[产產]品|登[录陸錄入]|注[册冊]|[订訂][阅閱]|搜索|搜[尋寻]|隐私|隱私|
-    [导導]航|下[载載]|旅行|旅游|文化|[体體]育|[财財][经經]|科技|[娱娛][乐樂]|[视視][频頻]""",
-    re.IGNORECASE | re.VERBOSE,
-)
+_FEWEST_CAPITALS = 10
 _FEWEST_MENU_WORDS = 4
 _MENU_SHARE = 0.6
+_MARKDOWN = re.compile(r"^[\s>#*\-+|•·●»›]+")
+_MARKDOWN_SIGNS = ">#*-+|•·●»›"
+_NUMBER_SIGNS = ".,:;/-()[]#%·、，。：年月日"
+_SENTENCE_ENDS = (".", "。", "!", "！", "?", "？")
+_CHINESE_SIGN, _INSIDE_SIGN, _MENU_SIGN = 1, 2, 4
+_MAY_BE_CHINESE, _MAY_BE_ENGLISH, _MAY_BE_MENU, _IS_REPEATED, _IS_UPPER, _IS_NUMBERS = (
+    1, 2, 4, 8, 16, 32,
+)  # fmt: skip
+_BAR, _HASH = ord("|"), ord("#")
+_FIRST_WIDE = 0x2E80
+_PRIME = np.uint64(0x9E3779B97F4A7C15)
 
 
 @dataclass(frozen=True)
@@ -65,69 +75,303 @@ class CleanedLines:
     Attributes:
         text: the lines that stay.
         lines, characters: number of lines taken out and of characters in them.
+        reasons: lines taken out for each reason.
     """
 
     text: str
     lines: int
     characters: int
+    reasons: dict[str, int]
+
+
+def boilerplate_reason(line: str) -> str | None:
+    """Why a line is part of the page's frame, None when it is not. Long lines never are."""
+    bare = _MARKDOWN.sub("", line).strip()
+    if not bare:
+        return None
+    if len(bare) <= _LONGEST_CHINESE_CHARACTERS and CHINESE.search(bare):
+        return _kind(bare)
+    if _is_menu(bare):
+        return "menu"
+    if (
+        len(bare.split()) > _LONGEST_ENGLISH_WORDS
+        or len(bare) > _LONGEST_ENGLISH_CHARACTERS
+        or not (WHOLE_ENGLISH.fullmatch(bare) or INSIDE_ENGLISH.search(bare))
+    ):
+        return None
+    return _kind(bare)
 
 
 def is_boilerplate(line: str) -> bool:
-    """Whether a line is part of the page's frame. Long lines never are."""
-    bare = _MARKDOWN.sub("", line).strip()
-    if not bare:
-        return False
-    if len(bare) <= _LONGEST_CHINESE_CHARACTERS and _CHINESE.search(bare):
-        return True
-    if _is_menu(bare):
-        return True
-    if len(bare.split()) > _LONGEST_ENGLISH_WORDS or len(bare) > 120:
-        return False
-    return bool(_WHOLE_ENGLISH.fullmatch(bare) or _INSIDE_ENGLISH.search(bare))
+    """Whether a line is part of the page's frame by its words."""
+    return boilerplate_reason(line) is not None
+
+
+def _kind(bare: str) -> str:
+    if COUNTER.search(bare):
+        return "counter"
+    return "notice" if NOTICE.search(bare) else "button"
 
 
 def _is_menu(line: str) -> bool:
     """Whether a line is mostly the words of menus, as when a row of links became one line."""
-    if len(line) > 200 or line.endswith((".", "。", "!", "！", "?", "？")):
+    if len(line) > _LONGEST_MENU_CHARACTERS or line.endswith(_SENTENCE_ENDS):
         return False
-    words = _MENU.findall(line)
+    words = MENU.findall(line)
     letters = sum(1 for character in line if character.isalnum())
     found = sum(1 for word in words for character in word if character.isalnum())
     return len(words) >= _FEWEST_MENU_WORDS and found >= _MENU_SHARE * letters
 
 
-def remove_boilerplate(text: str) -> CleanedLines:
-    """Take out the lines of the page's frame, and all but the first of a short line that stands
-    there three times: buttons and signatures beside every comment.
+def line_cuts(text: str, reasons: frozenset[str] = frozenset(REASONS)) -> npt.NDArray[Any]:
+    """The lines of the page's frame as an array of `LINE_CUT`, in order: those that patterns know,
+    all but the first of a short line that stands there three times (buttons and signatures beside
+    every comment), lines of capitals and lines of digits.
 
-    Lines inside fenced code blocks and tables stay.
+    Lines inside fenced code blocks stay; rows of tables and headings may be capitals or digits.
     """
-    repeated = _repeated_lines(text)
-    seen: set[str] = set()
-    kept: list[str] = []
-    lines = characters = 0
+    rows = _survey(
+        code_points(text), trait_table(), lower_table(), _signs(), _sign_groups(), _heads(),
+        _sign_points(_MARKDOWN_SIGNS), _sign_points(_NUMBER_SIGNS),
+    )  # fmt: skip
+    cuts = []
+    for start, end, flags in rows.tolist():
+        reason = _reason(text[start:end], flags)
+        if reason in reasons:
+            cuts.append((start, min(end + 1, len(text)), REASONS.index(reason)))
+    return np.array(cuts, LINE_CUT)
+
+
+def _reason(line: str, flags: int) -> str | None:
+    if flags & (_MAY_BE_CHINESE | _MAY_BE_ENGLISH | _MAY_BE_MENU):
+        found = boilerplate_reason(line)
+        if found is not None:
+            return found
+    if flags & _IS_REPEATED:
+        return "repeated"
+    if flags & _IS_UPPER:
+        return "uppercase"
+    return "numbers" if flags & _IS_NUMBERS else None
+
+
+def remove_boilerplate(text: str, reasons: frozenset[str] = frozenset(REASONS)) -> CleanedLines:
+    """Take the lines that `line_cuts` names out of a text, for some of its reasons or all."""
+    cuts = line_cuts(text, reasons)
+    if not len(cuts):
+        return CleanedLines(text, 0, 0, {})
+    pieces = []
+    position = characters = 0
+    for start, end, _ in cuts.tolist():
+        pieces.append(text[position:start])
+        characters += end - start - (text[end - 1] == "\n")
+        position = end
+    pieces.append(text[position:])
+    cleaned = re.sub(r"\n{3,}", "\n\n", "".join(pieces)).strip("\n")
+    counted = Counter(REASONS[reason] for reason in cuts["reason"].tolist())
+    return CleanedLines(cleaned, len(cuts), characters, dict(counted))
+
+
+@cache
+def _sign_terms() -> dict[str, int]:
+    groups: dict[str, int] = {}
+    for terms, group in (
+        (CHINESE_SIGNS, _CHINESE_SIGN), (INSIDE_SIGNS, _INSIDE_SIGN), (MENU_SIGNS, _MENU_SIGN)
+    ):  # fmt: skip
+        for term in terms:
+            groups[term] = groups.get(term, 0) | group
+    return groups
+
+
+@cache
+def _signs() -> Automaton:
+    return automaton_of(list(_sign_terms()), lower_table())
+
+
+@cache
+def _sign_groups() -> npt.NDArray[np.uint8]:
+    return np.array(list(_sign_terms().values()), np.uint8)
+
+
+@cache
+def _heads() -> npt.NDArray[np.bool_]:
+    """Which first two ASCII characters an English line of the frame can have, lower case."""
+    table = np.zeros(128 * 128, np.bool_)
+    for head in ENGLISH_HEADS:
+        table[ord(head[0]) * 128 + ord(head[1])] = True
+    return table
+
+
+@cache
+def _sign_points(signs: str) -> CodePoints:
+    return np.array([ord(sign) for sign in signs], np.uint32)
+
+
+@numba.njit(cache=True, nogil=True)
+def _survey(
+    points: CodePoints,
+    traits: npt.NDArray[np.uint32],
+    lower: CodePoints,
+    signs: Automaton,
+    groups: npt.NDArray[np.uint8],
+    heads: npt.NDArray[np.bool_],
+    markdown: CodePoints,
+    number_signs: CodePoints,
+) -> Any:
+    """Start, end and flags of the lines that may have to go; what is in code is left out."""
+    number = len(points)
+    total = 1
+    for place in range(number):
+        total += points[place] == 10
+    lines = np.zeros((total, 5), np.int64)  # start, end, first and last character, is repeated
+    rows = np.empty((total, 3), np.int64)
+    _split(points, traits, lines)
+    _mark_repeated(points, lines)
+    kept = 0
     is_code = False
-    for line in text.split("\n"):
-        if line.lstrip().startswith("```"):
+    for line in range(total):
+        start, end, first, final = lines[line, 0], lines[line, 1], lines[line, 2], lines[line, 3]
+        if first > final:
+            continue
+        if final - first >= 2 and _is_fence(points, first):
             is_code = not is_code
-        bare = line.strip()
-        if not is_code and (bare in seen or is_boilerplate(line)):
-            lines += 1
-            characters += len(line)
-        else:
-            kept.append(line)
-            if bare in repeated and not is_code:
-                seen.add(bare)
-    if not lines:
-        return CleanedLines(text, 0, 0)
-    cleaned = re.sub(r"\n{3,}", "\n\n", "\n".join(kept)).strip("\n")
-    return CleanedLines(cleaned, lines, characters)
+        if is_code:
+            continue
+        flags = _IS_REPEATED if lines[line, 4] else 0
+        bare = first
+        last = np.uint32(len(traits) - 1)
+        while bare <= final and (
+            points[bare] in markdown or traits[min(points[bare], last)] & SPACE
+        ):
+            bare += 1
+        if bare <= final:
+            flags |= _line_flags(
+                points, bare, final, points[first], traits, lower, signs, groups, heads,
+                number_signs,
+            )  # fmt: skip
+        if flags:
+            rows[kept, 0], rows[kept, 1], rows[kept, 2] = start, end, flags
+            kept += 1
+    return rows[:kept]
 
 
-def _repeated_lines(text: str) -> frozenset[str]:
-    counts = Counter(
-        bare
-        for line in text.split("\n")
-        if (bare := line.strip()) and len(bare) <= _LONGEST_SIGNATURE and bare[0] not in "|`"
-    )
-    return frozenset(line for line, number in counts.items() if number >= _FEWEST_REPEATS)
+@numba.njit(cache=True, nogil=True)
+def _is_fence(points: CodePoints, first: int) -> bool:
+    return bool(points[first] == 96 and points[first + 1] == 96 and points[first + 2] == 96)
+
+
+@numba.njit(cache=True, nogil=True)
+def _split(points: CodePoints, traits: npt.NDArray[np.uint32], lines: Any) -> None:
+    """Fill in start and end of every line, and its first and last character that is no space."""
+    last = np.uint32(len(traits) - 1)
+    start = 0
+    for line in range(len(lines)):
+        end = start
+        first, final = -1, -2
+        while end < len(points) and points[end] != 10:
+            if not traits[min(points[end], last)] & SPACE:
+                if first < 0:
+                    first = end
+                final = end
+            end += 1
+        lines[line, 0], lines[line, 1], lines[line, 2], lines[line, 3] = start, end, first, final
+        start = end + 1
+
+
+@numba.njit(cache=True, nogil=True)
+def _mark_repeated(points: CodePoints, lines: Any) -> None:
+    """Mark, outside of code, all but the first of a short line that stands there three times."""
+    capacity = 16
+    while capacity < 2 * len(lines):
+        capacity *= 2
+    mask = capacity - 1
+    keys = np.zeros(capacity, np.uint64)
+    counts = np.zeros(capacity, np.int32)
+    seen = np.zeros(capacity, np.int32)
+    slots = np.full(len(lines), -1)
+    for line in range(len(lines)):
+        first, final = lines[line, 2], lines[line, 3]
+        is_short = first <= final and final + 1 - first <= _LONGEST_SIGNATURE
+        if not is_short or points[first] == 124 or points[first] == 96:
+            continue
+        value = np.uint64(final + 1 - first)
+        for place in range(first, final + 1):
+            value = (mix(value) + np.uint64(points[place])) * _PRIME
+        value = max(mix(value), np.uint64(1))
+        slot = np.int64(value & np.uint64(mask))
+        while keys[slot] != 0 and keys[slot] != value:
+            slot = (slot + 1) & mask
+        keys[slot] = value
+        counts[slot] += 1
+        slots[line] = slot
+    is_code = False
+    for line in range(len(lines)):
+        first, final = lines[line, 2], lines[line, 3]
+        if final - first >= 2 and _is_fence(points, first):
+            is_code = not is_code
+        slot = slots[line]
+        if not is_code and slot >= 0 and counts[slot] >= _FEWEST_REPEATS:
+            lines[line, 4] = seen[slot]
+            seen[slot] = 1
+
+
+@numba.njit(cache=True, nogil=True)
+def _line_flags(
+    points: CodePoints,
+    first: int,
+    final: int,
+    opening: np.uint32,
+    traits: npt.NDArray[np.uint32],
+    lower: CodePoints,
+    signs: Automaton,
+    groups: npt.NDArray[np.uint8],
+    heads: npt.NDArray[np.bool_],
+    number_signs: CodePoints,
+) -> int:
+    """What one line may be. `opening` is its first character, before Markdown is taken off."""
+    length = final + 1 - first
+    if length > _LONGEST_MENU_CHARACTERS:
+        return 0
+    last = np.uint32(len(traits) - 1)
+    words, upper, letters, wide, digits, others = 1, 0, 0, 0, 0, 0
+    seen, menu_words, state = 0, 0, 0
+    for place in range(first, final + 1):
+        point = min(points[place], last)
+        trait = traits[point]
+        if trait & SPACE and not traits[min(points[place - 1], last)] & SPACE:
+            words += 1
+        upper += (trait & UPPER) != 0
+        letters += (trait & ALPHABETIC) != 0
+        wide += point >= _FIRST_WIDE
+        if trait & ASCII_DIGIT:
+            digits += 1
+        elif not trait & SPACE and points[place] not in number_signs:
+            others += 1
+        letter = signs.letters[point]
+        if letter == 0:
+            state = 0
+            continue
+        state = signs.steps[state, letter]
+        term = signs.longest[state]
+        while term >= 0:
+            seen |= groups[term]
+            menu_words += (groups[term] & _MENU_SIGN) != 0
+            term = signs.shorter[term]
+    flags = 0
+    if seen & _CHINESE_SIGN and length <= _LONGEST_CHINESE_CHARACTERS:
+        flags |= _MAY_BE_CHINESE
+    if menu_words >= _FEWEST_MENU_WORDS:
+        flags |= _MAY_BE_MENU
+    if length <= _LONGEST_ENGLISH_CHARACTERS and words <= _LONGEST_ENGLISH_WORDS:
+        head, second = lower[min(points[first], last)], np.uint32(0)
+        if length > 1:
+            second = lower[min(points[first + 1], last)]
+        is_head = head < 128 and second < 128 and heads[head * 128 + second]
+        if seen & _INSIDE_SIGN or is_head or traits[min(points[first], last)] & ASCII_DIGIT:
+            flags |= _MAY_BE_ENGLISH
+    if opening in (_BAR, _HASH):
+        return flags
+    if others == 0 and digits:
+        flags |= _IS_NUMBERS
+    if letters >= _FEWEST_CAPITALS and words > 1 and 2 * upper > letters and not wide:
+        flags |= _IS_UPPER
+    return flags

@@ -8,6 +8,21 @@ import re
 import unicodedata
 from dataclasses import dataclass
 
+import numba
+import numpy as np
+import numpy.typing as npt
+
+from tongwen.curate.characters import CodePoints, code_points
+from tongwen.curate.traits import (
+    INVISIBLE,
+    INVISIBLE_RANGES,
+    OTHER_LINE_BREAK,
+    TRAILING_SPACE,
+    UTF8_LEAD,
+    UTF8_TAIL,
+    trait_table,
+)
+
 _CP1252 = {
     byte: bytes([byte]).decode("cp1252", "ignore") or chr(byte) for byte in range(0x80, 0x100)
 }
@@ -21,11 +36,7 @@ _FEWEST_SEQUENCES = 2  # one alone can be meant, as in a text about encodings
 _ENTITY = re.compile(r"&(?:[a-zA-Z]{2,8}|#\d{2,6}|#x[0-9a-fA-F]{2,5});")
 _MARKUP_ENTITIES = {"&lt;", "&gt;", "&amp;"}
 _INVISIBLE = re.compile(
-    # C0 and C1 controls but tab and line feed, soft hyphen, zero-width space, word joiner,
-    # direction marks, byte order mark, interlinear marks, tags, surrogates.
-    # Zero-width joiner and variation selector 16 stay: emoji are made with them.
-    "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u00ad\u200b\u200c\u200e\u200f\u202a-\u202e\u2060-\u2064"
-    "\u2066-\u206f\ufeff\ufff9-\ufffb\U000e0000-\U000e007f\ud800-\udfff]"
+    "[" + "".join(f"{chr(first)}-{chr(last)}" for first, last in INVISIBLE_RANGES) + "]"
 )
 _LINE_ENDS = re.compile(r"\r\n?|[\u2028\u2029\x85]")
 _TRAILING_SPACE = re.compile(r"[ \t\u00a0]+$", re.MULTILINE)
@@ -33,6 +44,10 @@ _BLANK_LINES = re.compile(r"\n{3,}")
 DEBRIS = re.compile("锟斤拷|锟斤|斤拷|烫烫烫|屯屯屯|ï¿½|[\ufffd□]")
 """Signs of characters that are lost: the replacement character itself, and its bytes read again as
 GBK or Latin-1."""
+
+
+_MOJIBAKE_PAIR, _LINE_BREAK, _HIDDEN, _AMPERSAND, _SPACING = 1, 2, 4, 8, 16
+_TAGS = 0xE0000
 
 
 @dataclass(frozen=True)
@@ -55,18 +70,51 @@ def repair(text: str, *, is_markup_free: bool = True) -> Repaired:
 
     `is_markup_free` is false for source code, where entities and blank lines are content.
     """
-    mended = 0
-    if _MOJIBAKE.search(text):
+    damage = _damage(code_points(text), trait_table())
+    mended = removed = 0
+    if damage & _MOJIBAKE_PAIR and _MOJIBAKE.search(text):
         text, mended = _mend_mojibake(text)
-    text = _LINE_ENDS.sub("\n", text)
-    before = len(text)
-    text = _INVISIBLE.sub("", text)
-    removed = before - len(text)
+        damage = _damage(code_points(text), trait_table())
+    if damage & _LINE_BREAK:
+        text = _LINE_ENDS.sub("\n", text)
+    if damage & _HIDDEN:
+        before = len(text)
+        text = _INVISIBLE.sub("", text)
+        removed = before - len(text)
     if is_markup_free:
-        text = _ENTITY.sub(_entity, text)
-        text = _TRAILING_SPACE.sub("", text)
-        text = _BLANK_LINES.sub("\n\n", text).strip("\n \t\u3000\u00a0")
+        if damage & _AMPERSAND:
+            text = _ENTITY.sub(_entity, text)
+        if damage:
+            text = _BLANK_LINES.sub("\n\n", _TRAILING_SPACE.sub("", text))
+        text = text.strip("\n \t\u3000\u00a0")
     return Repaired(unicodedata.normalize("NFC", text), mended, removed)
+
+
+@numba.njit(cache=True, nogil=True)
+def _damage(points: CodePoints, traits: npt.NDArray[np.uint32]) -> int:
+    """Which of the constants below there is something to do for."""
+    last = np.uint32(len(traits) - 1)
+    damage = newlines = 0
+    previous = np.uint32(0)
+    for place in range(len(points)):
+        point = points[place]
+        trait = traits[min(point, last)] if point < _TAGS else np.uint32(INVISIBLE)
+        if trait & (OTHER_LINE_BREAK | INVISIBLE):
+            damage |= _LINE_BREAK if trait & OTHER_LINE_BREAK else _HIDDEN
+        if previous & UTF8_LEAD and trait & UTF8_TAIL:
+            damage |= _MOJIBAKE_PAIR
+        if point == 10:
+            newlines += 1
+            if previous & TRAILING_SPACE or newlines > 2:
+                damage |= _SPACING
+        else:
+            newlines = 0
+            if point == 38:
+                damage |= _AMPERSAND
+        previous = trait
+    if previous & TRAILING_SPACE:
+        damage |= _SPACING
+    return damage
 
 
 def _entity(match: re.Match[str]) -> str:

@@ -1,6 +1,5 @@
 """What a character is to the rules, as bits in one table, so that a kernel asks once."""
 
-from collections.abc import Iterable
 from functools import cache
 
 import numpy as np
@@ -30,7 +29,7 @@ LOST_DEBRIS = 512
 LATIN_1 = 1 << 10
 LATIN_1_LETTER = 1 << 11
 LATIN_1_TAIL = 1 << 12
-"""Second bytes of UTF-8, read as Latin-1 or cp1252."""
+"""What may stand after a Latin-1 letter in debris of any kind."""
 INVISIBLE = 1 << 13
 OTHER_LINE_BREAK = 1 << 14
 ASCII_DIGIT = 1 << 15
@@ -40,8 +39,11 @@ UPPER = 1 << 17
 CANTONESE = 1 << 18
 TRADITIONAL = 1 << 19
 SIMPLIFIED = 1 << 20
-LEAD = 1 << 21
+UTF8_LEAD = 1 << 21
 """First bytes of UTF-8, read as Latin-1 or cp1252."""
+UTF8_TAIL = 1 << 22
+"""Further bytes of it."""
+TRAILING_SPACE = 1 << 23
 
 INVISIBLE_RANGES = (
     # C0 and C1 controls but tab and line feed, soft hyphen, zero-width space, word joiner,
@@ -63,6 +65,7 @@ _CHARACTERS = {
     LOST_DEBRIS: "锟斤烫屯ï\ufffd□",
     OTHER_LINE_BREAK: "\r\u2028\u2029\x85",
     ASCII_DIGIT: "0123456789",
+    TRAILING_SPACE: " \t\u00a0",
     # What only written Cantonese uses; 咁 乜 嘞 睇 are left out: dialect and old texts have them.
     CANTONESE: "嘅咗喺唔冇哋嚟啲嘢佢噉嗰嗮攞啱諗谂瞓㗎喎咩嘥揾搵畀嗌咁",
 }
@@ -86,7 +89,10 @@ def trait_table() -> npt.NDArray[np.uint32]:
     table[0xC0:0x100] |= LATIN_1_LETTER
     table[0x80:0xC0] |= LATIN_1_TAIL
     table[0x2013:0x2123] |= LATIN_1_TAIL
-    table[0xC2:0xF5] |= LEAD
+    table[0xC2:0xF5] |= UTF8_LEAD
+    table[0x80:0xC0] |= UTF8_TAIL
+    for character in bytes(range(0x80, 0xC0)).decode("cp1252", "ignore"):
+        table[ord(character)] |= UTF8_TAIL
     sides = script_tables()[1]
     table[:TABLE_POINTS][sides[:TABLE_POINTS] > 0] |= TRADITIONAL
     table[:TABLE_POINTS][sides[:TABLE_POINTS] < 0] |= SIMPLIFIED
@@ -104,8 +110,3 @@ def lower_table() -> CodePoints:
     """Lower case by code point; 0 where it is more than one character."""
     lowered = [chr(point).lower() for point in range(TABLE_POINTS + 1)]
     return np.array([ord(low) if len(low) == 1 else 0 for low in lowered], np.uint32)
-
-
-def in_table(points: Iterable[int]) -> npt.NDArray[np.uint32]:
-    """Code points as places in the tables."""
-    return np.minimum(np.fromiter(points, np.uint32), TABLE_POINTS)
