@@ -79,6 +79,7 @@ def test_all_files_of_a_list_are_read_and_never_fetched_again(
     assert_is_whole(site, tmp_path / "a", rows, folder)
     records = [r for row in rows for r in read_records(Path(row["path"]), row["format"])]
     assert len(records) == 20
+    assert {row["source"] for row in rows} == {"CC-MAIN-2026-40"}
     assert {record.is_text for record in records} == {folder == "wet"}
     assert all(record.problem is None for record in records)
     asked = site.asked.total()
@@ -358,3 +359,42 @@ def test_after_kill_9_finished_files_are_not_fetched_again(tmp_path: Path) -> No
         rows = crawl(site, out)
         assert_is_whole(site, out, rows)
         assert all(site.asked[name] == asked[name] for name in done)
+
+
+def test_downloads_of_a_relative_folder_have_relative_paths(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    rows = crawl(site, Path("out"))
+    assert_is_whole(site, Path("out"), rows)
+    assert all(row["path"].startswith("downloads/") for row in rows)
+
+
+_FULL_DISK = """
+import resource, sys
+resource.setrlimit(resource.RLIMIT_FSIZE, (2_000, 2_000))
+from pathlib import Path
+from loopback import Site
+from test_common_crawl import crawl
+from tongwen.errors import DiskFullError
+try:
+    crawl(Site({}, base_url=sys.argv[1]), Path(sys.argv[2]))
+except DiskFullError as error:
+    print(error.message)
+"""
+
+
+def test_what_came_before_the_disk_was_full_is_not_fetched_again(tmp_path: Path) -> None:
+    site = crawl_site(files=1, records=20)
+    (name,) = names(site)
+    assert len(site.files[name]) > 2_000
+    with serve(site):
+        environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
+        child = subprocess.run(
+            [sys.executable, "-c", _FULL_DISK, site.base_url, str(tmp_path / "out")],
+            env=environment, capture_output=True, text=True, timeout=60, check=True,
+        )  # fmt: skip
+        assert "no space left" in child.stdout
+        rows = crawl(site, tmp_path / "out")
+        assert_is_whole(site, tmp_path / "out", rows)
+    assert site.ranges[-1] == (name, "bytes=2000-")

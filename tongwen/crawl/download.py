@@ -230,11 +230,9 @@ class _Transfer:
                 raise TryAgainError("the server gave another range than asked for")
             if response.status == 206:
                 state = self._state()
-                if response.headers.get("Content-Range", "").split("/")[0] != (
-                    f"bytes {have}-{state['total'] - 1}" if state.get("total") else None
-                ):
+                if not _goes_on(response.headers, have, state):
                     self._restart()
-                    raise TryAgainError("the server gave another range than asked for")
+                    raise TryAgainError("the server gave another range or file than asked for")
             else:
                 self._restart()
                 state = _response_state(response.headers)
@@ -279,6 +277,13 @@ class _Transfer:
             checked = (*checked, "size")
         found = Download(public_url(self._url), self._path, self.size(), digest, checked)
         return finish(self._part, found)
+
+
+def _goes_on(headers: Mapping[str, str], have: int, state: Mapping[str, Any]) -> bool:
+    """Whether a partial response is the rest of the file that `state` tells of."""
+    total = state.get("total")
+    is_same = headers.get("ETag", state.get("etag")) == state.get("etag") or not state.get("etag")
+    return is_same and headers.get("Content-Range") == f"bytes {have}-{(total or 0) - 1}/{total}"
 
 
 def _response_state(headers: Mapping[str, str]) -> dict[str, Any]:

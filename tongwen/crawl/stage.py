@@ -2,6 +2,7 @@
 
 import glob
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
@@ -117,12 +118,12 @@ def _downloaded(context: StageContext) -> dict[int, list[_Found]]:
             missing.append({"url": job.url})
             continue
         path = result.path
-        is_ours = path.is_relative_to(context.out)
-        shown = path.relative_to(context.out).as_posix() if is_ours else str(path)
+        ours = context.out.absolute()
+        shown = path.relative_to(ours).as_posix() if path.is_relative_to(ours) else str(path)
         source = job.source
         if source.format == "common-crawl":
             source = replace(source, format="warc")
-        name = source.name or _name(job.source)
+        name = source.name or _crawl_name(job.url) or _name(source)
         if not result.bytes:
             raise InputError(f"{job.url} is empty", hint="leave it out")
         found[index].append(_Found(path, shown, source, name, result.digest))
@@ -227,6 +228,12 @@ def _name(source: SourceSettings) -> str:
         return named[-1] if named else address.netloc.rpartition("@")[2]
     parts = [part for part in Path(source.path).parts if not glob.has_magic(part)]
     return Path(*parts).absolute().name if parts else Path.cwd().name
+
+
+def _crawl_name(url: str) -> str:
+    """`CC-MAIN-2026-40` of an address below it; empty when there is none."""
+    found = re.search(r"CC-(MAIN|NEWS)-\d{4}-\d{2}(?=/)", url)
+    return found.group() if found else ""
 
 
 def _file_rows(found: _Found, piece_bytes: int) -> list[dict[str, Any]]:
