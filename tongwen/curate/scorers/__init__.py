@@ -1,0 +1,3 @@
+"""Scorers that users train from their own text: perplexity, quality, coherence, safety, topic,
+semantic clusters.
+"""

@@ -1,0 +1,57 @@
+"""The flow task that scores the records of one extraction task."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tongwen.curate.edits import edited_documents
+from tongwen.curate.scorers.folder import open_folder
+from tongwen.curate.scorers.scoring import SCORE_SCHEMA, Scorers
+from tongwen.errors import InputError
+from tongwen.flow.task import TaskContext
+
+_BATCH_ROWS = 2_000
+
+
+def score_records(context: TaskContext) -> Mapping[str, int]:
+    """Score the texts of one extraction task as the edits known so far leave them.
+
+    Reads `documents.parquet` and files of edits; `params["scorers"]` is a list of `{"path",
+    "digest"}`, `params["task"]` the number of the extraction task. Writes `scores.parquet`
+    (`SCORE_SCHEMA`), a row for every record in order.
+
+    Raises:
+        InputError: a scorer is damaged, or another one than when the run was planned.
+    """
+    documents, *edit_files = context.inputs
+    folders = []
+    for item in context.params["scorers"]:
+        folder = open_folder(Path(item["path"]))
+        if folder.digest != item["digest"]:
+            raise InputError(
+                f"the scorer {folder.path} has changed since the run was planned",
+                hint="start the stage again",
+            )
+        folders.append(folder)
+    scorers = Scorers(folders)
+    rows: list[dict[str, Any]] = []
+    records = scored = characters = 0
+    with pq.ParquetWriter(
+        context.out / "scores.parquet", SCORE_SCHEMA, compression="zstd"
+    ) as writer:
+        for _, document, edited in edited_documents(
+            documents, edit_files, context.params["task"], ["lang"]
+        ):
+            values = scorers.score(edited.text, document["lang"])
+            records += 1
+            scored += bool(values)
+            characters += len(edited.text) if values else 0
+            rows.append(values)
+            if len(rows) == _BATCH_ROWS:
+                writer.write_table(pa.Table.from_pylist(rows, SCORE_SCHEMA))
+                rows = []
+        writer.write_table(pa.Table.from_pylist(rows, SCORE_SCHEMA))
+    return {"records": records, "scored_records": scored, "scored_characters": characters}
