@@ -17,7 +17,7 @@ from tongwen.progress import Progress
 from tongwen.recipe.schema import Recipe, RunSettings
 
 
-def context(tmp_path: Path, *sources: SourceSettings, piece_bytes: int = 128 << 20) -> StageContext:
+def context(tmp_path: Path, *sources: SourceSettings, piece_bytes: int = 64 << 20) -> StageContext:
     settings = CrawlSettings(sources=sources, piece_bytes=piece_bytes)
     recipe = Recipe(run=RunSettings(name="t"), crawl=settings)
     out = tmp_path / "out"

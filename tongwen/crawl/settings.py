@@ -137,7 +137,7 @@ class CrawlSettings:
     sample: SampleWebSettings | None = None
     sources: tuple[SourceSettings, ...] = ()
     download: DownloadSettings = DownloadSettings()
-    piece_bytes: int = 128 << 20
+    piece_bytes: int = 64 << 20
     """Larger WARC, JSONL and Parquet files are given to curation in pieces of about this size."""
 
     def __post_init__(self) -> None:
