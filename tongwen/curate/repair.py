@@ -38,6 +38,7 @@ _MARKUP_ENTITIES = {"&lt;", "&gt;", "&amp;"}
 _INVISIBLE = re.compile(
     "[" + "".join(f"{chr(first)}-{chr(last)}" for first, last in INVISIBLE_RANGES) + "]"
 )
+_NO_BYTES = re.compile("(?![\x80-\x9f\xad])" + _INVISIBLE.pattern)
 _LINE_ENDS = re.compile(r"\r\n?|[\u2028\u2029\x85]")
 _TRAILING_SPACE = re.compile(r"[ \t\u00a0]+$", re.MULTILINE)
 _BLANK_LINES = re.compile(r"\n{3,}")
@@ -71,7 +72,12 @@ def repair(text: str, *, is_markup_free: bool = True) -> Repaired:
     `is_markup_free` is false for source code, where entities and blank lines are content.
     """
     damage = _damage(code_points(text), trait_table())
-    mended = removed = 0
+    mended = 0
+    before = len(text)
+    if damage & _HIDDEN:
+        text = _NO_BYTES.sub("", text)  # what parts the bytes of one character
+        damage |= _damage(code_points(text), trait_table())
+    removed = before - len(text)
     if damage & _MOJIBAKE_PAIR and _MOJIBAKE.search(text):
         text, mended = _mend_mojibake(text)
         damage = _damage(code_points(text), trait_table())
@@ -80,7 +86,7 @@ def repair(text: str, *, is_markup_free: bool = True) -> Repaired:
     if damage & _HIDDEN:
         before = len(text)
         text = _INVISIBLE.sub("", text)
-        removed = before - len(text)
+        removed += before - len(text)
     if is_markup_free:
         if damage & _AMPERSAND:
             text = _ENTITY.sub(_entity, text)
