@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 from tongwen.errors import InputError
+from tongwen.files import write_text
 from tongwen.flow.task import TaskContext
 
 
@@ -36,6 +37,25 @@ def die_once(context: TaskContext) -> dict[str, int]:
     if not witness.exists():
         witness.touch()
         os.kill(os.getpid(), signal.SIGKILL)
+    return upper(context)
+
+
+def hold_once(context: TaskContext) -> dict[str, int]:
+    """Wait to be killed on the first call, and write down who waits for whom."""
+    witness = Path(context.params["witness"])
+    if not witness.exists():
+        write_text(witness, f"{os.getpid()} {os.getppid()}")
+        time.sleep(100)
+    return upper(context)
+
+
+def grow(context: TaskContext) -> dict[str, int]:
+    """The line `large` takes 600 MiB of memory."""
+    for line in context.inputs[0].read_text(encoding="utf-8").splitlines():
+        context.mark(line)
+        if line == "large" and line not in context.skip:
+            filled = bytearray(b"x" * (600 << 20))
+            time.sleep(100 * bool(filled))
     return upper(context)
 
 

@@ -187,7 +187,7 @@ def run_stage(
     out: Path,
     run_dir: Path,
     progress: Progress,
-    runner: LocalRunner | None = None,
+    runner: Runner | None = None,
 ) -> tuple[Manifest, bool]:
     """Run one stage unless its manifest says that it is done; say why when it runs again.
 

@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass, field
+from typing import Literal
 
 from tongwen.crawl.settings import CrawlSettings
 from tongwen.curate.settings import CurateSettings
@@ -27,6 +28,11 @@ class RunSettings:
     name: str
     """Name of the run directory below `runs/`."""
     seed: int = 1862
+    runner: Literal["local", "ray"] = "local"
+    """Where tasks run: in processes on this machine, or on a Ray cluster. Changes no output."""
+    ray_address: str | None = None
+    """`HOST:PORT` of the cluster's head, or "auto" on one of its machines; absent, Ray is started
+    on this machine alone."""
     workers: int | None = None
     """Worker processes; as many as processor cores when absent. Changes no output."""
     worker_memory_gib: float = 4.0
@@ -39,6 +45,11 @@ class RunSettings:
             )
         if self.workers is not None and self.workers < 1:
             raise RecipeError(f"run.workers is {self.workers}", hint="use 1 or more")
+        if self.ray_address is not None and self.runner != "ray":
+            raise RecipeError(
+                f"run.ray_address is {self.ray_address!r}, but run.runner is {self.runner!r}",
+                hint='set run.runner = "ray", or leave the address out',
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,234 @@
+"""A worker: a process that runs tasks and may die without taking the work with it.
+
+Who keeps a worker watches it too: the item in hand (see `TaskContext.mark`) and its memory. All
+runners keep workers of this one kind, so that a task runs in the same way on each of them.
+"""
+
+import contextlib
+import ctypes
+import ctypes.util
+import errno
+import multiprocessing
+import os
+import signal
+import sys
+import time
+import traceback
+import types
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import psutil
+
+from tongwen.errors import TongwenError
+from tongwen.files import disk_errors, remove_tree, sync_directory, tree_files
+from tongwen.flow.manifest import Manifest, describe_outputs
+from tongwen.flow.memory import peak_memory_bytes, reset_peak_memory
+from tongwen.flow.task import MARK_BYTES, Task, TaskContext, resolve_function
+
+TASK_MANIFEST = "task.json"
+_RENAMES = 5
+
+
+@dataclass(frozen=True)
+class Order:
+    """A task to run: where its output goes, and the items it is to leave out, with the reason."""
+
+    task: Task
+    directory: Path
+    skip: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class Death:
+    """A worker's end: the item in hand (empty when none was) and what happened to the worker.
+
+    Attributes:
+        place_is_lost: it went with the machine it was on, which is no sign against the task.
+    """
+
+    mark: str
+    reason: str
+    place_is_lost: bool = False
+
+
+Answer = Manifest | TongwenError | str | Death
+"""What comes of an order; `str` is the traceback of an error of ours."""
+
+
+def _run_task(order: Order, mark_path: Path) -> Manifest:
+    """Run one task in this process; its folder takes its final name when all is written."""
+    started = time.monotonic()
+    task, directory = order.task, order.directory
+    partial = directory.with_name(f".{directory.name}.{uuid.uuid4().hex[:8]}.partial")
+    partial.mkdir(parents=True)
+    mark_path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(mark_path, os.O_CREAT | os.O_RDWR | os.O_TRUNC)
+    reset_peak_memory()
+    try:
+        with disk_errors(directory):
+            skip = frozenset(item for item, _ in order.skip)
+            context = TaskContext(task, partial, skip, descriptor)
+            counts = resolve_function(task.function)(context)
+            for path in tree_files(partial):
+                with path.open("rb") as file:
+                    os.fsync(file.fileno())
+            manifest = Manifest(
+                digest=task.digest,
+                inputs={str(n): item.digest for n, item in enumerate(task.inputs)},
+                outputs=describe_outputs(partial),
+                counts=dict(counts),
+                quarantined=tuple({"item": item, "reason": reason} for item, reason in order.skip),
+                seconds=time.monotonic() - started,
+                peak_memory_bytes=peak_memory_bytes(),
+            )
+            manifest.write(partial / TASK_MANIFEST)
+            _take_place(partial, directory)
+        return manifest
+    finally:
+        os.close(descriptor)
+        remove_tree(partial)
+
+
+def _take_place(partial: Path, directory: Path) -> None:
+    """Put a finished folder where an older one may be.
+
+    A worker that was given up for lost may still finish the same task on its own machine; the one
+    that comes later then replaces equal bytes by equal bytes.
+    """
+    for attempt in range(1, _RENAMES + 1):
+        remove_tree(directory)
+        try:
+            partial.rename(directory)
+            break
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST) or attempt == _RENAMES:
+                raise
+    sync_directory(directory.parent)
+
+
+def _die_with_parent() -> None:
+    """Ask Linux to kill this process when its parent dies, so that no orphan goes on writing."""
+    if sys.platform == "linux":
+        library = ctypes.CDLL(ctypes.util.find_library("c"), use_errno=True)
+        library.prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+        if os.getppid() == 1:
+            os._exit(1)
+
+
+def _work(connection: Connection) -> None:
+    """A worker's life: receive a task, run it, send back its manifest or its error."""
+    _die_with_parent()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with contextlib.suppress(EOFError, BrokenPipeError):
+        while (order := connection.recv()) is not None:
+            try:
+                connection.send(_run_task(*order))
+            except TongwenError as error:
+                connection.send(error)
+            except Exception:
+                connection.send(traceback.format_exc())
+
+
+@contextmanager
+def _no_main_module() -> Iterator[None]:
+    """Hide the main module, which a spawned process would import for nothing: Ray's takes 3 s."""
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = types.ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
+
+
+class Worker:
+    """A worker process and our end of it.
+
+    Args:
+        item_seconds: an item that is in hand longer kills the worker.
+        memory_bytes: so does a resident set that grows beyond.
+    """
+
+    def __init__(self, item_seconds: float, memory_bytes: int) -> None:
+        self._item_seconds = item_seconds
+        self._memory_bytes = memory_bytes
+        self._mark_path = Path()
+        self._mark, self._mark_since = "", 0.0
+        spawn = multiprocessing.get_context("spawn")
+        self.connection, theirs = spawn.Pipe()
+        self._process = spawn.Process(target=_work, args=(theirs,), daemon=True)
+        with _no_main_module():
+            self._process.start()
+        theirs.close()
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether it can be given a task."""
+        return self._process.is_alive()
+
+    def give(self, order: Order, marks: Path) -> None:
+        """Hand it a task; `answer` tells what comes of it.
+
+        Args:
+            order: the task.
+            marks: folder on this machine for the mark of the item in hand.
+        """
+        self._mark, self._mark_since = "", time.monotonic()
+        self._mark_path = marks / uuid.uuid4().hex
+        with contextlib.suppress(OSError):  # it died before it got anything: `answer` sees it
+            self.connection.send((order, self._mark_path))
+
+    def answer(self, wait_seconds: float = 0.0) -> Answer | None:
+        """What came of the order, None while it is at work. After a `Death` the worker is gone."""
+        try:
+            if self.connection.poll(wait_seconds):
+                found: Answer = self.connection.recv()
+                self._mark_path.unlink(missing_ok=True)
+                return found
+        except (EOFError, OSError):
+            return self._bury("was killed")
+        mark = self._read_mark()
+        now = time.monotonic()
+        if mark != self._mark:
+            self._mark, self._mark_since = mark, now
+        if mark and now - self._mark_since > self._item_seconds:
+            return self._bury(f"took longer than {self._item_seconds:g} s")
+        if self._resident_bytes() > self._memory_bytes:
+            return self._bury(f"used more than {self._memory_bytes / 2**30:.3g} GiB")
+        return None
+
+    def end(self) -> None:
+        """Let it go, or kill it when it does not."""
+        with contextlib.suppress(OSError):
+            self.connection.send(None)
+        self._process.join(timeout=5)
+        self.kill()
+
+    def kill(self) -> None:
+        """End it at once."""
+        self._process.kill()
+        self._process.join()
+        self.connection.close()
+
+    def _bury(self, reason: str) -> Death:
+        self.kill()
+        mark = self._read_mark()
+        self._mark_path.unlink(missing_ok=True)
+        return Death(mark, reason)
+
+    def _read_mark(self) -> str:
+        try:
+            data = self._mark_path.read_bytes()[:MARK_BYTES]
+        except OSError:
+            return ""
+        return data.rstrip(b"\0").decode("utf-8", "surrogateescape")
+
+    def _resident_bytes(self) -> int:
+        try:
+            return int(psutil.Process(self._process.pid).memory_info().rss)
+        except psutil.Error:
+            return 0
