@@ -11,7 +11,7 @@ from tongwen.curate.record import PAGE_SCHEMA, curate_record
 from tongwen.curate.rules import decide
 from tongwen.flow.task import TaskContext
 from tongwen.formats.documents import DOCUMENT_SCHEMA
-from tongwen.formats.readers import read_records
+from tongwen.formats.readers import Piece, read_records
 from tongwen.formats.records import RawRecord
 
 _BATCH_ROWS = 1_000
@@ -66,6 +66,7 @@ def _records(context: TaskContext) -> Iterator[RawRecord]:
             license=source["license"],
             mark=context.mark,
             skip=context.skip,
+            piece=Piece(source["start"], source["end"], source["first_row"]),
         )
 
 

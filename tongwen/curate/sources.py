@@ -10,7 +10,10 @@ from tongwen.files import file_digest, read_jsonl
 
 @dataclass(frozen=True)
 class Source:
-    """One row of the crawl's `inputs.jsonl`, its path made whole."""
+    """One row of the crawl's `inputs.jsonl`, its path made whole.
+
+    A large file stands there in several pieces (`readers.pieces`), one row each.
+    """
 
     path: Path
     bytes: int
@@ -19,6 +22,9 @@ class Source:
     source: str
     license: str
     text_field: str
+    start: int = 0
+    end: int | None = None
+    first_row: int = 0
 
 
 def read_sources(crawl: Path) -> list[Source]:

@@ -80,7 +80,8 @@ class Steps:
                         "files": [
                             {"name": source.path.name, "format": source.format,
                              "source": source.source, "license": source.license,
-                             "text_field": source.text_field}
+                             "text_field": source.text_field, "start": source.start,
+                             "end": source.end, "first_row": source.first_row}
                             for source in group
                         ],
                         "remove_lines": settings.remove_boilerplate_lines,
