@@ -251,6 +251,19 @@ def test_what_cannot_be_trained_on_is_named(topic_file, tmp_path) -> None:
         train_scorer("coherence", TrainingFiles(reference=[broken]), tmp_path / "out", OPTIONS)
 
 
+@pytest.mark.parametrize("kind", ["quality", "safety"])
+def test_few_texts_are_measured_by_cross_fitting_and_many_by_parts_held_out(
+    kind, topic_file, tmp_path
+) -> None:
+    crossed = train(kind, topic_file, tmp_path / "a")["report"]["en"]
+    parts = train(kind, topic_file, tmp_path / "b", replace(OPTIONS, crossed_below=0))
+    assert crossed["is_cross_fitted"]
+    assert crossed["positives"] + crossed["negatives"] == 160
+    assert not parts["report"]["en"]["is_cross_fitted"]
+    assert parts["report"]["en"]["positives"] < 40
+    assert parts["report"]["en"]["auc"] == crossed["auc"] == 1
+
+
 def test_a_language_without_enough_text_gets_no_model_and_says_so(tmp_path) -> None:
     rows = [{"text": made_text("en", topic, place), "lang": "en", "label": topic}
             for topic in ("sea", "law") for place in range(60)]  # fmt: skip

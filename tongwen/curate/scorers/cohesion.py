@@ -71,47 +71,26 @@ def sentences_of(units: Units) -> Sentences:
 
 
 @numba.njit(cache=True)
-def repetition_excess(
-    hashes: Hashes,
-    kinds: UnitKinds,
-    starts: Places,
-    ends: Places,
-    groups: Places,
-) -> npt.NDArray[np.float64]:
-    """How many more words recur at each distance than would in a random order, in rough standard
-    deviations: shape (GAPS,).
-
-    A word that k of S groups have recurs at distance g in k (k - 1) (S - g) / (S (S - 1)) of them
-    on average when the order is random. Words, in Chinese pairs of characters, weigh log(S / k).
-
-    Args:
-        hashes: of all units.
-        kinds: of all units.
-        starts: of the sentences.
-        ends: of the sentences.
-        groups: ascending number of the group, sentence or paragraph, of every sentence.
+def _occurrences(
+    hashes: Hashes, kinds: UnitKinds, starts: Places, ends: Places, groups: Places
+) -> tuple[Places, Places, Places, int]:
+    """Words by group: for each occurrence the word's slot, and the distance to the group that had
+    it before (0 for the first); for each slot the number of groups; and how many groups there are.
     """
-    excess = np.zeros(GAPS)
-    if len(starts) == 0:
-        return excess
-    most = 0
-    for sentence in range(len(starts)):
-        most += ends[sentence] - starts[sentence]
+    most = (ends - starts).sum()
     size = 16
     while size < 2 * most:
         size *= 2
+    mask = np.uint64(size - 1)
     keys = np.zeros(size, np.uint64)
     latest = np.full(size, -1, np.int64)
     counts = np.zeros(size, np.int64)
-    rows = np.empty((most, 2), np.int64)  # slot, and distance to the occurrence before
-    number = 0
-    group = -1
-    last_group = -1
-    mask = np.uint64(size - 1)
+    slots = np.empty(most, np.int64)
+    gaps = np.empty(most, np.int64)
+    number = group = 0
     for sentence in range(len(starts)):
-        if groups[sentence] != last_group:
+        if sentence and groups[sentence] != groups[sentence - 1]:
             group += 1
-            last_group = groups[sentence]
         for place in range(starts[sentence], ends[sentence]):
             if kinds[place] == WORD:
                 key = hashes[place]
@@ -125,29 +104,50 @@ def repetition_excess(
             keys[slot] = key
             if latest[slot] == group:
                 continue
-            rows[number, 0] = slot
-            rows[number, 1] = group - latest[slot] if latest[slot] >= 0 else 0
+            slots[number] = slot
+            gaps[number] = group - latest[slot] if latest[slot] >= 0 else 0
             number += 1
             latest[slot] = group
             counts[slot] += 1
-    total = group + 1
+    return slots[:number], gaps[:number], counts, group + 1
+
+
+@numba.njit(cache=True)
+def repetition_excess(
+    hashes: Hashes, kinds: UnitKinds, starts: Places, ends: Places, groups: Places
+) -> npt.NDArray[np.float64]:
+    """How many more words recur at each distance than would in a random order, in rough standard
+    deviations: shape (GAPS,).
+
+    In a random order a word that k of S groups have recurs at distance g in k (k - 1) (S - g) /
+    (S (S - 1)) places on average; in that many of them, times the chance that none of its other
+    k - 2 is in between, g is the distance to the next one. Words, in Chinese pairs of characters,
+    weigh log(S / k).
+
+    Args:
+        hashes: of all units.
+        kinds: of all units.
+        starts: of the sentences.
+        ends: of the sentences.
+        groups: ascending number of the group, sentence or paragraph, of every sentence.
+    """
+    excess = np.zeros(GAPS)
+    if len(starts) == 0:
+        return excess
+    slots, gaps, counts, total = _occurrences(hashes, kinds, starts, ends, groups)
     if total < 3:
         return excess
-    found = np.zeros(GAPS)
-    expected = np.zeros(GAPS)
-    spread = np.zeros(GAPS)
-    for row in range(number):
-        slot, gap = rows[row, 0], rows[row, 1]
-        share = counts[slot]
+    found, expected, spread = np.zeros(GAPS), np.zeros(GAPS), np.zeros(GAPS)
+    for row in range(len(slots)):
+        share = counts[slots[row]]
         if share < 2:
             continue
         weight = np.log(total / share)
-        if gap:
-            if gap <= _FARTHEST:
-                found[min(gap, GAPS) - 1] += weight
+        if gaps[row]:
+            if gaps[row] <= _FARTHEST:
+                found[min(gaps[row], GAPS) - 1] += weight
             continue
-        # The first occurrence stands for the word. A gap means none in between.
-        for distance in range(1, min(_FARTHEST, total - 1) + 1):
+        for distance in range(1, min(_FARTHEST, total - 1) + 1):  # once a word
             chance = share * (share - 1) * (total - distance) / (total * (total - 1.0))
             for between in range(1, distance):
                 chance *= max(0.0, 1 - (share - 2.0) / max(1.0, total - 1.0 - between))

@@ -63,7 +63,7 @@ class NgramModel:
 
 
 @dataclass
-class _Order:
+class NgramOrder:
     """All n-grams of one order, sorted by key: which stay, the probability of the last symbol
     after the others, the backoff weight as a context; and the probability of an unseen symbol.
     """
@@ -88,9 +88,19 @@ def train_ngrams(
 
     Memory: about 100 bytes a symbol of the stream at its highest.
     """
+    orders = estimate(
+        stream, number_of_symbols=number_of_symbols, symbol_bits=symbol_bits, order=order
+    )
+    return _quantised(orders, symbol_bits, order)
+
+
+def estimate(
+    stream: Symbols, *, number_of_symbols: int, symbol_bits: int, order: int
+) -> list[NgramOrder]:
+    """The model before it is quantised, one entry for each order; arguments of `train_ngrams`."""
     bits = np.uint64(symbol_bits)
     counted = [_count(stream, bits, length) for length in range(1, order + 1)]
-    orders: list[_Order] = []
+    orders: list[NgramOrder] = []
     for length, (keys, raw) in enumerate(counted, 1):
         adjusted = raw.copy()
         if length < order:
@@ -103,7 +113,7 @@ def train_ngrams(
             adjusted[begins] = raw[begins]
         kept = raw > 1 if length >= _PRUNED_FROM else np.ones(len(keys), bool)
         orders.append(_smoothed(keys, raw, adjusted, kept, orders, bits, number_of_symbols))
-    return _quantised(orders, symbol_bits, order)
+    return orders
 
 
 def _count(stream: Symbols, bits: np.uint64, length: int) -> tuple[Keys, npt.NDArray[np.int64]]:
@@ -141,10 +151,10 @@ def _smoothed(
     raw: npt.NDArray[np.int64],
     adjusted: npt.NDArray[np.int64],
     kept: npt.NDArray[np.bool_],
-    lower: list[_Order],
+    lower: list[NgramOrder],
     bits: np.uint64,
     number_of_symbols: int,
-) -> _Order:
+) -> NgramOrder:
     """Probabilities of one order's kept n-grams; writes the backoff weights of their contexts."""
     discounted = adjusted - _discounts(adjusted)[np.minimum(adjusted, 3)]
     contexts = keys >> bits
@@ -163,10 +173,10 @@ def _smoothed(
         below = lower[-1].chances[np.searchsorted(lower[-1].keys, keys & mask)]
         chances = chances + weights[places] * below
         _set_backoffs(lower[-1], contexts[starts], weights)
-    return _Order(keys, kept, chances, np.ones(len(keys)), float(unseen))
+    return NgramOrder(keys, kept, chances, np.ones(len(keys)), float(unseen))
 
 
-def _set_backoffs(lower: _Order, contexts: Keys, weights: Floats) -> None:
+def _set_backoffs(lower: NgramOrder, contexts: Keys, weights: Floats) -> None:
     places = np.searchsorted(lower.keys, contexts)
     places = np.minimum(places, len(lower.keys) - 1)
     known = lower.keys[places] == contexts  # START alone is no n-gram of its own
@@ -184,7 +194,7 @@ def _levels(values: Floats) -> npt.NDArray[np.uint64]:
     return np.clip(steps, 0, _LEVELS - 1).astype(np.uint64)
 
 
-def _quantised(orders: list[_Order], symbol_bits: int, order: int) -> NgramModel:
+def _quantised(orders: list[NgramOrder], symbol_bits: int, order: int) -> NgramModel:
     singles = np.zeros((1 << symbol_bits, 2), np.uint16)
     first = orders[0]
     singles[:, 0] = _levels(np.full(len(singles), first.unseen))

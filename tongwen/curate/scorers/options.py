@@ -22,6 +22,9 @@ class TrainingOptions:
     epochs: int = 8
     fewest_pieces: int = 20
     """A language with fewer training pieces of a class gets no model."""
+    crossed_below: int = 3_000
+    """With fewer labelled pieces in a language, quality and safety are calibrated and measured by
+    five-fold cross-fitting, else on parts held out."""
     clusters: int = 64
     """For each language, at most a quarter of its pieces."""
     cluster_samples: int = 20
@@ -31,7 +34,8 @@ class TrainingOptions:
         for name, least, most in (
             ("characters", 1_000, 10**11), ("piece_characters", 200, 10**6),
             ("bucket_bits", 8, 24), ("epochs", 1, 1_000), ("fewest_pieces", 4, 10**9),
-            ("clusters", 2, 100_000), ("cluster_samples", 1, 1_000), ("seed", 0, 2**63 - 1),
+            ("crossed_below", 0, 10**9), ("clusters", 2, 100_000), ("cluster_samples", 1, 1_000),
+            ("seed", 0, 2**63 - 1),
         ):  # fmt: skip
             value = getattr(self, name)
             if not least <= value <= most:

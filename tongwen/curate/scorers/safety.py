@@ -13,14 +13,15 @@ import numpy as np
 import numpy.typing as npt
 
 from tongwen.curate.scorers.folder import ScorerFolder, TrainedScorer
-from tongwen.curate.scorers.hashing import Units, units_of
+from tongwen.curate.scorers.hashing import Units
+from tongwen.curate.scorers.held_out import too_few, train_held_out
 from tongwen.curate.scorers.lexicon import Hits, Lexicon, Term, own_lexicon
 from tongwen.curate.scorers.linear import NGRAM, LinearModel
-from tongwen.curate.scorers.logistic import fit_logistic, sigmoid
-from tongwen.curate.scorers.measuring import auc, balanced, binary_report
+from tongwen.curate.scorers.logistic import sigmoid
+from tongwen.curate.scorers.measuring import auc, binary_report
 from tongwen.curate.scorers.options import TrainingOptions
-from tongwen.curate.scorers.quality import NEGATIVE, POSITIVE, too_few, train_binary
-from tongwen.curate.scorers.samples import CALIBRATE, LANGUAGES, TEST, TRAIN, Sample, Samples
+from tongwen.curate.scorers.quality import NEGATIVE, POSITIVE
+from tongwen.curate.scorers.samples import LANGUAGES, TEST, Samples
 
 LEVEL_SCORES = (0.5, 0.8, 0.95)
 """Where levels 1, 2 and 3 begin."""
@@ -46,17 +47,19 @@ def train_safety(samples: Samples, options: TrainingOptions, terms: list[Term]) 
         if problem := too_few(pieces, (POSITIVE, NEGATIVE), options):
             report[language] = {"not_calibrated": problem, "score_from": "lexicon"}
             continue
-        model, weights, biases = train_binary(pieces, POSITIVE, language, options)
-        arrays[f"{language}_weights"], arrays[f"{language}_biases"] = weights, biases
-        evidence, is_positive, parts = _evidence(model, lexicon, pieces)
-        calibrating = parts == CALIBRATE
-        joined = fit_logistic(
-            evidence[calibrating], is_positive[calibrating], balanced(is_positive[calibrating])
-        )
+        held_out = train_held_out(pieces, POSITIVE, language, options)
+        hits = [lexicon.find(piece.text) for piece in held_out.pieces]
+        rows = zip(held_out.logits.tolist(), hits, strict=True)
+        evidence = np.array([evidence_of(logit, found) for logit, found in rows])
+        joined, chances, is_positive = held_out.calibrate(evidence)
+        arrays[f"{language}_weights"] = held_out.weights
+        arrays[f"{language}_biases"] = held_out.biases
         details[language]["joined"] = joined.tolist()
-        testing = parts == TEST
-        chances = sigmoid(evidence[testing] @ joined[:-1] + joined[-1])
-        report[language] = _report(chances, evidence[testing], is_positive[testing])
+        tested = [held_out.is_crossed or piece.part == TEST for piece in held_out.pieces]
+        report[language] = {
+            **_report(chances, evidence[tested], is_positive),
+            "is_cross_fitted": held_out.is_crossed,
+        }
     details["terms"] = [[term.level, term.category, list(term.parts)] for term in lexicon.terms]
     return TrainedScorer("safety", list(LANGUAGES), arrays, details, report, {})
 
@@ -84,21 +87,6 @@ def level_of(score: float, hits: Hits) -> int:
     if hits.counts[3]:
         return 3
     return int(np.searchsorted(LEVEL_SCORES, score, "right"))
-
-
-def _evidence(
-    model: LinearModel, lexicon: Lexicon, pieces: list[Sample]
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_], npt.NDArray[np.int64]]:
-    held_out = [piece for piece in pieces if piece.part != TRAIN]
-    rows = [
-        evidence_of(model.logit(units_of(piece.text)), lexicon.find(piece.text))
-        for piece in held_out
-    ]
-    return (
-        np.array(rows),
-        np.array([piece.label == POSITIVE for piece in held_out]),
-        np.array([piece.part for piece in held_out], np.int64),
-    )
 
 
 def _report(

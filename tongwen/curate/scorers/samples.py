@@ -28,6 +28,7 @@ from tongwen.files import file_digest, tree_files
 
 LANGUAGES = ("en", "zh")
 TRAIN, CALIBRATE, TEST = range(3)
+FOLDS = 5
 _PART_BOUNDS = (0.65, 0.8)
 _JSONL = (".jsonl", ".jsonl.gz", ".jsonl.zst", ".jsonl.zstd")
 _TEXTS = (".txt", ".md")
@@ -44,6 +45,7 @@ class Sample:
         language: `en` or `zh`.
         label: its class; empty when it has none.
         part: TRAIN, CALIBRATE or TEST.
+        fold: 0 to 4, for cross-fitting; like the part, one for all of a host or text.
         key: 64-bit hash of the piece and the seed; sorts samples.
         name: where it came from: url, id, or file and row.
     """
@@ -52,6 +54,7 @@ class Sample:
     language: str
     label: str
     part: int
+    fold: int
     key: int
     name: str
 
@@ -206,7 +209,7 @@ def _take(
     heap = heaps.setdefault((label, language), _Heap(maximum_characters))
     for piece in pieces_of(prose(text), piece_characters):
         key = xxhash.xxh3_64_intdigest(piece.encode("utf-8", "surrogatepass"), seed=seed)
-        heap.add(Sample(piece, language, label, part, key, row["name"]))
+        heap.add(Sample(piece, language, label, part, drawn % FOLDS, key, row["name"]))
     return 1
 
 
