@@ -85,7 +85,7 @@ def map_anchors(context: TaskContext) -> Mapping[str, int]:
 def find_repeats(context: TaskContext) -> Mapping[str, int]:
     """Anchors whose hash stands in a partition twice: `repeats.npy`, sorted by record and unit.
 
-    About 40 bytes of memory an anchor.
+    About 60 bytes of memory an anchor.
     """
     rows = read_parts(context.inputs, _ANCHOR)
     keys = rows["key"].copy()
