@@ -18,7 +18,7 @@ from tongwen.curate.scorers.folder import open_folder
 from tongwen.curate.scorers.options import KINDS, TrainingOptions
 from tongwen.curate.scorers.samples import pieces_of
 from tongwen.curate.scorers.scoring import SCORE_SCHEMA, Scorers, scorer_of
-from tongwen.curate.scorers.tasks import score_records
+from tongwen.curate.scorers.tasks import score_records, scorer_inputs
 from tongwen.curate.scorers.training import TrainingFiles, train_scorer
 from tongwen.errors import InputError, TongwenError, UsageError
 from tongwen.flow.task import Task, TaskContext, TaskInput
@@ -182,14 +182,16 @@ def test_score_records_writes_a_row_for_every_record_after_its_edits(topic_file,
     pq.write_table(pa.Table.from_pylist(rows, DOCUMENT_SCHEMA), tmp_path / "documents.parquet")
     record = int(record_numbers(2, np.array([0]))[0])
     np.save(tmp_path / "edits.npy", np.array([(record, len(SEA["en"]), len(texts[0][0]), 0)], EDIT))
-    scorers = [
-        {"path": str(tmp_path / kind), "digest": open_folder(tmp_path / kind).digest}
-        for kind in ("quality", "topic")
-    ]
-    inputs = tuple(TaskInput(tmp_path / name, name) for name in ("documents.parquet", "edits.npy"))
+    scorers = scorer_inputs([tmp_path / "quality", tmp_path / "topic"])
+    inputs = (
+        TaskInput(tmp_path / "documents.parquet", "d"),
+        *scorers,
+        TaskInput(tmp_path / "edits.npy", "e"),
+    )
+    digests = [item.digest for item in scorers]
     out = tmp_path / "out"
     out.mkdir()
-    task = Task("score", 2, "", inputs, {"task": 2, "scorers": scorers})
+    task = Task("score", 2, "", inputs, {"task": 2, "scorers": digests})
     counts = score_records(TaskContext(task, out, frozenset(), None))
     assert counts["records"] == 4
     assert counts["scored_records"] == 2
@@ -198,7 +200,7 @@ def test_score_records_writes_a_row_for_every_record_after_its_edits(topic_file,
     assert table["topic"].to_pylist() == ["sea", "law", None, None]
     assert table["quality"][0].as_py() > 0.5
     assert table["cluster"].null_count == 4
-    scorers[0]["digest"] = "other"
+    digests[0] = "other"
     with pytest.raises(InputError, match="changed since"):
         score_records(TaskContext(task, out, frozenset(), None))
 

@@ -7,7 +7,7 @@ digests, and the digest of every array. The same input and seed give the same by
 import json
 import shutil
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -132,3 +132,18 @@ def open_folder(path: Path, kind: str | None = None) -> ScorerFolder:
     return ScorerFolder(
         path, found, tuple(known["languages"]), digest, mapped, known["details"], report
     )
+
+
+def refuse_twins(folders: Sequence[ScorerFolder]) -> None:
+    """Refuse two scorers of one kind: they would write the same columns.
+
+    Raises:
+        UsageError: there are two.
+    """
+    kinds = [folder.kind for folder in folders]
+    for folder in folders:
+        if kinds.count(folder.kind) > 1:
+            paths = " and ".join(str(item.path) for item in folders if item.kind == folder.kind)
+            raise UsageError(
+                f"{paths} are both {folder.kind} scorers", hint="name one of each kind"
+            )

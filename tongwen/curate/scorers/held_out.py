@@ -84,7 +84,8 @@ def train_held_out(
     """A classifier of the pieces with one label against all others."""
     units = [units_of(piece.text) for piece in pieces]
     is_positive = np.array([piece.label == positive for piece in pieces])
-    if len(pieces) >= options.crossed_below:
+    rarer = min(int(is_positive.sum()), int((~is_positive).sum()))
+    if len(pieces) >= options.crossed_below and rarer >= options.crossed_below / 10:
         chosen = np.array([piece.part == TRAIN for piece in pieces])
         weights, biases = _train(units, is_positive, chosen, language, options)
         model = LinearModel(weights, biases, NGRAM[language])

@@ -107,13 +107,18 @@ def _fold_table() -> npt.NDArray[np.uint32]:
     return table
 
 
+@numba.njit(cache=True)
+def _fold(points: CodePoints, table: npt.NDArray[np.uint32]) -> CodePoints:
+    result = np.empty(len(points), np.uint32)
+    for place in range(len(points)):
+        point = points[place]
+        result[place] = table[point] if point < len(table) else point
+    return result
+
+
 def _folded_points(text: str) -> CodePoints:
-    points = code_points(text)
-    table = _fold_table()
-    if not len(points) or int(points.max()) < len(table):
-        return table[points]
-    inside = points < len(table)
-    return np.where(inside, table[np.where(inside, points, 0)], points)
+    points: CodePoints = _fold(code_points(text), _fold_table())
+    return points
 
 
 def folded(text: str) -> str:

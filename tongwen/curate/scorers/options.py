@@ -23,8 +23,8 @@ class TrainingOptions:
     fewest_pieces: int = 20
     """A language with fewer training pieces of a class gets no model."""
     crossed_below: int = 3_000
-    """With fewer labelled pieces in a language, quality and safety are calibrated and measured by
-    five-fold cross-fitting, else on parts held out."""
+    """With fewer labelled pieces in a language, or a tenth of that in one class, quality and safety
+    are calibrated and measured by five-fold cross-fitting, else on parts held out."""
     clusters: int = 64
     """For each language, at most a quarter of its pieces."""
     cluster_samples: int = 20

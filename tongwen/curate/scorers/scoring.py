@@ -8,14 +8,13 @@ import pyarrow as pa
 from tongwen.curate.measures import prose
 from tongwen.curate.scorers.clusters import ClusterScorer
 from tongwen.curate.scorers.coherence import CoherenceScorer
-from tongwen.curate.scorers.folder import ScorerFolder
+from tongwen.curate.scorers.folder import ScorerFolder, refuse_twins
 from tongwen.curate.scorers.hashing import Units, units_of
 from tongwen.curate.scorers.perplexity import PerplexityScorer
 from tongwen.curate.scorers.quality import QualityScorer
 from tongwen.curate.scorers.safety import SafetyScorer
 from tongwen.curate.scorers.samples import language_group
 from tongwen.curate.scorers.topic import TopicScorer
-from tongwen.errors import UsageError
 
 SCORE_SCHEMA = pa.schema(
     [
@@ -64,13 +63,7 @@ class Scorers:
     """
 
     def __init__(self, folders: Sequence[ScorerFolder]) -> None:
-        kinds = [folder.kind for folder in folders]
-        for folder in folders:
-            if kinds.count(folder.kind) > 1:
-                paths = " and ".join(str(item.path) for item in folders if item.kind == folder.kind)
-                raise UsageError(
-                    f"{paths} are both {folder.kind} scorers", hint="name one of each kind"
-                )
+        refuse_twins(folders)
         self._scorers = [scorer_of(folder) for folder in folders]
 
     def score(self, text: str, lang: str) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """The flow task that scores the records of one extraction task."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,34 +8,47 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tongwen.curate.edits import edited_documents
-from tongwen.curate.scorers.folder import open_folder
+from tongwen.curate.scorers.folder import DESCRIPTION, open_folder, refuse_twins
 from tongwen.curate.scorers.scoring import SCORE_SCHEMA, Scorers
 from tongwen.errors import InputError
-from tongwen.flow.task import TaskContext
+from tongwen.flow.task import TaskContext, TaskInput
 
 _BATCH_ROWS = 2_000
+
+
+def scorer_inputs(paths: Sequence[Path]) -> list[TaskInput]:
+    """The inputs that stand for scorers' folders: `scorer.json` of each, with the folder's digest,
+    so that a folder can move to another place without being another scorer.
+
+    Raises:
+        InputError: a folder is none, or damaged.
+        UsageError: two are of one kind.
+    """
+    folders = [open_folder(path) for path in paths]
+    refuse_twins(folders)
+    return [TaskInput(folder.path / DESCRIPTION, folder.digest) for folder in folders]
 
 
 def score_records(context: TaskContext) -> Mapping[str, int]:
     """Score the texts of one extraction task as the edits known so far leave them.
 
-    Reads `documents.parquet` and files of edits; `params["scorers"]` is a list of `{"path",
-    "digest"}`, `params["task"]` the number of the extraction task. Writes `scores.parquet`
-    (`SCORE_SCHEMA`), a row for every record in order.
+    Reads `documents.parquet`, the `scorer.json` of every scorer and files of edits;
+    `params["scorers"]` is the list of the scorers' digests, `params["task"]` the number of the
+    extraction task. Writes `scores.parquet` (`SCORE_SCHEMA`), a row for every record in order.
 
     Raises:
         InputError: a scorer is damaged, or another one than when the run was planned.
     """
-    documents, *edit_files = context.inputs
-    folders = []
-    for item in context.params["scorers"]:
-        folder = open_folder(Path(item["path"]))
-        if folder.digest != item["digest"]:
+    digests = context.params["scorers"]
+    documents, *rest = context.inputs
+    edit_files = rest[len(digests) :]
+    folders = [open_folder(path.parent) for path in rest[: len(digests)]]
+    for folder, digest in zip(folders, digests, strict=True):
+        if folder.digest != digest:
             raise InputError(
                 f"the scorer {folder.path} has changed since the run was planned",
                 hint="start the stage again",
             )
-        folders.append(folder)
     scorers = Scorers(folders)
     rows: list[dict[str, Any]] = []
     records = scored = characters = 0
