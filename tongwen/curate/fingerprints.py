@@ -1,7 +1,6 @@
 """What deduplication knows of a record: hashes of its address and text, its signature, its rank."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -70,8 +69,7 @@ def _fingerprints(
     rows["date"] = [date.encode("ascii", "replace")[:25] for date in batch["date"].to_pylist()]
     rows["has_signature"] = sketches.units > 0
     rows["url"] = [_halves(normal_url(url).encode()) for url in batch["url"].to_pylist()]
-    bounds = sketches.offsets.tolist()
-    rows["text"] = [_halves(sketches.folded[start:end].data) for start, end in pairwise(bounds)]
+    rows["text"] = sketches.digests
     return rows
 
 
@@ -109,5 +107,5 @@ def _slices(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
         start = end
 
 
-def _halves(data: bytes | memoryview) -> tuple[int, int]:
+def _halves(data: bytes) -> tuple[int, int]:
     return divmod(xxhash.xxh3_128_intdigest(data), 1 << 64) if len(data) else (0, 0)

@@ -11,11 +11,14 @@ of each minimum are stored (Li and König 2010, arXiv 0910.3349): 2 in 10^10 bin
 
 import unicodedata
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import NamedTuple
 
 import numba
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import xxhash
 
 from tongwen.curate.characters import CodePoints
 from tongwen.curate.folding import (
@@ -25,7 +28,7 @@ from tongwen.curate.folding import (
     fold_utf8,
     normal_tables,
 )
-from tongwen.curate.units import Hashes, fill_units, mix
+from tongwen.curate.units import Hashes, Lengths, fill_units, mix
 
 Signatures = npt.NDArray[np.uint32]
 SIGNATURE_BYTES = 4  # of one hash
@@ -46,14 +49,13 @@ class Sketches:
     Attributes:
         signatures: of shape (texts, hashes); zeros where a text has no units.
         units: how many units each text has.
-        folded: the letters and digits of all texts in normal form, one after another.
-        offsets: where each text's begin in `folded`, and the end.
+        digests: xxh3-128 of the letters and digits in normal form, the high half first; zeros
+            where there are none.
     """
 
     signatures: Signatures
     units: npt.NDArray[np.int64]
-    folded: CodePoints
-    offsets: npt.NDArray[np.int64]
+    digests: Hashes
 
 
 def sketch_texts(
@@ -71,50 +73,78 @@ def sketch_texts(
         hashes: bins of a signature, 1 to `MOST_HASHES`.
         seed: another one gives independent signatures.
     """
+    found, is_left = _sketched(texts, shingles, hashes, seed, fold_tables())
+    rows = np.flatnonzero(is_left)
+    if len(rows):
+        normal = [
+            unicodedata.normalize("NFKC", texts[row].as_py()).lower() for row in rows.tolist()
+        ]
+        again = pa.array(normal, pa.large_string())
+        part, _ = _sketched(again, shingles[rows], hashes, seed, normal_tables())
+        found.signatures[rows] = part.signatures
+        found.units[rows] = part.units
+        found.digests[rows] = part.digests
+    return found
+
+
+def _sketched(
+    texts: pa.StringArray | pa.LargeStringArray,
+    shingles: npt.NDArray[np.int64],
+    hashes: int,
+    seed: int,
+    tables: FoldTables,
+) -> tuple[Sketches, npt.NDArray[np.bool_]]:
+    """Sketch a batch, and say which texts are left out because they must be normalised first."""
     data, offsets = _buffers(texts)
     bytes_ = np.diff(offsets)
-    signatures = np.zeros((len(texts), hashes), np.uint32)
-    units = np.zeros(len(texts), np.int64)
-    points = np.empty(int(bytes_.sum()) * POINTS_A_BYTE + 1, np.uint32)
-    found = np.zeros(len(texts), np.int64)
-    longest = int(bytes_.max(initial=0)) * POINTS_A_BYTE
+    found = Sketches(
+        np.zeros((len(texts), hashes), np.uint32),
+        np.zeros(len(texts), np.int64),
+        np.zeros((len(texts), 2), np.uint64),
+    )
+    letters = np.zeros(len(texts), np.int64)
+    scratch = _scratch(
+        _room(int(bytes_.max(initial=0)) * POINTS_A_BYTE),
+        _room(int(bytes_.sum()) * POINTS_A_BYTE + 1),
+    )
     _sketch(
-        data, offsets, shingles, np.uint64(seed), fold_tables(), longest,
-        signatures, units, points, found,
+        data, offsets, shingles, np.uint64(seed), tables, scratch,
+        found.signatures, found.units, letters,
     )  # fmt: skip
-    whole = np.flatnonzero(found < 0)
-    if not len(whole):
-        return Sketches(signatures, units, points, np.concatenate(([0], np.cumsum(found))))
-    return _with_normalised(texts, whole, shingles, seed, signatures, units, points, found)
+    end = 0
+    for row, number in enumerate(letters.tolist()):
+        if number > 0:
+            part = scratch.letters[end : end + number].data
+            found.digests[row] = divmod(xxhash.xxh3_128_intdigest(part), 1 << 64)
+            end += number
+    return found, letters < 0
 
 
-def _with_normalised(
-    texts: pa.StringArray | pa.LargeStringArray,
-    whole: npt.NDArray[np.int64],
-    shingles: npt.NDArray[np.int64],
-    seed: int,
-    signatures: Signatures,
-    units: npt.NDArray[np.int64],
-    points: CodePoints,
-    found: npt.NDArray[np.int64],
-) -> Sketches:
-    """Put the rows `whole`, which the kernel left out, between the others."""
-    normal = [unicodedata.normalize("NFKC", texts[row].as_py()).lower() for row in whole.tolist()]
-    data, offsets = _buffers(pa.array(normal, pa.large_string()))
-    rows = np.zeros((len(whole), signatures.shape[1]), np.uint32)
-    row_units, row_found = np.zeros(len(whole), np.int64), np.zeros(len(whole), np.int64)
-    row_points = np.empty(len(data) + 1, np.uint32)
-    longest = int(np.diff(offsets).max())
-    _sketch(
-        data, offsets, shingles[whole], np.uint64(seed), normal_tables(), longest,
-        rows, row_units, row_points, row_found,
-    )  # fmt: skip
-    signatures[whole], units[whole] = rows, row_units
-    parts = np.split(points[: found[found > 0].sum()], np.cumsum(np.maximum(found, 0))[:-1])
-    for row, part in zip(whole, np.split(row_points, np.cumsum(row_found))[:-1], strict=True):
-        parts[row] = part
-    found[whole] = row_found
-    return Sketches(signatures, units, np.concatenate(parts), np.append(0, np.cumsum(found)))
+class _Scratch(NamedTuple):
+    """Space for one text at a time, and for the letters of a batch."""
+
+    folded: CodePoints
+    units: Hashes
+    lengths: Lengths
+    values: Hashes
+    letters: CodePoints
+
+
+def _room(number: int) -> int:
+    """A power of two that holds so many, 2^16 at least."""
+    return 1 << max(16, number.bit_length())
+
+
+@lru_cache(maxsize=2)
+def _scratch(longest: int, batch: int) -> _Scratch:
+    """Kept from batch to batch: new memory costs more than what is written to it."""
+    return _Scratch(
+        np.empty(longest, np.uint32),
+        np.empty(longest, np.uint64),
+        np.empty(longest, np.int64),
+        np.empty(longest, np.uint64),
+        np.empty(batch, np.uint32),
+    )
 
 
 def _buffers(
@@ -137,33 +167,29 @@ def _sketch(
     shingles: npt.NDArray[np.int64],
     seed: np.uint64,
     tables: FoldTables,
-    longest: int,
+    scratch: _Scratch,
     signatures: Signatures,
     unit_counts: npt.NDArray[np.int64],
-    points: CodePoints,
-    found: npt.NDArray[np.int64],
+    letter_counts: npt.NDArray[np.int64],
 ) -> None:
-    """Sketch each text. Scratch space for one text stays in the nearest cache.
+    """Sketch each text. What is in hand of a text stays in the nearest cache.
 
-    `found` is the number of letters written to `points`, or -1 for a text that is left out because
-    it must be normalised first (see `fold_utf8`).
+    `letter_counts` is the number of letters written to `scratch.letters`, or -1 for a text that is
+    left out because it must be normalised first (see `fold_utf8`).
     """
-    folded = np.empty(longest, np.uint32)
-    units = np.empty(longest, np.uint64)
-    lengths = np.empty(longest, np.int64)
-    values = np.empty(longest, np.uint64)
+    folded, units, lengths, values, letters = scratch
     bins = np.empty(signatures.shape[1], np.uint64)
     written = 0
     for row in range(len(signatures)):
         number = fold_utf8(data, offsets[row], offsets[row + 1], tables, folded)
         if number < 0:
-            found[row] = -1
+            letter_counts[row] = -1
             continue
         begin = written
         for place in range(number):
-            points[written] = folded[place]
+            letters[written] = folded[place]
             written += folded[place] != 0
-        found[row] = written - begin
+        letter_counts[row] = written - begin
         unit_counts[row] = fill_units(folded[:number], units, lengths)
         if unit_counts[row] == 0:
             continue
