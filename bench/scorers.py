@@ -18,7 +18,6 @@ import tempfile
 import time
 import venv
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +25,14 @@ import numpy as np
 from tongwen.curate.scorers.folder import open_folder
 from tongwen.curate.scorers.hashing import units_of
 from tongwen.curate.scorers.measuring import auc
-from tongwen.curate.scorers.ngrams import ORDER, START, SYMBOL_BITS, estimate
+from tongwen.curate.scorers.ngrams import (
+    ORDER,
+    START,
+    SYMBOL_BITS,
+    NgramOrder,
+    estimate,
+    train_ngrams,
+)
 from tongwen.curate.scorers.options import TrainingOptions
 from tongwen.curate.scorers.perplexity import symbols_of
 from tongwen.curate.scorers.samples import TEST, TRAIN, Source, pieces_of, read_samples
@@ -34,6 +40,7 @@ from tongwen.curate.scorers.scoring import Scorers, scorer_of
 from tongwen.curate.scorers.training import TrainingFiles, train_scorer
 
 PEERS = ("fasttext-wheel==0.9.2", "kenlm==0.3.0", "numpy==1.26.4")  # fastText reads numpy 1 only
+KENLM_ORDER = 6  # the longest n-grams that its wheel is built for
 SPEED_CHARACTERS = 3_000_000
 MODEL_CHARACTERS = 4_000_000
 LANGUAGES = {"en": "en", "zh": "zh-Hans"}
@@ -96,12 +103,9 @@ def seconds_of(work: Callable[[str], object], texts: list[str]) -> float:
     return seconds
 
 
-def write_arpa(path: Path, texts: list[str], symbols: np.ndarray, language: str) -> None:
-    """The unquantised model of some texts as KenLM reads it; a symbol's number is its word."""
-    bits, order = SYMBOL_BITS[language], ORDER[language]
-    number = len(np.unique(symbols))
-    stream = np.concatenate([symbols_of(text, symbols) for text in texts])
-    orders = estimate(stream, number_of_symbols=number, symbol_bits=bits, order=order)
+def write_arpa(path: Path, orders: list[NgramOrder], bits: int) -> None:
+    """A model before quantisation as KenLM reads it; a symbol's number is its word."""
+    order = len(orders)
     unseen = np.log10(orders[0].unseen)
     with path.open("w", encoding="utf-8") as file:
         file.write("\\data\\\n")
@@ -151,19 +155,27 @@ def compare(
     ]
     tested = [text for _, text in quality["test"]]
     seconds = seconds_of(lambda text: scorer.score(text, units_of(text), language), tested)
-    folder = open_folder(work / "perplexity")
-    symbols = np.array(folder.arrays[f"{language}_symbols"])
+    symbols = np.array(open_folder(work / "perplexity").arrays[f"{language}_symbols"])
     name = "en-misc" if language == "en" else "zh-articles"
     samples = read_samples(
-        [Source((corpus / "text" / f"{name}.jsonl.zst",), "positive")], seed=options.seed,
-        piece_characters=options.piece_characters, maximum_characters=options.characters,
-    )  # fmt: skip
+        [Source((corpus / "text" / f"{name}.jsonl.zst",), "positive")],
+        seed=options.seed,
+        piece_characters=options.piece_characters,
+        maximum_characters=options.characters,
+    )
+    training = [piece.text for piece in samples.of(language, TRAIN)]
+    stream = np.concatenate([symbols_of(text, symbols) for text in training])
+    shape = {
+        "number_of_symbols": len(np.unique(symbols)),
+        "symbol_bits": SYMBOL_BITS[language],
+        "order": min(ORDER[language], KENLM_ORDER),
+    }
     arpa = work / f"{language}.arpa"
-    write_arpa(arpa, [piece.text for piece in samples.of(language, TRAIN)], symbols, language)
+    write_arpa(arpa, estimate(stream, **shape), SYMBOL_BITS[language])
+    model = train_ngrams(stream, **shape)
     texts = [part for text in tested for part in pieces_of(text, 4_000)]
-    model = scorer_of(folder)
-    bits = [np.log2(model.score(text, units_of(""), language).get("perplexity", np.nan))
-            for text in texts]  # fmt: skip
+    found = [symbols_of(text, symbols) for text in texts]
+    bits = [model.bits(item) / (len(item) - 1) for item in found]
     lines = [" ".join(map(str, symbols_of(text, symbols)[1:].tolist())) for text in texts]
     own = {
         "auc": auc(np.array(scores), np.array([label == 1 for label, _ in quality["test"]])),
@@ -172,9 +184,7 @@ def compare(
         "quality_seconds": seconds,
         "bits": bits,
         "lengths": [line.count(" ") + 1 for line in lines],
-        "perplexity_seconds": seconds_of(
-            lambda text: model.score(text, units_of(""), language), texts
-        ),
+        "perplexity_seconds": seconds_of(lambda text: model.bits(symbols_of(text, symbols)), texts),
         "perplexity_characters": sum(map(len, texts)),
     }
     return {"quality": quality, "perplexity": {"arpa": str(arpa), "lines": lines}}, own
@@ -212,8 +222,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("corpus", type=Path)
     parser.add_argument("--environment", type=Path, default=Path("build/bench/scorers"))
+    parser.add_argument("--characters", type=int, default=MODEL_CHARACTERS, help="of a class")
     options = parser.parse_args()
-    training = TrainingOptions(characters=MODEL_CHARACTERS, clusters=32)
+    training = TrainingOptions(characters=options.characters, clusters=32)
     every = training_files(options.corpus)
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
@@ -222,8 +233,7 @@ def main() -> None:
         texts = {language: speed_texts(options.corpus, language) for language in LANGUAGES}
         for kind, files in every.items():
             started = time.process_time()
-            # The peers' quality texts are these; a class of KenLM's reference is not cut shorter.
-            train_scorer(kind, files, work / kind, replace(training))
+            train_scorer(kind, files, work / kind, training)
             print_speeds(kind, Scorers([open_folder(work / kind)]), texts,
                          time.process_time() - started)  # fmt: skip
         together = Scorers([open_folder(work / kind) for kind in every])
