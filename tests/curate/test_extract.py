@@ -1,6 +1,8 @@
 """The main content is kept, in order and in shape; what surrounds it goes; nothing hangs."""
 
 import re
+import time
+from html import unescape
 
 import pytest
 from hypothesis import given
@@ -197,3 +199,50 @@ def test_short_answers_in_sections_of_their_own_are_content_and_linked_teasers_a
     text = extract(page).text
     assert [f"面包刀卖{n}枚银币。" in text for n in (3, 5, 8)] == [True, True, True]
     assert "这里是它的开头" not in text
+
+
+@pytest.mark.parametrize(
+    "markup",
+    [
+        "<table>" + "<tr><td colspan=9007199254740992>x</td></tr>" * 300_000 + "</table>",
+        "<!-- " * 200_000,
+        "<title>" * 100_000,
+        "<a " * 500_000,
+        "<p " + "a=b " * 1_000_000 + ">",
+        "<a href='" * 200_000,
+        "&" * 1_000_000,
+        "&#x" + "f" * 1_000_000,
+        "<svg><p>" * 50_000,
+        "<pre>" + " \n" * 500_000 + "x</pre>",
+        "<form><div></form>" * 50_000,
+        "<a><td></a>" * 100_000,
+    ],
+    ids=range(12),
+)
+def test_time_grows_with_the_length_of_the_page_only(markup: str) -> None:
+    extract("<p>x")
+    started = time.process_time()
+    extract(markup)
+    assert time.process_time() - started < 1 + len(markup) / 2_000_000
+
+
+def test_entities_are_read_as_the_standard_says() -> None:
+    text = (
+        "&lt;b&gt; &amp;amp; &notit; &#x4e2d;&#25991; &#150; &nGt; &unknown; &copy 2026, of course."
+    )
+    page = f"<main><p>{ENGLISH[0]} {text}</p></main>"
+    assert extract(page).text == f"{ENGLISH[0]} {unescape(text)}"
+
+
+def test_end_tags_that_may_be_left_out_are_found() -> None:
+    items = f"<ul><li>{ENGLISH[0]}<li>{ENGLISH[1]}</ul>"
+    text = extract(f"<main><p>{ENGLISH[2]}<p>{ENGLISH[0]}{items}<p>{ENGLISH[1]}</main>").text
+    assert text == "\n\n".join(
+        [ENGLISH[2], ENGLISH[0], f"- {ENGLISH[0]}\n- {ENGLISH[1]}", ENGLISH[1]]
+    )
+
+
+def test_a_line_break_of_the_page_stays_one_before_a_line_break_of_the_source() -> None:
+    assert extract(f"<main><p>{CHINESE[0]}<br>\n{CHINESE[1]}</p></main>").text == "\n".join(
+        CHINESE[:2]
+    )

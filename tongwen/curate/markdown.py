@@ -3,6 +3,7 @@
 from itertools import groupby
 
 from tongwen.curate.html import Block, Page
+from tongwen.curate.html_text import IS_LAYOUT
 
 _MAXIMUM_CELL_CHARACTERS = 300
 
@@ -46,7 +47,7 @@ def _table(page: Page, table: int, blocks: list[Block]) -> list[str]:
     width = 1 + max(column for cells in rows.values() for column in cells)
     longest = max(len(text) for cells in rows.values() for text in cells.values())
     is_data = (
-        not page.tables[table].is_layout
+        not page.tables[table, IS_LAYOUT]
         and len(rows) > 1
         and 1 < width <= 50
         and longest <= _MAXIMUM_CELL_CHARACTERS

@@ -3,10 +3,14 @@
 Words are those that themes and portals use, in English and in Pinyin.
 """
 
-import re
-from collections.abc import Mapping
+from typing import Any
 
-_BOILERPLATE_TAGS = frozenset({"nav", "footer", "aside", "form", "menu", "fieldset", "figcaption"})
+import numpy as np
+
+from tongwen.curate import html_names
+from tongwen.curate.compiled import inner
+from tongwen.curate.html_names import HASH_PRIME, HASH_START, Bytes, look_up
+
 _BOILERPLATE_ROLES_NAMES = """
 navigation banner contentinfo complementary search menu menubar dialog alert toolbar
 """
@@ -38,39 +42,106 @@ content contents maincontent main story storybody body text txt detail details z
 wenzhang richtext markdown prose hentry blogpost artibody
 """
 _CONTENT_WORDS = frozenset(_CONTENT_WORDS_NAMES.split())
-# Their classes say how they look or what a script does with them.
-_PLAIN_TAGS = frozenset({"html", "body", "pre", "h1", "h2", "h3", "h4", "h5", "h6", "tr"})
 _STATE_WORDS = frozenset({"has", "with", "no", "without", "open", "closed", "enabled", "is"})
-_WORDS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+")
+
+# Bits of a word: what it is in a class or id, and what it is as a role or itemprop.
+_STATE, _FOREIGN, _BOILERPLATE, _CONTENT, _BOILERPLATE_ROLE, _CONTENT_ROLE, _BODY = (
+    1 << bit for bit in range(7)
+)
 
 
-def prior_of(tag: str, values: Mapping[str, str]) -> int:
+def words() -> dict[str, int]:
+    """Every word that promises something, with its bits."""
+    found: dict[str, int] = {}
+    for bit, listed in (
+        (_STATE, _STATE_WORDS),
+        (_FOREIGN, _FOREIGN_WORDS),
+        (_BOILERPLATE, _BOILERPLATE_WORDS),
+        (_CONTENT, _CONTENT_WORDS),
+        (_BOILERPLATE_ROLE, _BOILERPLATE_ROLES),
+        (_CONTENT_ROLE, frozenset({"main"})),
+        (_BODY, frozenset({"articlebody"})),
+    ):
+        for word in listed:
+            found[word] = found.get(word, 0) | bit
+    return found
+
+
+@inner
+def prior_of(source: Bytes, traits: int, spans: Any, table: Any) -> Any:
     """1: the element says it is the main content; -1: it says it is not; -2: it holds what other
     people or other pages say; 0: nothing can be said.
 
-    `values`: its class, id, role and itemprop attributes, as far as it has them.
+    `traits`: bits of its tag; `spans`: start and end in `source` of each value of
+    `html_names.ATTRIBUTES`, -1 where it has none.
     """
-    if tag in _BOILERPLATE_TAGS or values.get("role") in _BOILERPLATE_ROLES:
+    role = _bits(source, spans, html_names.ROLE, table)
+    if traits & html_names.BOILERPLATE or role & _BOILERPLATE_ROLE:
         return -1
-    if values.get("itemprop") == "articleBody" or values.get("role") == "main":
+    if _bits(source, spans, html_names.PROPERTY, table) & _BODY or role & _CONTENT_ROLE:
         return 1
-    if tag in ("article", "main"):
+    if traits & html_names.NAMED_CONTENT:
         return 1
-    if tag in _PLAIN_TAGS:
+    if traits & html_names.PLAIN:
         return 0
-    verdicts = {_verdict(name) for key in ("class", "id") for name in values.get(key, "").split()}
-    if -2 in verdicts and 1 not in verdicts:
+    is_content, is_boilerplate, is_foreign = False, False, False
+    for key in (html_names.CLASS, html_names.ID):
+        position, end = spans[key, 0], spans[key, 1]
+        while 0 <= position < end:
+            start = position
+            while position < end and source[position] > 32:
+                position += 1
+            if position > start:
+                verdict = _verdict(source, start, position, table)
+                is_content |= verdict == 1
+                is_boilerplate |= verdict == -1
+                is_foreign |= verdict == -2
+            position += 1
+    if is_foreign and not is_content:
         return -2
-    return (1 in verdicts) - (-1 in verdicts or -2 in verdicts)
+    return int(is_content) - int(is_boilerplate or is_foreign)
 
 
-def _verdict(name: str) -> int:
-    """The promise of one class or id."""
-    words = {word.lower() for word in _WORDS.findall(name)}
-    words.add(re.sub(r"[-_]", "", name).lower())
-    if not words.isdisjoint(_STATE_WORDS):
+@inner
+def _bits(source: Bytes, spans: Any, key: int, table: Any) -> Any:
+    """Bits of a whole value."""
+    if spans[key, 0] < 0:
+        return np.int64(0)
+    found = look_up(table, html_names.hash_lower(source, spans[key, 0], spans[key, 1]))
+    return max(found, np.int64(0))
+
+
+@inner
+def _verdict(source: Bytes, start: int, end: int, table: Any) -> Any:
+    """The promise of one class or id: of its words and of all of it without "-" and "_".
+
+    Words end where the case changes, or at anything that is no letter.
+    """
+    bits = np.int64(0)
+    whole, word = HASH_START, HASH_START
+    length, uppers = 0, 0  # of the word in hand
+    for position in range(start, end + 1):
+        byte = np.uint64(source[position]) if position < end else np.uint64(0)
+        is_upper = np.uint64(65) <= byte <= np.uint64(90)
+        is_lower = np.uint64(97) <= byte <= np.uint64(122)
+        if is_upper:
+            byte += np.uint64(32)
+        is_end = not (is_upper or is_lower)
+        if (is_upper and uppers < length) or (is_lower and length > 1 and uppers == length):
+            is_end = True
+        if is_end and length:
+            bits |= max(look_up(table, word), np.int64(0))
+            word, length, uppers = HASH_START, 0, 0
+        if is_upper or is_lower:
+            word = (word ^ byte) * HASH_PRIME
+            length += 1
+            uppers += int(is_upper)
+        if position < end and byte != np.uint64(45) and byte != np.uint64(95):
+            whole = (whole ^ byte) * HASH_PRIME
+    bits |= max(look_up(table, whole), np.int64(0))
+    if bits & _STATE:
         return 0  # "has-sidebar" and "comments-open" stand on the whole page
-    if not words.isdisjoint(_FOREIGN_WORDS):
+    if bits & _FOREIGN:
         return -2
     # "content-footer" and "share-content" are both: nothing can be said.
-    return (not words.isdisjoint(_CONTENT_WORDS)) - (not words.isdisjoint(_BOILERPLATE_WORDS))
+    return int(bits & _CONTENT != 0) - int(bits & _BOILERPLATE != 0)
