@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from tongwen.curate.language import code_line_share, identify
 
 JAPANESE = "北の岬の灯台は、十一回の夏をかけて建てられました。灯台守は地図が大好きでした。"
+CANTONESE = "佢哋喺海角嗰度起咗座燈塔，用咗十一個夏天。守塔嘅人唔鍾意講嘢，不過好鍾意睇地圖。"
 KOREAN = "북쪽 곶의 등대는 열한 번의 여름 동안 손으로 지어졌습니다. 등대지기는 지도를 좋아했습니다."
 RUSSIAN = "Маяк на северном мысе строили вручную одиннадцать лет. Смотритель любил карты."
 GERMAN = "Der Leuchtturm am nördlichen Kap wurde in elf Sommern von Hand gebaut und ist schön."
@@ -36,6 +37,7 @@ class Keeper:
         (TRADITIONAL, "zh-Hant"),
         (JAPANESE, "ja"),
         (KOREAN, "ko"),
+        (CANTONESE, "yue"),
         (RUSSIAN, "ru"),
         (GERMAN, "de"),
         (PYTHON, "code"),
@@ -92,3 +94,31 @@ def test_any_text_gets_a_language_and_a_confidence(text: str) -> None:
     assert found.lang
     assert 0 <= found.confidence <= 1
     assert 0 <= found.han_share <= 1
+
+
+def test_a_cantonese_word_in_a_chinese_text_makes_it_no_cantonese() -> None:
+    assert identify(TRADITIONAL + "他說了一句「唔該」。").lang == "zh-Hant"
+
+
+@pytest.mark.parametrize("foreign", [JAPANESE, KOREAN, RUSSIAN, CANTONESE])
+@pytest.mark.parametrize("own", [ENGLISH, CHINESE, TRADITIONAL])
+def test_paragraphs_of_another_language_are_mixed_in(own: str, foreign: str) -> None:
+    found = identify(f"{own}\n\n{foreign}")
+    letters = len("".join(foreign.split()))
+    assert found.mixed_share == pytest.approx(letters / (letters + len("".join(own.split()))))
+
+
+def test_an_english_paragraph_in_a_chinese_text_and_a_german_one_in_an_english_text_count() -> None:
+    english = ENGLISH.splitlines()[0]
+    assert identify(f"{CHINESE}\n{CHINESE}\n{CHINESE}\n\n{english}").mixed_share > 0.2
+    german = len("".join(GERMAN.split()))
+    share = german / (german + len("".join(ENGLISH.split())))
+    assert identify(f"{ENGLISH}\n\n{GERMAN}").mixed_share == pytest.approx(share)
+
+
+@pytest.mark.parametrize("text", [ENGLISH, CHINESE, TRADITIONAL, JAPANESE, KOREAN])
+def test_code_names_and_the_other_script_are_not_mixed_in(text: str) -> None:
+    code = "return self.lighthouse.keeper(name, weather, ships);"
+    assert identify(f"{text}\n\n{code}").mixed_share == 0
+    assert identify(f"{text}\n\nBeidou III").mixed_share == 0
+    assert identify(f"{CHINESE}\n{TRADITIONAL}").mixed_share == 0

@@ -32,6 +32,8 @@ from tongwen.curate.frame_patterns import (
 from tongwen.curate.traits import (
     ALPHABETIC,
     ASCII_DIGIT,
+    MARKDOWN_SIGN,
+    NUMBER_SIGN,
     SPACE,
     UPPER,
     lower_table,
@@ -56,8 +58,6 @@ _FEWEST_CAPITALS = 10
 _FEWEST_MENU_WORDS = 4
 _MENU_SHARE = 0.6
 _MARKDOWN = re.compile(r"^[\s>#*\-+|•·●»›]+")
-_MARKDOWN_SIGNS = ">#*-+|•·●»›"
-_NUMBER_SIGNS = ".,:;/-()[]#%·、，。：年月日"
 _SENTENCE_ENDS = (".", "。", "!", "！", "?", "？")
 _CHINESE_SIGN, _INSIDE_SIGN, _MENU_SIGN = 1, 2, 4
 _MAY_BE_CHINESE, _MAY_BE_ENGLISH, _MAY_BE_MENU, _IS_REPEATED, _IS_UPPER, _IS_NUMBERS = (
@@ -131,9 +131,8 @@ def line_cuts(text: str, reasons: frozenset[str] = frozenset(REASONS)) -> npt.ND
     Lines inside fenced code blocks stay; rows of tables and headings may be capitals or digits.
     """
     rows = _survey(
-        code_points(text), trait_table(), lower_table(), _signs(), _sign_groups(), _heads(),
-        _sign_points(_MARKDOWN_SIGNS), _sign_points(_NUMBER_SIGNS),
-    )  # fmt: skip
+        code_points(text), trait_table(), lower_table(), _signs(), _sign_groups(), _heads()
+    )
     cuts = []
     for start, end, flags in rows.tolist():
         reason = _reason(text[start:end], flags)
@@ -201,11 +200,6 @@ def _heads() -> npt.NDArray[np.bool_]:
     return table
 
 
-@cache
-def _sign_points(signs: str) -> CodePoints:
-    return np.array([ord(sign) for sign in signs], np.uint32)
-
-
 @numba.njit(cache=True, nogil=True)
 def _survey(
     points: CodePoints,
@@ -214,8 +208,6 @@ def _survey(
     signs: Automaton,
     groups: npt.NDArray[np.uint8],
     heads: npt.NDArray[np.bool_],
-    markdown: CodePoints,
-    number_signs: CodePoints,
 ) -> Any:
     """Start, end and flags of the lines that may have to go; what is in code is left out."""
     number = len(points)
@@ -239,15 +231,12 @@ def _survey(
         flags = _IS_REPEATED if lines[line, 4] else 0
         bare = first
         last = np.uint32(len(traits) - 1)
-        while bare <= final and (
-            points[bare] in markdown or traits[min(points[bare], last)] & SPACE
-        ):
+        while bare <= final and traits[min(points[bare], last)] & (MARKDOWN_SIGN | SPACE):
             bare += 1
         if bare <= final:
             flags |= _line_flags(
-                points, bare, final, points[first], traits, lower, signs, groups, heads,
-                number_signs,
-            )  # fmt: skip
+                points, bare, final, points[first], traits, lower, signs, groups, heads
+            )
         if flags:
             rows[kept, 0], rows[kept, 1], rows[kept, 2] = start, end, flags
             kept += 1
@@ -325,7 +314,6 @@ def _line_flags(
     signs: Automaton,
     groups: npt.NDArray[np.uint8],
     heads: npt.NDArray[np.bool_],
-    number_signs: CodePoints,
 ) -> int:
     """What one line may be. `opening` is its first character, before Markdown is taken off."""
     length = final + 1 - first
@@ -344,7 +332,7 @@ def _line_flags(
         wide += point >= _FIRST_WIDE
         if trait & ASCII_DIGIT:
             digits += 1
-        elif not trait & SPACE and points[place] not in number_signs:
+        elif not trait & (SPACE | NUMBER_SIGN):
             others += 1
         letter = signs.letters[point]
         if letter == 0:

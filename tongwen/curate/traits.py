@@ -44,6 +44,10 @@ UTF8_LEAD = 1 << 21
 UTF8_TAIL = 1 << 22
 """Further bytes of it."""
 TRAILING_SPACE = 1 << 23
+NUMBER_SIGN = 1 << 24
+"""Stands between the digits of numbers, dates and times."""
+MARKDOWN_SIGN = 1 << 25
+"""Stands before the words of headings, lists, quotations and menus."""
 
 INVISIBLE_RANGES = (
     # C0 and C1 controls but tab and line feed, soft hyphen, zero-width space, word joiner,
@@ -66,6 +70,8 @@ _CHARACTERS = {
     OTHER_LINE_BREAK: "\r\u2028\u2029\x85",
     ASCII_DIGIT: "0123456789",
     TRAILING_SPACE: " \t\u00a0",
+    NUMBER_SIGN: ".,:;/-()[]#%·、，。：年月日",
+    MARKDOWN_SIGN: ">#*-+|•·●»›",
     # What only written Cantonese uses; 咁 乜 嘞 睇 are left out: dialect and old texts have them.
     CANTONESE: "嘅咗喺唔冇哋嚟啲嘢佢噉嗰嗮攞啱諗谂瞓㗎喎咩嘥揾搵畀嗌咁",
 }
