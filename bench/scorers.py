@@ -110,11 +110,11 @@ def write_arpa(path: Path, orders: list[NgramOrder], bits: int) -> None:
     with path.open("w", encoding="utf-8") as file:
         file.write("\\data\\\n")
         for length, part in enumerate(orders, 1):
-            file.write(f"ngram {length}={int(part.kept.sum()) + (length == 1)}\n")
+            file.write(f"ngram {length}={int(part.kept.sum()) + 2 * (length == 1)}\n")
         for length, part in enumerate(orders, 1):
             file.write(f"\n\\{length}-grams:\n")
             if length == 1:
-                file.write(f"{unseen:.6f}\t<unk>\t0\n")
+                file.write(f"{unseen:.6f}\t<unk>\t0\n-99\t</s>\n")
             keys, chances = part.keys[part.kept], part.chances[part.kept]
             backoffs = np.log10(np.maximum(part.backoffs[part.kept], 1e-30))
             rows = zip(keys.tolist(), chances.tolist(), backoffs.tolist(), strict=True)
@@ -224,7 +224,8 @@ def main() -> None:
     parser.add_argument("--environment", type=Path, default=Path("build/bench/scorers"))
     parser.add_argument("--characters", type=int, default=MODEL_CHARACTERS, help="of a class")
     options = parser.parse_args()
-    training = TrainingOptions(characters=options.characters, clusters=32)
+    # Not cross-fitted: the model that is compared must not have seen the test texts.
+    training = TrainingOptions(characters=options.characters, clusters=32, crossed_below=0)
     every = training_files(options.corpus)
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
