@@ -7,7 +7,13 @@ from curate_texts import CHINESE, ENGLISH
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tongwen.curate.lines import is_boilerplate, remove_boilerplate
+from tongwen.curate.lines import (
+    REASONS,
+    boilerplate_reason,
+    is_boilerplate,
+    line_cuts,
+    remove_boilerplate,
+)
 from tongwen.curate.personal import is_resident_id, redact
 from tongwen.curate.repair import lost_characters, mojibake_characters, repair
 
@@ -128,3 +134,65 @@ def test_numbers_that_are_nobody_s_stay() -> None:
 def test_the_check_digit_decides_whether_a_number_is_a_resident_s() -> None:
     assert is_resident_id("11010519491231002X")  # the example in the standard, GB 11643-1999
     assert not is_resident_id("110105194912310021")
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ("3 items in your cart", "counter"), ("1,204 likes", "counter"), ("2.4k views", "counter"),
+        ("阅读 1234", "counter"), ("1.2万次播放", "counter"), ("12 条评论", "counter"),
+        ("Please log in to comment", "button"), ("Please enable JavaScript", "notice"),
+        ("请先登录后再评论", "button"), ("您的浏览器不支持播放视频", "notice"),
+        ("京ICP备12345678号", "notice"), ("责任编辑：海角", "notice"), ("展开全文", "button"),
+        ("Home News Contact About us", "menu"), ("首页 新闻 活动 关于我们", "menu"),
+        ("LATEST NEWS FROM THE HARBOUR", "uppercase"), ("12:30 - 2019-05-03", "numbers"),
+    ],
+)  # fmt: skip
+def test_each_line_is_cut_with_its_reason(line: str, reason: str) -> None:
+    text = f"The keeper wrote it down.\n{line}\n渔民扛着木板上山。"
+    cuts = line_cuts(text)
+    assert [text[cut["start"] : cut["end"]] for cut in cuts] == [line + "\n"]
+    assert REASONS[cuts[0]["reason"]] == reason
+    cleaned = remove_boilerplate(text)
+    assert cleaned.text == "The keeper wrote it down.\n渔民扛着木板上山。"
+    assert (cleaned.lines, cleaned.characters, cleaned.reasons) == (1, len(line), {reason: 1})
+    assert remove_boilerplate(text, frozenset(REASONS) - {reason}).text == text
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["# NEWS FROM THE HARBOUR", "NASA", "| 12 | 13 |", "## 2019", "1 + 1 = 2", "他有3个赞。",
+     "They liked 3 comments about the sea.", "浏览器是一种软件，不支持离线的时候也能看书。"],
+)  # fmt: skip
+def test_lines_that_only_look_like_it_stay(line: str) -> None:
+    assert len(line_cuts(f"The keeper wrote it down.\n{line}\n渔民上山。")) == 0
+
+
+WORDS = ("home", "news", "about us", "contact", "3", "likes", "share", "this", "log in", "©",
+         "2019", "policy", "read more", "cookies", "首页", "新闻", "登录", "阅读", "12", "版权所有", "更多",
+         "上一篇", "the", "sea", "灯塔", "：", "|", " ", "- ", "javascript", "tags:", "no", "comments")  # fmt: skip
+
+
+@settings(deadline=None)
+@given(
+    st.lists(st.lists(st.sampled_from(WORDS), max_size=6), max_size=5), st.sampled_from(["", " "])
+)
+def test_the_first_pass_misses_no_line_that_the_patterns_know(
+    rows: list[list[str]], space: str
+) -> None:
+    lines = [space.join(row) for row in rows]
+    found = {cut["start"]: REASONS[cut["reason"]] for cut in line_cuts("\n".join(lines))}
+    position = 0
+    for line in lines:
+        reason = boilerplate_reason(line)
+        if reason is not None:
+            assert found.get(position) == reason
+        position += len(line) + 1
+
+
+FORMULAS = "当 $x_{1} < y & z$ 时，\n\n$$\\sum_{i=1}^{n} a_i \\\\ b$$\n\n```\nif (a && b) { c = '１';  }\n```"
+
+
+def test_code_blocks_and_formulas_are_left_whole() -> None:
+    assert repair(FORMULAS).text == FORMULAS
+    assert remove_boilerplate(FORMULAS).text == FORMULAS

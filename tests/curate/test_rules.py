@@ -212,3 +212,40 @@ def test_impossible_settings_are_refused() -> None:
         EnglishRules(minimum_words=-1)
     with pytest.raises(RecipeError, match=r"curate\.languages has 'klingon'"):
         replace(CurateSettings(), languages=("klingon",))
+
+
+# value -> (code or text it drops, measured value); the passing ones are below
+CODE_CASES: dict[str, tuple[str, float]] = {
+    "replaced_share": ("x = '\ufffd\ufffd'\n" * 9, 2 / 6),
+    "mean_line_characters": ("var a=1;" * 50, 400),
+    "longest_line_characters": ("a" * 10_001, 10_001),
+}
+TEXT_CASES: dict[str, tuple[str, float]] = {
+    "replaced_share": ("灯□塔" * 30, 1 / 3),
+    "mojibake_share": ("ÖÐÎÄÍøÒ³ and " * 20, 8 / 11),
+    "spam_share": (GAMBLING * 6, 23 / 28),
+    "symbol_share": ("★★★灯塔", 3 / 5),
+    "duplicate_line_character_share": ("灯塔\n灯塔\n灯塔", 2 / 3),
+}
+GOOD_CODE = "def keep(name):\n    return name\n" * 3
+
+
+@pytest.mark.parametrize("name", CODE_CASES)
+def test_code_values_are_as_counted_by_hand(name: str) -> None:
+    text, expected = CODE_CASES[name]
+    _check_rule(CodeRules(), name, measure(text, "code")[name], expected)
+    _check_passes(CodeRules(), name, measure(GOOD_CODE, "code")[name])
+
+
+@pytest.mark.parametrize("name", TEXT_CASES)
+def test_values_of_plain_texts_are_as_counted_by_hand(name: str) -> None:
+    text, expected = TEXT_CASES[name]
+    _check_rule(TextRules(), name, measure(text, "zh-Hans")[name], expected)
+    for good in (CHINESE, TRADITIONAL):
+        _check_passes(TextRules(), name, measure(good, "zh-Hans")[name])
+
+
+@pytest.mark.parametrize(("rules", "cases"), [(CodeRules(), CODE_CASES), (TextRules(), TEXT_CASES)])
+def test_every_light_rule_has_a_text_that_it_drops(rules: Any, cases: dict[str, Any]) -> None:
+    named = {rule.value for rule in rules_of(vars(rules))}
+    assert named - NOT_OF_THE_TEXT == set(cases)
