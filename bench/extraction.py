@@ -23,6 +23,7 @@ import time
 import venv
 from collections import Counter
 from pathlib import Path
+from typing import NamedTuple
 
 import zstandard
 
@@ -31,13 +32,24 @@ from tongwen.curate.extract import extract
 from tongwen.formats.readers import read_records
 
 PEERS = ("trafilatura==2.3.1", "lxml_html_clean==0.4.6", "resiliparse==2.0.1")
+# Asks for an extra of lxml that current installers cannot resolve.
+_PEERS_ALONE = ("readability-lxml==0.9", "chardet==7.7.0", "cssselect==1.6.0")
 _KINDS = ("full", "markdown-source")
 _CODE = re.compile(r"<figure[^>]*highlight.*?</figure>|<pre\b.*?</pre>", re.I | re.S)
 _WORD = re.compile(r"[\u3400-\u9fff]|[^\W_\u3400-\u9fff]+")
 
 
-def gold_pages(corpus: Path) -> list[tuple[str, str, str]]:
-    """(language, HTML, main text) of every gold page, in the order of the WARC files."""
+class GoldPage(NamedTuple):
+    """A page and the main text that a person chose."""
+
+    language: str
+    html: str
+    text: str
+    url: str
+
+
+def gold_pages(corpus: Path) -> list[GoldPage]:
+    """Every gold page, in the order of the WARC files."""
     gold = {}
     with (corpus / "gold-extraction.jsonl.zst").open("rb") as file:
         reader = zstandard.ZstdDecompressor().stream_reader(file)
@@ -55,7 +67,7 @@ def gold_pages(corpus: Path) -> list[tuple[str, str, str]]:
             if row["gold_kind"] == "markdown-source":
                 html = _CODE.sub("", html)
             language = row["lang"] if row["lang"] in ("en", "zh") else "other"
-            pages.append((language, html, row["text"]))
+            pages.append(GoldPage(language, html, row["text"], record.url))
     return pages
 
 
@@ -83,6 +95,8 @@ def run_peers(pages: list[str], environment: Path) -> dict[str, dict[str, object
     if not python.exists():
         venv.create(environment, with_pip=True)
     subprocess.run([python, "-m", "pip", "install", "--quiet", *PEERS], check=True)
+    alone = [python, "-m", "pip", "install", "--quiet", "--no-deps", *_PEERS_ALONE]
+    subprocess.run(alone, check=True)
     with tempfile.TemporaryDirectory() as folder:
         given, result = Path(folder) / "pages.jsonl", Path(folder) / "result.json"
         given.write_text("".join(json.dumps(page) + "\n" for page in pages), encoding="utf-8")
@@ -98,9 +112,9 @@ def main() -> None:
     parser.add_argument("--environment", type=Path, default=Path("build/bench/extraction"))
     options = parser.parse_args()
     rows = gold_pages(options.corpus)
-    pages = [html for _, html, _ in rows]
+    pages = [row.html for row in rows]
     results = {"tongwen": run_ours(pages), **run_peers(pages, options.environment.absolute())}
-    counts = Counter(language for language, _, _ in rows)
+    counts = Counter(row.language for row in rows)
     languages = sorted(counts)
     print(f"{len(pages)} pages: " + ", ".join(f"{counts[name]} {name}" for name in languages))
     heads = [f"{name} {part}" for name in languages for part in ("precision", "recall", "F1")]
@@ -113,9 +127,9 @@ def main() -> None:
         cells = [f"{len(pages) / seconds:.0f}", f"{seconds / ours_seconds:.1f}×"]
         for language in languages:
             scores = [
-                word_scores(text, expected)
-                for (found, _, expected), text in zip(rows, texts, strict=True)
-                if found == language
+                word_scores(text, row.text)
+                for row, text in zip(rows, texts, strict=True)
+                if row.language == language
             ]
             cells += [f"{sum(part) / len(scores):.4f}" for part in zip(*scores, strict=True)]
         print(f"| {name} | " + " | ".join(cells) + " |")

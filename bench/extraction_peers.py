@@ -12,17 +12,31 @@ from collections.abc import Callable
 from pathlib import Path
 
 import trafilatura
+from readability import Document
+from readability.readability import Unparseable
 from resiliparse.extract.html2text import extract_plain_text
+
+
+def readable(html: str) -> str:
+    """Text of what readability keeps; it takes no page without markup."""
+    try:
+        summary = Document(html).summary()
+    except (Unparseable, ValueError):
+        return ""
+    return " ".join(extract_plain_text(summary).split())
+
 
 EXTRACTORS: dict[str, Callable[[str], str | None]] = {
     "trafilatura, precision": lambda html: trafilatura.extract(
         html, include_comments=False, favor_precision=True
     ),
     "trafilatura": lambda html: trafilatura.extract(html, include_comments=False),
+    "trafilatura, fast": lambda html: trafilatura.extract(html, include_comments=False, fast=True),
     "trafilatura, recall": lambda html: trafilatura.extract(
         html, include_comments=False, favor_recall=True
     ),
     "resiliparse, main content": lambda html: extract_plain_text(html, main_content=True),
+    "readability-lxml": lambda html: readable(html),
 }
 
 
