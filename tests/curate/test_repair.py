@@ -168,9 +168,11 @@ def test_lines_that_only_look_like_it_stay(line: str) -> None:
     assert len(line_cuts(f"The keeper wrote it down.\n{line}\n渔民上山。")) == 0
 
 
-WORDS = ("home", "news", "about us", "contact", "3", "likes", "share", "this", "log in", "©",
-         "2019", "policy", "read more", "cookies", "首页", "新闻", "登录", "阅读", "12", "版权所有", "更多",
-         "上一篇", "the", "sea", "灯塔", "：", "|", " ", "- ", "javascript", "tags:", "no", "comments")  # fmt: skip
+WORDS = (
+    "home", "news", "about us", "contact", "3", "likes", "share", "this", "log in", "©", "2019",
+    "policy", "read more", "cookies", "javascript", "tags:", "no", "comments", "the", "sea",
+    "首页", "新闻", "登录", "阅读", "12", "版权所有", "更多", "上一篇", "灯塔", "：", "|", " ", "- ",
+)  # fmt: skip
 
 
 @settings(deadline=None)
@@ -190,7 +192,10 @@ def test_the_first_pass_misses_no_line_that_the_patterns_know(
         position += len(line) + 1
 
 
-FORMULAS = "当 $x_{1} < y & z$ 时，\n\n$$\\sum_{i=1}^{n} a_i \\\\ b$$\n\n```\nif (a && b) { c = '１';  }\n```"
+FORMULAS = (
+    "当 $x_{1} < y & z$ 时，\n\n$$\\sum_{i=1}^{n} a_i \\\\ b$$\n\n"
+    "```\nif (a && b) { c = '１';  }\n```"
+)
 
 
 def test_code_blocks_and_formulas_are_left_whole() -> None:

@@ -7,8 +7,8 @@ import pyarrow as pa
 import pytest
 from curate_texts import CHINESE, ENGLISH, TRADITIONAL, edited, story
 
-from tongwen.curate.measures import measure, prose
 from tongwen.curate.attributes import MEASURE_SCHEMA, VALUES
+from tongwen.curate.measures import measure, prose
 from tongwen.curate.record import PAGE_SCHEMA
 from tongwen.curate.rules import decide, decision_parameters, rule_set, rules_of
 from tongwen.curate.settings import (
