@@ -16,7 +16,12 @@ from curate_texts import CHINESE, ENGLISH, TRADITIONAL, edited, story
 
 from tongwen.curate.command import command
 from tongwen.curate.explain import curate_folder, explain, explanation_text
-from tongwen.curate.settings import CurateSettings, DuplicateSettings, EnglishRules
+from tongwen.curate.settings import (
+    CurateSettings,
+    DuplicateSettings,
+    EnglishRules,
+    RepeatSettings,
+)
 from tongwen.errors import InputError
 from tongwen.files import read_jsonl, write_jsonl
 from tongwen.flow.local import LocalRunner
@@ -58,7 +63,7 @@ def web(tmp_path: Path) -> Path:
         ("http://news.example/lamp", html("The lamp", ENGLISH), "2024-05-01T00:00:00Z"),
         ("http://news.example/lamp#2", html("The lamp", story(50)), "2024-06-01T00:00:00Z"),
         ("http://haijiao.example/1", html("灯塔", CHINESE, "gb18030"), "2024-05-01T00:00:00Z"),
-        ("http://copy.example/1", html("Copied", ENGLISH.upper()), "2024-05-01T00:00:00Z"),
+        ("http://copy.example/1", html("Copied", ENGLISH.title()), "2024-05-01T00:00:00Z"),
         ("http://leuchtturm.example/", html("Kap", GERMAN), "2024-05-01T00:00:00Z"),
         ("http://win.example/", html("Win", SPAM), "2024-05-01T00:00:00Z"),
         ("http://news.example/empty", b"<html><body></body></html>", "2024-05-01T00:00:00Z"),
@@ -216,7 +221,8 @@ def test_another_threshold_decides_again_but_extracts_nothing_again(
 
 def test_deduplication_can_be_turned_off(web: Path, curate: CurateFunction) -> None:
     off = DuplicateSettings(same_url=False, same_text=False, similarity=None)
-    curated = curate(web, settings=CurateSettings(duplicates=off))
+    settings = CurateSettings(duplicates=off, repeats=RepeatSettings(paragraphs=False, spans=False))
+    curated = curate(web, settings=settings)
     assert sum(row["drop_stage"] is None for row in curated.rows("attributes")) == 4
 
 

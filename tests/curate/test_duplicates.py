@@ -1,30 +1,12 @@
-"""Components, repetition and normal addresses against brute force."""
+"""Repetition and normal addresses against brute force."""
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tongwen.curate.dedup import components
 from tongwen.curate.record import normal_url
 from tongwen.curate.repetition import repetition
-
-
-@given(st.integers(1, 30), st.lists(st.tuples(st.integers(0, 29), st.integers(0, 29)), max_size=40))
-@settings(max_examples=60, deadline=None)
-def test_components_are_those_of_a_graph_search(number: int, links: list[tuple[int, int]]) -> None:
-    links = [(a % number, b % number) for a, b in links]
-    found = components(np.array(links, np.int64).reshape(-1, 2), number)
-    expected = list(range(number))
-    changed = True
-    while changed:
-        changed = False
-        for a, b in links:
-            low = min(expected[a], expected[b])
-            if expected[a] != low or expected[b] != low:
-                expected[a] = expected[b] = low
-                changed = True
-    assert found.tolist() == expected
 
 
 @given(st.lists(st.integers(0, 3), max_size=60), st.integers(2, 6))

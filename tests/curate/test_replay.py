@@ -54,7 +54,7 @@ def test_a_replay_gives_what_a_whole_run_with_these_settings_gives(
 
 def test_a_setting_that_changes_texts_is_refused(curated: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="`extract` would have to run again"):
-        replay(curated, ["curate.remove_boilerplate_lines=false"], tmp_path / "replayed")
+        replay(curated, ["curate.line_reasons=[]"], tmp_path / "replayed")
 
 
 def test_an_unknown_setting_and_the_same_folder_are_refused(curated: Path, tmp_path: Path) -> None:

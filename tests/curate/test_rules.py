@@ -11,6 +11,7 @@ from tongwen.curate.attributes import MEASURE_SCHEMA, VALUES
 from tongwen.curate.measures import measure, prose
 from tongwen.curate.record import PAGE_SCHEMA
 from tongwen.curate.rules import decide, decision_parameters, rule_set, rules_of
+from tongwen.curate.scorers.scoring import SCORE_SCHEMA
 from tongwen.curate.settings import (
     ChineseRules,
     CodeRules,
@@ -114,7 +115,7 @@ def test_every_rule_has_a_text_that_it_drops(rules: Any, cases: dict[str, Any]) 
 @pytest.mark.parametrize("rules", [EnglishRules(), ChineseRules(), CodeRules(), TextRules()])
 def test_every_rule_looks_at_a_column_of_the_attributes(rules: Any) -> None:
     for item in fields(rules):
-        assert item.name.partition("_")[2] in {*VALUES, "characters"}
+        assert item.name.partition("_")[2] in {*VALUES, "characters", *SCORE_SCHEMA.names}
 
 
 def row(text: str, lang: str, **changes: Any) -> dict[str, Any]:

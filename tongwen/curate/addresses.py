@@ -141,15 +141,20 @@ def read_rules(
         RecipeError: a file is missing, or a line is no domain.
     """
     blocked: dict[str, str] = {}
-    for path in _files(block):
+    for path in domain_files(block):
         category = path.parent.name if path.name == "domains" else path.stem
         for domain in _domains(path):
             blocked.setdefault(domain, category)
-    allowed = frozenset(domain for path in _files(allow) for domain in _domains(path))
+    allowed = frozenset(domain for path in domain_files(allow) for domain in _domains(path))
     return AddressRules(blocked, allowed, use_words)
 
 
-def _files(paths: Iterable[Path]) -> list[Path]:
+def domain_files(paths: Iterable[Path]) -> list[Path]:
+    """The files of lists of domains; a folder stands for all of its files, sorted.
+
+    Raises:
+        RecipeError: one is not there.
+    """
     found: list[Path] = []
     for path in paths:
         if not path.exists():

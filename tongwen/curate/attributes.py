@@ -4,11 +4,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tongwen.curate import measures
-from tongwen.curate.edits import edited_documents
+from tongwen.curate.edits import EditedText, Edits, edited_documents, no_edits
+from tongwen.curate.numbering import record_numbers
+from tongwen.curate.personal import personal_edits
 from tongwen.curate.record import PAGE_VALUES
 from tongwen.flow.task import TaskContext
 
@@ -36,23 +39,27 @@ _VALUE_SET = frozenset(TEXT_VALUES)
 
 
 def measure_records(context: TaskContext) -> Mapping[str, int]:
-    """Measure the texts of one extraction task, their host templates cut.
+    """Measure the texts of one extraction task, their host templates cut, and find personal data.
 
-    Reads `documents.parquet` and files of edits; writes `measures.parquet` (`MEASURE_SCHEMA`).
+    Reads `documents.parquet` and files of edits; writes `measures.parquet` (`MEASURE_SCHEMA`) and
+    `edits.npy`, the tokens that take the place of personal data.
     """
     documents, *edit_files = context.inputs
+    task = context.params["task"]
+    personal = [no_edits()]
     rows: list[dict[str, Any]] = []
     records = characters = 0
     with pq.ParquetWriter(
         context.out / "measures.parquet", MEASURE_SCHEMA, compression="zstd"
     ) as writer:
-        for _, document, edited in edited_documents(
-            documents, edit_files, context.params["task"], ["lang"]
-        ):
+        for place, document, edited in edited_documents(documents, edit_files, task, ["lang"]):
             row: dict[str, Any] = {"characters": len(edited.text)}
             if document["lang"]:
                 values = measures.measure(edited.text, document["lang"])
                 row |= {name: values[name] for name in values if name in _VALUE_SET}
+                if context.params["personal"]:
+                    number = int(record_numbers(task, np.array([place]))[0])
+                    personal.append(_personal_edits(edited, number, document["lang"]))
             rows.append(row)
             records += 1
             characters += len(edited.text)
@@ -60,7 +67,16 @@ def measure_records(context: TaskContext) -> Mapping[str, int]:
                 writer.write_table(pa.Table.from_pylist(rows, MEASURE_SCHEMA))
                 rows = []
         writer.write_table(pa.Table.from_pylist(rows, MEASURE_SCHEMA))
+    np.save(context.out / "edits.npy", np.concatenate(personal))
     return {"records": records, "characters": characters}
+
+
+def _personal_edits(edited: EditedText, record: int, lang: str) -> Edits:
+    """Personal data of one text, in places of the extracted text."""
+    found = personal_edits(edited.text, record=record, is_code=lang == "code")
+    for row in found if len(edited.starts) > 1 or edited.origins[:1] != (0,) else ():
+        row["start"], row["end"] = edited.to_extracted(int(row["start"]), int(row["end"]))
+    return found
 
 
 def read_attributes(files: Sequence[Path]) -> pa.Table:

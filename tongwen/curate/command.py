@@ -6,6 +6,8 @@ from pathlib import Path
 import click
 
 from tongwen.alone import run_alone, stage_options
+from tongwen.curate.calibrate_command import calibrate_rules
+from tongwen.curate.scorer_command import command as train_scorer
 
 
 class _RunByDefault(click.Group):
@@ -26,6 +28,8 @@ def command() -> None:
       tongwen curate crawled --out curated
       tongwen curate explain https://example.org/page --run runs/sample
       tongwen curate replay runs/sample --set curate.english.minimum_words=80
+      tongwen curate calibrate good.jsonl
+      tongwen curate train-scorer quality --out scorers/quality --reference good.jsonl --against raw
     """
 
 
@@ -95,3 +99,7 @@ def replay_run(
         click.echo(json.dumps([vars(row) for row in rows], ensure_ascii=False, indent=1))
     else:
         click.echo(changes_text(rows))
+
+
+command.add_command(calibrate_rules)
+command.add_command(train_scorer)

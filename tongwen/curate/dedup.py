@@ -9,15 +9,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numba
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tongwen.curate.fingerprints import FINGERPRINT
-from tongwen.curate.minhash import Signatures, band_keys, similarity
-from tongwen.curate.numbering import record_numbers, task_and_row
+from tongwen.curate.numbering import record_numbers
 from tongwen.curate.rules import NEAR_DUPLICATE, SAME_TEXT, SAME_URL
 from tongwen.flow.task import TaskContext
 
@@ -147,169 +145,6 @@ def _losses(members: npt.NDArray[Any]) -> npt.NDArray[Any]:
     losses["kept"] = kept[~is_first]
     losses["kind"] = members["kind"][~is_first]
     return losses
-
-
-def map_bands(context: TaskContext) -> Mapping[str, int]:
-    """The band keys of every record that is still open, partitioned by key."""
-    decisions, fingerprints, signature_file, losses = context.inputs
-    params = context.params
-    rows = open_rows(decisions)
-    records = record_numbers(params["task"], rows)
-    is_open = np.load(fingerprints)["has_signature"][rows]
-    is_open &= ~np.isin(records, np.load(losses)["record"])
-    rows, records = rows[is_open], records[is_open]
-    keys = np.zeros((len(rows), params["bands"]), _KEY)
-    if len(rows):
-        hashes = params["bands"] * params["rows"]
-        signatures = np.memmap(signature_file, np.uint32, "r").reshape(-1, hashes)
-        keys["key"] = band_keys(signatures[rows], params["bands"], params["rows"])
-        keys["record"] = records[:, None]
-    flat = keys.ravel()
-    partition = (flat["key"] >> np.uint64(32)) % np.uint64(params["partitions"])
-    write_parts(context.out, flat, partition, params["partitions"])
-    return {"keys": len(flat)}
-
-
-def pair_bands(context: TaskContext) -> Mapping[str, int]:
-    """Candidate pairs: in each bucket every record with the first one and the one before it.
-
-    That is two pairs a record, however large the bucket.
-    """
-    keys = read_parts(context.inputs, _KEY)
-    keys.sort(order=["key", "record"])
-    same = keys["key"][1:] == keys["key"][:-1]
-    before = np.stack([keys["record"][:-1][same], keys["record"][1:][same]], axis=1)
-    starts = np.flatnonzero(np.concatenate(([True], ~same))) if len(keys) else np.zeros(0, int)
-    first = np.repeat(keys["record"][starts], np.diff(np.append(starts, len(keys))))
-    star = np.stack([first[1:][same], keys["record"][1:][same]], axis=1)
-    pairs = np.unique(np.concatenate([before, star]), axis=0)
-    np.save(context.out / "pairs.npy", pairs)
-    return {"pairs": len(pairs)}
-
-
-class _Signatures:
-    """The signatures and fingerprints of all tasks, mapped into memory."""
-
-    def __init__(self, fingerprints: list[Path], signatures: list[Path], hashes: int) -> None:
-        self._fingerprints = [np.load(path, mmap_mode="r") for path in fingerprints]
-        self._signatures = [
-            np.memmap(path, np.uint32, "r").reshape(-1, hashes)
-            if path.stat().st_size
-            else np.zeros((0, hashes), np.uint32)
-            for path in signatures
-        ]
-
-    def signatures(self, records: npt.NDArray[np.uint64]) -> Signatures:
-        places = map(task_and_row, records.tolist())
-        return np.stack([self._signatures[task][row] for task, row in places])
-
-    def fingerprints(self, records: npt.NDArray[np.uint64]) -> npt.NDArray[Any]:
-        places = map(task_and_row, records.tolist())
-        rows = [self._fingerprints[task][row] for task, row in places]
-        return np.array(rows, FINGERPRINT)
-
-
-def cluster(context: TaskContext) -> Mapping[str, int]:
-    """Verify the candidate pairs, join them to clusters, choose what is kept.
-
-    Writes `duplicates.parquet` (`DUPLICATE_SCHEMA`), sorted by record. Random access to the
-    mapped signatures: about 50,000 pairs a second.
-    """
-    tasks, partitions = context.params["tasks"], context.params["partitions"]
-    threshold = context.params["similarity"]
-    pair_files = context.inputs[1 : 1 + partitions]
-    fingerprint_files = context.inputs[1 + partitions : 1 + partitions + tasks]
-    known = _Signatures(
-        fingerprint_files, context.inputs[1 + partitions + tasks :], context.params["hashes"]
-    )
-    losses = np.load(context.inputs[0])
-    pairs = np.zeros((0, 2), np.uint64)
-    if pair_files:
-        pairs = np.unique(np.concatenate([np.load(path) for path in pair_files]), axis=0)
-    links, similarities = _verified(pairs, known, threshold)
-    near, closest = _near_losses(links, similarities, known)
-    every = np.concatenate([losses, near])
-    closeness = np.concatenate([np.full(len(losses), np.nan), closest])
-    order = np.argsort(every["record"])
-    every, closeness = every[order], closeness[order]
-    kept = final_kept(every)
-    marks = known.fingerprints(kept)["doc_id"] if len(kept) else np.zeros((0, 2), np.uint64)
-    table = pa.table(
-        {
-            "record": every["record"],
-            "stage": pa.array([STAGES[kind] for kind in every["kind"]], pa.string()),
-            "similarity": pa.array(closeness, pa.float64(), from_pandas=True),
-            "duplicate_of": pa.array(
-                [f"{(int(high) << 64) | int(low):032x}" for high, low in marks], pa.string()
-            ),
-            "kept": kept,
-        },
-        schema=DUPLICATE_SCHEMA,
-    )
-    pq.write_table(table, context.out / "duplicates.parquet", compression="zstd")
-    counts = np.bincount(every["kind"], minlength=3)
-    return {
-        "candidate_pairs": len(pairs),
-        "linked_pairs": len(links),
-        **{name: int(number) for name, number in zip(STAGES, counts, strict=True)},
-    }
-
-
-def _verified(
-    pairs: npt.NDArray[np.uint64], known: _Signatures, threshold: float
-) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.float64]]:
-    """The pairs whose whole signatures agree on at least the threshold, and how much they do."""
-    links, values = [np.zeros((0, 2), np.uint64)], [np.zeros(0)]
-    for start in range(0, len(pairs), _PAIR_CHUNK):
-        chunk = pairs[start : start + _PAIR_CHUNK]
-        estimate = similarity(known.signatures(chunk[:, 0]), known.signatures(chunk[:, 1]))
-        links.append(chunk[estimate >= threshold])
-        values.append(estimate[estimate >= threshold])
-    return np.concatenate(links), np.concatenate(values)
-
-
-def _near_losses(
-    links: npt.NDArray[np.uint64], similarities: npt.NDArray[np.float64], known: _Signatures
-) -> tuple[npt.NDArray[Any], npt.NDArray[np.float64]]:
-    """Clusters are the connected components; the first by the keep rule stays of each.
-
-    Gives the losses and, for each, its similarity to the closest document it is linked with.
-    """
-    if len(links) == 0:
-        return np.zeros(0, LOSS), np.zeros(0)
-    records, ends = np.unique(links, return_inverse=True)
-    ends = ends.reshape(links.shape).astype(np.int64)
-    members = np.zeros(len(records), _MEMBER)
-    members["kind"] = NEAR
-    members["key"][:, 0] = components(ends, len(records))
-    members["record"] = records
-    members["fingerprint"] = known.fingerprints(records)
-    losses = _losses(members[np.lexsort(_preference(members))])
-    closest = np.zeros(len(records))
-    for side in (0, 1):
-        np.maximum.at(closest, ends[:, side], similarities)
-    return losses, closest[np.searchsorted(records, losses["record"])]
-
-
-@numba.njit(cache=True)
-def components(links: npt.NDArray[np.int64], number: int) -> npt.NDArray[np.int64]:
-    """The smallest node of each node's connected component, by union-find with path halving."""
-    parents = np.arange(number)
-    for position in range(len(links)):
-        first, second = links[position, 0], links[position, 1]
-        while parents[first] != first:
-            parents[first] = parents[parents[first]]
-            first = parents[first]
-        while parents[second] != second:
-            parents[second] = parents[parents[second]]
-            second = parents[second]
-        if first < second:
-            parents[second] = first
-        else:
-            parents[first] = second
-    for node in range(number):
-        parents[node] = parents[parents[node]]
-    return parents
 
 
 def final_kept(losses: npt.NDArray[Any]) -> npt.NDArray[np.uint64]:

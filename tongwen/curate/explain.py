@@ -9,6 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from tongwen.curate.edits import CUTS, KINDS
 from tongwen.curate.record import host_of, normal_url
 from tongwen.curate.rules import RULES, STAGES, rule_set, rules_of
 from tongwen.curate.settings import CurateSettings
@@ -17,7 +18,11 @@ from tongwen.flow.manifest import Manifest
 from tongwen.flow.stage import MANIFEST
 
 _MOST_NEIGHBOURS = 20_000
-_COUNTERS = ("boilerplate_lines", "mended_sequences", "emails", "phones", "resident_ids")
+_COUNTERS = (
+    "boilerplate_lines",
+    "mended_sequences",
+    *(f"{kind}_{'characters' if kind in CUTS else 'count'}" for kind in KINDS),
+)
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,7 @@ from tongwen.curate.frame_patterns import (
     NOTICE,
     WHOLE_ENGLISH,
 )
+from tongwen.curate.settings import LINE_REASONS
 from tongwen.curate.traits import (
     ALPHABETIC,
     ASCII_DIGIT,
@@ -41,7 +42,7 @@ from tongwen.curate.traits import (
 )
 from tongwen.curate.units import mix
 
-REASONS = ("button", "counter", "notice", "menu", "repeated", "uppercase", "numbers")
+REASONS = LINE_REASONS
 """Why a line is cut: a link or button, `3 likes`, a cookie or copyright notice, a row of menu
 words, a short line that stood there twice before, capitals mostly, digits only."""
 

@@ -15,6 +15,7 @@ from tongwen.curate.edits import CUTS, KINDS, edited_documents, edits_between, t
 from tongwen.curate.histograms import histograms
 from tongwen.curate.numbering import record_numbers
 from tongwen.curate.rules import DECISION_SCHEMA
+from tongwen.curate.verdicts import Verdicts
 from tongwen.files import write_json, write_jsonl
 from tongwen.flow.task import TaskContext
 from tongwen.formats.documents import DOCUMENT_SCHEMA
@@ -27,22 +28,24 @@ def materialize(context: TaskContext) -> Mapping[str, int]:
     """Put the decisions and edits of all steps together for the records of one extraction task.
 
     Reads the task's documents and decisions, `duplicates.parquet`, then `attribute_files` tables of
-    attributes, the rest being files of edits. Writes `documents.parquet` (what stays, edited),
-    `attributes.parquet` (one row for every record), `funnel.json` (counts by stage, rule and
-    language), `histograms.json` (values beside thresholds) and `rejects.jsonl` (candidates for the
-    sample of dropped documents).
+    attributes, `drop_files` of contaminated records, the rest being files of edits.
+
+    Writes `documents.parquet` (what stays, edited), `attributes.parquet` (one row for every
+    record), `funnel.json` (counts by stage, rule and language), `histograms.json` (values beside
+    thresholds) and `rejects.jsonl` (candidates for the sample of dropped documents).
     """
     params = context.params
     document_file, decision_file, duplicate_file, *others = context.inputs
     attribute_files = others[: params["attribute_files"]]
-    edit_files = others[params["attribute_files"] :]
-    attributes = _with_decisions(
-        read_attributes(attribute_files),
-        pq.read_table(decision_file),
-        pq.read_table(duplicate_file),
-        params,
-    )
-    attributes = _with_cuts(attributes, edit_files, params["task"])
+    edits_begin = params["attribute_files"] + params["drop_files"]
+    drop_files, edit_files = others[params["attribute_files"] : edits_begin], others[edits_begin:]
+    attributes = _with_cuts(read_attributes(attribute_files), edit_files, params["task"])
+    verdicts = Verdicts(pq.read_table(decision_file), params["task"])
+    verdicts.add_duplicates(pq.read_table(duplicate_file), params["similarity"])
+    verdicts.add_rests(attributes, params["repeats"])
+    for path in drop_files:
+        verdicts.add_contaminated(pq.read_table(path))
+    attributes = verdicts.joined(attributes)
     pq.write_table(attributes, context.out / "attributes.parquet", compression="zstd")
     write_json(context.out / "funnel.json", _counts(attributes))
     write_json(context.out / "histograms.json", histograms(attributes, params["rules"]))
@@ -98,36 +101,6 @@ def _with_cuts(attributes: pa.Table, edit_files: Sequence[Path], task: int) -> p
             f"{kind}_characters" if kind in CUTS else f"{kind}_count", pa.array(sums)
         )
     return attributes
-
-
-def _with_decisions(
-    attributes: pa.Table, decisions: pa.Table, duplicates: pa.Table, params: Mapping[str, Any]
-) -> pa.Table:
-    """Attributes, decisions before deduplication, and who lost to whom, in one table."""
-    rows = attributes.num_rows
-    columns = {name: decisions[name].to_pylist() for name in DECISION_SCHEMA.names}
-    columns["duplicate_of"] = [None] * rows
-    sizes = [1] * rows
-    records = duplicates["record"].to_numpy()
-    numbers = record_numbers(params["task"], np.arange(rows))
-    if rows:
-        first, last = np.searchsorted(records, [numbers[0], numbers[-1] + np.uint64(1)])
-        for row in duplicates.slice(first, last - first).to_pylist():
-            place = int(np.uint64(row["record"]) - numbers[0])
-            near = row["similarity"] is not None
-            columns["drop_stage"][place] = row["stage"]
-            columns["drop_rule"][place] = row["stage"]
-            columns["drop_value"][place] = row["similarity"]
-            columns["drop_threshold"][place] = params["similarity"] if near else None
-            columns["duplicate_of"][place] = row["duplicate_of"]
-        winners, losers = np.unique(duplicates["kept"].to_numpy(), return_counts=True)
-        own = np.flatnonzero((winners >= numbers[0]) & (winners <= numbers[-1]))
-        for winner, number in zip(winners[own], losers[own], strict=True):
-            sizes[int(winner - numbers[0])] = int(number) + 1
-    for name, values in columns.items():
-        kind = DECISION_SCHEMA.field(name).type if name in DECISION_SCHEMA.names else pa.string()
-        attributes = attributes.append_column(name, pa.array(values, kind))
-    return attributes.append_column("cluster_size", pa.array(sizes, pa.int64()))
 
 
 def _counts(attributes: pa.Table) -> list[dict[str, Any]]:

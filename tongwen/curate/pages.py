@@ -6,6 +6,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from tongwen.curate.addresses import AddressRules, read_rules
 from tongwen.curate.attributes import read_attributes
 from tongwen.curate.record import PAGE_SCHEMA, curate_record
 from tongwen.curate.rules import decide
@@ -24,6 +25,8 @@ def extract_records(context: TaskContext) -> Mapping[str, int]:
     Writes `documents.parquet` and `pages.parquet`, one row each for every record, in order.
     """
     params = context.params
+    addresses = _address_rules(context)
+    line_reasons = frozenset(params["line_reasons"])
     documents: list[dict[str, Any]] = []
     pages: list[dict[str, Any]] = []
     records = characters = pending = 0
@@ -38,8 +41,8 @@ def extract_records(context: TaskContext) -> Mapping[str, int]:
         for record in _records(context):
             document, values = curate_record(
                 record,
-                remove_lines=params["remove_lines"],
-                replace_personal=params["replace_personal"],
+                addresses=addresses,
+                line_reasons=line_reasons,
             )
             documents.append(document)
             pages.append(values)
@@ -56,8 +59,19 @@ def extract_records(context: TaskContext) -> Mapping[str, int]:
     return {"records": records, "characters": characters + pending}
 
 
+def _address_rules(context: TaskContext) -> AddressRules | None:
+    """The rules for web addresses; their lists of domains stand behind the files to read."""
+    params = context.params
+    lists = context.inputs[len(params["files"]) :]
+    block, allow = lists[: params["block_lists"]], lists[params["block_lists"] :]
+    if not lists and not params["address_words"]:
+        return None
+    return read_rules(block, allow, use_words=params["address_words"])
+
+
 def _records(context: TaskContext) -> Iterator[RawRecord]:
-    for path, source in zip(context.inputs, context.params["files"], strict=True):
+    files = context.params["files"]
+    for path, source in zip(context.inputs[: len(files)], files, strict=True):
         yield from read_records(
             path,
             source["format"],

@@ -8,11 +8,11 @@ import pyarrow as pa
 import xxhash
 
 from tongwen.curate import measures
+from tongwen.curate.addresses import AddressRules, address_problem
 from tongwen.curate.decode import decode
 from tongwen.curate.extract import extract
 from tongwen.curate.language import identify
 from tongwen.curate.lines import remove_boilerplate
-from tongwen.curate.personal import redact
 from tongwen.curate.repair import repair
 from tongwen.formats.records import RawRecord
 
@@ -20,8 +20,8 @@ _PAGE_TYPES = ("", "text/html", "application/xhtml+xml", "application/xml", "tex
 _TEXT_TYPES = ("text/plain", "text/markdown")
 _TRACKING = re.compile(r"utm_\w+|spm|from|fbclid|gclid|sessionid|phpsessid", re.IGNORECASE)
 
-PAGE_VALUES = ("link_share", "boilerplate_share")
-"""Names of the values, columns that rules look at, that only the page can tell."""
+PAGE_VALUES = ("link_share", "boilerplate_share", "mixed_share")
+"""Names of the values, columns that rules look at, that the page or the whole text tells."""
 
 PAGE_SCHEMA = pa.schema(
     [
@@ -44,9 +44,6 @@ PAGE_SCHEMA = pa.schema(
         ("mended_sequences", pa.int64()),
         ("removed_characters", pa.int64()),
         ("boilerplate_lines", pa.int64()),
-        ("emails", pa.int64()),
-        ("phones", pa.int64()),
-        ("resident_ids", pa.int64()),
         *((name, pa.float64()) for name in PAGE_VALUES),
     ]
 )
@@ -95,11 +92,16 @@ def normal_url(url: str) -> str:
 
 
 def curate_record(
-    record: RawRecord, *, remove_lines: bool, replace_personal: bool
+    record: RawRecord, *, addresses: AddressRules | None, line_reasons: frozenset[str]
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """The document (columns of `DOCUMENT_SCHEMA`) and the page attributes of one raw record.
 
     A record without text gives a document with empty text, and its `problem`.
+
+    Args:
+        record: what was read.
+        addresses: rules that drop a page before it is parsed; None for none.
+        line_reasons: of `lines.REASONS`, why lines of pages are taken out; plain texts keep theirs.
     """
     url = record.url.encode("utf-8", "replace").decode("utf-8")  # file names can be any bytes
     document: dict[str, Any] = {
@@ -122,8 +124,10 @@ def curate_record(
         "raw_bytes": len(record.body),
         "problem": record.problem,
     }
-    if record.problem is None:
-        _fill(record, document, attributes, remove_lines, replace_personal)
+    if record.problem is None and addresses and document["host"]:
+        attributes["problem"] = address_problem(url, addresses)
+    if attributes["problem"] is None:
+        _fill(record, document, attributes, line_reasons)
     for name in ("doc_id", "url", "host", "date", "lang", "source"):
         attributes[name] = document[name]
     return document, attributes
@@ -133,8 +137,7 @@ def _fill(
     record: RawRecord,
     document: dict[str, Any],
     attributes: dict[str, Any],
-    remove_lines: bool,
-    replace_personal: bool,
+    line_reasons: frozenset[str],
 ) -> None:
     title, text, problem = _text_of(record, attributes)
     if problem is not None:
@@ -148,24 +151,19 @@ def _fill(
     attributes["mended_sequences"] = repaired.mended_sequences
     attributes["removed_characters"] = repaired.removed_characters
     attributes["boilerplate_share"] = 0.0
-    if remove_lines and not record.is_text:
+    if line_reasons and not record.is_text:
         before = max(1, len(text))
-        cleaned = remove_boilerplate(text)
+        cleaned = remove_boilerplate(text, line_reasons)
         text = cleaned.text
         attributes["boilerplate_lines"] = cleaned.lines
         attributes["boilerplate_share"] = cleaned.characters / before
-    if replace_personal and language.lang != "code":
-        redacted = redact(text)
-        text = redacted.text
-        attributes["emails"] = redacted.emails
-        attributes["phones"] = redacted.phones
-        attributes["resident_ids"] = redacted.resident_ids
     if not text.strip():
         attributes["problem"] = "no_text"
         return
     document.update(lang=language.lang, title=repair(title).text, text=text)
     attributes["language_confidence"] = language.confidence
     attributes["code_line_share"] = language.code_line_share
+    attributes["mixed_share"] = language.mixed_share
 
 
 def _text_of(record: RawRecord, attributes: dict[str, Any]) -> tuple[str, str, str | None]:

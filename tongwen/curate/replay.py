@@ -22,7 +22,10 @@ from tongwen.flow.manifest import Manifest
 from tongwen.flow.stage import MANIFEST
 from tongwen.flow.task import Task
 
-COMPUTED = ("extract", "host-line-map", "host-line-group", "measure", "score", "fingerprint")
+COMPUTED = (
+    "extract", "template-map", "template-hosts", "template-find", "template-cut", "measure",
+    "score", "fingerprint",
+)  # fmt: skip
 """Steps that read every text; a replay that would need one of them again is refused."""
 
 

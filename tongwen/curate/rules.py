@@ -7,11 +7,16 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from tongwen.curate.settings import CurateSettings
+from tongwen.curate.settings import SCORE_RULES, CurateSettings
 
-READ, EXTRACT, LANGUAGE, RULES = "read", "extract", "language", "rules"
+READ, ADDRESS, EXTRACT, LANGUAGE = "read", "address", "extract", "language"
+RULES, SCORES = "rules", "scores"
 SAME_URL, SAME_TEXT, NEAR_DUPLICATE = "same_url", "same_text", "near_duplicate"
-STAGES = (READ, EXTRACT, LANGUAGE, RULES, SAME_URL, SAME_TEXT, NEAR_DUPLICATE)
+REPEATS, CONTAMINATION = "repeats", "contamination"
+STAGES = (
+    READ, ADDRESS, EXTRACT, LANGUAGE, RULES, SCORES, SAME_URL, SAME_TEXT, NEAR_DUPLICATE, REPEATS,
+    CONTAMINATION,
+)  # fmt: skip
 """Where a record can be dropped, in order."""
 
 _RULE_SETS = {"en": "english", "zh-Hans": "chinese", "zh-Hant": "chinese", "code": "code"}
@@ -85,8 +90,12 @@ def decide(attributes: pa.Table, parameters: Mapping[str, Any]) -> pa.Table:
     decisions = _Decisions(attributes.num_rows)
     problems = np.array(attributes["problem"].to_pylist(), object)
     for problem in sorted({problem for problem in problems if problem is not None}):
-        stage = EXTRACT if problem in _NOT_READ_PROBLEMS else READ
-        decisions.drop(problems == problem, stage, problem)
+        rule, _, detail = problem.partition(":")
+        stage = EXTRACT if rule in _NOT_READ_PROBLEMS else READ
+        if detail or rule == "not_an_address":
+            stage = ADDRESS
+            rule = problem if rule == "blocked_domain" else rule
+        decisions.drop(problems == problem, stage, rule)
     langs = np.array(attributes["lang"].to_pylist(), object)
     decisions.drop(~np.isin(langs, parameters["languages"]), LANGUAGE, "language")
     least = float(parameters["minimum_language_confidence"])
@@ -97,7 +106,12 @@ def decide(attributes: pa.Table, parameters: Mapping[str, Any]) -> pa.Table:
         for rule in rules_of(parameters[section]):
             values = column_values(attributes, rule.value)
             outside = values < rule.threshold if rule.is_minimum else values > rule.threshold
-            decisions.drop((chosen == section) & outside, RULES, rule.name, values, rule.threshold)
+            stage = SCORES if rule.name in SCORE_RULES else RULES
+            decisions.drop((chosen == section) & outside, stage, rule.name, values, rule.threshold)
+    if parameters.get("dropped_clusters"):
+        clusters = column_values(attributes, "cluster")
+        dropped = np.isin(clusters, parameters["dropped_clusters"])
+        decisions.drop(dropped, SCORES, "cluster_label", clusters)
     return decisions.table()
 
 

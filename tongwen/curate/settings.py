@@ -10,9 +10,21 @@ its reason.
 from dataclasses import dataclass, field, fields
 from typing import Literal
 
+from tongwen.curate.contamination_settings import ContaminationSettings
+from tongwen.curate.mix_settings import MixSettings
 from tongwen.errors import RecipeError
+from tongwen.recipe.types import PathText
 
 LANGUAGES = ("en", "zh-Hans", "zh-Hant", "code")
+LINE_REASONS = ("button", "counter", "notice", "menu", "repeated", "uppercase", "numbers")
+SCORE_RULES = {
+    "minimum_quality": "quality",
+    "maximum_perplexity_percentile": "perplexity",
+    "minimum_coherence": "coherence",
+    "maximum_safety_level": "safety",
+    "maximum_safety_score": "safety",
+}
+"""Rules over what a scorer gives, and the kind of the scorer."""
 
 
 class _Rules:
@@ -76,6 +88,16 @@ class EnglishRules(_Rules):
     maximum_repeated_8_gram_share: float | None = 0.12
     maximum_repeated_9_gram_share: float | None = 0.11
     maximum_repeated_10_gram_share: float | None = 0.10
+    maximum_mixed_share: float | None = None
+    """Share of characters in paragraphs of another language than the text's."""
+    minimum_quality: float | None = None
+    """Probability by the quality scorer; this and the next three need a scorer of that kind."""
+    maximum_perplexity_percentile: float | None = None
+    """Among reference texts of the same length, 0 to 100."""
+    minimum_coherence: float | None = None
+    maximum_safety_level: int | None = None
+    """0 to 3; 2 drops what is certainly unsafe."""
+    maximum_safety_score: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,6 +139,16 @@ class ChineseRules(_Rules):
     maximum_repeated_10_gram_share: float | None = 0.20
     maximum_repeated_15_gram_share: float | None = 0.17
     maximum_repeated_20_gram_share: float | None = 0.14
+    maximum_mixed_share: float | None = None
+    """Share of characters in paragraphs of another language than the text's."""
+    minimum_quality: float | None = None
+    """Probability by the quality scorer; this and the next three need a scorer of that kind."""
+    maximum_perplexity_percentile: float | None = None
+    """Among reference texts of the same length, 0 to 100."""
+    minimum_coherence: float | None = None
+    maximum_safety_level: int | None = None
+    """0 to 3; 2 drops what is certainly unsafe."""
+    maximum_safety_score: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,8 +188,8 @@ class DuplicateSettings:
     leaves near duplicates in."""
     shingle_words: int = 5
     """Words a shingle, English and code."""
-    shingle_characters: int = 5
-    """Characters a shingle, Chinese."""
+    shingle_characters: int = 4
+    """Characters a shingle, Chinese; settled by `bench/shingles.py`."""
     bands: int = 22
     rows: int = 5
     """Hashes a band. 22 x 5 finds 98 % of the pairs with similarity 0.7, FineWeb's 14 x 8 56 %.
@@ -178,16 +210,65 @@ class DuplicateSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class RepeatSettings:
+    """Pieces that stand in many documents: frames of hosts, paragraphs, exact spans."""
+
+    templates: bool = True
+    """Cut what a host prints around its pages."""
+    template_documents: int = 10
+    """Pages of a host on which a line stands before it can be its template's."""
+    template_share: float = 0.05
+    """And share of that host's pages."""
+    paragraphs: bool = True
+    """Cut paragraphs that another kept document has too; the first copy stays."""
+    paragraph_letters: int = 60
+    """Shortest such paragraph; a Chinese character counts as two letters, spaces and punctuation as
+    none."""
+    spans: bool = True
+    """Cut whole sentences inside longer exact copies of another kept document."""
+    span_words: int = 35
+    """Shortest such copy in English, about 200 characters."""
+    span_characters: int = 50
+    """Shortest such copy in Chinese."""
+    maximum_repeated_share: float | None = 0.5
+    """A document that loses a larger share to paragraphs and spans is dropped."""
+    minimum_remaining_characters: int | None = 20
+    """And one of which less is left."""
+
+    def __post_init__(self) -> None:
+        for name in (
+            "template_documents", "paragraph_letters", "span_words", "span_characters",
+        ):  # fmt: skip
+            if getattr(self, name) < 2:
+                raise RecipeError(
+                    f"curate.repeats.{name} is {getattr(self, name)}", hint="use 2 or more"
+                )
+        for name in ("template_share", "maximum_repeated_share"):
+            value = getattr(self, name)
+            if value is not None and not 0 <= value <= 1:
+                raise RecipeError(f"curate.repeats.{name} is {value}", hint="use a share, 0 to 1")
+
+
+@dataclass(frozen=True, kw_only=True)
 class CurateSettings:
     """From raw records to clean documents."""
 
     languages: tuple[str, ...] = LANGUAGES
     """Languages that are kept."""
     minimum_language_confidence: float = 0.65
-    remove_boilerplate_lines: bool = True
-    """Take lines such as 版权所有 or "Share this page" out of pages; plain texts keep theirs."""
+    blocked_domains: tuple[PathText, ...] = ()
+    """Files of domains whose pages are dropped unread, one a line; a file is a category. The lists
+    of Université Toulouse Capitole have this form."""
+    allowed_domains: tuple[PathText, ...] = ()
+    """Files of domains that no list and no word condemns."""
+    address_words: bool = True
+    """Drop addresses with words of gambling and pornography, in English and in pinyin."""
+    line_reasons: tuple[str, ...] = LINE_REASONS
+    """Why lines are taken out of pages, such as 版权所有 or "Share this page"; plain texts keep
+    theirs."""
     replace_personal_data: bool = True
-    """Put [email], [phone] and [resident-id] where a page or a text names a person's."""
+    """Put [email], [phone], [resident-id] and the like where a page or a text has a person's, and
+    [api-key] for secrets."""
     rules_for_texts: Literal["texts", "pages"] = "texts"
     """Rules for JSONL, Parquet and plain text sources: the light ones, or those for web pages."""
     english: EnglishRules = field(default_factory=EnglishRules)
@@ -195,6 +276,15 @@ class CurateSettings:
     code: CodeRules = field(default_factory=CodeRules)
     texts: TextRules = field(default_factory=TextRules)
     duplicates: DuplicateSettings = field(default_factory=DuplicateSettings)
+    scorers: tuple[PathText, ...] = ()
+    """Folders of `tongwen curate train-scorer`, at most one of each kind."""
+    cluster_labels: PathText | None = None
+    """The `clusters.jsonl` of the clusters scorer with labels: what is labelled `drop` is dropped,
+    a weight multiplies those of the mix."""
+    repeats: RepeatSettings = field(default_factory=RepeatSettings)
+    contamination: ContaminationSettings = field(default_factory=ContaminationSettings)
+    mix: MixSettings | None = None
+    """Without it all documents that stay are given once, in the order they were read."""
     reject_samples: int = 20
     """Dropped documents shown per reason and language in `rejects.jsonl`."""
     task_bytes: int = 64 << 20
@@ -206,10 +296,22 @@ class CurateSettings:
                 raise RecipeError(
                     f"curate.languages has {language!r}", hint=f"known: {', '.join(LANGUAGES)}"
                 )
+        for reason in self.line_reasons:
+            if reason not in LINE_REASONS:
+                raise RecipeError(
+                    f"curate.line_reasons has {reason!r}", hint=f"known: {', '.join(LINE_REASONS)}"
+                )
         if not 0 <= self.minimum_language_confidence <= 1:
             raise RecipeError(
                 f"curate.minimum_language_confidence is {self.minimum_language_confidence}",
                 hint="use a share, 0 to 1",
+            )
+        rules = (self.english, self.chinese)
+        wanted = {name for section in rules for name in SCORE_RULES if getattr(section, name)}
+        if wanted and not self.scorers:
+            raise RecipeError(
+                f"{min(wanted)} is set, but curate.scorers names no scorer",
+                hint="train one with `tongwen curate train-scorer`, and name its folder",
             )
         if self.task_bytes < 1:
             raise RecipeError(f"curate.task_bytes is {self.task_bytes}", hint="use 1 or more")

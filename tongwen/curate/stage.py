@@ -11,10 +11,12 @@ import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from tongwen.curate.benchmarks import benchmark_of
 from tongwen.curate.funnel import funnel
 from tongwen.curate.histograms import merged_histograms
 from tongwen.curate.materialize import merged_rejects
 from tongwen.curate.score import GOLD_PAGES, score
+from tongwen.curate.scorers.folder import DESCRIPTION
 from tongwen.curate.settings import CurateSettings
 from tongwen.curate.sources import read_sources
 from tongwen.curate.steps import Steps
@@ -27,8 +29,9 @@ from tongwen.files import (
     write_json,
     write_jsonl,
 )
-from tongwen.flow.local import TaskResult
+from tongwen.flow.runner import TaskResult
 from tongwen.flow.stage import StageContext
+from tongwen.recipe.schema import Recipe
 
 
 def run(context: StageContext) -> Mapping[str, float]:
@@ -41,24 +44,37 @@ def run(context: StageContext) -> Mapping[str, float]:
     settings = context.recipe.curate
     steps = Steps(context, settings, read_sources(context.inputs["crawl"]))
     steps.extract()
+    steps.cut_templates()
     steps.measure()
+    steps.score()
     steps.decide()
     steps.deduplicate()
-    counts = _publish(context, settings, steps.materialize())
+    steps.cut_repeats()
+    contamination = steps.decontaminate()
+    finished = steps.materialize()
+    documents, mix = steps.mix(finished)
+    counts = _publish(context, settings, finished, documents)
+    for name, report in (("contamination.json", contamination), ("mix.json", mix)):
+        (context.out / name).unlink(missing_ok=True)  # of a run with other settings
+        if report is not None:
+            write_json(context.out / name, report)
     write_json(context.out / "cost.json", steps.cost())
     return counts
 
 
 def _publish(
-    context: StageContext, settings: CurateSettings, finished: Sequence[TaskResult]
+    context: StageContext,
+    settings: CurateSettings,
+    finished: Sequence[TaskResult],
+    documents: Sequence[TaskResult],
 ) -> Mapping[str, float]:
-    """Give the outputs of the last step their names in the stage's folder; count."""
-    for kind in ("documents", "attributes"):
+    """Give the outputs of the last steps their names in the stage's folder; count."""
+    for kind, results in (("documents", documents), ("attributes", finished)):
         folder = context.out / kind
         with disk_errors(folder):
             remove_tree(folder)
             folder.mkdir(parents=True)
-            for index, result in enumerate(finished):
+            for index, result in enumerate(results):
                 _link(result.directory / f"{kind}.parquet", folder / f"part-{index:05d}.parquet")
             sync_directory(folder)
     whole = funnel(
@@ -99,3 +115,12 @@ def _link(source: Path, target: Path) -> None:
     except OSError:
         shutil.copyfile(source, partial)
     partial.replace(target)
+
+
+def files(recipe: Recipe) -> list[Path]:
+    """The user's own files that the stage reads: benchmarks, scorers, labels of clusters."""
+    settings = recipe.curate
+    benchmarks = settings.contamination.benchmarks
+    scorers = [Path(path) / DESCRIPTION for path in settings.scorers]
+    labels = [Path(settings.cluster_labels)] if settings.cluster_labels else []
+    return [*(path for item in benchmarks for path in benchmark_of(item)[1]), *scorers, *labels]

@@ -1,16 +1,30 @@
 """The steps of curation, each a set of tasks over the outputs of those before it."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
+from tongwen.curate.addresses import domain_files
+from tongwen.curate.contamination_steps import find_contamination
+from tongwen.curate.mix_settings import WeightSettings
+from tongwen.curate.mixing import mix_documents
+from tongwen.curate.near_steps import near_links
+from tongwen.curate.repeat_steps import paragraph_edits, span_edits, template_edits
 from tongwen.curate.rules import decision_parameters
-from tongwen.curate.settings import CurateSettings, DuplicateSettings
+from tongwen.curate.scorers.clusters import cluster_weights
+from tongwen.curate.scorers.folder import open_folder
+from tongwen.curate.scorers.tasks import scorer_inputs
+from tongwen.curate.settings import SCORE_RULES, CurateSettings, DuplicateSettings
 from tongwen.curate.sources import Source, grouped
+from tongwen.errors import RecipeError
+from tongwen.files import file_digest
 from tongwen.flow.local import TaskResult, exchange
 from tongwen.flow.stage import StageContext
 from tongwen.flow.task import Task, TaskInput
 
 _RECORDS_A_PARTITION = 200_000
+_RECORDS_A_SPAN_PARTITION = 20_000
+"""A page has tens of anchors and windows of 130 bytes: 1 GiB is about 8 million."""
 _MOST_PARTITIONS = 1_024
 
 
@@ -20,7 +34,7 @@ class Steps:
     Attributes:
         documents: of every extraction task its `documents.parquet`.
         attributes: of every extraction task the tables with a row for each record, so far.
-        edits: files of edits, so far; each can name records of any task.
+        edits: of every extraction task the files with edits of its records, so far.
         decisions: of every extraction task what the rules have decided.
     """
 
@@ -32,10 +46,13 @@ class Steps:
         self._sources = sources
         self._records = 0
         self._costs: dict[str, dict[str, Any]] = {}
+        self._cluster_weights: Mapping[int, float] = {}
+        self._personal: list[TaskInput] = []
         self._duplicates: TaskInput
+        self._drops: list[tuple[TaskInput, ...]] = []
         self.documents: list[TaskInput] = []
         self.attributes: list[tuple[TaskInput, ...]] = []
-        self.edits: list[TaskInput] = []
+        self.edits: list[tuple[TaskInput, ...]] = []
         self.decisions: list[TaskInput] = []
 
     def _run(self, tasks: Sequence[Task]) -> list[TaskResult]:
@@ -62,6 +79,10 @@ class Steps:
         }
 
     @property
+    def _source_names(self) -> list[str]:
+        return list(dict.fromkeys(source.source for source in self._sources))
+
+    @property
     def _partitions(self) -> int:
         """Partitions of an exchange over all records."""
         return min(_MOST_PARTITIONS, 1 + self._records // _RECORDS_A_PARTITION)
@@ -69,13 +90,18 @@ class Steps:
     def extract(self) -> None:
         """Raw records to texts and what is known of their pages."""
         settings = self._settings
+        block, allow = (
+            domain_files([self._context.resolve(path) for path in paths])
+            for paths in (settings.blocked_domains, settings.allowed_domains)
+        )
+        lists = tuple(TaskInput(path, file_digest(path)) for path in (*block, *allow))
         results = self._run(
             [
                 Task(
                     "extract",
                     index,
                     "tongwen.curate.pages:extract_records",
-                    tuple(TaskInput(source.path, source.digest) for source in group),
+                    (*(TaskInput(source.path, source.digest) for source in group), *lists),
                     {
                         "files": [
                             {"name": source.path.name, "format": source.format,
@@ -84,8 +110,9 @@ class Steps:
                              "end": source.end, "first_row": source.first_row}
                             for source in group
                         ],
-                        "remove_lines": settings.remove_boilerplate_lines,
-                        "replace_personal": settings.replace_personal_data,
+                        "line_reasons": list(settings.line_reasons),
+                        "address_words": settings.address_words,
+                        "block_lists": len(block),
                     },
                 )
                 for index, group in enumerate(grouped(self._sources, settings.task_bytes))
@@ -93,18 +120,31 @@ class Steps:
         )  # fmt: skip
         self.documents = [result.file("documents.parquet") for result in results]
         self.attributes = [(result.file("pages.parquet"),) for result in results]
+        self.edits = [() for _ in results]
+        self._drops = [() for _ in results]
         self._records = sum(int(result.manifest.counts["records"]) for result in results)
 
+    def cut_templates(self) -> None:
+        """Take out the frames that hosts print around their pages."""
+        if self._settings.repeats.templates:
+            pages = [files[0] for files in self.attributes]
+            cut = template_edits(
+                self._run, self._settings.repeats, self.documents, pages, self._partitions
+            )
+            self.edits = [(*files, file) for files, file in zip(self.edits, cut, strict=True)]
+
     def measure(self) -> None:
-        """The values that rules look at."""
+        """The values that rules look at, and where personal data stands."""
+        replaces = self._settings.replace_personal_data
         results = self._run(
             [
                 Task("measure", index, "tongwen.curate.attributes:measure_records",
-                     (documents, *self.edits), {"task": index})
+                     (documents, *self.edits[index]), {"task": index, "personal": replaces})
                 for index, documents in enumerate(self.documents)
             ]
         )  # fmt: skip
         self._add_attributes(results, "measures.parquet")
+        self._personal = [result.file("edits.npy") for result in results]
 
     def _add_attributes(self, results: Sequence[TaskResult], name: str) -> None:
         self.attributes = [
@@ -112,9 +152,47 @@ class Steps:
             for files, result in zip(self.attributes, results, strict=True)
         ]
 
+    def score(self) -> None:
+        """The values of the user's scorers.
+
+        Raises:
+            InputError: a scorer is damaged.
+            RecipeError: a rule needs a scorer that is not named.
+        """
+        paths = [self._context.resolve(path) for path in self._settings.scorers]
+        if not paths:
+            return
+        folders = [open_folder(path) for path in paths]
+        self._check_score_rules({folder.kind for folder in folders})
+        self._cluster_weights = cluster_weights(
+            folders, self._settings.cluster_labels, self._context.resolve
+        )
+        results = self._run(
+            [
+                Task("score", index, "tongwen.curate.scorers.tasks:score_records",
+                     (documents, *scorer_inputs(paths), *self.edits[index]),
+                     {"task": index, "scorers": [folder.digest for folder in folders]})
+                for index, documents in enumerate(self.documents)
+            ]
+        )  # fmt: skip
+        self._add_attributes(results, "scores.parquet")
+
+    def _check_score_rules(self, kinds: Collection[str]) -> None:
+        for section in ("english", "chinese"):
+            for name, kind in SCORE_RULES.items():
+                if getattr(getattr(self._settings, section), name) and kind not in kinds:
+                    raise RecipeError(
+                        f"curate.{section}.{name} needs a {kind} scorer; curate.scorers has "
+                        + ", ".join(sorted(kinds)),
+                        hint=f"train one with `tongwen curate train-scorer {kind}`",
+                    )
+
     def decide(self) -> None:
         """Hold the thresholds against the attributes."""
         parameters = decision_parameters(self._settings)
+        parameters["dropped_clusters"] = sorted(
+            cluster for cluster, weight in self._cluster_weights.items() if not weight
+        )
         results = self._run(
             [
                 Task("decide", index, "tongwen.curate.pages:decide_records", files, parameters)
@@ -128,27 +206,24 @@ class Steps:
         settings = self._settings.duplicates
         fingerprints = self._fingerprint(settings)
         lost = self._exact(settings, fingerprints)
-        pairs: list[TaskResult] = []
+        links: list[TaskInput] = []
         if settings.similarity is not None:
-            pairs = self._near_pairs(settings, fingerprints, lost)
-        inputs = (
-            lost,
-            *(result.file("pairs.npy") for result in pairs),
-            *(result.file("fingerprints.npy") for result in fingerprints),
-            *(result.file("signatures.bin") for result in fingerprints),
-        )
+            links = near_links(
+                self._run, settings, self.decisions, fingerprints, lost,
+                partitions=self._partitions, records_a_block=_RECORDS_A_PARTITION,
+            )  # fmt: skip
+        inputs = (lost, *links, *(result.file("fingerprints.npy") for result in fingerprints))
         parameters = {
-            "tasks": len(fingerprints),
-            "partitions": len(pairs),
+            "link_files": len(links),
             "hashes": settings.bands * settings.rows,
             "similarity": settings.similarity,
         }
-        task = Task("cluster", 0, "tongwen.curate.dedup:cluster", inputs, parameters)
+        task = Task("cluster", 0, "tongwen.curate.clusters:cluster", inputs, parameters)
         self._duplicates = self._run([task])[0].file("duplicates.parquet")
 
     def _fingerprint(self, settings: DuplicateSettings) -> list[TaskResult]:
         parameters = {
-            "sources": list(dict.fromkeys(source.source for source in self._sources)),
+            "sources": self._source_names,
             "bands": settings.bands,
             "rows": settings.rows,
             "seed": settings.seed,
@@ -158,7 +233,7 @@ class Steps:
         return self._run(
             [
                 Task("fingerprint", index, "tongwen.curate.fingerprints:fingerprint_records",
-                     (documents, *self.edits), {"task": index, **parameters})
+                     (documents, *self.edits[index]), {"task": index, **parameters})
                 for index, documents in enumerate(self.documents)
             ]
         )  # fmt: skip
@@ -185,30 +260,57 @@ class Steps:
         task = Task("exact-lose", 0, "tongwen.curate.dedup:lose_exact", groups)
         return self._run([task])[0].file("losses.npy")
 
-    def _near_pairs(
-        self, settings: DuplicateSettings, fingerprints: Sequence[TaskResult], lost: TaskInput
-    ) -> list[TaskResult]:
-        """Pairs that share a band, one result a partition of the bands' hashes."""
-        partitions = self._partitions
-        banded = self._run(
-            [
-                Task("band-map", index, "tongwen.curate.dedup:map_bands",
-                     (self.decisions[index], result.file("fingerprints.npy"),
-                      result.file("signatures.bin"), lost),
-                     {"task": index, "partitions": partitions, "bands": settings.bands,
-                      "rows": settings.rows})
-                for index, result in enumerate(fingerprints)
-            ],
-        )  # fmt: skip
-        return self._run(
-            [
-                Task("band-pair", index, "tongwen.curate.dedup:pair_bands", files)
-                for index, files in enumerate(exchange(banded, partitions))
-            ],
+    def cut_repeats(self) -> None:
+        """Take out paragraphs and spans that a preferred document has too."""
+        settings = self._settings.repeats
+        decided = [(decisions, self._duplicates) for decisions in self.decisions]
+        if settings.paragraphs:
+            cut = paragraph_edits(
+                self._run, settings, self.documents, decided, self.edits, self._source_names,
+                self._partitions,
+            )  # fmt: skip
+            self.edits = [(*files, *cut) for files in self.edits]
+        if settings.spans:
+            cut = span_edits(
+                self._run, settings, self.documents, decided, self.edits, self._source_names,
+                min(_MOST_PARTITIONS, 1 + self._records // _RECORDS_A_SPAN_PARTITION),
+            )  # fmt: skip
+            self.edits = [(*files, file) for files, file in zip(self.edits, cut, strict=True)]
+
+    def decontaminate(self) -> dict[str, Any] | None:
+        """Cut or drop what holds items of the benchmarks; gives the report, None without any."""
+        settings = self._settings.contamination
+        if not settings.benchmarks:
+            return None
+        decided = [(decisions, self._duplicates) for decisions in self.decisions]
+        found = find_contamination(
+            self._run, settings, self.documents, decided, self.edits, self._partitions
         )
+        self.edits = [(*files, file) for files, file in zip(self.edits, found.edits, strict=True)]
+        self._drops = [(file,) for file in found.drops]
+        return found.report
+
+    def mix(
+        self, materialized: Sequence[TaskResult]
+    ) -> tuple[Sequence[TaskResult], dict[str, Any] | None]:
+        """Results whose `documents.parquet` go into training, and the report of the mix if any."""
+        settings = self._settings.mix
+        if settings is None:
+            return materialized, None
+        by_weight: dict[float, list[int]] = {}
+        for cluster, weight in sorted(self._cluster_weights.items()):
+            by_weight.setdefault(weight, []).append(cluster)
+        labelled = tuple(
+            WeightSettings(when=f"cluster in {tuple(clusters)}", weight=weight)
+            for weight, clusters in sorted(by_weight.items())
+            if weight not in (0, 1)
+        )
+        settings = replace(settings, weights=(*settings.weights, *labelled))
+        return mix_documents(self._run, settings, materialized)
 
     def materialize(self) -> list[TaskResult]:
         """Documents that stay, edited; attributes with every decision."""
+        repeats = self._settings.repeats
         return self._run(
             [
                 Task(
@@ -220,14 +322,21 @@ class Steps:
                         self.decisions[index],
                         self._duplicates,
                         *self.attributes[index],
-                        *self.edits,
+                        *self._drops[index],
+                        *self.edits[index],
+                        self._personal[index],
                     ),
                     {
                         "task": index,
                         "attribute_files": len(self.attributes[index]),
+                        "drop_files": len(self._drops[index]),
                         "similarity": self._settings.duplicates.similarity,
                         "reject_samples": self._settings.reject_samples,
                         "rules": decision_parameters(self._settings),
+                        "repeats": {
+                            name: getattr(repeats, name)
+                            for name in ("maximum_repeated_share", "minimum_remaining_characters")
+                        },
                     },
                 )
                 for index, documents in enumerate(self.documents)

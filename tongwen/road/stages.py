@@ -16,6 +16,7 @@ ROAD = (
     Stage(
         name="curate",
         entry="tongwen.curate.stage:run",
+        files="tongwen.curate.stage:files",
         reads={"crawl": ("crawl",)},
         sections=("curate",),
         outputs=(

@@ -10,6 +10,7 @@ import json
 import math
 import re
 from collections import Counter
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -169,6 +170,25 @@ def _sheet(
         }
         lines.append(json.dumps(row, ensure_ascii=False))
     return lines
+
+
+def cluster_weights(
+    folders: Sequence[ScorerFolder], labels: str | None, resolve: Callable[[str], Path]
+) -> dict[int, float]:
+    """The weights that the user's labels give to clusters; none without labels.
+
+    Raises:
+        InputError: there are labels but no clusters scorer, or the labels are not its.
+    """
+    if labels is None:
+        return {}
+    for folder in folders:
+        if folder.kind == "clusters":
+            return read_cluster_labels(resolve(labels), folder)
+    raise InputError(
+        f"there are cluster labels, {labels}, but curate.scorers has no clusters scorer",
+        hint="name the folder of the scorer that the labels are for",
+    )
 
 
 def read_cluster_labels(path: Path, folder: ScorerFolder) -> dict[int, float]:
