@@ -37,7 +37,7 @@ PEERS = (
     "lxml==6.1.3",
     "lxml_html_clean==0.4.6",
 )
-LEFT_OUT = """What the peer does not have to do here (so that it is faster, not slower):
+LEFT_OUT = """Where the peer differs from FineWeb's example (all but the last make it faster):
 - its language model is lid.176.ftz, the compressed one, for the 126 MB lid.176.bin, which
   must be downloaded; it lies where datatrove looks for its download.
 - TokensCounter (needs a tokenizer from the network) and the writers of excluded documents.

@@ -7,13 +7,16 @@ only; here Chinese is kept too, judged by the same filters with datatrove's Chin
 without what cannot hold for Chinese: English stop words and three letters a word.
 """
 
+import copyreg
 import json
 import resource
 import shutil
 import sys
 import time
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import trafilatura
@@ -139,6 +142,8 @@ def deduplication(work: Path, short: str) -> list[tuple[str, list[Any], int]]:
 
 
 def main() -> None:
+    # Its executor copies every step, and its Chinese tokenizer holds the module jieba.
+    copyreg.pickle(ModuleType, lambda module: (import_module, (module.__name__,)))
     warcs, work, model, result = map(Path, sys.argv[1:])
     place_model(model)
     trafilatura.extract("")  # else each new sandbox takes longer to import it than its limit
