@@ -1,6 +1,10 @@
 """Texts of our own for the curate tests: good pages in both languages, and variations of them."""
 
 import random
+from collections import Counter
+
+from tongwen.curate.edits import KINDS, apply
+from tongwen.curate.personal import personal_edits
 
 ENGLISH = """The lighthouse on the northern cape was built by hand over eleven summers. Its \
 keeper, a quiet man with a love of maps, wrote down the weather every morning and \
@@ -67,3 +71,9 @@ def edited(text: str, old: str, new: str) -> str:
     """The text with one phrase exchanged."""
     assert old in text
     return text.replace(old, new, 1)
+
+
+def redacted(text: str, *, is_code: bool = False) -> tuple[str, dict[str, int]]:
+    """The text with personal data replaced, and how many spans of each kind were."""
+    edits = personal_edits(text, is_code=is_code)
+    return apply(text, edits).text, dict(Counter(KINDS[kind] for kind in edits["kind"].tolist()))

@@ -1,12 +1,12 @@
 """Personal data: what is somebody's is found, to the character; what is nobody's stays."""
 
 import pytest
-from curate_texts import CHINESE, ENGLISH
+from curate_texts import CHINESE, ENGLISH, redacted
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tongwen.curate.edits import EDIT, KINDS
-from tongwen.curate.personal import is_bank_card, personal_edits, redact
+from tongwen.curate.personal import is_bank_card, personal_edits
 
 GITHUB = "ghp_" + "aB3dE5fG7h" * 4
 AMAZON = "AKIA" + "Q4RTZ7PLM2XW9CVB"
@@ -77,14 +77,14 @@ def test_what_is_somebodys_is_found(text: str, kind: str, found: list[str]) -> N
     ],
 )  # fmt: skip
 def test_what_is_nobodys_stays(text: str) -> None:
-    assert redact(text).text == text
+    assert redacted(text)[0] == text
 
 
 def test_in_code_only_addresses_and_keys_are_looked_for() -> None:
     text = f"PHONE = '13812345678'  # li@cape.example.org\nKEY = '{GITHUB}'\nHOST = '81.2.69.142'"
     kinds = [KINDS[edit["kind"]] for edit in personal_edits(text, is_code=True)]
     assert kinds == ["email", "api_key"]
-    assert redact(text, is_code=True).counts == {"email": 1, "api_key": 1}
+    assert redacted(text, is_code=True)[1] == {"email": 1, "api_key": 1}
 
 
 def test_check_digits_and_issuers_decide_whether_a_number_is_a_cards() -> None:
@@ -101,4 +101,4 @@ def test_edits_are_in_order_and_none_lies_over_another(text: str) -> None:
     edits = personal_edits(text)
     assert all(edits["start"] < edits["end"])
     assert all(edits["end"][:-1] <= edits["start"][1:])
-    assert len(edits) == sum(redact(text).counts.values())
+    assert len(edits) == sum(redacted(text)[1].values())

@@ -6,7 +6,6 @@ from collections import Counter
 from pathlib import Path
 
 import numpy as np
-import pyarrow.parquet as pq
 import pytest
 from curate_texts import story
 from hypothesis import given
@@ -15,7 +14,7 @@ from pieces_runs import Pieces, document
 
 from tongwen.curate.characters import folded
 from tongwen.curate.piece_kernels import letter_table, letters_of, lines_of, placed_units
-from tongwen.curate.pieces import REPEATS_SCHEMA, open_records
+from tongwen.curate.pieces import open_records
 from tongwen.curate.units import units_of
 from tongwen.errors import InputError
 
@@ -147,18 +146,6 @@ def test_steps_cut_after_one_another_and_the_count_is_what_is_gone(tmp_path: Pat
     assert sum(LONG["en"] in text for text in left) == 1
     assert sum(shared in text for text in left) == 1
     assert not any(NOTICE in text for text in left)
-    inputs = [tmp_path / "run" / "in-0" / "documents.parquet", *pieces.edits]
-    first = pieces.run("count", 0, "pieces:count_repeats", inputs, task=0)
-    table = pq.read_table(first / "repeats.parquet")
-    assert table.schema == REPEATS_SCHEMA
-    for row in table.to_pylist():
-        place = row["record"]
-        before = len(rows[place]["text"]) - len(NOTICE)
-        assert row["characters"] == before
-        assert row["remaining_characters"] == len(left[place])
-        assert row["cut_characters"] >= len(LONG["en"])
-    changed = [n for n in range(5) if LONG["en"] not in left[n] or shared not in left[n]]
-    assert table["record"].to_pylist() == changed
 
 
 def test_edits_are_the_same_bytes_whatever_the_partitions(tmp_path: Path) -> None:

@@ -8,9 +8,7 @@ number stays: dates, prices, versions, ISBNs, DOIs and order numbers are text.
 
 import ipaddress
 import re
-from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
@@ -19,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tongwen.curate.characters import CodePoints, code_points
-from tongwen.curate.edits import EDIT, KINDS, Edits, apply, no_edits, token_of
+from tongwen.curate.edits import EDIT, KINDS, Edits, no_edits, token_of
 from tongwen.curate.secrets import KEY_SIGNS, api_keys
 
 EMAIL, PHONE, RESIDENT_ID = token_of("email"), token_of("phone"), token_of("resident_id")
@@ -97,26 +95,6 @@ _ANNOUNCED_WITHIN = 48
 _FEWEST_DIGITS = 11  # of a mobile number, the shortest that is looked for
 
 
-@dataclass(frozen=True)
-class Redacted:
-    """A text with personal data replaced, and how many spans of each kind were."""
-
-    text: str
-    counts: dict[str, int] = field(default_factory=dict)
-
-    @property
-    def emails(self) -> int:
-        return self.counts.get("email", 0)
-
-    @property
-    def phones(self) -> int:
-        return self.counts.get("phone", 0)
-
-    @property
-    def resident_ids(self) -> int:
-        return self.counts.get("resident_id", 0)
-
-
 def personal_edits(text: str, *, record: int = 0, is_code: bool = False) -> Edits:
     """The edits that replace personal data in `text`, sorted, none over another.
 
@@ -139,15 +117,6 @@ def personal_edits(text: str, *, record: int = 0, is_code: bool = False) -> Edit
         if not kept or span[0] >= kept[-1][1]:
             kept.append(span)
     return np.array([(record, start, end, KINDS.index(kind)) for start, end, kind in kept], EDIT)
-
-
-def redact(text: str, *, is_code: bool = False) -> Redacted:
-    """Replace personal data by tokens such as `[email]`."""
-    edits = personal_edits(text, is_code=is_code)
-    if not len(edits):
-        return Redacted(text)
-    counts = Counter(KINDS[kind] for kind in edits["kind"].tolist())
-    return Redacted(apply(text, edits).text, dict(counts))
 
 
 def is_resident_id(number: str) -> bool:

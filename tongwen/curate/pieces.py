@@ -16,14 +16,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tongwen.curate.edits import (
-    EDIT,
     KINDS,
     EditedText,
     Edits,
     apply,
     edits_between,
     no_edits,
-    tidy,
 )
 from tongwen.curate.numbering import record_numbers
 from tongwen.curate.piece_kernels import lines_of
@@ -40,16 +38,6 @@ _PARAGRAPH = np.dtype(
 _MOST_CHARACTERS = (1 << 40) - 1
 _BATCH_ROWS = 256
 _REPEATED_PARAGRAPH = KINDS.index("repeated_paragraph")
-_REPEATED = (_REPEATED_PARAGRAPH, KINDS.index("repeated_span"))
-
-REPEATS_SCHEMA = pa.schema(
-    [
-        ("record", pa.uint64()),
-        ("characters", pa.int64()),  # of the text with all other cuts made
-        ("cut_characters", pa.int64()),  # of those, cut as repeated paragraphs and spans
-        ("remaining_characters", pa.int64()),  # of the text in its final form
-    ]
-)
 
 
 def open_records(decisions: Path, duplicates: Path, task: int) -> npt.NDArray[np.int64]:
@@ -249,33 +237,3 @@ def cut_paragraphs(context: TaskContext) -> Mapping[str, int]:
         "cut": len(edits),
         "cut_characters": int((edits["end"].astype(np.int64) - edits["start"]).sum()),
     }
-
-
-def count_repeats(context: TaskContext) -> Mapping[str, int]:
-    """What repeated paragraphs and spans leave of each record that lost some; writes
-    `repeats.parquet` (`REPEATS_SCHEMA`), sorted by record.
-
-    Inputs: `documents.parquet`, files of edits.
-    """
-    documents, *edit_files = context.inputs
-    task = context.params["task"]
-    total = pq.ParquetFile(documents).metadata.num_rows
-    first, last = record_numbers(task, np.array([0, max(total - 1, 0)])).tolist()
-    edits = edits_between(edit_files, first, last)
-    is_repeated = np.isin(edits["kind"], _REPEATED)
-    numbers = np.unique(edits["record"][is_repeated])
-    others = np.array(edits[~is_repeated], EDIT)
-    table: dict[str, list[int]] = {name: [] for name in REPEATS_SCHEMA.names}
-    rows = (numbers - np.uint64(first)).astype(np.int64)
-    for row, document, edited in chosen_documents(documents, edit_files, task, [], rows):
-        number = first + row
-        low, high = np.searchsorted(others["record"], np.array([number, number + 1], np.uint64))
-        before = len(apply(document["text"], others[low:high]).text)
-        table["record"].append(number)
-        table["characters"].append(before)
-        table["cut_characters"].append(before - len(edited.text))
-        table["remaining_characters"].append(len(tidy(edited.text)))
-    pq.write_table(
-        pa.table(table, schema=REPEATS_SCHEMA), context.out / "repeats.parquet", compression="zstd"
-    )
-    return {"records": len(rows), "cut_characters": sum(table["cut_characters"])}
