@@ -72,8 +72,8 @@ def _compile_kernels() -> None:
     can take a minute, and the runner would take the page for one that hangs.
     """
     trial = RawRecord(
-        source="", file="", offset=0, url="http://trial.invalid/", date="", charset="", is_text=False,
-        body=_TRIAL_PAGE.encode("utf-8"), content_type="text/html",
+        source="", file="", offset=0, url="http://trial.invalid/", date="", charset="",
+        is_text=False, body=_TRIAL_PAGE.encode("utf-8"), content_type="text/html",
     )  # fmt: skip
     curate_record(trial, addresses=None, line_reasons=frozenset(LINE_REASONS))
 
