@@ -11,6 +11,7 @@ these. The names of classes were chosen by hand and are not refitted.
 import argparse
 from collections import Counter, defaultdict
 from pathlib import Path
+from typing import NamedTuple
 from urllib.parse import urlsplit
 from zlib import crc32
 
@@ -44,10 +45,23 @@ def language_means(
     return {name: sum(group) / len(group) for name, group in sorted(groups.items())}
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("corpus", type=Path)
-    rows = extraction.gold_pages(parser.parse_args().corpus)
+class Fitted(NamedTuple):
+    """What a fit gave.
+
+    Attributes:
+        texts: of each page, read with thresholds chosen without any page of its host.
+        defaults, held_out: F1 of each page, with the defaults and of `texts`.
+        choices: for each fold its pages and what was chosen on the others.
+    """
+
+    texts: list[str]
+    defaults: list[float]
+    held_out: list[float]
+    choices: list[tuple[int, str]]
+
+
+def fit(rows: list[extraction.GoldPage]) -> Fitted:
+    """Choose thresholds on all folds but one, for each fold."""
     languages = [row.language for row in rows]
     folds = [crc32((urlsplit(row.url).hostname or row.url).encode()) % _FOLDS for row in rows]
     pages = [parse(row.html) for row in rows]
@@ -58,7 +72,8 @@ def main() -> None:
         ]
         for name, thresholds in candidates().items()
     }
-    held_out = [0.0] * len(rows)
+    texts, held_out, choices = [""] * len(rows), [0.0] * len(rows), []
+    known = candidates()
     for fold in range(_FOLDS):
         train = [page for page in range(len(rows)) if folds[page] != fold]
         means = {name: language_means(values, languages, train) for name, values in scores.items()}
@@ -66,11 +81,23 @@ def main() -> None:
         for page in range(len(rows)):
             if folds[page] == fold:
                 held_out[page] = scores[best][page]
-        print(f"fold {fold}: {folds.count(fold)} pages, chosen on the others: {best}")
+                texts[page] = extracted(pages[page], known[best]).text
+        choices.append((folds.count(fold), best))
+    return Fitted(texts, scores["defaults"], held_out, choices)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("corpus", type=Path)
+    rows = extraction.gold_pages(parser.parse_args().corpus)
+    languages = [row.language for row in rows]
+    fitted = fit(rows)
+    for fold, (count, best) in enumerate(fitted.choices):
+        print(f"fold {fold}: {count} pages, chosen on the others: {best}")
     every = list(range(len(rows)))
     print(f"pages: {dict(sorted(Counter(languages).items()))}")
-    print(f"F1, defaults:        {language_means(scores['defaults'], languages, every)}")
-    print(f"F1, cross-validated: {language_means(held_out, languages, every)}")
+    print(f"F1, defaults:        {language_means(fitted.defaults, languages, every)}")
+    print(f"F1, cross-validated: {language_means(fitted.held_out, languages, every)}")
 
 
 if __name__ == "__main__":
