@@ -27,7 +27,14 @@ from tongwen.curate.pieces import (
 from tongwen.flow.task import TaskContext
 
 _LINE = np.dtype(
-    [("key", "<u8"), ("host", "<u8"), ("record", "<u8"), ("start", "<u4"), ("end", "<u4")]
+    [
+        ("key", "<u8"),
+        ("host", "<u8"),
+        ("text", "<u8"),
+        ("record", "<u8"),
+        ("start", "<u4"),
+        ("end", "<u4"),
+    ]
 )
 _HOST = np.dtype([("host", "<u8"), ("pages", "<u8")])
 _FREQUENT = np.dtype([("record", "<u8"), ("start", "<u4"), ("end", "<u4")])
@@ -63,6 +70,7 @@ def map_templates(context: TaskContext) -> Mapping[str, int]:
         rows = np.zeros(len(places), _LINE)
         rows["key"] = lines.keys[places, 0] ^ (lines.keys[places, 1] + np.uint64(host)) * _PRIME
         rows["host"] = host
+        rows["text"] = xxhash.xxh3_64_intdigest(edited.text.encode("utf-8", "surrogatepass"))
         rows["record"] = record_numbers(task, np.array([row]))
         rows["start"], rows["end"] = lines.starts[places], lines.ends[places]
         writer.add(rows)
@@ -87,20 +95,20 @@ def count_hosts(context: TaskContext) -> Mapping[str, int]:
 
 
 def find_templates(context: TaskContext) -> Mapping[str, int]:
-    """Lines that stand in enough documents of their host, wherever: `frequent.npy`, sorted by
-    record.
+    """Lines that stand in enough different documents of their host, wherever: `frequent.npy`,
+    sorted by record. Copies of a page count once, or all of it would be its host's template.
 
     Inputs: the `hosts.npy` of all hosts, the parts of one partition.
     """
     hosts, params = np.load(context.inputs[0], mmap_mode="r"), context.params
     rows = read_parts(context.inputs[1:], _LINE)
     rows = rows[np.isin(rows["host"], hosts["host"])]
-    rows = rows[np.lexsort((rows["record"], rows["key"], rows["host"]))]
+    rows = rows[np.lexsort((rows["text"], rows["key"], rows["host"]))]
     starts = np.ones(len(rows), bool)
     same = (rows["host"][1:] == rows["host"][:-1]) & (rows["key"][1:] == rows["key"][:-1])
     starts[1:] = ~same
-    is_new = np.ones(len(rows), bool)  # the first of its record in the group
-    is_new[1:] = ~same | (rows["record"][1:] != rows["record"][:-1])
+    is_new = np.ones(len(rows), bool)  # the first of its text in the group
+    is_new[1:] = ~same | (rows["text"][1:] != rows["text"][:-1])
     groups = np.cumsum(starts) - 1
     documents = np.bincount(groups, is_new, minlength=1)[groups] if len(rows) else np.zeros(0)
     pages = hosts["pages"][np.searchsorted(hosts["host"], rows["host"])] if len(rows) else documents
