@@ -31,6 +31,10 @@ _MOST_PARTITIONS = 1_024
 class Steps:
     """One run of the cascade. Call the methods in the order they stand.
 
+    Raises:
+        InputError: a scorer is damaged, or there are labels of clusters without their scorer.
+        RecipeError: a rule needs a scorer that is not named.
+
     Attributes:
         documents: of every extraction task its `documents.parquet`.
         attributes: of every extraction task the tables with a row for each record, so far.
@@ -46,7 +50,12 @@ class Steps:
         self._sources = sources
         self._records = 0
         self._costs: dict[str, dict[str, Any]] = {}
-        self._cluster_weights: Mapping[int, float] = {}
+        self._scorers = [context.resolve(path) for path in settings.scorers]
+        folders = [open_folder(path) for path in self._scorers]
+        self._check_score_rules({folder.kind for folder in folders})
+        self._cluster_weights: Mapping[int, float] = cluster_weights(
+            folders, settings.cluster_labels, context.resolve
+        )
         self._personal: list[TaskInput] = []
         self._duplicates: TaskInput
         self._drops: list[tuple[TaskInput, ...]] = []
@@ -153,25 +162,15 @@ class Steps:
         ]
 
     def score(self) -> None:
-        """The values of the user's scorers.
-
-        Raises:
-            InputError: a scorer is damaged.
-            RecipeError: a rule needs a scorer that is not named.
-        """
-        paths = [self._context.resolve(path) for path in self._settings.scorers]
-        if not paths:
+        """The values of the user's scorers."""
+        if not self._scorers:
             return
-        folders = [open_folder(path) for path in paths]
-        self._check_score_rules({folder.kind for folder in folders})
-        self._cluster_weights = cluster_weights(
-            folders, self._settings.cluster_labels, self._context.resolve
-        )
+        digests = [open_folder(path).digest for path in self._scorers]
         results = self._run(
             [
                 Task("score", index, "tongwen.curate.scorers.tasks:score_records",
-                     (documents, *scorer_inputs(paths), *self.edits[index]),
-                     {"task": index, "scorers": [folder.digest for folder in folders]})
+                     (documents, *scorer_inputs(self._scorers), *self.edits[index]),
+                     {"task": index, "scorers": digests})
                 for index, documents in enumerate(self.documents)
             ]
         )  # fmt: skip
