@@ -1,6 +1,9 @@
 """How the compiled parts of the page reader are compiled."""
 
+import hashlib
 from collections.abc import Callable
+from functools import cache
+from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import numba
@@ -20,6 +23,20 @@ def inner(function: _Compiled) -> _Compiled:
 def outer(function: _Compiled) -> _Compiled:
     """Compile a function that Python calls, once a machine.
 
-    A change of an inner function is not noticed: the file of the outer one has to change too.
+    Numba looks only at the file of the outer function; here a change of any file of the reader
+    makes what is stored stale.
     """
-    return cast(_Compiled, numba.njit(**_OPTIONS, cache=True)(function))
+    compiled = numba.njit(**_OPTIONS, cache=True)(function)
+    # Private to numba, and no public way: the stamp that a stored function must have.
+    compiled._cache._cache_file._source_stamp = _sources()
+    return cast(_Compiled, compiled)
+
+
+@cache
+def _sources() -> str:
+    """SHA-256 of the files that the reader's functions and constants come from."""
+    digest = hashlib.sha256()
+    folder = Path(__file__).parent
+    for path in sorted([*folder.glob("html*.py"), folder / "priors.py", folder / "compiled.py"]):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()

@@ -56,7 +56,7 @@ def extract(html: str, thresholds: Thresholds = THRESHOLDS) -> Extracted:
 def extracted(page: Page, thresholds: Thresholds = THRESHOLDS) -> Extracted:
     """The main content of a parsed page."""
     chosen = content_blocks(names().traits, page.elements, page.blocks, thresholds)
-    blocks = [page.block(number) for number in chosen.nonzero()[0].tolist()]
+    blocks = page.chosen(chosen)
     blocks = [block for block in blocks if not _is_boilerplate_text(block)]
     blocks = _without_empty_sections(blocks, page.title)
     characters = sum(len(block.text) for block in blocks)

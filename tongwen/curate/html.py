@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from html import unescape
 
 import numpy as np
+import numpy.typing as npt
 
 from tongwen.curate import html_names as name_of
 from tongwen.curate import html_text as text_of
@@ -79,7 +80,13 @@ class Page:
 
     def block(self, number: int) -> Block:
         """One block, read."""
-        row = self.blocks[number].tolist()
+        return self._block(self.blocks[number].tolist())
+
+    def chosen(self, is_chosen: npt.NDArray[np.int8]) -> list[Block]:
+        """The blocks whose place in `is_chosen` is not zero, read."""
+        return [self._block(row) for row in self.blocks[is_chosen.nonzero()[0]].tolist()]
+
+    def _block(self, row: list[int]) -> Block:
         kind = row[text_of.KIND]
         return Block(
             kind=_KINDS[kind],

@@ -175,8 +175,15 @@ def _add_line(page: Any, source: Bytes, start: int, end: int) -> None:
         place += length
         position += length
         characters += 1
-        while position < end and 32 < source[position] < 128:
-            out[place] = source[position]
+        # The rest of a line of Latin words; what is odd goes the long way above.
+        while position < end:
+            byte = np.int64(source[position])
+            if not 32 < byte < 128:
+                if byte != 32 or position + 1 >= end or not 32 < source[position + 1] < 128:
+                    break
+                if _is_sentence_mark(out[place - 1]):
+                    state[HAS_PUNCTUATION] = 1
+            out[place] = byte
             place, position, characters = place + 1, position + 1, characters + 1
     state[PLACE], state[SPACE] = place, space
     state[CHARACTERS] += characters
