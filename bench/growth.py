@@ -5,8 +5,9 @@
 CORPUS is a folder of WARC files. A copy of a page is a page of its own: its host gets the
 copy's number, and its longer words and its Chinese characters are exchanged for one another
 by a permutation drawn for that copy, so that lengths and frequencies stay and no copy is a
-duplicate of another. Ours runs as `tongwen curate`; time is wall clock and processor time of all
-processes, memory the largest resident set of a worker during a task, as the tasks' manifests say.
+duplicate of another. Ours runs as `tongwen curate`; time is wall clock, and the seconds that its
+workers spent in tasks; memory the largest resident set of a worker during a task, as the tasks'
+manifests say.
 
 A step with as many tasks as the extraction works on one part of the input (at most 2 GiB is
 allowed), the others bring parts together (at most 1 GiB). Exit code 1 when a step needs more.
@@ -19,7 +20,6 @@ import json
 import os
 import random
 import re
-import resource
 import subprocess
 import sys
 import tempfile
@@ -57,7 +57,7 @@ class Run:
     pages: int
     kept: int
     wall_seconds: float
-    processor_seconds: float
+    worker_seconds: float
     steps: dict[str, Step]
 
 
@@ -123,12 +123,10 @@ def run(folder: Path, out: Path, factor: int, overrides: list[str]) -> Run:
     command = [sys.executable, "-m", "tongwen", "curate", "run", str(folder), "--out", str(out)]
     for override in overrides:
         command += ["--set", override]
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     started = time.monotonic()
     variables = {**os.environ, "OMP_NUM_THREADS": "1"}
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env=variables)
     wall = time.monotonic() - started
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
     steps: dict[str, list[Manifest]] = {}
     for path in out.glob("tasks/*/*/task.json"):
         manifest = Manifest.read(path)
@@ -140,7 +138,7 @@ def run(folder: Path, out: Path, factor: int, overrides: list[str]) -> Run:
         pages=funnel["read"]["pages"],
         kept=sum(row["pages"] for row in funnel["kept"]),
         wall_seconds=wall,
-        processor_seconds=after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime,
+        worker_seconds=sum(manifest.seconds for found in steps.values() for manifest in found),
         steps={
             name: Step(
                 len(found),
@@ -161,14 +159,14 @@ def kind_of(step: str, runs: list[Run]) -> str:
 def tables(runs: list[Run]) -> str:
     """The two tables: whole runs, then steps by size."""
     lines = [
-        "| input | pages | kept | wall s | processor s | pages/s per core | largest worker MiB |",
+        "| input | pages | kept | wall s | worker s | pages/s per worker | largest worker MiB |",
         "|" + "---|" * 7,
     ]
     for found in runs:
         peak = max(step.peak_mib for step in found.steps.values())
         lines.append(
             f"| {found.factor}x | {found.pages} | {found.kept} | {found.wall_seconds:.0f} "
-            f"| {found.processor_seconds:.0f} | {found.pages / found.processor_seconds:.1f} "
+            f"| {found.worker_seconds:.0f} | {found.pages / found.worker_seconds:.1f} "
             f"| {peak:.0f} |"
         )
     sizes = [f"{found.factor}x" for found in runs]
