@@ -96,7 +96,7 @@ def measure(options: argparse.Namespace) -> list[dict[str, object]]:
 def table(rows: list[dict[str, object]]) -> str:
     """The rows as Markdown, ours first, with ratios."""
     lines = [
-        "| model | sequence | trainer | ours is faster | tokens/s | peak memory, MiB | ours takes |",
+        "| model | sequence | trainer | ours is faster | tokens/s | peak MiB | ours takes |",
         "|---|---|---|---|---|---|---|",
     ]
     ours: dict[tuple[object, object], dict[str, object]] = {}

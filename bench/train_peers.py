@@ -54,12 +54,12 @@ def tongwen(job: dict[str, int], optimizer: str = "adamw") -> list[float]:
         optimizer=optimizer, precision="bf16", separate_documents=False,
         checkpoint_every_steps=10**9, evaluate_every_steps=10**9,
     )  # fmt: skip
+    data = PackedSequences(documents, job["sequence_tokens"], seed=0)
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder)
         (out / "tokenizer.json").write_text("{}")
         train(
-            Job("bench", settings, model, PackedSequences(documents, job["sequence_tokens"], seed=0),
-                {}, out, out, Progress())
+            Job("bench", settings, model, data, {}, out, out, Progress())
         )  # fmt: skip
         return [row["tokens_per_second"] for row in read_metrics(out / "metrics.jsonl")
                 if row["kind"] == "train"]  # fmt: skip
