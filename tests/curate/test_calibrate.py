@@ -126,7 +126,8 @@ def test_the_command_prints_a_table_or_json_and_what_it_left_out(tmp_path: Path)
     result = CliRunner().invoke(calibrate_rules, arguments)
     assert result.exit_code == 0, result.output
     table = tomllib.loads(result.stdout)["curate"]["english"]
-    assert set(table) == set(vars(EnglishRules()))
+    rules = vars(EnglishRules())
+    assert set(table) == {name for name in rules if rules[name] is not None}
     assert "left out: 1 texts in ru" in result.stderr
     assert "200 of the run: all rules keep" in result.stdout
     listed = json.loads(CliRunner().invoke(calibrate_rules, [*arguments, "--json"]).stdout)

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
-from conftest import Curated, InlineRunner, write_crawl
+from curate_runs import Curated, InlineRunner, write_crawl
 from curate_texts import CHINESE, ENGLISH, TRADITIONAL, edited, story
 
 from tongwen.curate.command import command

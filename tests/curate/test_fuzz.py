@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Curated, write_crawl
+from curate_runs import Curated, write_crawl
 from curate_texts import CHINESE, ENGLISH, story
 from hostile import POISON, files, html, response, warc_record
 

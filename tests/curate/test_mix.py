@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from conftest import InlineRunner
+from curate_runs import InlineRunner
 
 from tongwen.curate.mix import mix_parameters
 from tongwen.curate.mix_settings import MixSettings, WeightSettings

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from conftest import InlineRunner
+from curate_runs import InlineRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from conftest import CurateFunction, write_crawl
+from curate_runs import CurateFunction, write_crawl
 from curate_texts import CHINESE, ENGLISH
 
 from tongwen.alone import run_alone

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from conftest import write_crawl
+from curate_runs import write_crawl
 from curate_texts import ENGLISH
 
 from tongwen.alone import run_alone

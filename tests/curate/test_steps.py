@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Curated, InlineRunner, write_crawl
+from curate_runs import Curated, InlineRunner, write_crawl
 from curate_texts import story
 from hostile import html, response, warc_record
 
