@@ -11,6 +11,7 @@ import re
 from dataclasses import dataclass
 
 from tongwen.curate.content import Thresholds, content_blocks
+from tongwen.curate.formulas import formulas_as_text
 from tongwen.curate.html import Block, Page, parse, visible_size
 from tongwen.curate.html_names import names
 from tongwen.curate.html_text import LENGTH
@@ -34,7 +35,8 @@ class Extracted:
 
     Attributes:
         title: of the page; empty when it has none.
-        text: paragraphs separated by one empty line; headings, lists, tables and code as Markdown.
+        text: paragraphs separated by one empty line; headings, lists, tables and code as Markdown,
+            formulas as TeX between dollar signs.
         link_density: share of the text's characters that were inside links.
         page_characters: visible characters of the whole page, boilerplate included.
         is_cut: the page exceeded a limit (20 million characters, 200,000 block elements), and
@@ -50,7 +52,7 @@ class Extracted:
 
 def extract(html: str, thresholds: Thresholds = THRESHOLDS) -> Extracted:
     """The main content of an HTML page. Never raises; a page without content gives empty text."""
-    return extracted(parse(html), thresholds)
+    return extracted(parse(formulas_as_text(html)), thresholds)
 
 
 def extracted(page: Page, thresholds: Thresholds = THRESHOLDS) -> Extracted:
