@@ -71,3 +71,9 @@ def test_the_command_prints_the_changes(curated: Path, tmp_path: Path) -> None:
     assert "rules: minimum_words (en)" in text.stdout
     rows = json.loads(CliRunner().invoke(command, [*arguments, "--json"]).stdout)
     assert rows[0] == {"what": "kept", "lang": "en", "before": [1, len(ENGLISH)], "after": [0, 0]}
+
+
+def test_a_mistyped_command_is_not_taken_for_a_folder() -> None:
+    result = CliRunner().invoke(command, ["raplay", "x"])
+    assert isinstance(result.exception, UsageError)
+    assert result.exception.hint == "did you mean `tongwen curate replay`?"

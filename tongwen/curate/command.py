@@ -1,6 +1,7 @@
 """`tongwen curate`: raw records to clean documents, and why any page was kept or dropped."""
 
 import json
+from difflib import get_close_matches
 from pathlib import Path
 
 import click
@@ -8,6 +9,7 @@ import click
 from tongwen.alone import run_alone, stage_options
 from tongwen.curate.calibrate_command import calibrate_rules
 from tongwen.curate.scorer_command import command as train_scorer
+from tongwen.errors import UsageError
 
 
 class _RunByDefault(click.Group):
@@ -15,6 +17,12 @@ class _RunByDefault(click.Group):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         if args and args[0] not in self.commands and args[0] not in ctx.help_option_names:
+            near = get_close_matches(args[0], self.commands, n=1)
+            if near and not Path(args[0]).exists():
+                raise UsageError(
+                    f"there is no folder and no command `{args[0]}`",
+                    hint=f"did you mean `tongwen curate {near[0]}`?",
+                )
             args = ["run", *args]
         return super().parse_args(ctx, args)
 

@@ -16,7 +16,7 @@ from tongwen.curate.funnel import funnel
 from tongwen.curate.histograms import merged_histograms
 from tongwen.curate.materialize import merged_rejects
 from tongwen.curate.score import GOLD_PAGES, score
-from tongwen.curate.scorers.folder import DESCRIPTION
+from tongwen.curate.scorers.folder import DESCRIPTION, open_folder
 from tongwen.curate.settings import CurateSettings
 from tongwen.curate.sources import read_sources
 from tongwen.curate.steps import Steps
@@ -121,6 +121,6 @@ def files(recipe: Recipe) -> list[Path]:
     """The user's own files that the stage reads: benchmarks, scorers, labels of clusters."""
     settings = recipe.curate
     benchmarks = settings.contamination.benchmarks
-    scorers = [Path(path) / DESCRIPTION for path in settings.scorers]
+    scorers = [open_folder(Path(path)).path / DESCRIPTION for path in settings.scorers]
     labels = [Path(settings.cluster_labels)] if settings.cluster_labels else []
     return [*(path for item in benchmarks for path in benchmark_of(item)[1]), *scorers, *labels]
