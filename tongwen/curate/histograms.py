@@ -14,10 +14,13 @@ _COUNT_EXPONENTS = (-1.0, 7.0)
 
 
 def edges_of(value: str) -> np.ndarray[Any, Any]:
-    """The bins of a value, of shape (BINS + 1,): even ones from 0 to 1 for shares, powers of ten
-    from 0.1 to 10 million for counts and lengths. The first and last take in what lies outside.
+    """The bins of a value, of shape (BINS + 1,): even ones from 0 to 1 for shares, rates and
+    probabilities and to 100 for percentiles, powers of ten from 0.1 to 10 million for counts and
+    lengths. The first and last take in what lies outside.
     """
-    if value.endswith(("_share", "_percentile", "quality", "coherence")):
+    if value.endswith("_percentile"):
+        return np.linspace(0.0, 100.0, BINS + 1)
+    if "_per_" in value or value.endswith(("_share", "_score", "quality", "coherence")):
         return np.linspace(0.0, 1.0, BINS + 1)
     return np.logspace(*_COUNT_EXPONENTS, BINS + 1)
 
