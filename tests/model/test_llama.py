@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM, Qwen3Config, Qwen3ForCausalLM
 
-from tongwen.model.attention import apply_rope, attend, rope_tables
+from tongwen.model.attention import Visibility, apply_rope, attend, rope_tables
 from tongwen.model.config import ModelConfig
 from tongwen.model.llama import KeyValueCache, Llama, RMSNorm
 
@@ -87,7 +87,7 @@ def test_generation_with_the_cache_equals_generation_without() -> None:
     with torch.no_grad():
         for _ in range(20):
             whole = model.logits(model(ids)[:, -1])
-            hidden = model(new_ids, positions_BT=positions, cache=cache)
+            hidden = model(new_ids, positions_BT=positions, keys=cache)
             torch.testing.assert_close(model.logits(hidden[:, -1]), whole, rtol=1e-5, atol=1e-5)
             new_ids = whole.argmax(-1, keepdim=True)
             positions = torch.tensor([[ids.shape[1]]])
@@ -101,8 +101,8 @@ def test_rows_of_different_lengths_share_a_cache() -> None:
     cache = KeyValueCache(TINY, 2, 16, torch.float32)
     next_ids = random_ids(2, 1, seed=4)
     with torch.no_grad():
-        model(padded, positions_BT=torch.arange(7).expand(2, 7), cache=cache)
-        hidden = model(next_ids, positions_BT=torch.tensor([[3], [7]]), cache=cache)
+        model(padded, positions_BT=torch.arange(7).expand(2, 7), keys=cache)
+        hidden = model(next_ids, positions_BT=torch.tensor([[3], [7]]), keys=cache)
         for row, prompt in enumerate((short, long)):
             alone = model(torch.cat([prompt, next_ids[row : row + 1]], dim=1))
             torch.testing.assert_close(hidden[row, 0], alone[0, -1], rtol=1e-5, atol=1e-5)
@@ -126,9 +126,9 @@ def test_matrix_attention_in_training_equals_fused_attention() -> None:
     shapes = ((2, 24, 6, 16), (2, 24, 2, 16), (2, 24, 2, 16))
     exact = [torch.randn(shape, generator=generator, requires_grad=True) for shape in shapes]
     mask = torch.ones(24, 24, dtype=torch.bool).tril()[None, None].expand(2, 1, 24, 24)
-    expected = attend(*exact, mask, is_causal=False)
+    expected = attend(*exact, Visibility(mask))
     rounded = [x.detach().bfloat16().requires_grad_() for x in exact]
-    out = attend(*rounded, mask, is_causal=False)
+    out = attend(*rounded, Visibility(mask))
     torch.testing.assert_close(out.float(), expected, rtol=0.1, atol=0.04)
     expected.square().sum().backward()
     out.float().square().sum().backward()

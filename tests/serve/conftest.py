@@ -47,13 +47,13 @@ class ScriptedModel(Llama):
         self.fails_at_step: int | None = None
 
     def forward(
-        self, token_ids_BT: Tensor, *, positions_BT: Tensor, cache: Any, **_: Any
+        self, token_ids_BT: Tensor, *, positions_BT: Tensor, keys: Any, **_: Any
     ) -> Tensor:
         time.sleep(self.step_seconds)
         self.steps += 1
         if self.steps == self.fails_at_step:
             raise RuntimeError("scripted failure")
-        memory = cache.keys_BSKD[0]
+        memory = keys.keys_BSKD[0]
         for row in range(len(token_ids_BT)):
             if positions_BT[row, 0] == 0:
                 memory[row, 0, 0, 0] = token_ids_BT[row, 0] % len(self.scripts)

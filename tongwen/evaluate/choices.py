@@ -208,7 +208,7 @@ def _read(
     ids_BT = torch.tensor([[*ids, *[0] * (width - len(ids))] for ids in rows], device=device)
     starts_B = torch.tensor(starts, device=device)
     positions_BT = starts_B[:, None] + torch.arange(width, device=device)
-    hidden_BTM: Tensor = model(ids_BT, positions_BT=positions_BT, cache=cache)
+    hidden_BTM: Tensor = model(ids_BT, positions_BT=positions_BT, keys=cache)
     return hidden_BTM
 
 

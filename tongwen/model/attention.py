@@ -6,6 +6,7 @@ K key-value heads, G query heads for each key-value head, D head_dim (even).
 Sources: RoPE, Su et al. 2021, arXiv:2104.09864. GQA, Ainslie et al. 2023, arXiv:2305.13245.
 """
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -59,15 +60,35 @@ def apply_rope(x_BTHD: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
     return rotated
 
 
-def attend(
-    q_BTHD: Tensor, k_BSKD: Tensor, v_BSKD: Tensor, mask: Tensor | None, *, is_causal: bool
-) -> Tensor:
+@dataclass(frozen=True)
+class Visibility:
+    """Which keys each query of a forward pass attends to.
+
+    Attributes:
+        mask: True where a query may attend, (B, 1, T, S).
+        is_causal: without a mask: a query sees the keys up to its own place only; else all.
+    """
+
+    mask: Tensor | None = None
+    is_causal: bool = False
+
+    @classmethod
+    def among_themselves(cls, documents_BT: Tensor | None) -> "Visibility":
+        """Each token sees the earlier ones of its row that have its document number."""
+        if documents_BT is None:
+            return cls(is_causal=True)
+        tokens, device = documents_BT.shape[1], documents_BT.device
+        causal_TT = torch.ones(tokens, tokens, dtype=torch.bool, device=device).tril()
+        is_same = documents_BT[:, None, :, None] == documents_BT[:, None, None, :]
+        return cls(mask=is_same & causal_TT)
+
+
+def attend(q_BTHD: Tensor, k_BSKD: Tensor, v_BSKD: Tensor, visibility: Visibility) -> Tensor:
     """Softmax attention scaled by 1/sqrt(D), (B, T, H, D).
 
-    K divides H: query heads G*k to G*k+G-1 read key-value head k. `mask` is True where a query
-    may attend, (B, 1, T, S); without one, `is_causal` says whether a query attends to the keys
-    up to its own place only, or to all.
+    K divides H: query heads G*k to G*k+G-1 read key-value head k.
     """
+    mask = visibility.mask
     if (
         mask is not None
         and q_BTHD.requires_grad
@@ -81,7 +102,7 @@ def attend(
         k_BSKD.transpose(1, 2),
         v_BSKD.transpose(1, 2),
         attn_mask=mask,
-        is_causal=is_causal,
+        is_causal=visibility.is_causal,
         enable_gqa=q_BTHD.shape[2] != k_BSKD.shape[2],
     )
     return out_BHTD.transpose(1, 2)

@@ -40,7 +40,7 @@ class Prefill:
         hidden_BTM = self._model(
             torch.tensor([piece], device=device),
             positions_BT=torch.arange(self.tokens, end, device=device)[None],
-            cache=self.cache,
+            keys=self.cache,
         )
         self.tokens = end
         if end < len(self._prompt_ids):
@@ -90,7 +90,7 @@ class DecodingBatch:
         hidden_BTM = self._model(
             torch.tensor(token_ids, device=device)[:, None],
             positions_BT=torch.tensor(self._lengths, device=device)[:, None],
-            cache=_first_rows(self._cache, rows),
+            keys=_first_rows(self._cache, rows),
         )
         self._lengths = [length + 1 for length in self._lengths]
         return self._model.logits(hidden_BTM[:, 0])

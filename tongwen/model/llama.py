@@ -11,6 +11,7 @@ wider dtype than the arithmetic: each is rounded to the dtype of the activations
 """
 
 import math
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,11 +19,27 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own convention
 from torch import Tensor, nn
 
-from tongwen.model.attention import apply_rope, attend, rope_tables
+from tongwen.model.attention import Visibility, apply_rope, attend, rope_tables
 from tongwen.model.config import ModelConfig
 
 
-class KeyValueCache:
+class KeyStore(ABC):
+    """Where a forward pass puts its keys and values, and which of those there it attends to.
+
+    With one the model reads keys of other tokens than its own: earlier ones from a cache, or those
+    that other processes hold.
+    """
+
+    @abstractmethod
+    def begin(self, positions_BT: Tensor) -> Visibility:
+        """Called once a forward pass; says which keys its queries see."""
+
+    @abstractmethod
+    def store(self, layer: int, key_BTKD: Tensor, value_BTKD: Tensor) -> tuple[Tensor, Tensor]:
+        """Take a layer's keys and values; give those to attend to, each (B, S, K, D)."""
+
+
+class KeyValueCache(KeyStore):
     """Keys and values of tokens already seen, one slot for each position.
 
     A token at position p sits in slot p of its row, so rows of different lengths share a
@@ -50,33 +67,34 @@ class KeyValueCache:
         self.values_BSKD = [torch.zeros(shape, dtype=dtype, device=device) for _ in layers]
         self.capacity_tokens = capacity_tokens
         self.rows_B1 = torch.arange(rows, device=device)[:, None]
+        self._slots: tuple[Tensor, Tensor] = (self.rows_B1, self.rows_B1)
+        self._used_tokens = 0
 
-    def store(
-        self, layer: int, context: "_Context", key_BTKD: Tensor, value_BTKD: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """Put new keys and values into their slots; give all slots in use."""
-        slots = (self.rows_B1, context.positions_BT)
-        self.keys_BSKD[layer][slots] = key_BTKD
-        self.values_BSKD[layer][slots] = value_BTKD
-        used = context.key_tokens
+    def begin(self, positions_BT: Tensor) -> Visibility:
+        rows, tokens = positions_BT.shape
+        used = int(positions_BT.max()) + 1
+        assert used <= self.capacity_tokens, (used, self.capacity_tokens)
+        self._slots, self._used_tokens = (self.rows_B1, positions_BT), used
+        if tokens == 1 and rows == 1:
+            return Visibility()
+        slots_S = torch.arange(used, device=positions_BT.device)
+        return Visibility(mask=slots_S <= positions_BT[:, None, :, None])
+
+    def store(self, layer: int, key_BTKD: Tensor, value_BTKD: Tensor) -> tuple[Tensor, Tensor]:
+        self.keys_BSKD[layer][self._slots] = key_BTKD
+        self.values_BSKD[layer][self._slots] = value_BTKD
+        used = self._used_tokens
         return self.keys_BSKD[layer][:, :used], self.values_BSKD[layer][:, :used]
 
 
 @dataclass(frozen=True)
 class _Context:
-    """What all layers of one forward pass share.
+    """What all layers of one forward pass share."""
 
-    `mask` is True where a query may attend, (B, 1, T, S); None with `is_causal` says plain
-    causal attention, None without it that every query sees every key.
-    """
-
-    positions_BT: Tensor
     cosine: Tensor
     sine: Tensor
-    mask: Tensor | None
-    is_causal: bool
-    key_tokens: int
-    cache: KeyValueCache | None
+    visibility: Visibility
+    keys: KeyStore | None
 
 
 class Linear(nn.Linear):
@@ -98,8 +116,13 @@ class RMSNorm(nn.Module):
         self.epsilon = epsilon
 
     def forward(self, x: Tensor) -> Tensor:
-        normed: Tensor = _Normalization.apply(x, self.weight, self.epsilon)  # type: ignore[no-untyped-call]
-        return normed
+        return rms_normalize(x, self.weight, self.epsilon)
+
+
+def rms_normalize(x: Tensor, weight: Tensor, epsilon: float) -> Tensor:
+    """`RMSNorm` as a function of its weight."""
+    normed: Tensor = _Normalization.apply(x, weight, epsilon)  # type: ignore[no-untyped-call]
+    return normed
 
 
 class _Normalization(torch.autograd.Function):
@@ -134,29 +157,29 @@ class Attention(nn.Module):
     def __init__(self, config: ModelConfig, layer: int) -> None:
         super().__init__()
         self.layer = layer
-        self.heads = config.num_attention_heads
-        self.key_value_heads = config.num_key_value_heads
         self.head_dim = config.head_dim
-        self.q_proj = Linear(config.hidden_size, self.heads * self.head_dim)
-        self.k_proj = Linear(config.hidden_size, self.key_value_heads * self.head_dim)
-        self.v_proj = Linear(config.hidden_size, self.key_value_heads * self.head_dim)
-        self.o_proj = Linear(self.heads * self.head_dim, config.hidden_size)
+        query_size = config.num_attention_heads * config.head_dim
+        key_value_size = config.num_key_value_heads * config.head_dim
+        self.q_proj = Linear(config.hidden_size, query_size)
+        self.k_proj = Linear(config.hidden_size, key_value_size)
+        self.v_proj = Linear(config.hidden_size, key_value_size)
+        self.o_proj = Linear(query_size, config.hidden_size)
         if config.qk_norm:
             self.q_norm = RMSNorm(self.head_dim, config.rms_norm_eps)
             self.k_norm = RMSNorm(self.head_dim, config.rms_norm_eps)
         self.has_qk_norm = config.qk_norm
 
     def forward(self, x_BTM: Tensor, context: _Context) -> Tensor:
-        q_BTHD = self.q_proj(x_BTM).unflatten(-1, (self.heads, self.head_dim))
-        k_BTKD = self.k_proj(x_BTM).unflatten(-1, (self.key_value_heads, self.head_dim))
-        v_BTKD = self.v_proj(x_BTM).unflatten(-1, (self.key_value_heads, self.head_dim))
+        q_BTHD = self.q_proj(x_BTM).unflatten(-1, (-1, self.head_dim))
+        k_BTKD = self.k_proj(x_BTM).unflatten(-1, (-1, self.head_dim))
+        v_BTKD = self.v_proj(x_BTM).unflatten(-1, (-1, self.head_dim))
         if self.has_qk_norm:
             q_BTHD, k_BTKD = self.q_norm(q_BTHD), self.k_norm(k_BTKD)
         q_BTHD = apply_rope(q_BTHD, context.cosine, context.sine)
         k_BTKD = apply_rope(k_BTKD, context.cosine, context.sine)
-        if context.cache is not None:
-            k_BTKD, v_BTKD = context.cache.store(self.layer, context, k_BTKD, v_BTKD)
-        out_BTHD = attend(q_BTHD, k_BTKD, v_BTKD, context.mask, is_causal=context.is_causal)
+        if context.keys is not None:
+            k_BTKD, v_BTKD = context.keys.store(self.layer, k_BTKD, v_BTKD)
+        out_BTHD = attend(q_BTHD, k_BTKD, v_BTKD, context.visibility)
         out_BTM: Tensor = self.o_proj(out_BTHD.flatten(2))
         return out_BTM
 
@@ -245,7 +268,7 @@ class Llama(nn.Module):
         *,
         positions_BT: Tensor | None = None,
         documents_BT: Tensor | None = None,
-        cache: KeyValueCache | None = None,
+        keys: KeyStore | None = None,
         dtype: torch.dtype | None = None,
     ) -> Tensor:
         """Hidden states after the last norm, (B, T, M).
@@ -254,14 +277,21 @@ class Llama(nn.Module):
             token_ids_BT: int64.
             positions_BT: int64, from 0 at a document's start; 0..T-1 when absent.
             documents_BT: any integers; a token attends only to tokens with its own number,
-                which is how packed documents stay apart. Not together with `cache`.
-            cache: keys and values of earlier positions; the new ones are added to it.
+                which is how packed documents stay apart. Not together with `keys`.
+            keys: takes the keys and values and says what to attend to; a `KeyValueCache` when
+                generating.
             dtype: of the arithmetic; as the weights when absent.
         """
         if positions_BT is None:
             positions_BT = torch.arange(token_ids_BT.shape[1], device=token_ids_BT.device)
             positions_BT = positions_BT.expand(token_ids_BT.shape)
-        context = self._context(positions_BT, documents_BT, cache)
+        cosine, sine = rope_tables(positions_BT, self.config.head_dim, self.config.rope_theta)
+        if keys is not None:
+            assert documents_BT is None, "a key store says itself what is attended to"
+            visibility = keys.begin(positions_BT)
+        else:
+            visibility = Visibility.among_themselves(documents_BT)
+        context = _Context(cosine, sine, visibility, keys)
         x_BTM = self.model.embed_tokens(token_ids_BT)
         if dtype is not None:
             x_BTM = x_BTM.to(dtype)
@@ -274,24 +304,3 @@ class Llama(nn.Module):
         """Unnormalised log-probabilities of the next token, float32, (..., V)."""
         logits: Tensor = self.lm_head(hidden)
         return logits.float()
-
-    def _context(
-        self, positions_BT: Tensor, documents_BT: Tensor | None, cache: KeyValueCache | None
-    ) -> _Context:
-        config = self.config
-        cosine, sine = rope_tables(positions_BT, config.head_dim, config.rope_theta)
-        tokens = positions_BT.shape[1]
-        if cache is not None:
-            assert documents_BT is None, "packed documents and a cache do not go together"
-            used = int(positions_BT.max()) + 1
-            assert used <= cache.capacity_tokens, (used, cache.capacity_tokens)
-            mask = None
-            if tokens > 1 or positions_BT.shape[0] > 1:
-                slots_S = torch.arange(used, device=positions_BT.device)
-                mask = slots_S <= positions_BT[:, None, :, None]
-            return _Context(positions_BT, cosine, sine, mask, False, used, cache)
-        if documents_BT is None:
-            return _Context(positions_BT, cosine, sine, None, True, tokens, None)
-        causal_TT = torch.ones(tokens, tokens, dtype=torch.bool, device=positions_BT.device).tril()
-        mask = (documents_BT[:, None, :, None] == documents_BT[:, None, None, :]) & causal_TT
-        return _Context(positions_BT, cosine, sine, mask, False, tokens, None)
