@@ -8,10 +8,11 @@ from click.testing import CliRunner
 
 from tongwen.errors import DoesNotFitError, InputError, RecipeError
 from tongwen.model.config import ModelConfig
+from tongwen.model.flops import flops_per_token
 from tongwen.model.settings import ModelSettings
 from tongwen.plan.calibrate import seconds_per_step
 from tongwen.plan.command import command
-from tongwen.plan.formulas import flops_per_token, training_memory
+from tongwen.plan.formulas import training_memory
 from tongwen.plan.plan import add_times, check_fit, make_plan
 from tongwen.recipe.loader import load_recipe
 from tongwen.train.settings import TrainSettings

@@ -46,9 +46,7 @@ class ScriptedModel(Llama):
         self.steps = 0
         self.fails_at_step: int | None = None
 
-    def forward(
-        self, token_ids_BT: Tensor, *, positions_BT: Tensor, keys: Any, **_: Any
-    ) -> Tensor:
+    def forward(self, token_ids_BT: Tensor, *, positions_BT: Tensor, keys: Any, **_: Any) -> Tensor:
         time.sleep(self.step_seconds)
         self.steps += 1
         if self.steps == self.fails_at_step:

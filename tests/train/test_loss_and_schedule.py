@@ -8,9 +8,9 @@ from tongwen.model.config import ModelConfig
 from tongwen.model.llama import Llama
 from tongwen.train import loss as loss_module
 from tongwen.train.data import Batch
-from tongwen.train.loop import mean_loss
 from tongwen.train.loss import IGNORED, cross_entropy_sum
 from tongwen.train.optim import build_optimizer
+from tongwen.train.passes import mean_loss
 from tongwen.train.schedule import learning_rate
 from tongwen.train.settings import TrainSettings
 
@@ -156,7 +156,7 @@ def test_cosine_at_a_quarter_is_what_the_paper_says() -> None:
 def test_matrices_decay_norms_do_not_and_every_parameter_moves_once(name: str) -> None:
     model = small_model(hidden_size=16)
     settings = settings_of(optimizer=name, weight_decay=0.5)
-    optimizer = build_optimizer(model, settings)
+    optimizer = build_optimizer(model, model.config, settings)
     for parameter in model.parameters():
         parameter.grad = torch.zeros_like(parameter)
     before = {key: value.clone() for key, value in model.state_dict().items()}
@@ -172,7 +172,9 @@ def test_muon_moves_a_layers_matrix_by_the_same_root_mean_square_as_adam() -> No
     model = small_model(hidden_size=64)
     matrix = model.model.layers[0].mlp.up_proj.weight
     before = matrix.detach().clone()
-    optimizer = build_optimizer(model, settings_of(optimizer="muon", weight_decay=0.0))
+    optimizer = build_optimizer(
+        model, model.config, settings_of(optimizer="muon", weight_decay=0.0)
+    )
     generator = torch.Generator().manual_seed(1)
     matrix.grad = torch.randn(matrix.shape, generator=generator)
     optimizer.step(0.1)

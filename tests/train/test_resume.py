@@ -16,9 +16,11 @@ import torch
 from tongwen.alone import run_alone
 from tongwen.errors import DiskFullError, InputError, RecipeError
 from tongwen.model.folder import load_model_folder
-from tongwen.train import checkpoint as checkpoint_module
-from tongwen.train import guard, loop
+from tongwen.train import guard, loop, passes
+from tongwen.train.checkpoint import Checkpoints
 from tongwen.train.metrics import read_metrics
+
+_TIMES = ("seconds", "tokens_per_second", "mfu_full", "mfu_causal", "peak_memory_bytes")
 
 
 def command_line(shards: Path, tokenizer: Path, out: Path, recipe: Path) -> list[str]:
@@ -39,7 +41,7 @@ def pretrain(shards: Path, tokenizer: Path, out: Path, recipe: Path, *overrides:
 def curve(out: Path) -> list[dict[str, Any]]:
     """The metrics without times."""
     return [
-        {key: value for key, value in row.items() if key not in ("seconds", "tokens_per_second")}
+        {key: value for key, value in row.items() if key not in _TIMES}
         for row in read_metrics(out / "metrics.jsonl")
     ]
 
@@ -99,7 +101,7 @@ def test_training_lowers_the_loss_in_both_languages_and_writes_a_model_that_load
     model, config = load_model_folder(trained / "model")
     assert config.vocabulary_size == 400
     assert all(torch.isfinite(parameter).all() for parameter in model.parameters())
-    kept = sorted(path.name for path in (trained / "checkpoints").glob("*/*"))
+    kept = sorted(path.name for path in (trained / "checkpoints").glob("*/step-*"))
     assert kept == ["step-00000055", "step-00000060"]
 
 
@@ -111,7 +113,7 @@ def test_a_damaged_checkpoint_is_passed_over_and_the_one_before_is_used(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     before, rows = model_files(trained), curve(trained)
-    (state,) = trained.glob("checkpoints/*/step-00000060/state.pt")
+    (state,) = trained.glob("checkpoints/*/step-00000060/__0_0.distcp")
     data = bytearray(state.read_bytes())
     data[len(data) // 2] ^= 1
     state.write_bytes(data)
@@ -150,13 +152,12 @@ def test_a_full_disk_keeps_the_checkpoint_before_and_the_run_goes_on_from_it(
 ) -> None:
     out = tmp_path / "out"
     words = (shards_folder, small_tokenizer_folder, out, recipe_file)
-    true_save = torch.save
+    true_write, true_save = torch.save, Checkpoints.save
     saves = []
 
-    def save_until_full(state: Any, file: Any) -> None:
-        saves.append(1)
+    def write_until_full(item: Any, file: Any, *arguments: Any, **options: Any) -> None:
         if len(saves) < 3:
-            true_save(state, file)
+            true_write(item, file, *arguments, **options)
             return
         file.write(b"half a checkpoint")
         try:
@@ -164,10 +165,15 @@ def test_a_full_disk_keeps_the_checkpoint_before_and_the_run_goes_on_from_it(
         except OSError:
             raise RuntimeError("unexpected pos 704 vs 598")  # noqa: B904 - as torch does it
 
-    monkeypatch.setattr(checkpoint_module.torch, "save", save_until_full)
+    def counted_save(self: Checkpoints, *arguments: Any) -> None:
+        saves.append(1)
+        true_save(self, *arguments)
+
+    monkeypatch.setattr(torch, "save", write_until_full)
+    monkeypatch.setattr(Checkpoints, "save", counted_save)
     with pytest.raises(DiskFullError, match="step-00000015"):
         pretrain(*words)
-    assert sorted(path.name for path in (out / "checkpoints").glob("*/*")) == [
+    assert sorted(path.name for path in (out / "checkpoints").glob("*/step-*")) == [
         "step-00000005",
         "step-00000010",
     ]
@@ -184,14 +190,14 @@ def test_a_step_without_a_finite_loss_is_skipped_and_counted_and_ten_in_a_row_st
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     words = (shards_folder, small_tokenizer_folder)
-    true_loss = loop.mean_loss
+    true_loss = passes.mean_loss
     calls = []
 
     def poisoned(*arguments: Any) -> torch.Tensor:
         calls.append(1)
         return true_loss(*arguments) * (float("nan") if bad(len(calls)) else 1.0)
 
-    monkeypatch.setattr(loop, "mean_loss", poisoned)
+    monkeypatch.setattr(passes, "mean_loss", poisoned)
     bad = {9, 20}.__contains__
     pretrain(*words, tmp_path / "two", recipe_file)
     manifest = json.loads((tmp_path / "two" / "manifest.json").read_text())
@@ -214,14 +220,14 @@ def test_a_spike_that_stays_is_left_behind_with_its_data(
     recipe_file: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    true_loss = loop.mean_loss
+    true_loss = passes.mean_loss
     calls = []
 
     def spiking(*arguments: Any) -> torch.Tensor:
         calls.append(1)
         return true_loss(*arguments) * (1000.0 if 80 < len(calls) <= 100 else 1.0)
 
-    monkeypatch.setattr(loop, "mean_loss", spiking)
+    monkeypatch.setattr(passes, "mean_loss", spiking)
     monkeypatch.setattr(guard, "_LEAST_STEPS", 20)
     out = tmp_path / "out"
     pretrain(shards_folder, small_tokenizer_folder, out, recipe_file)

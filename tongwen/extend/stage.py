@@ -3,14 +3,12 @@
 from collections.abc import Mapping
 from dataclasses import replace
 
-import torch
-
 from tongwen.errors import InputError, RecipeError
 from tongwen.flow.stage import StageContext
-from tongwen.model.folder import find_model_folder, load_model_folder
-from tongwen.model.llama import Llama
+from tongwen.model.folder import find_model_folder, read_config
 from tongwen.train.loop import Job, train
 from tongwen.train.sources import ShardData
+from tongwen.train.weights import FolderWeights
 
 
 def run(context: StageContext) -> Mapping[str, float]:
@@ -22,7 +20,8 @@ def run(context: StageContext) -> Mapping[str, float]:
     """
     settings = context.recipe.extend
     assert settings is not None
-    base, config = load_model_folder(find_model_folder(context.inputs["model"]), torch.float32)
+    folder = find_model_folder(context.inputs["model"])
+    config = read_config(folder)
     if settings.sequence_tokens <= config.max_position_embeddings:
         raise RecipeError(
             f"extend.sequence_tokens is {settings.sequence_tokens:,}, but the model has "
@@ -47,14 +46,11 @@ def run(context: StageContext) -> Mapping[str, float]:
         rope_theta=settings.rope_theta,
         max_position_embeddings=settings.sequence_tokens,
     )
-    with torch.device("meta"):
-        model = Llama(longer)
-    model.load_state_dict(base.state_dict(), assign=True)
     return train(
         Job(
             name="extend",
             settings=settings,
-            model=model,
+            weights=FolderWeights(folder, longer),
             data=shards.training_sequences(settings),
             validation=shards.validation_sets(settings),
             tokenizer_folder=context.inputs["tokenizer"],

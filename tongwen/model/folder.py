@@ -5,7 +5,8 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -46,12 +47,32 @@ def save_model_folder(
         InputError: `tokenizer_folder` holds no tokenizer.
         DiskFullError: no space is left; what stood at `path` stays.
     """
+    state = model.state_dict()
+    write_model_folder(
+        path,
+        model.config,
+        lambda names: {name: state[name] for name in names},
+        tokenizer_folder,
+        dtype,
+        file_bytes,
+    )
+
+
+def write_model_folder(
+    path: Path,
+    config: ModelConfig,
+    read: Callable[[Sequence[str]], dict[str, Tensor]],
+    tokenizer_folder: Path,
+    dtype: torch.dtype = torch.bfloat16,
+    file_bytes: int = 5_000_000_000,
+) -> None:
+    """As `save_model_folder`, for weights that `read` gives by name, one file's at a time."""
     _require_tokenizer(tokenizer_folder)
     partial = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.partial")
     try:
         with disk_errors(path):
             partial.mkdir(parents=True)
-            values = model.config.to_huggingface() | {
+            values = config.to_huggingface() | {
                 "bos_token_id": special.BOS_ID,
                 "eos_token_id": special.EOS_ID,
                 "pad_token_id": special.PAD_ID,
@@ -59,7 +80,7 @@ def save_model_folder(
             }
             write_json(partial / "config.json", values)
             write_json(partial / "generation_config.json", special.generation_config())
-            _write_weights(partial, model, dtype, file_bytes)
+            _write_weights(partial, config, read, dtype, file_bytes)
             for name in TOKENIZER_FILES:
                 if (tokenizer_folder / name).is_file():
                     shutil.copyfile(tokenizer_folder / name, partial / name)
@@ -96,14 +117,35 @@ def load_model_folder(
     _check_vocabulary(path, config)
     with torch.device("meta"):
         model = Llama(config)
-    tensors = _read_weights(path, dtype, device)
-    _check_tensors(model, tensors, path)
+    tensors = dict(stream_weights(path, config, dtype, device))
     if config.tie_word_embeddings:
         tensors["lm_head.weight"] = tensors["model.embed_tokens.weight"]
     model.load_state_dict(tensors, assign=True)
     if config.tie_word_embeddings:
         model.lm_head.weight = model.model.embed_tokens.weight
     return model, config
+
+
+def stream_weights(
+    path: Path,
+    config: ModelConfig,
+    dtype: torch.dtype | None = None,
+    device: torch.device | str = "cpu",
+) -> Iterator[tuple[str, Tensor]]:
+    """Name and tensor of every parameter in a model folder; only one is held at a time.
+
+    Names and shapes are compared with what `config` needs before the first is read.
+
+    Raises:
+        InputError: a file or tensor is missing, unknown or damaged, or has another shape.
+    """
+    files = _weight_files(path)
+    _check_tensors(config, _shapes(path, files), path)
+    for file in files:
+        with _opened(path, file, device) as handle:
+            for name in handle.keys():  # noqa: SIM118 - not a dictionary
+                if not (config.tie_word_embeddings and name == "lm_head.weight"):
+                    yield name, handle.get_tensor(name).to(dtype)
 
 
 def read_config(path: Path) -> ModelConfig:
@@ -166,55 +208,59 @@ def _check_vocabulary(path: Path, config: ModelConfig) -> None:
         )
 
 
-def _check_tensors(model: Llama, tensors: dict[str, Tensor], path: Path) -> None:
-    expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
-    if model.config.tie_word_embeddings:
-        expected.pop("lm_head.weight")
-        tensors.pop("lm_head.weight", None)
-    missing = sorted(expected.keys() - tensors.keys())
+def _check_tensors(config: ModelConfig, found: dict[str, tuple[int, ...]], path: Path) -> None:
+    with torch.device("meta"):
+        model = Llama(config)
+    expected = {name: tuple(tensor.shape) for name, tensor in model.named_parameters()}
+    if config.tie_word_embeddings:
+        found.pop("lm_head.weight", None)
+    missing = sorted(expected.keys() - found.keys())
     if missing:
         raise InputError(f"{path} lacks {len(missing)} tensors, the first is {missing[0]}")
-    unknown = sorted(tensors.keys() - expected.keys())
+    unknown = sorted(found.keys() - expected.keys())
     if unknown:
         raise InputError(f"{path} has {len(unknown)} unknown tensors, the first is {unknown[0]}")
     for name, shape in expected.items():
-        if tuple(tensors[name].shape) != shape:
+        if found[name] != shape:
             raise InputError(
-                f"{path}: {name} has shape {tuple(tensors[name].shape)}, expected {shape}",
+                f"{path}: {name} has shape {found[name]}, expected {shape}",
                 hint="config.json and the weights belong to different models",
             )
 
 
-def _write_weights(folder: Path, model: Llama, dtype: torch.dtype, file_bytes: int) -> None:
+def _write_weights(
+    folder: Path,
+    config: ModelConfig,
+    read: Callable[[Sequence[str]], dict[str, Tensor]],
+    dtype: torch.dtype,
+    file_bytes: int,
+) -> None:
     """The weights in files of at most about `file_bytes`; only one file's are held converted."""
-    state = model.state_dict()
-    if model.config.tie_word_embeddings:
-        del state["lm_head.weight"]
+    with torch.device("meta"):
+        sizes = {name: tensor.numel() for name, tensor in Llama(config).named_parameters()}
     groups: list[list[str]] = [[]]
     filled = 0
-    for name, tensor in state.items():
-        size = tensor.numel() * dtype.itemsize
+    for name, numbers in sizes.items():
+        size = numbers * dtype.itemsize
         if groups[-1] and filled + size > file_bytes:
             groups.append([])
             filled = 0
         groups[-1].append(name)
         filled += size
     if len(groups) == 1:
-        _write_file(folder / WEIGHTS, state, groups[0], dtype)
+        _write_file(folder / WEIGHTS, read(groups[0]), dtype)
         return
     places: dict[str, str] = {}
     for number, names in enumerate(groups, 1):
         file = f"model-{number:05d}-of-{len(groups):05d}.safetensors"
-        _write_file(folder / file, state, names, dtype)
+        _write_file(folder / file, read(names), dtype)
         places |= dict.fromkeys(names, file)
-    total = sum(tensor.numel() for tensor in state.values()) * dtype.itemsize
+    total = sum(sizes.values()) * dtype.itemsize
     write_json(folder / WEIGHTS_INDEX, {"metadata": {"total_size": total}, "weight_map": places})
 
 
-def _write_file(
-    path: Path, state: dict[str, Tensor], names: Sequence[str], dtype: torch.dtype
-) -> None:
-    tensors = {name: state[name].detach().to("cpu", dtype).contiguous() for name in names}
+def _write_file(path: Path, state: dict[str, Tensor], dtype: torch.dtype) -> None:
+    tensors = {name: item.detach().to("cpu", dtype).contiguous() for name, item in state.items()}
     try:
         save_file(tensors, path, metadata={"format": "pt"})
     except SafetensorError as error:
@@ -224,20 +270,24 @@ def _write_file(
         raise
 
 
-def _read_weights(
-    path: Path, dtype: torch.dtype | None, device: torch.device | str
-) -> dict[str, Tensor]:
-    tensors: dict[str, Tensor] = {}
-    for file in _weight_files(path):
-        try:
-            with safe_open(file, framework="pt", device=str(device)) as handle:
-                for name in handle.keys():  # noqa: SIM118 - not a dictionary
-                    tensors[name] = handle.get_tensor(name).to(dtype)
-        except FileNotFoundError as error:
-            raise InputError(f"{path} lacks {file.name}") from error
-        except (SafetensorError, OSError) as error:
-            raise InputError(f"cannot read {file}: {error}", hint="is the file whole?") from error
-    return tensors
+def _shapes(path: Path, files: Sequence[Path]) -> dict[str, tuple[int, ...]]:
+    shapes = {}
+    for file in files:
+        with _opened(path, file) as handle:
+            for name in handle.keys():  # noqa: SIM118 - not a dictionary
+                shapes[name] = tuple(handle.get_slice(name).get_shape())
+    return shapes
+
+
+@contextmanager
+def _opened(path: Path, file: Path, device: torch.device | str = "cpu") -> Iterator[Any]:
+    try:
+        with safe_open(file, framework="pt", device=str(device)) as handle:
+            yield handle
+    except FileNotFoundError as error:
+        raise InputError(f"{path} lacks {file.name}") from error
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"cannot read {file}: {error}", hint="is the file whole?") from error
 
 
 def _weight_files(path: Path) -> list[Path]:

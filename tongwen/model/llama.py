@@ -12,6 +12,7 @@ wider dtype than the arithmetic: each is rounded to the dtype of the activations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -242,25 +243,11 @@ class Llama(nn.Module):
             self.lm_head.weight = self.model.embed_tokens.weight
 
     def initialize(self, seed: int) -> None:
-        """Draw all weights: normal with `initializer_range`, norms one.
-
-        The projections that write into the residual stream are scaled by 1/sqrt(2 L), so that
-        its variance does not grow with depth (Radford et al. 2019, GPT-2, section 2.3).
-        """
-        generator = torch.Generator().manual_seed(seed)
-        deviation = self.config.initializer_range
-        residual_deviation = deviation / math.sqrt(2 * self.config.num_hidden_layers)
-        for name, parameter in self.named_parameters():
-            if parameter.dim() == 1:
-                nn.init.ones_(parameter)
-                continue
-            writes_residual = name.endswith(("o_proj.weight", "down_proj.weight"))
-            drawn = torch.empty(parameter.shape, dtype=torch.float32)
-            drawn.normal_(
-                0.0, residual_deviation if writes_residual else deviation, generator=generator
-            )
-            with torch.no_grad():
-                parameter.copy_(drawn)
+        """Draw all weights, see `initial_weights`."""
+        parameters = dict(self.named_parameters())
+        with torch.no_grad():
+            for name, tensor in initial_weights(self.config, seed):
+                parameters[name].copy_(tensor)
 
     def forward(
         self,
@@ -304,3 +291,27 @@ class Llama(nn.Module):
         """Unnormalised log-probabilities of the next token, float32, (..., V)."""
         logits: Tensor = self.lm_head(hidden)
         return logits.float()
+
+
+def initial_weights(config: ModelConfig, seed: int) -> Iterator[tuple[str, Tensor]]:
+    """Name and first value of every parameter, float32, drawn one after the other.
+
+    Normal with `initializer_range`, norms one. The projections that write into the residual stream
+    are scaled by 1/sqrt(2 L), so that its variance does not grow with depth (Radford et al. 2019,
+    GPT-2, section 2.3).
+    """
+    with torch.device("meta"):
+        model = Llama(config)
+    generator = torch.Generator().manual_seed(seed)
+    deviation = config.initializer_range
+    residual_deviation = deviation / math.sqrt(2 * config.num_hidden_layers)
+    for name, parameter in model.named_parameters():
+        if parameter.dim() == 1:
+            yield name, torch.ones(parameter.shape)
+            continue
+        writes_residual = name.endswith(("o_proj.weight", "down_proj.weight"))
+        drawn = torch.empty(parameter.shape, dtype=torch.float32)
+        drawn.normal_(
+            0.0, residual_deviation if writes_residual else deviation, generator=generator
+        )
+        yield name, drawn

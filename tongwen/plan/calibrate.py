@@ -6,13 +6,13 @@ from dataclasses import replace
 import torch
 
 from tongwen.model.config import ModelConfig
+from tongwen.model.flops import flops_per_token
 from tongwen.model.llama import Llama
-from tongwen.plan.formulas import flops_per_token
 from tongwen.train.data import Batch
 from tongwen.train.hardware import Arithmetic
-from tongwen.train.loop import mean_loss
 from tongwen.train.loss import IGNORED
 from tongwen.train.optim import build_optimizer
+from tongwen.train.passes import mean_loss
 from tongwen.train.settings import TrainSettings
 
 _TIMED_TOKENS = 4_096
@@ -45,7 +45,7 @@ def seconds_per_step(
     model = Llama(config).to(arithmetic.device)
     model.initialize(0)
     batch = _random_batch(config, settings, rows, target_share).to(arithmetic.device)
-    optimizer = build_optimizer(model, settings)
+    optimizer = build_optimizer(model, config, settings)
     passes, updates = [], []
     for _ in range(steps + 1):
         started = _now(arithmetic)

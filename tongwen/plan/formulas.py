@@ -1,4 +1,4 @@
-"""Closed forms: FLOPs and memory of training a Llama model on one device."""
+"""Closed forms: memory of training a Llama model on one device."""
 
 from dataclasses import dataclass
 
@@ -6,30 +6,6 @@ from tongwen.model.attention import MATRIX_ATTENTION_TOKENS
 from tongwen.model.config import ModelConfig
 from tongwen.train.loss import CHUNK_BYTES
 from tongwen.train.settings import TrainSettings
-
-
-@dataclass(frozen=True)
-class Flops:
-    """Floating point operations of training on one token; forward is a third of it.
-
-    Attributes:
-        full: attention counted over all pairs of tokens, as PaLM (Chowdhery et al. 2022,
-            arXiv:2204.02311, appendix B) and most trainers do.
-        causal: over pairs a token may attend to, which a fused kernel executes: half of them.
-    """
-
-    full: int
-    causal: int
-
-
-def flops_per_token(config: ModelConfig, sequence_tokens: int) -> Flops:
-    """Matrix products only; the input embedding is a look-up and costs nothing."""
-    width = config.num_attention_heads * config.head_dim
-    norms = 2 * config.hidden_size + (2 * config.head_dim if config.qk_norm else 0)
-    in_products = config.num_hidden_layers * (config.parameters_per_layer - norms)
-    in_products += config.vocabulary_size * config.hidden_size
-    attention = 6 * config.num_hidden_layers * width * sequence_tokens
-    return Flops(full=6 * in_products + 2 * attention, causal=6 * in_products + attention)
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,9 @@ import torch
 from tongwen.errors import DoesNotFitError, InputError, RecipeError
 from tongwen.files import read_json
 from tongwen.model.config import ModelConfig
+from tongwen.model.flops import flops_per_token
 from tongwen.plan.calibrate import seconds_per_step
-from tongwen.plan.formulas import checkpoint_bytes, flops_per_token, training_memory
+from tongwen.plan.formulas import checkpoint_bytes, training_memory
 from tongwen.recipe.schema import Recipe
 from tongwen.train.hardware import Arithmetic
 from tongwen.train.settings import TrainSettings

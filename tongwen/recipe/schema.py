@@ -17,7 +17,7 @@ from tongwen.quantize.settings import QuantizeSettings
 from tongwen.report.settings import ReportSettings
 from tongwen.serve.settings import ServeSettings
 from tongwen.tokenizer.settings import TokenizerSettings
-from tongwen.train.settings import TrainSettings
+from tongwen.train.settings import PretrainSettings
 from tongwen.tune.settings import TuneSettings
 
 
@@ -63,7 +63,7 @@ class Recipe:
     encode: EncodeSettings = field(default_factory=EncodeSettings)
     model: ModelSettings = field(default_factory=ModelSettings)
     plan: PlanSettings = field(default_factory=PlanSettings)
-    pretrain: TrainSettings | None = None
+    pretrain: PretrainSettings | None = None
     extend: ExtendSettings | None = None
     tune: TuneSettings | None = None
     evaluate: EvaluateSettings | None = None

@@ -58,6 +58,7 @@ ROAD = (
         reads={"shards": ("encode",), "tokenizer": ("tokenizer",)},
         sections=("model", "pretrain"),
         outputs=("model/*",),
+        files="tongwen.train.stage:files",
     ),
     Stage(
         name="extend",

@@ -1,27 +1,51 @@
-"""Checkpoints: a run's whole state, complete or absent."""
+"""Checkpoints: a run's whole state, complete or absent.
 
+Below `checkpoints/`, one folder a run, named by its identity:
+
+    <identity>/identity.json            what decides the run (`identity.py`)
+    <identity>/step-<n>/*.distcp        weights and optimizer (torch.distributed.checkpoint)
+    <identity>/step-<n>/_COMPLETE       position, and size and digest of every file; written last
+    <identity>/_FINISHED                the run has come to its end
+
+Each process writes and reads its own part of every tensor, so that a checkpoint can be read by
+any number of processes.
+"""
+
+import errno
 import os
+import shutil
 import uuid
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Self
 
-import torch
+from torch import nn
+from torch.distributed.checkpoint.filesystem import FileSystemReader, FileSystemWriter
+from torch.distributed.checkpoint.state_dict_loader import load
+from torch.distributed.checkpoint.state_dict_saver import async_save, save
 
+from tongwen.errors import InputError
 from tongwen.files import (
     disk_errors,
     file_digest,
     read_json,
     remove_tree,
     sync_directory,
+    value_digest,
     write_json,
+    write_text,
 )
-from tongwen.model.llama import Llama
 from tongwen.progress import Progress
+from tongwen.train.identity import changes
 from tongwen.train.optim import Optimizer
+from tongwen.train.parallel.mesh import Processes
 
-STATE = "state.pt"
 COMPLETE = "_COMPLETE"
+_FINISHED = "_FINISHED"
+_IDENTITY = "identity.json"
+_METADATA = ".metadata"
+_LEAST_FREE_BYTES = 16 << 20
 
 
 @dataclass
@@ -29,11 +53,10 @@ class Position:
     """How far a run has come; everything else in it is a function of this and its inputs.
 
     Attributes:
-        fingerprint: of model, settings and data order; another run's checkpoint has another.
         step: optimizer steps done, skipped ones included.
         samples: sequences consumed.
         targets: tokens that were in the loss.
-        skipped_steps: steps left out because the loss or gradient was not finite.
+        skipped_steps: steps left out because the loss or gradient was not finite, or a spike.
         skipped_in_a_row: of these, the ones since the last good step.
         seconds: time spent training, over all resumptions.
         wall_seconds: from the first start, time between resumptions left out.
@@ -43,7 +66,6 @@ class Position:
         recent_norms: their gradients'.
     """
 
-    fingerprint: str
     step: int = 0
     samples: int = 0
     targets: int = 0
@@ -61,97 +83,238 @@ class Position:
         return cls(**{item.name: values[item.name] for item in fields(cls)})
 
 
-def checkpoint_folder(checkpoints: Path, fingerprint: str, progress: Progress) -> Path:
-    """The folder of one run's checkpoints.
+class Checkpoints:
+    """The checkpoints of one run. All methods are called by all processes, at the same step.
 
-    Those of runs with another model, other settings or data lie beside it. They may have cost
-    days, so they are never removed here; the user is told about them.
+    Args:
+        folder: of all runs' checkpoints.
+        identity: of this run.
+        processes: that train it.
+        keep: how many to keep, the newest.
+        in_background: go on training while a checkpoint is written; it is staged in the
+            processor's memory.
+        progress: what the user sees.
     """
-    folder = checkpoints / fingerprint[:12]
-    others = [path for path in checkpoints.glob("*/step-*") if path.parent != folder]
-    if others:
-        size = sum(path.stat().st_size for other in others for path in other.iterdir())
-        progress.say(
-            f"  {len(others)} checkpoints of other models, settings or data stay in {checkpoints} "
-            f"({size / 2**20:,.0f} MiB)"
-        )
-    return folder
 
+    def __init__(
+        self,
+        folder: Path,
+        identity: dict[str, Any],
+        processes: Processes,
+        *,
+        keep: int,
+        in_background: bool,
+        progress: Progress,
+    ) -> None:
+        self._all = folder
+        self._identity = identity
+        self.folder = folder / value_digest(identity)[:12]
+        self._processes = processes
+        self._keep = keep
+        self._in_background = in_background
+        self._progress = progress
+        self._writing: _Writing | None = None
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
 
-def save_checkpoint(
-    folder: Path, position: Position, model: Llama, optimizer: Optimizer, keep: int
-) -> None:
-    """Write a checkpoint below `folder` and remove all but the `keep` newest.
+    def open(self, *, restart: bool) -> None:
+        """Claim the folder; those of other runs lie beside it and are never removed.
 
-    The marker with the state's digest is written last, when everything else is on disk.
+        Raises:
+            InputError: it holds an unfinished run with other settings or data, and `restart` does
+                not say to begin anew beside it.
+        """
+        problem = None
+        if self._processes.is_first:
+            others = [
+                path
+                for path in sorted(self._all.glob("*/"))
+                if path != self.folder and any(path.glob("step-*"))
+            ]
+            unfinished = [path for path in others if not (path / _FINISHED).exists()]
+            if unfinished and not restart and not self.folder.exists():
+                problem = _refusal(unfinished[-1], self._identity)
+            elif others:
+                self._progress.say(_about(others, self._all))
+            if problem is None:
+                for leftover in self.folder.glob(".*.partial"):
+                    remove_tree(leftover)
+                write_json(self.folder / _IDENTITY, self._identity)
+        message = self._processes.broadcast(problem)
+        if message:
+            raise InputError(
+                message,
+                hint="give the old values back, choose another folder with --out, or "
+                'begin anew beside it with changed_run = "restart" in the stage\'s section',
+            )
 
-    Raises:
-        DiskFullError: no space is left; the checkpoints before it stay valid.
-    """
-    path = folder / f"step-{position.step:08d}"
-    partial = folder / f".{path.name}.{uuid.uuid4().hex[:8]}.partial"
-    try:
-        with disk_errors(path):
-            partial.mkdir(parents=True)
-            state = {"model": model.state_dict(), "optimizer": optimizer.state_dict()}
-            with (partial / STATE).open("wb") as file:
-                _save(state, file)
-                file.flush()
-                os.fsync(file.fileno())
-            marker = {"position": asdict(position), "digest": file_digest(partial / STATE)}
-            remove_tree(path)
-            partial.rename(path)
-            sync_directory(folder)
-            write_json(path / COMPLETE, marker)
-    finally:
-        remove_tree(partial)
-    for old in _checkpoints(folder)[:-keep]:
-        remove_tree(old)
+    def save(self, position: Position, model: nn.Module, optimizer: Optimizer) -> None:
+        """Begin to write a checkpoint; it counts when `finish` has been called.
 
+        Raises:
+            DiskFullError: as `finish`, for one that was still being written.
+        """
+        self.finish()
+        path = self.folder / f"step-{position.step:08d}"
+        name = self._processes.broadcast(f".{path.name}.{uuid.uuid4().hex[:8]}.partial")
+        partial = self.folder / name
+        state = _state(model, optimizer)
+        # A folder of its own for each checkpoint, so nothing is overwritten.
+        options: dict[str, Any] = {
+            "storage_writer": FileSystemWriter(partial),
+            "process_group": self._processes.background,
+        }
+        done: Future[Any]
+        if self._in_background:
+            done = async_save(state, **options)  # type: ignore[assignment]
+        else:
+            done = Future()
+            try:
+                done.set_result(save(state, **options))
+            except BaseException as error:  # torch's CheckpointException is a BaseException
+                done.set_exception(error)
+        described = self._thread.submit(_describe, done, partial, self._processes.rank)
+        self._writing = _Writing(path, partial, asdict(position), described)
 
-def load_checkpoint(
-    folder: Path,
-    fingerprint: str,
-    model: Llama,
-    optimizer: Optimizer,
-    progress: Progress,
-) -> Position:
-    """Bring model and optimizer to the newest valid checkpoint in `folder`; give the position.
+    @property
+    def is_written(self) -> bool:
+        """Whether this process's part of a begun checkpoint is on disk."""
+        return self._writing is not None and self._writing.files.done()
 
-    Damaged checkpoints are passed over with a message, half-written ones removed. Without any,
-    the position is the start.
-    """
-    for leftover in folder.glob(".*.partial"):
-        remove_tree(leftover)
-    for path in reversed(_checkpoints(folder)):
+    def finish(self) -> None:
+        """Wait for the checkpoint that is being written, make it valid, and remove old ones.
+
+        Raises:
+            DiskFullError: no space is left; the checkpoints before it stay valid.
+        """
+        writing, self._writing = self._writing, None
+        if writing is None:
+            return
+        error: BaseException | None = None
+        files: dict[str, list[Any]] = {}
+        try:
+            files = writing.files.result()
+        except BaseException as found:  # as above
+            error = _cause(found, self._all)
+        failed = any(self._processes.gather(error is not None))
+        parts = self._processes.gather(files)
+        if failed:
+            if self._processes.is_first:
+                remove_tree(writing.partial)
+            with disk_errors(writing.path):
+                raise error or OSError(errno.EIO, "another process could not write its part")
+        if self._processes.is_first:
+            marker = {
+                "position": writing.position,
+                "processes": self._processes.count,
+                "files": {name: item for part in parts for name, item in part.items()},
+            }
+            with disk_errors(writing.path):
+                remove_tree(writing.path)
+                writing.partial.rename(writing.path)
+                sync_directory(self.folder)
+                write_json(writing.path / COMPLETE, marker)
+            for old in _by_step(self.folder)[: -self._keep]:
+                remove_tree(old)
+
+    def load(self, model: nn.Module, optimizer: Optimizer) -> Position | None:
+        """Bring model and optimizer to the newest valid checkpoint; None when there is none.
+
+        Damaged ones are passed over with a message.
+        """
+        self.finish()
+        newest_first = [path.name for path in reversed(_by_step(self.folder))]
+        for name in self._processes.broadcast(newest_first):
+            path = self.folder / name
+            position, problem = self._check(path)
+            if position is None:
+                self._progress.say(f"  {name} is damaged and passed over: {problem}")
+                continue
+            load(
+                _state(model, optimizer),
+                storage_reader=FileSystemReader(path),
+                process_group=self._processes.background,
+            )
+            return position
+        return None
+
+    def mark_finished(self) -> None:
+        """Say that the run has come to its end: what follows may have other settings."""
+        if self._processes.is_first:
+            write_text(self.folder / _FINISHED, "")
+
+    def _check(self, path: Path) -> tuple[Position | None, str]:
+        """The position of a whole checkpoint; each process reads its part of the files."""
+        position, problem = None, ""
         try:
             marker = read_json(path / COMPLETE)
             position = Position.from_json(marker["position"])
-            if position.fingerprint != fingerprint:
-                raise ValueError("it belongs to another run")
-            if file_digest(path / STATE) != marker["digest"]:
-                raise ValueError("its content has changed since it was written")
-            state = torch.load(path / STATE, map_location="cpu", weights_only=True)
-            model.load_state_dict(state["model"])
-            optimizer.load_state_dict(state["optimizer"])
+            names = sorted(marker["files"])
+            for name in names[self._processes.rank :: self._processes.count]:
+                if [(path / name).stat().st_size, file_digest(path / name)] != marker["files"][
+                    name
+                ]:
+                    raise ValueError(f"{name} has changed since it was written")
         except (OSError, ValueError, KeyError, TypeError) as error:
-            progress.say(f"  {path.name} is damaged and passed over: {error}")
-            continue
-        return position
-    return Position(fingerprint)
+            problem = str(error) or type(error).__name__
+        problems = [text for text in self._processes.gather(problem) if text]
+        return (None, problems[0]) if problems else (position, "")
 
 
-def _checkpoints(folder: Path) -> list[Path]:
+@dataclass(frozen=True)
+class _Writing:
+    """A checkpoint on its way to disk. `files` gives name -> [size, digest] of this process's."""
+
+    path: Path
+    partial: Path
+    position: dict[str, Any]
+    files: Future[dict[str, list[Any]]]
+
+
+def _state(model: nn.Module, optimizer: Optimizer) -> dict[str, Any]:
+    weights = {name: parameter.detach() for name, parameter in model.named_parameters()}
+    return {"model": weights, "optimizer": optimizer.state()}
+
+
+def _describe(done: Future[Any], partial: Path, rank: int) -> dict[str, list[Any]]:
+    """Wait until all is written; name, size and digest of the files that this process wrote."""
+    done.result()
+    mine = [*partial.glob(f"__{rank}_*.distcp"), *([partial / _METADATA] if rank == 0 else [])]
+    return {path.name: [path.stat().st_size, file_digest(path)] for path in sorted(mine)}
+
+
+def _by_step(folder: Path) -> list[Path]:
     """All checkpoint folders, oldest first, whole or not."""
     return sorted(path for path in folder.glob("step-*") if path.is_dir())
 
 
-def _save(state: dict[str, Any], file: Any) -> None:
+def _cause(error: BaseException, folder: Path) -> BaseException:
+    """The failed write behind torch's errors, which do not always carry it."""
+    seen: list[BaseException] = [error]
+    for item in seen:
+        if isinstance(item, OSError):
+            return item
+        found = [item.__cause__, item.__context__]
+        found += [failure[0] for failure in getattr(item, "failures", {}).values()]
+        seen += [other for other in found if other is not None and other not in seen]
+    if shutil.disk_usage(folder).free < _LEAST_FREE_BYTES:
+        return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    return error
+
+
+def _refusal(other: Path, identity: dict[str, Any]) -> str:
+    """Why the run in `other` is not continued."""
+    last = _by_step(other)[-1].name
     try:
-        torch.save(state, file)
-    except RuntimeError as error:
-        # torch's writer reports a failed write as an error of its own, with the true one behind.
-        cause = error.__context__
-        if isinstance(cause, OSError):
-            raise cause from error
-        raise
+        changed = changes(read_json(other / _IDENTITY), identity)
+    except (OSError, ValueError):
+        changed = f"its {_IDENTITY} cannot be read"
+    return f"{other} holds an unfinished run ({last}) that is not this one: {changed}"
+
+
+def _about(others: list[Path], folder: Path) -> str:
+    steps = [path for other in others for path in _by_step(other)]
+    size = sum(file.stat().st_size for path in steps for file in path.iterdir())
+    return (
+        f"  {len(steps)} checkpoints of other models, settings or data stay in {folder} "
+        f"({size / 2**20:,.0f} MiB)"
+    )

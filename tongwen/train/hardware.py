@@ -1,5 +1,7 @@
 """What this machine trains on, and in which precision."""
 
+import os
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,7 +36,9 @@ def _device(settings: TrainSettings) -> torch.device:
     if settings.device == "cpu":
         return torch.device("cpu")
     if torch.cuda.is_available():
-        return torch.device("cuda")
+        device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+        torch.cuda.set_device(device)
+        return device
     if settings.device == "cuda":
         raise InputError(
             "device is cuda, but torch sees no GPU here", hint='use device = "auto" or "cpu"'
@@ -53,3 +57,25 @@ def cpu_multiplies_bf16() -> bool:
         if line.startswith(("flags", "Features")):
             flags.update(line.partition(":")[2].split())
     return bool(flags & {"avx512_bf16", "amx_bf16", "bf16"})
+
+
+_PEAKS = {"H200": 989e12, "H100": 989e12, "H800": 989e12, "A100": 312e12, "A800": 312e12}
+"""Dense bfloat16 operations a second by the vendor's data sheet (SXM), by a part of the name."""
+
+
+def peak_flops_per_second(arithmetic: Arithmetic) -> float | None:
+    """What MFU is a share of: a GPU's data sheet; of a processor the speed of a large product,
+    measured now. None for a GPU that is not in the table or another dtype on it.
+    """
+    if arithmetic.device.type == "cuda":
+        name = torch.cuda.get_device_name(arithmetic.device)
+        found = [peak for part, peak in _PEAKS.items() if part in name]
+        return found[0] if found and arithmetic.dtype == torch.bfloat16 else None
+    size = 1_024
+    left, right = torch.ones(2, size, size, dtype=arithmetic.dtype)
+    fastest = float("inf")
+    for _ in range(4):
+        started = time.perf_counter()
+        _ = left @ right
+        fastest = min(fastest, time.perf_counter() - started)
+    return 2.0 * size**3 / fastest

@@ -1,40 +1,43 @@
 """The one training loop, used by pretrain, extend and tune."""
 
-import faulthandler
 import math
-import signal
 import threading
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
+import torch.distributed as dist
+import xxhash
 from torch import Tensor
+from torch.distributed.checkpoint.filesystem import FileSystemReader
+from torch.distributed.checkpoint.state_dict_loader import load
 
-from tongwen.errors import TongwenError
-from tongwen.model.folder import save_model_folder
+from tongwen.errors import RecipeError, TongwenError
+from tongwen.flow.memory import peak_memory_bytes
+from tongwen.model.flops import flops_per_token
+from tongwen.model.folder import save_model_folder, write_model_folder
 from tongwen.model.llama import Llama
 from tongwen.progress import Progress
-from tongwen.train.checkpoint import (
-    Position,
-    checkpoint_folder,
-    load_checkpoint,
-    save_checkpoint,
-)
+from tongwen.train.checkpoint import Checkpoints, Position
 from tongwen.train.data import Batch, PackedSequences
-from tongwen.train.fingerprint import run_fingerprint
 from tongwen.train.guard import checkpoint_steps, is_spike, remember
-from tongwen.train.hardware import Arithmetic
+from tongwen.train.hardware import Arithmetic, peak_flops_per_second
+from tongwen.train.identity import run_identity
 from tongwen.train.ledger import Ledger
-from tongwen.train.loss import cross_entropy_sum
 from tongwen.train.metrics import MetricsLog
 from tongwen.train.optim import Optimizer, build_optimizer
+from tongwen.train.parallel.build import build_model
+from tongwen.train.parallel.gradients import clip_gradients
+from tongwen.train.parallel.mesh import Processes
+from tongwen.train.passes import Passes
 from tongwen.train.schedule import learning_rate
 from tongwen.train.settings import TrainSettings
+from tongwen.train.signals import hang_watch, stop_requested
 from tongwen.train.validation import ValidationSet, validation_loss
+from tongwen.train.weights import WeightSource, fill
 
 _SKIPS_BEFORE_ROLLBACK = 10
 
@@ -50,17 +53,18 @@ class Job:
     Attributes:
         name: of the stage, for messages.
         settings: of the run.
-        model: the weights to start from, float32.
+        weights: to start from.
         data: training sequences.
         validation: language -> sequences whose loss is measured on the way.
         tokenizer_folder: its files go into the model folder.
-        out: folder of `checkpoints/`, `metrics.jsonl` and `model/`.
+        out: folder of `checkpoints/`, `metrics.jsonl` and `model/`; with several processes one
+            that all see.
         progress: what the user sees.
     """
 
     name: str
     settings: TrainSettings
-    model: Llama
+    weights: WeightSource
     data: PackedSequences
     validation: Mapping[str, ValidationSet]
     tokenizer_folder: Path
@@ -71,10 +75,14 @@ class Job:
 def train(job: Job) -> dict[str, float]:
     """Train until the settings' last token, from the newest checkpoint; write the model folder.
 
-    A run that was stopped at any moment and continued on the same machine ends with the same
-    bytes as one that was not. Gives counts.
+    Called by every process of the run. A run that was stopped at any moment and continued on the
+    same mesh ends with the same bytes as one that was not; on another number of processes it
+    sees the same samples, and its losses differ by rounding. Gives counts.
 
     Raises:
+        RecipeError: the degrees of parallelism do not fit the model, the batch or the processes.
+        InputError: the folder holds an unfinished run with other settings or data.
+        DoesNotFitError: weights, gradients and optimizer do not fit into memory.
         DivergedError: the run kept spiking after it went back as often as it may.
         DiskFullError: a checkpoint or the model folder found no space; older ones stay.
         KeyboardInterrupt: after SIGINT or SIGTERM, when a checkpoint has been written.
@@ -82,20 +90,88 @@ def train(job: Job) -> dict[str, float]:
     settings = job.settings
     arithmetic = Arithmetic.of(settings)
     torch.set_flush_denormal(True)  # Adam's smallest moments would slow a CPU down
-    fingerprint = run_fingerprint(job.model, settings, job.data.fingerprint, arithmetic)
-    checkpoints = checkpoint_folder(job.out / "checkpoints", fingerprint, job.progress)
-    model = job.model.to(arithmetic.device).train()
-    optimizer = build_optimizer(model, settings)
-    position = load_checkpoint(checkpoints, fingerprint, model, optimizer, job.progress)
-    if position.step:
+    processes = Processes.start(settings.parallel, arithmetic.device)
+    _check_batch(settings, processes)
+    checkpoints = _open_checkpoints(job, processes, arithmetic)
+    config = job.weights.config
+    model = build_model(config, settings, processes, arithmetic)
+    optimizer = build_optimizer(model, config, settings)
+    position = checkpoints.load(model, optimizer)
+    if position is None:
+        fill(model, job.weights)
+        position = Position()
+    else:
         job.progress.say(f"  continues after step {position.step:,} of {settings.steps:,}")
-    run = _Run(job, arithmetic, model, optimizer, checkpoints, position)
+    run = _Run(job, processes, arithmetic, model, optimizer, checkpoints, position)
     job.progress.start()
-    with _stop_requested() as stop_requested:
-        run.finish(stop_requested)
+    with stop_requested() as stop:
+        run.finish(stop)
     job.progress.end()
-    save_model_folder(job.out / "model", model, job.tokenizer_folder, torch.float32)
+    _write_model(job, model, processes, checkpoints, run.position)
+    checkpoints.mark_finished()
     return run.counts()
+
+
+def _check_batch(settings: TrainSettings, processes: Processes) -> None:
+    """Every process takes whole micro-batches of every batch.
+
+    Raises:
+        RecipeError: the smallest batch is not a multiple of what all take at once.
+    """
+    smallest = settings.initial_batch_tokens or settings.batch_tokens
+    micro = settings.sequences_per_micro_batch * settings.sequence_tokens
+    if smallest % (micro * processes.data_size):
+        raise RecipeError(
+            f"the batch is {smallest:,} tokens, not a multiple of what {processes.data_size} "
+            f"processes take at once, {processes.data_size} x {micro:,} (micro_batch_tokens)",
+            hint="lower micro_batch_tokens, or raise batch_tokens",
+        )
+    micro_batches, stages = smallest // (micro * processes.data_size), processes.size("pipeline")
+    if micro_batches < stages:
+        raise RecipeError(
+            f"the batch of {smallest:,} tokens gives each pipeline {micro_batches} micro-batches, "
+            f"fewer than its {stages} stages",
+            hint="lower micro_batch_tokens, or raise batch_tokens",
+        )
+
+
+def _open_checkpoints(job: Job, processes: Processes, arithmetic: Arithmetic) -> Checkpoints:
+    settings = job.settings
+    first_weights = processes.broadcast(job.weights.digest() if processes.is_first else None)
+    checkpoints = Checkpoints(
+        job.out / "checkpoints",
+        run_identity(
+            job.weights.config, first_weights, settings, {"fingerprint": job.data.fingerprint}
+        ),
+        processes,
+        keep=settings.keep_checkpoints,
+        in_background=settings.checkpoint_in_background == "yes"
+        or (settings.checkpoint_in_background == "auto" and arithmetic.device.type != "cpu"),
+        progress=job.progress,
+    )
+    checkpoints.open(restart=settings.changed_run == "restart")
+    return checkpoints
+
+
+def _write_model(
+    job: Job, model: Llama, processes: Processes, checkpoints: Checkpoints, position: Position
+) -> None:
+    """The model folder, from memory; where that is cut over processes, from the last checkpoint."""
+    folder = job.out / "model"
+    if processes.count == 1:
+        save_model_folder(folder, model, job.tokenizer_folder, torch.float32)
+    elif processes.is_first:
+        last = FileSystemReader(checkpoints.folder / f"step-{position.step:08d}")
+        with torch.device("meta"):
+            shapes = dict(Llama(job.weights.config).named_parameters())
+
+        def read(names: Sequence[str]) -> dict[str, Tensor]:
+            tensors = {name: torch.empty(shapes[name].shape) for name in names}
+            load({"model": tensors}, storage_reader=last, no_dist=True)
+            return tensors
+
+        write_model_folder(folder, job.weights.config, read, job.tokenizer_folder, torch.float32)
+    processes.broadcast(None)  # nobody leaves before the folder is there
 
 
 class _Run:
@@ -104,47 +180,57 @@ class _Run:
     def __init__(
         self,
         job: Job,
+        processes: Processes,
         arithmetic: Arithmetic,
         model: Llama,
         optimizer: Optimizer,
-        checkpoints: Path,
+        checkpoints: Checkpoints,
         position: Position,
     ) -> None:
         self.job = job
         self.settings = job.settings
         self.batches = job.settings.batches
+        self.processes = processes
         self.arithmetic = arithmetic
         self.model = model
+        self.rows = job.settings.sequences_per_micro_batch
+        self.passes = Passes(model, processes, arithmetic.dtype, job.settings.z_loss, self.rows)
         self.optimizer = optimizer
         self.checkpoints = checkpoints
         self.position = position
         self.first_step = position.step
-        self.metrics = MetricsLog(job.out / "metrics.jsonl", position.step)
+        self.metrics = MetricsLog(
+            job.out / "metrics.jsonl", position.step, is_writer=processes.is_first
+        )
         self.ledger = Ledger(position.ledger)
         self.ledger.seconds["repeated"] += self.metrics.dropped_seconds
         lost = position.wall_seconds + self.metrics.dropped_seconds
         self.started = time.monotonic() - lost
         self.checkpoint_steps = job.settings.checkpoint_every_steps
+        self.flops = flops_per_token(job.weights.config, job.settings.sequence_tokens)
+        self.peak_flops = peak_flops_per_second(arithmetic)
 
     def finish(self, stop_requested: threading.Event) -> None:
         """All steps that are left, with validations and checkpoints on the way."""
         settings, position = self.settings, self.position
         while position.step < settings.steps:
             with hang_watch(settings.hang_minutes):
-                row = self._step()
+                row, must_stop = self._step(stop_requested.is_set())
             self.metrics.append(**row)
             if position.skipped_in_a_row >= _SKIPS_BEFORE_ROLLBACK:
                 self._roll_back()
                 position = self.position
                 continue
             is_last = position.step == settings.steps
-            must_stop = stop_requested.is_set() and not is_last
+            must_stop = must_stop and not is_last
             if is_last or position.step % settings.evaluate_every_steps == 0:
                 with self.ledger.time("validation"):
                     self._validate()
             is_due = position.step % self.checkpoint_steps == 0 and not position.skipped_in_a_row
             if is_last or must_stop or is_due:  # none within a spike, to go back to before it
                 self._save()
+            if is_last or must_stop:
+                self._finish_checkpoint()
             if must_stop:
                 self.job.progress.say(
                     f"  stopped after step {position.step:,}; a checkpoint is written"
@@ -152,23 +238,19 @@ class _Run:
                 raise KeyboardInterrupt
             self._show(row)
 
-    def _step(self) -> dict[str, Any]:
-        """One optimizer step; advances the position and gives its row of metrics."""
-        settings, position, device = self.settings, self.position, self.arithmetic.device
+    def _step(self, wants_stop: bool) -> tuple[dict[str, Any], bool]:
+        """One optimizer step; advances the position and gives its row of metrics, and whether any
+        process wants to stop.
+        """
+        settings, position = self.settings, self.position
         started = time.monotonic()
         tokens = self.batches.batch_tokens_of(position.step)
         sequences = tokens // settings.sequence_tokens
         with self.ledger.time("data"):
-            batch = self.job.data.batch(position.samples, sequences)
+            batch, digest, must_stop = self._agreed(sequences, wants_stop)
         begun = time.monotonic()
-        loss = torch.zeros((), device=device)
-        for micro_batch in batch.split(settings.sequences_per_micro_batch):
-            micro_loss = mean_loss(
-                self.model, micro_batch.to(device), self.arithmetic.dtype, settings.z_loss
-            )
-            micro_loss.backward()  # type: ignore[no-untyped-call]
-            loss += micro_loss.detach()
-        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), settings.gradient_clip)
+        loss = self.processes.sum_of_parts(self.passes.backward(batch))
+        norm = clip_gradients(self.model, settings.gradient_clip, self.processes)
         loss_value, norm_value = loss.item(), norm.item()
         rate = learning_rate(settings, self.batches.tokens_before(position.step + 1))
         is_kept = not (
@@ -188,17 +270,64 @@ class _Run:
         seconds = time.monotonic() - started
         position.seconds += seconds
         self.ledger.seconds["steps" if is_kept else "skipped"] += time.monotonic() - begun
-        return {
+        row = {
             "kind": "train",
             "step": position.step,
             "tokens": self.batches.tokens_before(position.step),
             "targets": batch.targets,
+            "samples": position.samples,
+            "batch_digest": digest,
             "loss": loss_value if math.isfinite(loss_value) else None,
             "gradient_norm": norm_value if math.isfinite(norm_value) else None,
             "learning_rate": rate,
             "skipped": not is_kept,
             "seconds": round(seconds, 4),
             "tokens_per_second": round(tokens / seconds, 1),
+            **self._utilization(tokens / seconds),
+        }
+        return row, must_stop
+
+    def _agreed(self, sequences: int, wants_stop: bool) -> tuple[Batch, str, bool]:
+        """This process's part of the next batch, with what all processes know of it together.
+
+        Gives the batch with the number of targets of all, a digest of all its tokens in their
+        order, and whether any process was told to stop. A checkpoint that all have written in the
+        meantime becomes valid here.
+        """
+        processes, position = self.processes, self.position
+        here = sequences // processes.data_size
+        first = processes.data_place * here
+        batch = self.job.data.batch(position.samples + first, here)
+        owns = all(processes.place(axis) == 0 for axis in ("pipeline", "context", "tensor"))
+        known = torch.tensor(
+            [
+                batch.targets if owns else 0,
+                _rows_digest(batch, first) if owns else 0,
+                wants_stop,
+                self.checkpoints.is_written,
+            ],
+            dtype=torch.int64,
+        )
+        if processes.count > 1:
+            dist.all_reduce(known)
+        targets, digest, stops, written = known.tolist()
+        if written == processes.count:
+            self._finish_checkpoint()
+        return replace(batch, targets=targets), f"{digest % 2**64:016x}", stops > 0
+
+    def _utilization(self, tokens_per_second: float) -> dict[str, float]:
+        """Memory, and the share of peak speed in both ways of counting attention."""
+        if self.arithmetic.device.type == "cuda":
+            memory = torch.cuda.max_memory_allocated(self.arithmetic.device)
+        else:
+            memory = peak_memory_bytes()
+        found: dict[str, float] = {"peak_memory_bytes": memory}
+        if self.peak_flops is None:
+            return found
+        share = tokens_per_second / self.peak_flops / self.processes.count
+        return found | {
+            "mfu_full": round(self.flops.full * share, 4),
+            "mfu_causal": round(self.flops.causal * share, 4),
         }
 
     def _roll_back(self) -> None:
@@ -208,10 +337,8 @@ class _Run:
             DivergedError: that was done too often, or there is no checkpoint yet.
         """
         spiked = self.position
-        restored = load_checkpoint(
-            self.checkpoints, spiked.fingerprint, self.model, self.optimizer, self.job.progress
-        )
-        if not restored.step or restored.rollbacks >= self.settings.rollbacks:
+        restored = self.checkpoints.load(self.model, self.optimizer)
+        if restored is None or restored.rollbacks >= self.settings.rollbacks:
             raise DivergedError(
                 f"{spiked.skipped_in_a_row} steps in a row, up to step {spiked.step:,}, had a loss "
                 "or gradient that was not finite or a spike",
@@ -240,9 +367,7 @@ class _Run:
         position.wall_seconds = time.monotonic() - self.started
         started = time.monotonic()
         with self.ledger.time("checkpoints"):
-            save_checkpoint(
-                self.checkpoints, position, self.model, self.optimizer, settings.keep_checkpoints
-            )
+            self.checkpoints.save(position, self.model, self.optimizer)
         if settings.hours_between_failures is not None:
             self.checkpoint_steps = checkpoint_steps(
                 save_seconds=time.monotonic() - started,
@@ -250,11 +375,13 @@ class _Run:
                 failure_seconds=3600 * settings.hours_between_failures,
             )
 
+    def _finish_checkpoint(self) -> None:
+        with self.ledger.time("checkpoints"):
+            self.checkpoints.finish()
+
     def _validate(self) -> None:
         for language, validation in self.job.validation.items():
-            loss = validation_loss(
-                self.model, validation, self.settings.sequences_per_micro_batch, self.arithmetic
-            )
+            loss = validation_loss(validation, self.rows, self.passes, self.processes)
             self.metrics.append(
                 kind="validation",
                 step=self.position.step,
@@ -291,51 +418,11 @@ class _Run:
         }
 
 
-def mean_loss(model: Llama, batch: Batch, dtype: torch.dtype, z_loss: float = 0.0) -> Tensor:
-    """Sum of the batch's losses over the number of targets of the whole batch, in nats.
-
-    The sum of this over micro-batches is the mean over the batch, however it is split.
+def _rows_digest(batch: Batch, first: int) -> int:
+    """A signed number of 64 bits. Its sum over the parts of a batch names all tokens in order, into
+    however many parts the batch is cut.
     """
-    hidden_BTM = model(
-        batch.token_ids_BT,
-        positions_BT=batch.positions_BT,
-        documents_BT=batch.documents_BT,
-        dtype=dtype,
-    )
-    loss = cross_entropy_sum(hidden_BTM, model.lm_head.weight, batch.targets_BT, z_loss)
-    return loss / max(1, batch.targets)
-
-
-@contextmanager
-def _stop_requested() -> Iterator[threading.Event]:
-    """An event that SIGINT and SIGTERM set, so that the step in hand ends before the run does."""
-    event = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield event
-        return
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    before = {number: signal.getsignal(number) for number in numbers}
-    for number in numbers:
-        signal.signal(number, lambda *_: event.set())
-    try:
-        yield event
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-@contextmanager
-def hang_watch(minutes: float | None) -> Iterator[None]:
-    """End the process with the traceback of every thread when the body takes longer.
-
-    A collective that waits for a dead peer holds the interpreter: only a watchdog outside of
-    Python code gets through (faulthandler runs in a thread of its own).
-    """
-    if minutes is None:
-        yield
-        return
-    faulthandler.dump_traceback_later(60 * minutes, exit=True, file=2)
-    try:
-        yield
-    finally:
-        faulthandler.cancel_dump_traceback_later()
+    total = 0
+    for row, ids_T in enumerate(batch.token_ids_BT.numpy(), start=first):
+        total += xxhash.xxh3_64_intdigest(ids_T.tobytes()) * (2 * row + 1)
+    return (total + 2**63) % 2**64 - 2**63

@@ -1,8 +1,10 @@
 """`metrics.jsonl`: one line a step, the truth about a run's course.
 
 Rows of kind `train` have step, tokens, loss (nats a target, mean), gradient_norm,
-learning_rate, tokens_per_second and skipped; rows of kind `validation` have step, tokens,
-language, loss and bits_per_byte; rows of kind `rollback` the step the run went back to.
+learning_rate, tokens_per_second, skipped, samples consumed and a digest of the batch's tokens,
+peak_memory_bytes of the first process, and mfu_full and mfu_causal (see `model.flops`); rows of
+kind `validation` have step, tokens, language, loss and bits_per_byte; rows of kind `rollback` the step
+the run went back to.
 """
 
 import json
@@ -16,18 +18,22 @@ class MetricsLog:
     """Appends rows to `path`, after taking away what a killed run wrote beyond `step`.
 
     So the file of a resumed run reads as that of an undisturbed one, but for times. The time of
-    the steps that were taken away is `dropped_seconds`.
+    the steps that were taken away is `dropped_seconds`. Of several processes one is the writer.
     """
 
-    def __init__(self, path: Path, step: int) -> None:
-        rows = read_metrics(path)
-        write_jsonl(path, [row for row in rows if row["step"] <= step])
+    def __init__(self, path: Path, step: int, *, is_writer: bool = True) -> None:
+        rows = read_metrics(path) if is_writer else []
+        if is_writer:
+            write_jsonl(path, [row for row in rows if row["step"] <= step])
         self.dropped_seconds: float = sum(
             row.get("seconds", 0.0) for row in rows if row["step"] > step
         )
         self._path = path
+        self._is_writer = is_writer
 
     def append(self, **row: Any) -> None:
+        if not self._is_writer:
+            return
         line = json.dumps(row, ensure_ascii=False)
         with disk_errors(self._path), self._path.open("a", encoding="utf-8") as file:
             file.write(line + "\n")

@@ -1,10 +1,27 @@
 """Settings shared by pretrain, extend and tune."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from tongwen.errors import RecipeError
+from tongwen.recipe.types import PathText
 from tongwen.train.batches import BatchPlan
+from tongwen.train.parallel.settings import ParallelSettings
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompletePSettings:
+    """The small model that initial deviation and learning rates were found on; see
+    `parametrization`. Rates of this run are given as for that model.
+    """
+
+    base_hidden_size: int
+    base_layers: int
+
+    def __post_init__(self) -> None:
+        for name in ("base_hidden_size", "base_layers"):
+            if getattr(self, name) < 1:
+                raise RecipeError(f"{name} is {getattr(self, name)}", hint="use 1 or more")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,7 +36,7 @@ class TrainSettings:
     batch_tokens: int = 4_194_304
     """Tokens per optimizer step, over all micro-batches and processes."""
     micro_batch_tokens: int | None = None
-    """Tokens per forward pass; the (initial) batch when absent."""
+    """Tokens per forward pass of one process; the (initial) batch when absent."""
     initial_batch_tokens: int | None = None
     """Batch at the beginning; it doubles up to `batch_tokens` over `batch_ramp_share`."""
     batch_ramp_share: float = 0.05
@@ -41,6 +58,8 @@ class TrainSettings:
     """Of matrices; norms do not decay."""
     adam_betas: tuple[float, float] = (0.9, 0.95)
     muon_momentum: float = 0.95
+    complete_p: CompletePSettings | None = None
+    """Scale initial weights and rates so that those found on a small model hold for this one."""
     gradient_clip: float = 1.0
     """Largest norm of the whole gradient."""
     z_loss: float = 0.0
@@ -55,7 +74,20 @@ class TrainSettings:
     hang_minutes: float | None = 60.0
     """A step that takes longer ends the process with a traceback of every thread, so that a
     supervisor can start it again."""
+    parallel: ParallelSettings = field(default_factory=ParallelSettings)
+    """How the run is cut over processes; torchrun starts them."""
+    recompute: Literal["none", "cheap", "layer"] = "none"
+    """What the backward pass computes again instead of keeping it: nothing, all but matrix products
+    and attention, or whole layers."""
+    compile: Literal["auto", "yes", "no"] = "auto"
+    """Compile each layer with torch.compile; `auto` does on a GPU."""
+    changed_run: Literal["refuse", "restart"] = "refuse"
+    """What to do when the output folder holds an unfinished run with other settings or data: stop
+    and name what changed, or start anew beside it."""
     checkpoint_every_steps: int = 1_000
+    checkpoint_in_background: Literal["auto", "yes", "no"] = "auto"
+    """Go on training while a checkpoint is written from a copy in the processor's memory; `auto`
+    does on a GPU."""
     hours_between_failures: float | None = None
     """Mean time between failures of the machine. With it checkpoints are written as often as
     loses the least time (Young 1974), `checkpoint_every_steps` only until saving was timed."""
@@ -127,6 +159,15 @@ class TrainSettings:
                 f"{micro_batch_tokens}",
                 hint=f"batch_tokens = {_next_multiple(self.batch_tokens, micro_batch_tokens)}",
             )
+
+
+@dataclass(frozen=True, kw_only=True)
+class PretrainSettings(TrainSettings):
+    """Training on plain text."""
+
+    base: PathText | None = None
+    """Model folder whose weights to start from, of any Llama in Hugging Face's layout; its shape
+    takes the place of the recipe's [model]. Absent, weights are drawn from the seed."""
 
 
 _SHARES = (

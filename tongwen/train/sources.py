@@ -19,11 +19,13 @@ class ShardData:
         training: all documents of the `train-*` shards.
         validation: language -> documents of its `valid-LANGUAGE-*` shards.
         vocabulary_size: of the tokenizer that made the ids.
+        tokenizer_digest: of that tokenizer.
     """
 
     training: Documents
     validation: dict[str, Documents]
     vocabulary_size: int
+    tokenizer_digest: str
 
     @classmethod
     def open(cls, shards_folder: Path, tokenizer_folder: Path) -> "ShardData":
@@ -51,6 +53,7 @@ class ShardData:
                 if split.startswith("valid-")
             },
             vocabulary_size=tokenizer.vocabulary_size,
+            tokenizer_digest=tokenizer.digest,
         )
 
     def training_sequences(self, settings: TrainSettings) -> PackedSequences:

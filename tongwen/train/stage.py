@@ -1,39 +1,60 @@
 """The pretrain stage: token shards to a model."""
 
 from collections.abc import Mapping
+from pathlib import Path
 
-from tongwen.errors import RecipeError
+from tongwen.errors import InputError, RecipeError
 from tongwen.flow.stage import StageContext
 from tongwen.model.config import ModelConfig
-from tongwen.model.llama import Llama
+from tongwen.model.folder import find_model_folder, read_config
+from tongwen.recipe.schema import Recipe
+from tongwen.tokenizer.text import MODEL_FILE, Tokenizer
 from tongwen.train.loop import Job, train
 from tongwen.train.sources import ShardData
+from tongwen.train.weights import FolderWeights, InitialWeights, WeightSource
+
+
+def files(recipe: Recipe) -> list[Path]:
+    """The files of the model to start from."""
+    if recipe.pretrain is None or recipe.pretrain.base is None:
+        return []
+    folder = find_model_folder(Path(recipe.pretrain.base))
+    read_config(folder)
+    return sorted(path for path in folder.iterdir() if path.is_file())
 
 
 def run(context: StageContext) -> Mapping[str, float]:
-    """Train a new model, or go on where the last call of this was stopped.
+    """Train a new model or another's weights, or go on where the last call of this was stopped.
 
     Raises:
         RecipeError: sequences are longer than the model's positions.
-        InputError: no shards, or another tokenizer made them.
+        InputError: no shards, another tokenizer made them, or the base model cannot be read.
     """
     settings = context.recipe.pretrain
     assert settings is not None
-    shape = context.recipe.model
-    if settings.sequence_tokens > shape.max_position_embeddings:
+    shards = ShardData.open(context.inputs["shards"], context.inputs["tokenizer"])
+    weights: WeightSource
+    if settings.base is None:
+        shape = ModelConfig.from_settings(context.recipe.model, shards.vocabulary_size)
+        weights = InitialWeights(shape, settings)
+    else:
+        folder = find_model_folder(Path(settings.base))
+        weights = FolderWeights(folder, read_config(folder))
+        _check_tokenizer(folder, shards)
+    window = weights.config.max_position_embeddings
+    if settings.sequence_tokens > window:
         raise RecipeError(
             f"pretrain.sequence_tokens is {settings.sequence_tokens:,}, but "
-            f"model.max_position_embeddings is {shape.max_position_embeddings:,}",
-            hint=f"--set model.max_position_embeddings={settings.sequence_tokens}",
+            f"model.max_position_embeddings is {window:,}",
+            hint=f"--set model.max_position_embeddings={settings.sequence_tokens}"
+            if settings.base is None
+            else f"--set pretrain.sequence_tokens={window}, or use `tongwen extend`",
         )
-    shards = ShardData.open(context.inputs["shards"], context.inputs["tokenizer"])
-    model = Llama(ModelConfig.from_settings(shape, shards.vocabulary_size))
-    model.initialize(settings.seed)
     return train(
         Job(
             name="pretrain",
             settings=settings,
-            model=model,
+            weights=weights,
             data=shards.training_sequences(settings),
             validation=shards.validation_sets(settings),
             tokenizer_folder=context.inputs["tokenizer"],
@@ -41,3 +62,22 @@ def run(context: StageContext) -> Mapping[str, float]:
             progress=context.progress,
         )
     )
+
+
+def _check_tokenizer(folder: Path, shards: ShardData) -> None:
+    """The shards' ids must mean to the base model what they meant to their tokenizer."""
+    config = read_config(folder)
+    if shards.vocabulary_size > config.vocabulary_size:
+        raise InputError(
+            f"the shards' vocabulary has {shards.vocabulary_size:,} pieces, the model in {folder} "
+            f"knows {config.vocabulary_size:,}",
+            hint="encode the documents with the model's own tokenizer",
+        )
+    if (folder / MODEL_FILE).is_file():
+        theirs = Tokenizer.load(folder).digest
+        if theirs != shards.tokenizer_digest:
+            raise InputError(
+                f"the shards were made with the tokenizer {shards.tokenizer_digest}, the model in "
+                f"{folder} has {theirs}",
+                hint="encode the documents with the model's own tokenizer",
+            )

@@ -1,15 +1,16 @@
 """Loss on held-out documents."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 
-from tongwen.model.llama import Llama
-from tongwen.train.data import Documents, PackedSequences
-from tongwen.train.hardware import Arithmetic
-from tongwen.train.loss import cross_entropy_sum
+from tongwen.train.data import Batch, Documents, PackedSequences
+from tongwen.train.loss import IGNORED
+from tongwen.train.packing import Int64s
+from tongwen.train.parallel.mesh import Processes
+from tongwen.train.passes import Passes
 
 
 @dataclass(frozen=True)
@@ -37,27 +38,34 @@ class ValidationSet:
             bits_per_byte_of_a_nat=tokens_per_byte / math.log(2),
         )
 
+    def rows(self, numbers: Int64s) -> Batch:
+        """Sequences by number; a number beyond the last gives a sequence without targets, so that
+        all processes have as many.
+        """
+        batch = self.data.sequences_at(np.minimum(numbers, self.sequences - 1))
+        is_beyond = torch.from_numpy(numbers >= self.sequences)
+        batch.targets_BT[is_beyond] = IGNORED
+        return replace(batch, targets=int((batch.targets_BT != IGNORED).sum()))
+
 
 def validation_loss(
-    model: Llama,
-    validation: ValidationSet,
-    sequences_at_once: int,
-    arithmetic: Arithmetic,
+    validation: ValidationSet, sequences_at_once: int, passes: Passes, processes: Processes
 ) -> float:
-    """Mean loss of a target in nats. Changes nothing in the model and draws no random number."""
-    loss, targets = 0.0, 0
-    model.eval()
-    with torch.no_grad():
-        for start in range(0, validation.sequences, sequences_at_once):
-            end = min(start + sequences_at_once, validation.sequences)
-            batch = validation.data.sequences_at(np.arange(start, end)).to(arithmetic.device)
-            hidden_BTM = model(
-                batch.token_ids_BT,
-                positions_BT=batch.positions_BT,
-                documents_BT=batch.documents_BT,
-                dtype=arithmetic.dtype,
-            )
-            loss += cross_entropy_sum(hidden_BTM, model.lm_head.weight, batch.targets_BT).item()
+    """Mean loss of a target in nats. Changes nothing in the model and draws no random number.
+
+    Each process takes `sequences_at_once` at a time of those its place in the batch gives it.
+    """
+    loss = torch.zeros((), dtype=torch.float64, device=processes.device)
+    targets = torch.zeros((), dtype=torch.float64, device=processes.device)
+    rows = min(sequences_at_once, -(-validation.sequences // processes.data_size))
+    for start in range(0, validation.sequences, rows * processes.data_size):
+        first = start + processes.data_place * rows
+        last = first + rows
+        if processes.count == 1:
+            last = min(last, validation.sequences)
+        batch = validation.rows(np.arange(first, last))
+        loss += passes.loss_sum(batch)
+        if processes.place("context") == 0:
             targets += batch.targets
-    model.train()
-    return loss / max(1, targets)
+    total = processes.sum_of_parts(torch.stack([loss, targets]))
+    return float(total[0]) / max(1.0, float(total[1]))

@@ -3,16 +3,14 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-import torch
-
 from tongwen.errors import InputError, RecipeError
 from tongwen.flow.stage import StageContext
-from tongwen.model.folder import find_model_folder, load_model_folder
-from tongwen.model.llama import Llama
+from tongwen.model.folder import find_model_folder, read_config
 from tongwen.recipe.schema import Recipe
 from tongwen.tokenizer.text import Tokenizer
 from tongwen.train.data import PackedSequences
 from tongwen.train.loop import Job, train
+from tongwen.train.weights import FolderWeights, WeightSource
 from tongwen.tune.dialogues import read_dialogues
 from tongwen.tune.settings import TuneSettings
 
@@ -51,7 +49,7 @@ def run(context: StageContext) -> Mapping[str, float]:
             f"  {data.too_long:,} of {data.too_long + data.dialogues:,} dialogues are longer "
             f"than {settings.sequence_tokens:,} tokens and left out"
         )
-    model = _base_model(context.inputs["model"], settings, tokenizer)
+    weights = _base_weights(context.inputs["model"], settings, tokenizer)
     sequences = PackedSequences(
         data.documents,
         settings.sequence_tokens,
@@ -62,7 +60,7 @@ def run(context: StageContext) -> Mapping[str, float]:
         Job(
             name="tune",
             settings=settings,
-            model=model,
+            weights=weights,
             data=sequences,
             validation={},
             tokenizer_folder=context.inputs["tokenizer"],
@@ -78,8 +76,9 @@ def run(context: StageContext) -> Mapping[str, float]:
     }
 
 
-def _base_model(folder: Path, settings: TuneSettings, tokenizer: Tokenizer) -> Llama:
-    model, config = load_model_folder(find_model_folder(folder), torch.float32)
+def _base_weights(folder: Path, settings: TuneSettings, tokenizer: Tokenizer) -> WeightSource:
+    folder = find_model_folder(folder)
+    config = read_config(folder)
     if settings.sequence_tokens > config.max_position_embeddings:
         raise RecipeError(
             f"tune.sequence_tokens is {settings.sequence_tokens:,}, but the model has "
@@ -92,4 +91,4 @@ def _base_model(folder: Path, settings: TuneSettings, tokenizer: Tokenizer) -> L
             f"the model knows {config.vocabulary_size:,}",
             hint="tune with the model's own tokenizer",
         )
-    return model
+    return FolderWeights(folder, config)

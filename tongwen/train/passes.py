@@ -1,0 +1,216 @@
+"""Forward and backward passes of one process: its part of the batch through its part of the model.
+
+Shape suffixes in this file: B sequences, T tokens here, S tokens of the whole sequence, M hidden
+size.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.distributed.pipelining import PipelineStage, Schedule1F1B, ScheduleGPipe
+
+from tongwen.model.llama import KeyStore, Llama
+from tongwen.train.data import Batch
+from tongwen.train.loss import VocabularyShare, cross_entropy_sum
+from tongwen.train.parallel.context import GatheredKeys, share_of
+from tongwen.train.parallel.gradients import reduce_partial_gradients
+from tongwen.train.parallel.mesh import Processes
+from tongwen.train.parallel.tensor import local, vocabulary_share
+
+
+def loss_sum(
+    model: Llama,
+    batch: Batch,
+    dtype: torch.dtype,
+    z_loss: float = 0.0,
+    keys: KeyStore | None = None,
+    share: VocabularyShare | None = None,
+) -> Tensor:
+    """Sum of the losses of a batch's targets, in nats, float32."""
+    hidden_BTM = model(
+        batch.token_ids_BT,
+        positions_BT=batch.positions_BT,
+        documents_BT=batch.documents_BT if keys is None else None,
+        keys=keys,
+        dtype=dtype,
+    )
+    return cross_entropy_sum(
+        hidden_BTM, local(model.lm_head.weight), batch.targets_BT, z_loss, share
+    )
+
+
+def mean_loss(
+    model: Llama,
+    batch: Batch,
+    dtype: torch.dtype,
+    z_loss: float = 0.0,
+    keys: KeyStore | None = None,
+    share: VocabularyShare | None = None,
+) -> Tensor:
+    """Sum of the batch's losses over the number of targets of the whole batch, in nats.
+
+    The sum of this over micro-batches and processes is the mean over the batch, however it is
+    split.
+    """
+    return loss_sum(model, batch, dtype, z_loss, keys, share) / max(1, batch.targets)
+
+
+class Passes:
+    """How this process works through batches.
+
+    Args:
+        model: this process's part of it.
+        processes: that share the run.
+        dtype: of the activations.
+        z_loss: as in `cross_entropy_sum`.
+        rows: sequences of a micro-batch.
+    """
+
+    def __init__(
+        self, model: Llama, processes: Processes, dtype: torch.dtype, z_loss: float, rows: int
+    ) -> None:
+        self._model = model
+        self._processes = processes
+        self._dtype = dtype
+        self._z_loss = z_loss
+        self._rows = rows
+        self._share = vocabulary_share(model, processes.data_mesh["tensor"])
+        self._pipe = (
+            _Pipe(self._stage_forward(), processes, self._stage_loss)
+            if processes.size("pipeline") > 1
+            else None
+        )
+
+    def backward(self, batch: Batch) -> Tensor:
+        """Add the gradients of a batch's mean loss; gives this process's part of that loss.
+
+        `batch.targets` counts those of all processes. The gradients are complete afterwards, but
+        where FSDP keeps each process's part of them.
+        """
+        device = self._processes.device
+        if self._pipe is not None:
+            parts = self._pipe.run(self._here(batch.to(device)), self._rows, backward=True)
+            loss = torch.stack(parts).sum() if parts else torch.zeros((), device=device)
+        else:
+            loss = torch.zeros((), device=device)
+            for micro_batch in batch.split(self._rows):
+                here = self._here(micro_batch.to(device))
+                part = mean_loss(
+                    self._model, here, self._dtype, self._z_loss, self._keys(here), self._share
+                )
+                part.backward()  # type: ignore[no-untyped-call]
+                loss += part.detach()
+        reduce_partial_gradients(self._model)
+        return loss
+
+    @torch.no_grad()
+    def loss_sum(self, batch: Batch) -> Tensor:
+        """This process's part of the sum of the losses of a micro-batch."""
+        here = self._here(batch.to(self._processes.device))
+        if self._pipe is None:
+            return loss_sum(self._model, here, self._dtype, 0.0, self._keys(here), self._share)
+        whole = replace(here, targets=1)
+        parts = self._pipe.run(whole, len(batch.token_ids_BT), backward=False)
+        return torch.stack(parts).sum() if parts else torch.zeros((), device=here.targets_BT.device)
+
+    def _here(self, batch: Batch) -> Batch:
+        """The tokens of a batch that this process takes."""
+        if self._processes.size("context") == 1:
+            return batch
+        return share_of(batch, self._processes.group("context"))
+
+    def _keys(self, batch: Batch) -> KeyStore | None:
+        context = self._processes.size("context")
+        if context == 1:
+            return None
+        tokens = context * batch.token_ids_BT.shape[1]
+        return GatheredKeys(batch.documents_BT, tokens, self._processes.group("context"))
+
+    def _stage_forward(self) -> nn.Module:
+        return _StageForward(self._model, self._dtype, self._keys)
+
+    def _stage_loss(self, hidden_BTM: Tensor, targets_BT: Tensor, targets: int) -> Tensor:
+        total = cross_entropy_sum(
+            hidden_BTM, local(self._model.lm_head.weight), targets_BT, self._z_loss, self._share
+        )
+        return total / max(1, targets)
+
+
+class _StageForward(nn.Module):
+    """A stage's model as the schedule calls it: with the tensors of one micro-batch."""
+
+    def __init__(
+        self, model: Llama, dtype: torch.dtype, keys: Callable[[Batch], KeyStore | None]
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self._dtype = dtype
+        self._keys = keys
+
+    def forward(
+        self, x: Tensor, positions_BT: Tensor, documents_BS: Tensor | None = None
+    ) -> Tensor:
+        batch = Batch(positions_BT, positions_BT, positions_BT, documents_BS, 0)
+        keys = self._keys(batch)
+        hidden: Tensor = self.model(
+            x,
+            positions_BT=positions_BT,
+            documents_BT=documents_BS if keys is None else None,
+            keys=keys,
+            dtype=self._dtype,
+        )
+        return hidden
+
+
+class _Pipe:
+    """The 1F1B schedule, made anew for each number and size of micro-batches."""
+
+    def __init__(
+        self,
+        module: nn.Module,
+        processes: Processes,
+        loss: Callable[[Tensor, Tensor, int], Tensor],
+    ) -> None:
+        self._module = module
+        self._processes = processes
+        self._loss = loss
+        self._targets = 1
+        self._schedules: dict[Any, Schedule1F1B | ScheduleGPipe] = {}
+
+    def run(self, batch: Batch, rows: int, *, backward: bool) -> list[Tensor]:
+        """Losses of the micro-batches in the last stage; nothing in the others."""
+        self._targets = batch.targets
+        count = len(batch.token_ids_BT) // rows
+        key = (tuple(batch.token_ids_BT.shape), count, backward)
+        if key not in self._schedules:
+            self._schedules[key] = self._schedule(count, backward)
+        schedule = self._schedules[key]
+        inputs = (batch.token_ids_BT,) if self._processes.place("pipeline") == 0 else ()
+        options: dict[str, Any] = {"positions_BT": batch.positions_BT}
+        if batch.documents_BT is not None:
+            options["documents_BS"] = batch.documents_BT
+        losses: list[Tensor] = []
+        if self._processes.is_last_stage:
+            options |= {"target": batch.targets_BT, "losses": losses}
+        step = schedule.step if backward else schedule.eval
+        step(*inputs, **options)
+        return [loss.detach() for loss in losses]
+
+    def _schedule(self, micro_batches: int, backward: bool) -> Schedule1F1B | ScheduleGPipe:
+        stage = PipelineStage(
+            self._module,
+            self._processes.place("pipeline"),
+            self._processes.size("pipeline"),
+            self._processes.device,
+            group=self._processes.group("pipeline"),
+        )
+        kind = Schedule1F1B if backward else ScheduleGPipe  # which need not fill the pipe
+        return kind(
+            stage,
+            micro_batches,
+            loss_fn=lambda hidden, targets: self._loss(hidden, targets, self._targets),
+            scale_grads=False,
+        )
