@@ -65,22 +65,26 @@ def run(layout: dict[str, Any], out: Path) -> list[dict[str, Any]]:
     if layout.get("scaled"):
         base = CompletePSettings(base_hidden_size=16, base_layers=2)
         settings = replace(settings, complete_p=base)
-    config = replace(CONFIG, tie_word_embeddings=layout.get("tied", False))
+    return run_with(settings, out, tied=layout.get("tied", False))
+
+
+def run_with(settings: TrainSettings, out: Path, *, tied: bool = False) -> list[dict[str, Any]]:
+    """Train the tiny model; the rows of its metrics."""
+    config = replace(CONFIG, tie_word_embeddings=tied)
     data = documents()
-    (out / "tokenizer.json").parent.mkdir(parents=True, exist_ok=True)
+    out.mkdir(parents=True, exist_ok=True)
     (out / "tokenizer.json").write_text("{}")
-    train(
-        Job(
-            "test",
-            settings,
-            InitialWeights(config, settings),
-            PackedSequences(data, settings.sequence_tokens, seed=1),
-            {"en": ValidationSet.of(data, settings.sequence_tokens, max_tokens=64 * 7)},
-            out,
-            out,
-            Progress(),
-        )
+    job = Job(
+        "test",
+        settings,
+        InitialWeights(config, settings),
+        PackedSequences(data, settings.sequence_tokens, seed=1),
+        {"en": ValidationSet.of(data, settings.sequence_tokens, max_tokens=64 * 7)},
+        out,
+        out,
+        Progress(),
     )
+    train(job)
     return read_metrics(out / "metrics.jsonl")
 
 

@@ -7,6 +7,8 @@ Sources: RoPE, Su et al. 2021, arXiv:2104.09864. GQA, Ainslie et al. 2023, arXiv
 """
 
 from dataclasses import dataclass
+from functools import cache
+from inspect import signature
 from typing import Any
 
 import torch
@@ -61,15 +63,30 @@ def apply_rope(x_BTHD: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
+class Segments:
+    """Stretches of the rows laid end to end; tokens attend to earlier ones of their own stretch.
+
+    Attributes:
+        ends: int32, where each stretch ends, after a leading zero.
+        longest_tokens: no stretch is longer.
+    """
+
+    ends: Tensor
+    longest_tokens: int
+
+
+@dataclass(frozen=True)
 class Visibility:
     """Which keys each query of a forward pass attends to.
 
     Attributes:
         mask: True where a query may attend, (B, 1, T, S).
-        is_causal: without a mask: a query sees the keys up to its own place only; else all.
+        segments: the same said by stretches, for a GPU's kernel, which skips all the rest.
+        is_causal: without either: a query sees the keys up to its own place only; else all.
     """
 
     mask: Tensor | None = None
+    segments: Segments | None = None
     is_causal: bool = False
 
     @classmethod
@@ -78,6 +95,11 @@ class Visibility:
         if documents_BT is None:
             return cls(is_causal=True)
         tokens, device = documents_BT.shape[1], documents_BT.device
+        if device.type == "cuda":
+            is_last = torch.ones_like(documents_BT, dtype=torch.bool)
+            is_last[:, :-1] = documents_BT[:, 1:] != documents_BT[:, :-1]
+            ends = is_last.flatten().nonzero().flatten() + 1
+            return cls(segments=Segments(F.pad(ends, (1, 0)).to(torch.int32), tokens))
         causal_TT = torch.ones(tokens, tokens, dtype=torch.bool, device=device).tril()
         is_same = documents_BT[:, None, :, None] == documents_BT[:, None, None, :]
         return cls(mask=is_same & causal_TT)
@@ -89,6 +111,8 @@ def attend(q_BTHD: Tensor, k_BSKD: Tensor, v_BSKD: Tensor, visibility: Visibilit
     K divides H: query heads G*k to G*k+G-1 read key-value head k.
     """
     mask = visibility.mask
+    if visibility.segments is not None:
+        return _segment_attention(q_BTHD, k_BSKD, v_BSKD, visibility.segments)
     if (
         mask is not None
         and q_BTHD.requires_grad
@@ -128,3 +152,36 @@ def _matrix_attention(q_BTHD: Tensor, k_BSKD: Tensor, v_BSKD: Tensor, mask: Tens
     weights = torch.softmax(scores, dim=-1).view(batch * key_heads, group * tokens, keys)
     out = torch.bmm(weights, v).view(batch, key_heads, group, tokens, head_dim)
     return out.permute(0, 3, 1, 2, 4).flatten(2, 3)
+
+
+def _segment_attention(
+    q_BTHD: Tensor, k_BTKD: Tensor, v_BTKD: Tensor, segments: Segments
+) -> Tensor:
+    """Attention within stretches by torch's flash kernel for sequences of different lengths."""
+    from torch.nn.attention.varlen import varlen_attn  # CUDA alone has it
+
+    options: dict[str, Any] = {}
+    known = _varlen_options()
+    if "window_size" in known:
+        options["window_size"] = (-1, 0)  # torch 2.12 says so what 2.11 calls causal
+    else:
+        options["is_causal"] = True
+    groups = q_BTHD.shape[2] // k_BTKD.shape[2]
+    if "enable_gqa" in known:
+        options["enable_gqa"] = groups > 1
+    elif groups > 1:
+        k_BTKD, v_BTKD = (x.repeat_interleave(groups, dim=2) for x in (k_BTKD, v_BTKD))
+    ends, longest = segments.ends, segments.longest_tokens
+    out: Any = varlen_attn(
+        q_BTHD.flatten(0, 1), k_BTKD.flatten(0, 1), v_BTKD.flatten(0, 1),
+        ends, ends, longest, longest, **options,
+    )  # fmt: skip
+    out_BTHD: Tensor = out.unflatten(0, q_BTHD.shape[:2])
+    return out_BTHD
+
+
+@cache
+def _varlen_options() -> frozenset[str]:
+    from torch.nn.attention.varlen import varlen_attn
+
+    return frozenset(signature(varlen_attn).parameters)

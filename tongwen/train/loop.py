@@ -60,6 +60,8 @@ class Job:
         out: folder of `checkpoints/`, `metrics.jsonl` and `model/`; with several processes one
             that all see.
         progress: what the user sees.
+        is_kept: whether checkpoints and the model are written; without, as in a benchmark, nothing
+            but the metrics.
     """
 
     name: str
@@ -70,6 +72,7 @@ class Job:
     tokenizer_folder: Path
     out: Path
     progress: Progress
+    is_kept: bool = True
 
 
 def train(job: Job) -> dict[str, float]:
@@ -107,8 +110,9 @@ def train(job: Job) -> dict[str, float]:
     with stop_requested() as stop:
         run.finish(stop)
     job.progress.end()
-    _write_model(job, model, processes, checkpoints, run.position)
-    checkpoints.mark_finished()
+    if job.is_kept:
+        _write_model(job, model, processes, checkpoints, run.position)
+        checkpoints.mark_finished()
     return run.counts()
 
 
@@ -362,6 +366,8 @@ class _Run:
         self._save()  # a kill from here on must not meet the same data again
 
     def _save(self) -> None:
+        if not self.job.is_kept:
+            return
         position, settings = self.position, self.settings
         position.ledger = dict(self.ledger.seconds)
         position.wall_seconds = time.monotonic() - self.started
