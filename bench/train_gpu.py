@@ -4,7 +4,7 @@
 
 Random token ids; each row in a process of its own. MFU is against the data sheet's dense bfloat16
 rate (989 TFLOP/s for H100 and H200). `full` counts attention over all pairs of tokens, as
-torchtitan and nanochat do, `causal` the half that is computed. The median of the steps after the third.
+torchtitan and nanochat do, `causal` the half that is computed. Medians leave out three steps.
 """
 
 import argparse
@@ -76,7 +76,9 @@ def tongwen(job):  # type: ignore[no-untyped-def]
         out = Path(folder)
         (out / "tokenizer.json").write_text("{}")
         weights = TiledWeights(config_of(job, ModelConfig))
-        data = PackedSequences(documents, job["sequence"], seed=0)
+        data = PackedSequences(
+            documents, job["sequence"], seed=0, separate_documents=settings.separate_documents
+        )
         run = Job("bench", settings, weights, data, {}, out, out, Progress(), is_kept=False)
         train(run)
         return read_metrics(out / "metrics.jsonl")

@@ -7,15 +7,15 @@ Sources: RoPE, Su et al. 2021, arXiv:2104.09864. GQA, Ainslie et al. 2023, arXiv
 """
 
 from dataclasses import dataclass
-from functools import cache
-from inspect import signature
 from typing import Any
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own convention
 from torch import Tensor
+from torch.torch_version import TorchVersion
 
 MATRIX_ATTENTION_TOKENS = 512
+_VARLEN_TAKES_GROUPS = TorchVersion(torch.__version__) >= "2.13"
 
 
 def rope_tables(positions_BT: Tensor, head_dim: int, theta: float) -> tuple[Tensor, Tensor]:
@@ -99,6 +99,8 @@ class Visibility:
             is_last = torch.ones_like(documents_BT, dtype=torch.bool)
             is_last[:, :-1] = documents_BT[:, 1:] != documents_BT[:, :-1]
             ends = is_last.flatten().nonzero().flatten() + 1
+            if len(ends) == len(documents_BT):  # for whole rows there is a faster kernel
+                return cls(is_causal=True)
             return cls(segments=Segments(F.pad(ends, (1, 0)).to(torch.int32), tokens))
         causal_TT = torch.ones(tokens, tokens, dtype=torch.bool, device=device).tril()
         is_same = documents_BT[:, None, :, None] == documents_BT[:, None, None, :]
@@ -160,28 +162,16 @@ def _segment_attention(
     """Attention within stretches by torch's flash kernel for sequences of different lengths."""
     from torch.nn.attention.varlen import varlen_attn  # CUDA alone has it
 
-    options: dict[str, Any] = {}
-    known = _varlen_options()
-    if "window_size" in known:
-        options["window_size"] = (-1, 0)  # torch 2.12 says so what 2.11 calls causal
-    else:
-        options["is_causal"] = True
     groups = q_BTHD.shape[2] // k_BTKD.shape[2]
-    if "enable_gqa" in known:
+    options: dict[str, Any] = {}
+    if _VARLEN_TAKES_GROUPS:
         options["enable_gqa"] = groups > 1
     elif groups > 1:
         k_BTKD, v_BTKD = (x.repeat_interleave(groups, dim=2) for x in (k_BTKD, v_BTKD))
     ends, longest = segments.ends, segments.longest_tokens
     out: Any = varlen_attn(
         q_BTHD.flatten(0, 1), k_BTKD.flatten(0, 1), v_BTKD.flatten(0, 1),
-        ends, ends, longest, longest, **options,
+        ends, ends, longest, longest, window_size=(-1, 0), **options,
     )  # fmt: skip
     out_BTHD: Tensor = out.unflatten(0, q_BTHD.shape[:2])
     return out_BTHD
-
-
-@cache
-def _varlen_options() -> frozenset[str]:
-    from torch.nn.attention.varlen import varlen_attn
-
-    return frozenset(signature(varlen_attn).parameters)
