@@ -1,6 +1,7 @@
 """Documents into fixed-length sequences, and the order they are trained in."""
 
 import bisect
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,6 +47,18 @@ def pack(document_starts: Int64s, document_tokens: Int64s, sequence_tokens: int)
     sequence_starts = np.concatenate([[0], np.cumsum(np.bincount(sequence_of))]).astype(np.int64)
     del sequence_of  # the peak is below: about 50 bytes a piece
     return Packing(starts[order], tokens[order], is_cut[order], sequence_starts)
+
+
+def joined(packings: Sequence[Packing]) -> Packing:
+    """The sequences of all `packings`, one packing after the other."""
+    pieces = np.cumsum([0, *(len(packing.piece_starts) for packing in packings)])
+    starts = [packing.sequence_starts[:-1] for packing in packings]
+    return Packing(
+        np.concatenate([packing.piece_starts for packing in packings]),
+        np.concatenate([packing.piece_tokens for packing in packings]),
+        np.concatenate([packing.piece_is_cut for packing in packings]),
+        np.concatenate([*map(np.add, starts, pieces), pieces[-1:]]),
+    )
 
 
 def _pieces(
@@ -110,6 +123,19 @@ def _newest(stack: list[Int64s], wanted: int) -> Int64s:
         taken.append(top[::-1])
         wanted -= len(top)
     return np.concatenate(taken)
+
+
+def in_epochs(numbers: Int64s, sequences: int, seed: int) -> Int64s:
+    """The sequences, `sequences` in all, that come at places `numbers` of an endless course.
+
+    Each epoch goes through all of them in a permutation keyed by (seed, epoch).
+    """
+    epochs, places = np.divmod(numbers, sequences)
+    chosen = np.empty_like(places)
+    for epoch in np.unique(epochs).tolist():
+        here = epochs == epoch
+        chosen[here] = permuted(places[here], sequences, seed * 1_000_003 + epoch)
+    return chosen
 
 
 _MULTIPLIERS = (0xBF58476D1CE4E5B9, 0x94D049BB133111EB)
