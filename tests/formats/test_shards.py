@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tongwen.errors import InputError
-from tongwen.formats.shards import LANGUAGES, Shard, shard_writer
+from tongwen.formats.languages import LANGUAGES
+from tongwen.formats.shards import Shard, shard_writer
 
 DIGEST = "0123456789abcdef0123456789abcdef"
 

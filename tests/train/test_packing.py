@@ -1,5 +1,7 @@
 """Packing and order: nothing lost, nothing twice, the same for everybody."""
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -38,6 +40,42 @@ def test_every_token_stands_in_exactly_one_sequence(lengths: list[int], sequence
     assert sorted(places) == list(range(sum(lengths)))
     for first, last in zip(packing.sequence_starts, packing.sequence_starts[1:], strict=False):
         assert 0 < packing.piece_tokens[first:last].sum() <= sequence
+
+
+def fullest_that_fits(lengths: list[int], sequence: int) -> list[list[int]]:
+    """Best fit piece by piece, as the paper says it: the numbers of the documents of each sequence.
+
+    Of equally full sequences the one that a piece was put into last is taken.
+    """
+    sequences: list[list[int]] = []
+    space: list[int] = []
+    changed: list[int] = []
+    for time, number in enumerate(sorted(range(len(lengths)), key=lambda n: -lengths[n])):
+        fitting = [n for n in range(len(sequences)) if space[n] >= lengths[number]]
+        if fitting:
+            chosen = min(fitting, key=lambda n: (space[n], -changed[n]))
+        else:
+            chosen = len(sequences)
+            sequences.append([])
+            space.append(sequence)
+            changed.append(0)
+        sequences[chosen].append(number)
+        space[chosen] -= lengths[number]
+        changed[chosen] = time
+    return sequences
+
+
+@given(st.lists(st.integers(1, 24), max_size=80), st.integers(24, 40))
+def test_equal_pieces_placed_together_stand_where_they_would_one_by_one(
+    lengths: list[int], sequence: int
+) -> None:
+    tokens = np.array(lengths, dtype=np.int64)
+    starts = np.cumsum(tokens) - tokens
+    packing = pack(starts, tokens, sequence)
+    ends = packing.sequence_starts.tolist()
+    placed = [packing.piece_starts[first:last] for first, last in itertools.pairwise(ends)]
+    expected = [starts[numbers] for numbers in fullest_that_fits(lengths, sequence)]
+    assert [here.tolist() for here in placed] == [here.tolist() for here in expected]
 
 
 @given(st.lists(st.integers(1, 16), min_size=1, max_size=60))

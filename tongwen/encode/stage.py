@@ -12,7 +12,8 @@ from tongwen.flow.local import TaskResult
 from tongwen.flow.stage import StageContext
 from tongwen.flow.task import Task, TaskInput
 from tongwen.formats.documents import document_batches, document_files
-from tongwen.formats.shards import LANGUAGES, Shard, shard_writer
+from tongwen.formats.languages import LANGUAGES
+from tongwen.formats.shards import Shard, shard_writer
 from tongwen.tokenizer.special import EOS
 from tongwen.tokenizer.text import MODEL_FILE, Tokenizer
 

@@ -23,11 +23,10 @@ import xxhash
 
 from tongwen.errors import InputError
 from tongwen.files import atomic_writer
+from tongwen.formats.languages import LANGUAGES
 
 MAGIC = b"TONGWEN\0"
 VERSION = 1
-LANGUAGES = ("other", "en", "zh-Hans", "zh-Hant", "code")
-"""Languages by their code in a shard. Append only: files on disk hold the positions."""
 
 _HEADER = struct.Struct("<8sIIQQQ16s16s")
 """Magic, version, token bytes, vocabulary size, tokens, documents, tokenizer and content digest."""

@@ -12,12 +12,14 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from tongwen.errors import InputError
+from tongwen.errors import InputError, RecipeError
 from tongwen.files import value_digest
+from tongwen.formats.languages import LANGUAGES
 from tongwen.formats.shards import Shard
 from tongwen.tokenizer.special import PAD_ID
 from tongwen.train.loss import IGNORED
-from tongwen.train.packing import Int64s, pack, permuted
+from tongwen.train.mixture import Mixture
+from tongwen.train.packing import Int64s, Packing, in_epochs, joined, pack
 
 _PADDING_DOCUMENT = -1
 
@@ -76,6 +78,7 @@ class Documents:
         is_target: which tokens are to be learnt; None for all.
         digest: names the content.
         utf8_bytes: length of all texts before encoding; 0 when unknown.
+        languages: of each document, as position in `LANGUAGES`; None when unknown.
     """
 
     parts: tuple[npt.NDArray[Any], ...]
@@ -84,6 +87,7 @@ class Documents:
     is_target: npt.NDArray[np.bool_] | None
     digest: str
     utf8_bytes: int = 0
+    languages: npt.NDArray[np.uint8] | None = None
 
     @classmethod
     def from_shards(cls, shards: Sequence[Shard]) -> Self:
@@ -102,7 +106,25 @@ class Documents:
             is_target=None,
             digest=value_digest([shard.content_digest for shard in shards]),
             utf8_bytes=sum(int(shard.utf8_bytes.sum()) for shard in shards),
+            languages=np.concatenate([shard.languages for shard in shards]),
         )
+
+    def of_language(self, name: str) -> npt.NDArray[np.bool_]:
+        """Which documents have the language `name` and a token.
+
+        Raises:
+            RecipeError: none has.
+        """
+        assert self.languages is not None
+        chosen: npt.NDArray[np.bool_] = self.languages == LANGUAGES.index(name)
+        chosen &= self.tokens > 0
+        if not chosen.any():
+            known = [LANGUAGES[code] for code in np.unique(self.languages[self.tokens > 0])]
+            raise RecipeError(
+                f"the mixture has a weight for {name}, but no training document is {name}",
+                hint=f"leave it out; there are documents in {', '.join(known)}",
+            )
+        return chosen
 
     @property
     def total_tokens(self) -> int:
@@ -113,7 +135,15 @@ class PackedSequences:
     """Documents packed into sequences, in an order that the seed decides.
 
     Epoch e of the data is a permutation of all sequences keyed by (seed, e); sample number n is
-    sequence n mod `sequences` of epoch n div `sequences`. The state of a run is that one number.
+    sequence n mod `sequences` of epoch n div `sequences`. With a mixture each language is packed
+    and permuted on its own, and the mixture says which language sample n has and which of that
+    language's samples it is. Either way the state of a run is that one number.
+
+    Attributes:
+        sequence_tokens: length of each.
+        sequences: how many there are, of all languages.
+        fingerprint_parts: by name, all that decides which sample has which number.
+        fingerprint: digest of these parts.
     """
 
     def __init__(
@@ -123,35 +153,65 @@ class PackedSequences:
         *,
         seed: int,
         separate_documents: bool = True,
+        mixture: Mixture | None = None,
     ) -> None:
+        """Pack the documents; see `packing.pack` for what it costs.
+
+        Raises:
+            InputError: the documents have no token.
+            RecipeError: the mixture has a language that no document has.
+        """
         if documents.total_tokens == 0:
             raise InputError("there is no token to train on", hint="is the input empty?")
         self._documents = documents
-        self._packing = pack(documents.starts, documents.tokens, sequence_tokens)
+        self._mixture = mixture
+        self._packing, self._language_starts = _pack(documents, sequence_tokens, mixture)
         self._part_ends = np.cumsum([len(part) for part in documents.parts])
         self._seed = seed
         self._separate = separate_documents
         self.sequence_tokens = sequence_tokens
         self.sequences = self._packing.sequences
-        self.fingerprint = value_digest(
-            [documents.digest, sequence_tokens, seed, separate_documents, "best-fit 1"]
-        )
+        self.fingerprint_parts: dict[str, str | int | float | bool] = {
+            "documents": documents.digest,
+            "sequence_tokens": sequence_tokens,
+            "seed": seed,
+            "separate_documents": separate_documents,
+            "packing": "best-fit 1",
+        }
+        if mixture is not None:
+            first, *later = map(str, mixture.stages)
+            self.fingerprint_parts |= {"mixture": first, "mixture_stages": "; ".join(later)}
+        self.fingerprint = value_digest(list(self.fingerprint_parts.values()))
 
     @property
     def padding_share(self) -> float:
         """Share of all positions that hold no token."""
         positions = self.sequences * self.sequence_tokens
-        return 1 - self._documents.total_tokens / positions
+        return 1 - int(self._packing.piece_tokens.sum()) / positions
+
+    def describe(self, samples: int) -> dict[str, float]:
+        """Counts for a manifest: how often the first `samples` samples went through the data.
+
+        With a mixture also through the sequences of each language: `en_epochs`, ...
+        """
+        counts = {"epochs": samples / self.sequences, "padding_share": self.padding_share}
+        if self._mixture is not None:
+            epochs = self._mixture.taken(samples) / np.diff(self._language_starts)
+            names = [f"{language}_epochs" for language in self._mixture.languages]
+            counts |= zip(names, epochs.tolist(), strict=True)
+        return {name: round(count, 4) for name, count in counts.items()}
 
     def batch(self, first_sample: int, samples: int) -> Batch:
         """Samples number `first_sample` and the following ones, over epoch borders."""
         numbers = np.arange(first_sample, first_sample + samples, dtype=np.int64)
-        epochs, places = np.divmod(numbers, self.sequences)
-        chosen = np.empty_like(places)
-        for epoch in np.unique(epochs):
-            here = epochs == epoch
-            key = self._seed * 1_000_003 + int(epoch)
-            chosen[here] = permuted(places[here], self.sequences, key)
+        if self._mixture is None:
+            return self.sequences_at(in_epochs(numbers, self.sequences, self._seed))
+        languages, numbers = self._mixture.places(numbers)
+        chosen = np.empty_like(numbers)
+        for language in np.unique(languages).tolist():
+            here = languages == language
+            first, last = self._language_starts[language : language + 2].tolist()
+            chosen[here] = first + in_epochs(numbers[here], last - first, self._seed)
         return self.sequences_at(chosen)
 
     def sequences_at(self, numbers: Int64s) -> Batch:
@@ -194,3 +254,20 @@ class PackedSequences:
         if wanted is None:
             return ids.astype(np.int64), np.ones(len(ids), dtype=np.bool_)
         return ids.astype(np.int64), wanted[start : start + tokens]
+
+
+def _pack(
+    documents: Documents, sequence_tokens: int, mixture: Mixture | None
+) -> tuple[Packing, Int64s]:
+    """All documents packed together, or those of each language of the mixture by themselves.
+
+    Also the number of each language's first sequence; one more entry closes the last.
+    """
+    if mixture is None:
+        packing = pack(documents.starts, documents.tokens, sequence_tokens)
+        return packing, np.array([0, packing.sequences])
+    packings = []
+    for name in mixture.languages:
+        chosen = documents.of_language(name)
+        packings.append(pack(documents.starts[chosen], documents.tokens[chosen], sequence_tokens))
+    return joined(packings), np.cumsum([0, *(packing.sequences for packing in packings)])

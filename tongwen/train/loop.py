@@ -144,9 +144,7 @@ def _open_checkpoints(job: Job, processes: Processes, arithmetic: Arithmetic) ->
     first_weights = processes.broadcast(job.weights.digest() if processes.is_first else None)
     checkpoints = Checkpoints(
         job.out / "checkpoints",
-        run_identity(
-            job.weights.config, first_weights, settings, {"fingerprint": job.data.fingerprint}
-        ),
+        run_identity(job.weights.config, first_weights, settings, job.data.fingerprint_parts),
         processes,
         keep=settings.keep_checkpoints,
         in_background=settings.checkpoint_in_background == "yes"

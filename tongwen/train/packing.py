@@ -1,7 +1,7 @@
 """Documents into fixed-length sequences, and the order they are trained in."""
 
 import bisect
-from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,15 +40,24 @@ def pack(document_starts: Int64s, document_tokens: Int64s, sequence_tokens: int)
     cut, and little space is left over.
     """
     starts, tokens, is_cut = _pieces(document_starts, document_tokens, sequence_tokens)
-    order = np.argsort(-tokens, kind="stable")
+    is_short = sequence_tokens < 1 << 16  # numpy sorts 16 bits in linear time
+    order = np.argsort((sequence_tokens - tokens).astype("u2" if is_short else "i8"), kind="stable")
     sequence_of = _best_fit(tokens[order], sequence_tokens)
-    by_sequence = order[np.argsort(sequence_of, kind="stable")]
-    counts = np.bincount(sequence_of) if len(sequence_of) else np.zeros(0, dtype=np.int64)
+    order = order[np.argsort(sequence_of, kind="stable")]
+    sequence_starts = np.concatenate([[0], np.cumsum(np.bincount(sequence_of))]).astype(np.int64)
+    del sequence_of  # the peak is below: about 50 bytes a piece
+    return Packing(starts[order], tokens[order], is_cut[order], sequence_starts)
+
+
+def joined(packings: Sequence[Packing]) -> Packing:
+    """The sequences of all `packings`, one packing after the other."""
+    pieces = np.cumsum([0, *(len(packing.piece_starts) for packing in packings)])
+    starts = [packing.sequence_starts[:-1] for packing in packings]
     return Packing(
-        piece_starts=starts[by_sequence],
-        piece_tokens=tokens[by_sequence],
-        piece_is_cut=is_cut[by_sequence],
-        sequence_starts=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
+        np.concatenate([packing.piece_starts for packing in packings]),
+        np.concatenate([packing.piece_tokens for packing in packings]),
+        np.concatenate([packing.piece_is_cut for packing in packings]),
+        np.concatenate([*map(np.add, starts, pieces), pieces[-1:]]),
     )
 
 
@@ -57,35 +66,76 @@ def _pieces(
 ) -> tuple[Int64s, Int64s, npt.NDArray[np.bool_]]:
     pieces = -(-document_tokens // sequence_tokens)
     document = np.repeat(np.arange(len(document_tokens)), pieces)
-    number = np.arange(len(document)) - np.repeat(np.cumsum(pieces) - pieces, pieces)
-    left = document_tokens[document] - number * sequence_tokens
-    starts = document_starts[document] + number * sequence_tokens
+    offset = np.arange(len(document)) - (np.cumsum(pieces) - pieces)[document]
+    offset *= sequence_tokens
+    left = document_tokens[document] - offset
+    starts = document_starts[document] + offset
     return starts, np.minimum(left, sequence_tokens), left > sequence_tokens
 
 
 def _best_fit(descending_tokens: Int64s, sequence_tokens: int) -> Int64s:
-    """For each piece the number of its sequence; O(pieces · log(different free spaces))."""
+    """For each piece the number of its sequence.
+
+    Equal pieces are placed together: the fullest sequence that holds one takes as many as fit, for
+    what it has left is the smallest space again. So the work grows with the different lengths, not
+    with the pieces.
+    """
     sequence_of = np.empty(len(descending_tokens), dtype=np.int64)
-    with_space: dict[int, list[int]] = defaultdict(list)
+    with_space: dict[int, list[Int64s]] = {}  # sequences by their free space, the newest last
     spaces: list[int] = []  # the keys of `with_space`, sorted
-    sequences = 0
-    for piece, tokens in enumerate(descending_tokens.tolist()):
-        place = bisect.bisect_left(spaces, tokens)
-        if place == len(spaces):
-            space, sequence = sequence_tokens, sequences
-            sequences += 1
-        else:
-            space = spaces[place]
-            sequence = with_space[space].pop()
-            if not with_space[space]:
-                del with_space[space], spaces[place]
-        sequence_of[piece] = sequence
-        space -= tokens
-        if space:
-            if space not in with_space:
-                bisect.insort(spaces, space)
-            with_space[space].append(sequence)
+    sequences, piece = 0, 0
+    lengths, counts = np.unique(descending_tokens, return_counts=True)
+    for tokens, count in zip(lengths[::-1].tolist(), counts[::-1].tolist(), strict=True):
+        end = piece + count
+        while piece < end:
+            place = bisect.bisect_left(spaces, tokens)
+            space = spaces[place] if place < len(spaces) else sequence_tokens
+            fit = space // tokens
+            wanted = -(-(end - piece) // fit)
+            if place < len(spaces):
+                chosen = _newest(with_space[space], wanted)
+                if not with_space[space]:
+                    del with_space[space], spaces[place]
+            else:
+                chosen = np.arange(sequences, sequences + wanted)
+                sequences += wanted
+            placed = min(end - piece, fit * len(chosen))
+            sequence_of[piece : piece + placed] = np.repeat(chosen, fit)[:placed]
+            piece += placed
+            in_last = placed - fit * (len(chosen) - 1)
+            for group, pieces in ((chosen[:-1], fit), (chosen[-1:], in_last)):
+                left = space - pieces * tokens
+                if left and len(group):
+                    if left not in with_space:
+                        bisect.insort(spaces, left)
+                    with_space.setdefault(left, []).append(group)
     return sequence_of
+
+
+def _newest(stack: list[Int64s], wanted: int) -> Int64s:
+    """Take the last `wanted` sequences, or all, off arrays laid end to end; the last one first."""
+    taken = []
+    while stack and wanted:
+        top = stack.pop()
+        if len(top) > wanted:
+            stack.append(top[:-wanted])
+            top = top[-wanted:]
+        taken.append(top[::-1])
+        wanted -= len(top)
+    return np.concatenate(taken)
+
+
+def in_epochs(numbers: Int64s, sequences: int, seed: int) -> Int64s:
+    """The sequences, `sequences` in all, that come at places `numbers` of an endless course.
+
+    Each epoch goes through all of them in a permutation keyed by (seed, epoch).
+    """
+    epochs, places = np.divmod(numbers, sequences)
+    chosen = np.empty_like(places)
+    for epoch in np.unique(epochs).tolist():
+        here = epochs == epoch
+        chosen[here] = permuted(places[here], sequences, seed * 1_000_003 + epoch)
+    return chosen
 
 
 _MULTIPLIERS = (0xBF58476D1CE4E5B9, 0x94D049BB133111EB)

@@ -7,6 +7,7 @@ from tongwen.errors import InputError
 from tongwen.formats.shards import Shard
 from tongwen.tokenizer.text import Tokenizer
 from tongwen.train.data import Documents, PackedSequences
+from tongwen.train.mixture import Mixture
 from tongwen.train.settings import TrainSettings
 from tongwen.train.validation import ValidationSet
 
@@ -57,11 +58,17 @@ class ShardData:
         )
 
     def training_sequences(self, settings: TrainSettings) -> PackedSequences:
+        """The training documents as `settings` want them packed, mixed and ordered.
+
+        Raises:
+            RecipeError: the mixture has a language that no document has.
+        """
         return PackedSequences(
             self.training,
             settings.sequence_tokens,
             seed=settings.seed,
             separate_documents=settings.separate_documents,
+            mixture=Mixture.of(settings),
         )
 
     def validation_sets(self, settings: TrainSettings) -> dict[str, ValidationSet]:

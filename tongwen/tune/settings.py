@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from tongwen.errors import RecipeError
 from tongwen.recipe.types import PathText
 from tongwen.train.settings import TrainSettings
 
@@ -29,3 +30,11 @@ class TuneSettings(TrainSettings):
     """
     pairs: tuple[PairSettings, ...] = ()
     """Files with other rows, and how to read them."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.mixture is not None:
+            raise RecipeError(
+                f"tune.mixture is {dict(self.mixture)}, but dialogues have no known language",
+                hint="leave it out",
+            )
