@@ -5,9 +5,9 @@
 SHARDS and TOKENIZER are folders of `tongwen encode` and `tongwen tokenizer`. Every run is a
 `tongwen pretrain` from its seed's own weights and data order; compared is the loss on held-out
 English and Chinese after the last step. Equal time is the time AdamW-cosine needed for its steps:
-every other one gets as many tokens as it trains in that time, so that its rate has fallen at its
-end. Where that is within 1 % of `--tokens`, the runs at equal tokens count. Seconds are the
-median step times the steps; validation, saving and warming up are left out.
+Muon gets as many tokens as it trains in that time, so that its rate has fallen at its end. A step
+of AdamW takes as long whatever its rate, so AdamW-WSD is the same run at equal tokens. Seconds are
+the median step times the steps; validation, saving and warming up are left out.
 
 With `--rates` each of the three first takes the best of these rates with a seed that is not
 compared later. Finished runs are in `--out`: the same command goes on with what is missing, and
@@ -37,7 +37,6 @@ from tongwen.train.metrics import read_metrics
 
 _TITLE = "## Optimizers, `python bench/optimizers.py SHARDS TOKENIZER --record`"
 _SWEEP_SEED = 0
-_SAME_TOKENS = 0.01
 
 
 @dataclass(frozen=True)
@@ -205,17 +204,13 @@ def compare(runs: Runs, options: argparse.Namespace) -> Iterator[Groups]:
             yield groups
     base = groups["tokens", BASE]
     seconds = statistics.mean(result.seconds for result in base)
-    groups["time", BASE] = base
-    tokens_of = {}
-    for schedule in SCHEDULES[1:]:
+    for schedule in SCHEDULES:
         known = groups["tokens", schedule.name]
-        tokens_of[schedule] = tokens_in(seconds, known, options.batch_tokens)
-        if abs(tokens_of[schedule] / base[0].tokens - 1) <= _SAME_TOKENS:
+        if schedule.optimizer == SCHEDULES[0].optimizer:
             groups["time", schedule.name] = known
-            del tokens_of[schedule]
-    yield groups
-    for seed in seeds:
-        for schedule, tokens in tokens_of.items():
+            continue
+        tokens = tokens_in(seconds, known, options.batch_tokens)
+        for seed in seeds:
             result = runs.get(schedule, rates[schedule.name], tokens, seed)
             groups.setdefault(("time", schedule.name), []).append(result)
             yield groups
@@ -232,7 +227,7 @@ def table(groups: Groups) -> str:
 
     ± is one standard deviation over the seeds for the bits, one standard error for the difference.
     """
-    columns = ["equal", "schedule", "bits en", "bits zh", "en", "zh", "difference en",
+    columns = ["equal", "schedule", "ratio en", "ratio zh", "bits en", "bits zh", "difference en",
                "difference zh", "rate", "tokens", "seconds", "seeds"]  # fmt: skip
     lines = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
     for (equal, name), results in groups.items():
@@ -259,8 +254,8 @@ def table(groups: Groups) -> str:
 
 def mean_and(values: list[float], scale: float) -> str:
     """Mean, and the standard deviation times `scale` where there are two values."""
-    deviation = statistics.stdev(values) * scale if len(values) > 1 else math.nan
-    return f"{statistics.mean(values):.4f} ± {deviation:.4f}"
+    mean = f"{statistics.mean(values):.4f}"
+    return mean if len(values) == 1 else f"{mean} ± {statistics.stdev(values) * scale:.4f}"
 
 
 def record(text: str, groups: Groups, options: argparse.Namespace) -> None:
