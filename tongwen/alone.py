@@ -37,8 +37,10 @@ def run_alone(
     recipe: str | None,
     overrides: tuple[str, ...],
     runner: "LocalRunner | None" = None,
-) -> Manifest:
+) -> Manifest | None:
     """Run the stage `name` with the given input folders into `out`.
+
+    Under torchrun every process calls this; the first gives the manifest.
 
     Args:
         name: of the stage.
@@ -51,7 +53,8 @@ def run_alone(
     Raises:
         TongwenError: the recipe leaves the stage out, an input is missing, or the stage failed.
     """
-    from tongwen.flow.stage import locked, run_stage
+    from tongwen.flow.group import is_first_process, world_size
+    from tongwen.flow.stage import follow_stage, locked, run_stage
     from tongwen.progress import Progress
     from tongwen.recipe.loader import load_recipe
     from tongwen.road.stages import ROAD
@@ -66,6 +69,13 @@ def run_alone(
     missing = [role for role in stage.reads if role not in {*inputs, *stage.optional}]
     if missing:
         raise UsageError(f"{name} needs its input `{missing[0]}`", hint=f"tongwen {name} --help")
+    if world_size() > 1 and not stage.is_grouped:
+        raise UsageError(
+            f"{name} runs in one process, torchrun started {world_size()}",
+            hint=f"call `tongwen {name}` without torchrun",
+        )
+    if not is_first_process():
+        return follow_stage(stage, loaded, inputs, out)
     with locked(out):
         manifest, _ = run_stage(stage, loaded, inputs, out, out, Progress(), runner)
         return manifest

@@ -1,5 +1,6 @@
 """A tiny corpus of shards and a recipe that trains on it in a second."""
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,8 @@ import pytest
 from tongwen.formats.shards import shard_writer
 from tongwen.tokenizer.special import EOS_ID
 from tongwen.tokenizer.text import Tokenizer
+
+sys.path.insert(0, str(Path(__file__).parent))  # importlib mode adds no path
 
 RECIPE = """
 [run]

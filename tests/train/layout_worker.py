@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
+from tongwen.flow.group import is_first_process
 from tongwen.model.config import ModelConfig
 from tongwen.progress import Progress
 from tongwen.train.data import Documents, PackedSequences
 from tongwen.train.loop import Job, train
 from tongwen.train.metrics import read_metrics
-from tongwen.train.parallel.mesh import is_first_process
 from tongwen.train.parallel.settings import ParallelSettings
 from tongwen.train.settings import CompletePSettings, TrainSettings
 from tongwen.train.validation import ValidationSet
@@ -32,7 +32,7 @@ CONFIG = ModelConfig(
     qk_norm=True,
 )
 SETTINGS = TrainSettings(
-    max_tokens=3_072,
+    max_tokens=2_048,
     sequence_tokens=64,
     batch_tokens=512,
     micro_batch_tokens=64,
@@ -40,8 +40,8 @@ SETTINGS = TrainSettings(
     warmup_share=0.0,
     gradient_clip=0.5,
     z_loss=1e-4,
-    evaluate_every_steps=3,
-    checkpoint_every_steps=4,
+    evaluate_every_steps=4,
+    checkpoint_every_steps=3,
     device="cpu",
     precision="fp32",
 )
@@ -78,7 +78,12 @@ def run_with(settings: TrainSettings, out: Path, *, tied: bool = False) -> list[
         "test",
         settings,
         InitialWeights(config, settings),
-        PackedSequences(data, settings.sequence_tokens, seed=1),
+        PackedSequences(
+            data,
+            settings.sequence_tokens,
+            seed=1,
+            separate_documents=settings.separate_documents,
+        ),
         {"en": ValidationSet.of(data, settings.sequence_tokens, max_tokens=64 * 7)},
         out,
         out,

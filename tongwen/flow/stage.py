@@ -50,6 +50,8 @@ class Stage:
         outputs: glob patterns of the files that later stages may depend on; their bytes are
             the same in every undisturbed or resumed run, which metrics and logs are not.
         files: `module:function` from the recipe to the user's own files that the stage reads.
+        is_grouped: whether torchrun may start it in several processes; the first alone then writes
+            the manifest.
         version: raise it when the outputs change for the same inputs and parameters.
     """
 
@@ -61,6 +63,7 @@ class Stage:
     optional: tuple[str, ...] = ()
     outputs: tuple[str, ...] = ("**/*",)
     files: str | None = None
+    is_grouped: bool = False
     version: int = 1
 
 
@@ -98,13 +101,17 @@ class StageContext:
 
 
 class DigestCache:
-    """Content digests of the user's files, recomputed only when size or time changed."""
+    """Content digests of the user's files, recomputed only when size or time changed.
 
-    def __init__(self, path: Path) -> None:
+    They are remembered in `path`, if there is one.
+    """
+
+    def __init__(self, path: Path | None) -> None:
         self._path = path
         self._known: dict[str, list[Any]] = {}
-        with contextlib.suppress(OSError, ValueError):
-            self._known = read_json(path)
+        if path is not None:
+            with contextlib.suppress(OSError, ValueError):
+                self._known = read_json(path)
 
     def digest(self, path: Path) -> str:
         """xxh3-128 of the file's content.
@@ -124,7 +131,8 @@ class DigestCache:
         return str(known[2])
 
     def save(self) -> None:
-        write_json(self._path, self._known)
+        if self._path is not None:
+            write_json(self._path, self._known)
 
 
 @contextmanager
@@ -225,6 +233,34 @@ def run_stage(
     return manifest, True
 
 
+def follow_stage(
+    stage: Stage, recipe: Recipe, inputs: Mapping[str, Path], out: Path
+) -> Manifest | None:
+    """What the other processes of a group do while the first is in `run_stage`.
+
+    Gives the manifest when the stage is up to date, which all find alike.
+    """
+    digest = value_digest(
+        [
+            stage.name,
+            stage.version,
+            flat_parameters(recipe, stage.sections),
+            _input_digests(stage, recipe, inputs, None),
+        ]
+    )
+    previous = Manifest.read(out / MANIFEST)
+    if previous and previous.digest == digest and previous.is_intact(out):
+        return previous
+    with Path(os.devnull).open("w", encoding="utf-8") as silence:
+        progress = Progress(silence)
+        runner = _runner(recipe, progress)
+        try:
+            _entry(stage)(StageContext(recipe, inputs, out, out, runner, progress))
+        finally:
+            runner.close()
+    return None
+
+
 def _runner(recipe: Recipe, progress: Progress) -> Runner:
     settings = recipe.run
     memory_bytes = round(settings.worker_memory_gib * 2**30)
@@ -279,10 +315,10 @@ def _entry(stage: Stage) -> Callable[[StageContext], Mapping[str, float]]:
 
 
 def _input_digests(
-    stage: Stage, recipe: Recipe, inputs: Mapping[str, Path], run_dir: Path
+    stage: Stage, recipe: Recipe, inputs: Mapping[str, Path], run_dir: Path | None
 ) -> dict[str, str]:
     digests: dict[str, str] = {}
-    cache = DigestCache(run_dir / _DIGESTS)
+    cache = DigestCache(None if run_dir is None else run_dir / _DIGESTS)
     for role, directory in inputs.items():
         manifest = Manifest.read(directory / MANIFEST)
         if manifest is not None:

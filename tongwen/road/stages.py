@@ -55,6 +55,7 @@ ROAD = (
     Stage(
         name="pretrain",
         entry="tongwen.train.stage:run",
+        is_grouped=True,
         reads={"shards": ("encode",), "tokenizer": ("tokenizer",)},
         sections=("model", "pretrain"),
         outputs=("model/*",),
@@ -63,6 +64,7 @@ ROAD = (
     Stage(
         name="extend",
         entry="tongwen.extend.stage:run",
+        is_grouped=True,
         reads={"model": ("pretrain",), "shards": ("encode",), "tokenizer": ("tokenizer",)},
         sections=("extend",),
         outputs=("model/*",),
@@ -70,6 +72,7 @@ ROAD = (
     Stage(
         name="tune",
         entry="tongwen.tune.stage:run",
+        is_grouped=True,
         reads={"model": ("extend", "pretrain"), "tokenizer": ("tokenizer",), "crawl": ("crawl",)},
         uses={"crawl": "gold/*"},
         optional=("crawl",),

@@ -159,8 +159,9 @@ class Checkpoints:
         partial = self.folder / name
         state = _state(model, optimizer)
         # A folder of its own for each checkpoint, so nothing is overwritten.
+        writer = _Writer(partial)
         options: dict[str, Any] = {
-            "storage_writer": FileSystemWriter(partial),
+            "storage_writer": writer,
             "process_group": self._processes.background,
         }
         done: Future[Any]
@@ -173,7 +174,7 @@ class Checkpoints:
             except BaseException as error:  # torch's CheckpointException is a BaseException
                 done.set_exception(error)
         described = self._thread.submit(_describe, done, partial, self._processes.rank)
-        self._writing = _Writing(path, partial, asdict(position), described)
+        self._writing = _Writing(path, partial, asdict(position), writer, described)
 
     @property
     def is_written(self) -> bool:
@@ -194,7 +195,7 @@ class Checkpoints:
         try:
             files = writing.files.result()
         except BaseException as found:  # as above
-            error = _cause(found, self._all)
+            error = _cause(writing.writer.error or found, self._all)
         failed = any(self._processes.gather(error is not None))
         parts = self._processes.gather(files)
         if failed:
@@ -260,6 +261,19 @@ class Checkpoints:
         return (None, problems[0]) if problems else (position, "")
 
 
+class _Writer(FileSystemWriter):
+    """Remembers why a write failed: on its way through the group torch loses what was behind it."""
+
+    error: BaseException | None = None
+
+    def write_data(self, *arguments: Any) -> Any:
+        try:
+            return super().write_data(*arguments)
+        except BaseException as error:
+            self.error = error
+            raise
+
+
 @dataclass(frozen=True)
 class _Writing:
     """A checkpoint on its way to disk. `files` gives name -> [size, digest] of this process's."""
@@ -267,6 +281,7 @@ class _Writing:
     path: Path
     partial: Path
     position: dict[str, Any]
+    writer: _Writer
     files: Future[dict[str, list[Any]]]
 
 
@@ -293,9 +308,8 @@ def _cause(error: BaseException, folder: Path) -> BaseException:
     for item in seen:
         if isinstance(item, OSError):
             return item
-        found = [item.__cause__, item.__context__]
-        found += [failure[0] for failure in getattr(item, "failures", {}).values()]
-        seen += [other for other in found if other is not None and other not in seen]
+        behind = (item.__cause__, item.__context__)
+        seen += [other for other in behind if other is not None and other not in seen]
     if shutil.disk_usage(folder).free < _LEAST_FREE_BYTES:
         return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     return error

@@ -10,6 +10,10 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+# torch 2.13 gave both a new name and warns of the old one; 2.11 has the old one alone.
+_all_gather = getattr(dist, "all_gather_single", None) or dist.all_gather_into_tensor
+_reduce_scatter = getattr(dist, "reduce_scatter_single", None) or dist.reduce_scatter_tensor
+
 
 def gather(x: Tensor, group: dist.ProcessGroup, dim: int) -> Tensor:
     """All parts of the group, laid end to end along `dim`, in the order of the ranks."""
@@ -47,12 +51,12 @@ class _SumAndScatter(torch.autograd.Function):
 
 def _gathered(x: Tensor, group: dist.ProcessGroup, dim: int) -> Tensor:
     parts = x.new_empty((group.size(), *x.shape))
-    dist.all_gather_into_tensor(parts.flatten(0, 1), x.contiguous(), group=group)
+    _all_gather(parts.flatten(0, 1), x.contiguous(), group=group)
     return torch.cat(parts.unbind(0), dim=dim)
 
 
 def _scattered(x: Tensor, group: dist.ProcessGroup, dim: int) -> Tensor:
     parts = torch.cat(x.chunk(group.size(), dim=dim))
     part = x.new_empty((x.shape[0], *parts.shape[1:]))
-    dist.reduce_scatter_tensor(part, parts, group=group)
+    _reduce_scatter(part, parts, group=group)
     return part

@@ -4,7 +4,6 @@ torch's DeviceMesh of the axes pipeline, replicate, shard, context, tensor, the 
 fastest: neighbouring processes, which have the fastest links, share matrices.
 """
 
-import os
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -15,19 +14,11 @@ from torch import Tensor
 from torch._C._distributed_c10d import HashStore
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 
+from tongwen.flow.group import world_size
 from tongwen.train.parallel.settings import ParallelSettings
 
 _AXES = ("pipeline", "replicate", "shard", "context", "tensor")
 _TIMEOUT = timedelta(minutes=30)
-
-
-def world_size() -> int:
-    """Number of processes that were started together; 1 without torchrun."""
-    return int(os.environ.get("WORLD_SIZE", "1"))
-
-
-def is_first_process() -> bool:
-    return int(os.environ.get("RANK", "0")) == 0
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,221 @@
+"""However a run is cut over processes, it sees the same samples and its losses are the same."""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from layout_worker import CONFIG, SETTINGS
+from processes import curves, end_together, start_together
+from safetensors.torch import load_file
+
+from tongwen.errors import DoesNotFitError, InputError, RecipeError
+from tongwen.model.config import ModelConfig
+from tongwen.model.folder import load_model_folder
+from tongwen.train.parallel.context import check_context_degree, tokens_here
+from tongwen.train.parallel.pipeline import check_pipeline_degree, layers_of_stage
+from tongwen.train.parallel.settings import ParallelSettings
+from tongwen.train.parallel.tensor import check_tensor_degree
+
+PLAIN: list[dict[str, Any]] = [
+    {},
+    {"tied": True},
+    {"optimizer": "muon"},
+    {"recompute": "layer"},
+    {"recompute": "cheap"},
+    {"checkpoint_in_background": "yes"},
+    {"micro_batch_tokens": 256},
+    {"scaled": True},
+    {"separate_documents": False},
+]
+PAIRS: list[dict[str, Any]] = [
+    {"shard": 2},
+    {"replicate": 2},
+    {"tensor": 2},
+    {"context": 2},
+    {"pipeline": 2},
+    {"shard": 2, "tied": True},
+    {"tensor": 2, "tied": True},
+    {"shard": 2, "recompute": "layer", "checkpoint_in_background": "yes"},
+    {"context": 2, "separate_documents": False},
+    {"shard": 2, "scaled": True},
+]
+FOURS: list[dict[str, Any]] = [
+    {"shard": 2, "tensor": 2},
+    {"shard": 2, "context": 2},
+    {"shard": 2, "pipeline": 2},
+    {"replicate": 2, "shard": 2},
+    {"context": 2, "tensor": 2},
+    {"pipeline": 2, "tensor": 2},
+    {"pipeline": 2, "context": 2},
+    {"replicate": 2, "tensor": 2},
+    {"replicate": 2, "context": 2},
+    {"replicate": 2, "pipeline": 2},
+]
+_WITHOUT_EFFECT = {"recompute", "checkpoint_in_background", "micro_batch_tokens"}
+
+
+def without_effect(layout: dict[str, Any]) -> dict[str, Any]:
+    """What is left of a layout that decides the course of a run."""
+    degrees = ParallelSettings.__annotations__
+    return {
+        key: value
+        for key, value in layout.items()
+        if key not in _WITHOUT_EFFECT and key not in degrees
+    }
+
+
+def numbers(rows: list[dict[str, Any]]) -> list[tuple[Any, ...]]:
+    kinds = ("loss", "gradient_norm", "bits_per_byte")
+    return [tuple(row[kind] for kind in kinds if kind in row) for row in rows]
+
+
+def samples(rows: list[dict[str, Any]]) -> list[tuple[Any, ...]]:
+    return [(row["samples"], row["batch_digest"], row["targets"]) for row in rows
+            if row["kind"] == "train"]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory) -> list[list[dict[str, Any]]]:
+    return curves(1, tmp_path_factory.mktemp("alone"), PLAIN)
+
+
+def expected_of(layout: dict[str, Any], alone: list[list[dict[str, Any]]]) -> list[dict[str, Any]]:
+    return alone[PLAIN.index(without_effect(layout))]
+
+
+def check(layout: dict[str, Any], found: list[dict[str, Any]], expected: list[Any]) -> None:
+    assert samples(found) == samples(expected), layout
+    for ours, theirs in zip(numbers(found), numbers(expected), strict=True):
+        assert ours == pytest.approx(theirs, rel=2e-5), layout
+
+
+def test_what_is_computed_again_and_how_the_batch_is_split_change_no_loss(
+    alone: list[list[dict[str, Any]]],
+) -> None:
+    for layout, found in zip(PLAIN, alone, strict=True):
+        check(layout, found, expected_of(layout, alone))
+    different = {str(numbers(expected_of(layout, alone))) for layout in PLAIN}
+    assert len(different) == 5  # plain, tied, Muon, scaled, documents that see each other
+
+
+@pytest.mark.parametrize(
+    ("count", "layouts"), [(2, PAIRS[:5]), (2, PAIRS[5:]), (4, FOURS[:5]), (4, FOURS[5:])]
+)
+def test_every_kind_of_parallelism_and_pairs_of_them_give_the_losses_of_one_process(
+    count: int, layouts: list[dict[str, Any]], alone: list[list[dict[str, Any]]], tmp_path: Path
+) -> None:
+    for layout, found in zip(layouts, curves(count, tmp_path, layouts), strict=True):
+        check(layout, found, expected_of(layout, alone))
+    one, other = (load_file(tmp_path / str(n) / "model" / "model.safetensors") for n in (0, 2))
+    for name, weight in one.items():
+        # Where a gradient is next to nothing Adam may turn its rounding into a step.
+        torch.testing.assert_close(weight, other.pop(name), rtol=1e-3, atol=2e-4)
+    assert not other
+
+
+def test_a_sequence_is_cut_into_shares_with_the_same_number_of_pairs() -> None:
+    shares = [tokens_here(64, 4, place) for place in range(4)]
+    assert sorted(torch.cat(shares).tolist()) == list(range(64))
+    assert len({int((share + 1).sum()) for share in shares}) == 1
+
+
+def test_stages_have_all_layers_and_the_first_no_more_than_the_others() -> None:
+    for layers, stages in ((4, 2), (7, 3), (60, 8)):
+        found = [layers_of_stage(layers, stages, stage) for stage in range(stages)]
+        assert [layer for part in found for layer in part] == list(range(layers))
+        assert len(found[0]) == min(map(len, found)) >= max(map(len, found)) - 1
+
+
+@pytest.mark.parametrize(
+    ("degree", "words"),
+    [
+        (3, "parallel.tensor is 3, which does not divide the model's num_attention_heads, 8"),
+        (8, "parallel.tensor is 8, which does not divide the model's num_key_value_heads, 4"),
+    ],
+)
+def test_a_tensor_degree_that_does_not_divide_the_heads_is_refused(degree: int, words: str) -> None:
+    with pytest.raises(RecipeError, match=words):
+        check_tensor_degree(CONFIG, degree)
+
+
+def test_degrees_that_do_not_fit_are_refused_with_what_they_ask_for() -> None:
+    with pytest.raises(RecipeError, match="pipeline is 5, the model has 4 layers"):
+        check_pipeline_degree(CONFIG, 5)
+    tied = ModelConfig(vocabulary_size=10, tie_word_embeddings=True)
+    with pytest.raises(RecipeError, match="ties its embedding to its output head"):
+        check_pipeline_degree(tied, 2)
+    with pytest.raises(RecipeError, match=r"sequence_tokens is 64, which parallel\.context 3"):
+        check_context_degree(SETTINGS, 3, 1)
+    with pytest.raises(RecipeError, match=r"asks for 6 processes \(.*tensor 3.*\), 4 run"):
+        ParallelSettings(tensor=3, shard=2).degrees(4)
+    with pytest.raises(RecipeError, match=r"parallel\.context is 0"):
+        ParallelSettings(context=0)
+
+
+def test_a_group_of_processes_is_told_what_does_not_fit_before_any_step(tmp_path: Path) -> None:
+    for layout, words in (
+        ({"tensor": 2, "micro_batch_tokens": 512, "shard": 1, "pipeline": 1}, None),
+        ({"shard": 2, "micro_batch_tokens": 512}, "not a multiple of what 2 processes take"),
+        ({"pipeline": 2, "micro_batch_tokens": 512}, "1 micro-batches, fewer than its 2 stages"),
+    ):
+        if words is None:
+            curves(2, tmp_path / "fits", [layout])
+        else:
+            with pytest.raises(AssertionError, match=words):
+                curves(2, tmp_path / "not", [layout])
+
+
+def test_the_command_under_torchrun_trains_resumes_on_other_counts_and_ends_up_to_date(
+    shards_folder: Path, small_tokenizer_folder: Path, tmp_path: Path, recipe_file: Path
+) -> None:
+    out = tmp_path / "out"
+    words = [sys.executable, "-m", "tongwen", "pretrain", str(shards_folder)]
+    words += [str(small_tokenizer_folder), "--recipe", str(recipe_file), "--out"]
+    stop = ["--set", "pretrain.max_tokens=10240"]
+    end_together(start_together(2, [*words, str(out), *stop]))
+    first = (out / "model" / "model.safetensors").read_bytes()
+    end_together(start_together(2, [*words, str(out), *stop]))
+    assert (out / "model" / "model.safetensors").read_bytes() == first
+    one = tmp_path / "one"
+    subprocess.run([*words, str(one), *stop], check=True)
+    alone, together = (load_model_folder(path / "model")[0] for path in (one, out))
+    for ours, theirs in zip(alone.parameters(), together.parameters(), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-5)
+
+
+def test_a_model_that_does_not_fit_into_memory_is_refused_before_any_step(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from layout_worker import run_with
+
+    from tongwen.train.parallel import build
+
+    class Little:
+        available = 100_000
+
+    monkeypatch.setattr(build.psutil, "virtual_memory", Little)
+    with pytest.raises(DoesNotFitError, match=r"need .* GiB in each process"):
+        run_with(SETTINGS, tmp_path)
+
+
+def test_an_unfinished_run_with_other_settings_or_data_is_refused_with_the_key_that_changed(
+    tmp_path: Path,
+) -> None:
+    from dataclasses import replace
+
+    from layout_worker import run_with
+
+    run_with(SETTINGS, tmp_path)
+    (marker,) = tmp_path.glob("checkpoints/*/_FINISHED")
+    marker.unlink()  # as if it had been killed
+    with pytest.raises(InputError, match=r"unfinished run .*peak_learning_rate 0.01 -> 0.02"):
+        run_with(replace(SETTINGS, peak_learning_rate=0.02), tmp_path)
+    with pytest.raises(InputError, match=r"data.sequence_tokens 64 -> 32"):
+        run_with(replace(SETTINGS, sequence_tokens=32), tmp_path)
+    rows = run_with(replace(SETTINGS, checkpoint_every_steps=3, micro_batch_tokens=128), tmp_path)
+    assert rows[-1]["step"] == SETTINGS.steps  # these change nothing: it goes on
+    anew = replace(SETTINGS, peak_learning_rate=0.02, changed_run="restart")
+    assert len(run_with(anew, tmp_path)) == len(rows)
