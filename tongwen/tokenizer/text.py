@@ -32,7 +32,8 @@ class Tokenizer:
     """
 
     def __init__(self, model: bytes) -> None:
-        self._model = model
+        self.model = model
+        """The bytes of the model file."""
         self._processor = sentencepiece.SentencePieceProcessor(model_proto=model)
         processor = self._processor
         self.vocabulary_size: int = processor.get_piece_size()
@@ -84,7 +85,7 @@ class Tokenizer:
     @cached_property
     def digest(self) -> str:
         """xxh3-128 of the model file, 32 hexadecimal digits."""
-        return xxhash.xxh3_128_hexdigest(self._model)
+        return xxhash.xxh3_128_hexdigest(self.model)
 
     def piece(self, number: int) -> str:
         """The piece of an id as SentencePiece spells it."""
