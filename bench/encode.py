@@ -127,8 +127,9 @@ def row(
         other = f"{sum(first != second for first, second in pairs)} of {len(truth)}"
     else:
         other = ""
+    ratio = "" if ours is None else f"{one / ours:.1f}x"
     return (
-        f"| {date} | {name} | {'' if ours is None else f'{one / ours:.1f}x'} | {megabytes / one:.1f} | {characters / one:.1f} "
+        f"| {date} | {name} | {ratio} | {megabytes / one:.1f} | {characters / one:.1f} "
         f"| {megabytes / two:.1f} | {megabytes / wall:.1f} | {other} |"
     )
 

@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 
 from tongwen.errors import InputError, RecipeError
 from tongwen.formats.documents import DOCUMENT_SCHEMA
-from tongwen.tokenizer.report import measure
+from tongwen.tokenizer.report import Texts, measure
 from tongwen.tokenizer.sample import sample_documents
 from tongwen.tokenizer.settings import TokenizerSettings
+from tongwen.tokenizer.sides import SentencePieceSide
 from tongwen.tokenizer.text import Tokenizer
 from tongwen.tokenizer.train import train_model, training_lines
 
@@ -158,7 +159,7 @@ def test_foreign_parquet_is_refused_with_the_missing_column(tmp_path: Path) -> N
 
 def test_the_report_counts_what_it_says(tokenizer: Tokenizer) -> None:
     texts = [("en", "the market, 1,350 apples"), ("zh-Hans", "同文馆")]
-    report = measure(tokenizer, texts)
+    report = measure(SentencePieceSide(tokenizer), Texts.gather(texts, measured_bytes=1 << 20))
     english = report["languages"]["en"]
     assert english["utf8_bytes"] == 24
     assert english["words"] == 4

@@ -1,13 +1,17 @@
 """The tokenizer stage: documents in, a verified tokenizer folder out."""
 
 from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
 from tongwen.errors import TongwenError
 from tongwen.files import write_json
 from tongwen.flow.stage import StageContext
+from tongwen.tokenizer.compare import open_side
 from tongwen.tokenizer.export import write_tokenizer_folder
-from tongwen.tokenizer.report import measure
+from tongwen.tokenizer.report import MEASURED_BYTES, Texts, compare, measure
 from tongwen.tokenizer.sample import sample_documents
+from tongwen.tokenizer.sides import SentencePieceSide
 from tongwen.tokenizer.text import Tokenizer
 from tongwen.tokenizer.train import train_model
 from tongwen.tokenizer.verify import Check, verify_folder
@@ -17,10 +21,12 @@ def run(context: StageContext) -> Mapping[str, float]:
     """Train, export, verify and measure.
 
     Raises:
-        InputError: the documents cannot give what the settings ask for.
+        InputError: the documents cannot give what the settings ask for, or a tokenizer to compare
+            with cannot be read.
         TongwenError: the new tokenizer fails its acceptance suite.
     """
     settings = context.recipe.tokenizer
+    others = {folder: open_side(Path(folder)) for folder in settings.compare_with}
     sample = sample_documents(
         context.inputs["documents"],
         sample_bytes=settings.sample_bytes,
@@ -42,7 +48,9 @@ def run(context: StageContext) -> Mapping[str, float]:
         sampled["documents"] += 1
         sampled["utf8_bytes"] += length
         sampled["chinese_utf8_bytes"] += length if language.startswith("zh") else 0
-    report = {
+    side = SentencePieceSide(tokenizer)
+    texts = Texts.gather(sample.texts(), measured_bytes=MEASURED_BYTES)
+    report: dict[str, Any] = {
         "vocabulary_size": tokenizer.vocabulary_size,
         "digest": tokenizer.digest,
         "checks": [{"name": item.name, "passed": item.passed} for item in checks],
@@ -52,8 +60,10 @@ def run(context: StageContext) -> Mapping[str, float]:
             "utf8_bytes": sum(sample.utf8_bytes),
             "chinese_utf8_bytes": sample.utf8_bytes[1],
         },
-        **measure(tokenizer, sample.texts()),
+        **measure(side, texts),
     }
+    if others:
+        report["comparison"] = compare({"this": side, **others}, texts)
     write_json(context.out / "report.json", report)
     return {
         "pieces": tokenizer.vocabulary_size,
