@@ -17,8 +17,8 @@ from tongwen.tokenizer.text import Tokenizer
 from tongwen.tokenizer.train import train_model
 from tongwen.tokenizer.verify import Check, verify_folder
 
-# Memory of the trainer for a byte of its text, measured on 40 MB of English and of Chinese at 64,000
-# pieces (2026-11). 100 MB of both, half and half, took 19.4, so this asks for a sixth too much.
+# Memory of the trainer for a byte of its text, measured on 40 MB of English and of Chinese with
+# 64,000 pieces (2026-11). 100 MB of both, half and half, took 19.4: this asks for a sixth too much.
 _MEMORY_PER_BYTE, _MEMORY_PER_CHINESE_BYTE = 9, 36
 
 
