@@ -156,18 +156,25 @@ def main() -> None:
     parser.add_argument("--megabytes", type=float, default=16.0, help="Of text, in all.")
     parser.add_argument("--passes", type=int, default=5)
     parser.add_argument("--environment", type=Path, default=Path("build/bench/encode"))
+    parser.add_argument("--only-stage", action="store_true", help="Time the stage alone.")
     parser.add_argument("--record", action="store_true", help="Append to docs/benchmarks.md.")
     options = parser.parse_args()
     texts = sample(options.corpus, "en", int(options.megabytes * 5e5))
     texts += sample(options.corpus, "zh", int(options.megabytes * 2e5))
     tokenizer = options.tokenizer.absolute()
-    results = {
-        "tongwen, batches": timed(bulk_encoder, tokenizer, texts, options.passes),
-        "tongwen, text by text": timed(single_encoder, tokenizer, texts, options.passes),
-    }
-    peers = run_peers(texts, tokenizer, options.passes, options.environment.absolute())
-    names = {peer.partition("==")[0]: peer.replace("==", " ") for peer in PEERS}
-    results.update({names[name]: found for name, found in peers.items()})
+    reference = Tokenizer.load(tokenizer)
+    rows = []
+    if not options.only_stage:
+        results = {
+            "tongwen, batches": timed(bulk_encoder, tokenizer, texts, options.passes),
+            "tongwen, text by text": timed(single_encoder, tokenizer, texts, options.passes),
+        }
+        peers = run_peers(texts, tokenizer, options.passes, options.environment.absolute())
+        names = {peer.partition("==")[0]: peer.replace("==", " ") for peer in PEERS}
+        results.update({names[name]: found for name, found in peers.items()})
+        truth = [digest(reference.encode(text)) for text in texts]
+        ours = results["tongwen, batches"]["processor"]["1"]
+        rows = [row(name, found, ours, texts, truth) for name, found in results.items()]
     much = sample(options.corpus, "en", 10**9) + sample(options.corpus, "zh", 10**9)
     stage: dict[str, Any] = {"processor": {}, "wall": {}}
     with tempfile.TemporaryDirectory() as name:
@@ -175,12 +182,8 @@ def main() -> None:
             runs = [run_stage(much, tokenizer, Path(name), workers) for _ in range(3)]
             stage["processor"][str(workers)] = statistics.median(run[0] for run in runs)
             stage["wall"][str(workers)] = statistics.median(run[1] for run in runs)
-    reference = Tokenizer.load(tokenizer)
-    truth = [digest(reference.encode(text)) for text in texts]
-    ours = results["tongwen, batches"]["processor"]["1"]
-    rows = [row(name, found, ours, texts, truth) for name, found in results.items()]
     size = sum(len(text.encode()) for text in much) / 1e6
-    rows.append(row(f"tongwen, the whole stage, {size:.0f} MB", stage, None, much, truth))
+    rows.append(row(f"tongwen, the whole stage, {size:.0f} MB", stage, None, much, []))
     print(f"{len(texts)} texts, {sum(len(text.encode()) for text in texts) / 1e6:.1f} MB")
     print(_HEAD.strip().split("\n\n")[1])
     print("\n".join(rows))

@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 
 from tongwen.encode.split import split_of
 from tongwen.errors import InputError
+from tongwen.files import file_digest
 from tongwen.flow.task import TaskContext
 from tongwen.formats.documents import document_batches
 from tongwen.formats.shards import ShardWriter, language_code, shard_writer
@@ -35,7 +36,7 @@ def encode_file(context: TaskContext) -> Mapping[str, int]:
         InputError: see `document_batches`; or a text is no valid UTF-8.
     """
     documents, model = context.inputs
-    encoder = _encoder(Tokenizer.load(model))
+    encoder = _encoder(model)
     tokenizer = encoder.tokenizer
     end = tokenizer.special_ids[EOS]
     thresholds = context.params["validation_thresholds"]
@@ -70,14 +71,15 @@ def encode_file(context: TaskContext) -> Mapping[str, int]:
 
 
 _ENCODERS: dict[str, BulkEncoder] = {}
-"""The encoder this process has made, by the digest of its tokenizer: a second's work."""
+"""The encoder this process has made, by the digest of its model file: a second's work."""
 
 
-def _encoder(tokenizer: Tokenizer) -> BulkEncoder:
-    if tokenizer.digest not in _ENCODERS:
+def _encoder(model: Path) -> BulkEncoder:
+    digest = file_digest(model)
+    if digest not in _ENCODERS:
         _ENCODERS.clear()
-        _ENCODERS[tokenizer.digest] = BulkEncoder(tokenizer)
-    return _ENCODERS[tokenizer.digest]
+        _ENCODERS[digest] = BulkEncoder(Tokenizer.load(model))
+    return _ENCODERS[digest]
 
 
 def _without(batch: Any, skip: frozenset[str]) -> Any:

@@ -43,15 +43,16 @@ class Tokenizer:
             if processor.is_control(number) or processor.is_unknown(number)
         }
         """Piece -> id of the control pieces and the unknown piece."""
-        self.token_bytes: tuple[bytes, ...] = tuple(
-            self._bytes_of(number) for number in range(self.vocabulary_size)
-        )
-        """What each id adds to a text, as UTF-8 bytes; nothing for special ids."""
         self._mark_ids = [
             processor.piece_to_id(f"<0x{byte:02X}>") for byte in SPACE_MARK.encode("utf-8")
         ]
         names = sorted(self.special_ids, key=len, reverse=True)
         self._special_pattern = re.compile("(" + "|".join(map(re.escape, names)) + ")")
+
+    @cached_property
+    def token_bytes(self) -> tuple[bytes, ...]:
+        """What each id adds to a text, as UTF-8 bytes; nothing for special ids."""
+        return tuple(self._bytes_of(number) for number in range(self.vocabulary_size))
 
     def _bytes_of(self, number: int) -> bytes:
         piece: str = self._processor.id_to_piece(number)
