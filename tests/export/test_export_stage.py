@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
+import sentencepiece
 import torch
 from click.testing import CliRunner
 from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -13,11 +14,13 @@ from tongwen.errors import InputError, TongwenError
 from tongwen.export.card import CardFacts, model_card
 from tongwen.export.command import command
 from tongwen.export.stage import check_logits, check_stop_ids
-from tongwen.files import write_json
+from tongwen.files import read_json, write_json
 from tongwen.model.folder import load_model_folder, read_config
 from tongwen.model.generate import generate
+from tongwen.tokenizer import special
 from tongwen.tokenizer.special import chat_prompt
 from tongwen.tokenizer.text import Tokenizer
+from tongwen.tokenizer.verify import verify_folder
 
 FUNNEL = {
     "read": {"pages": 2_000, "characters": 1_234_567, "raw_bytes": 9},
@@ -83,6 +86,35 @@ def test_every_file_names_the_same_stop_ids(exported: Path) -> None:
     assert json.loads((exported / "generation_config.json").read_text())["eos_token_id"] == [2, 7]
     assert json.loads((exported / "config.json").read_text())["eos_token_id"] == 2
     check_stop_ids(exported)
+
+
+def test_every_file_gives_every_special_piece_the_same_id(exported: Path) -> None:
+    """The pieces, ids and roles of `special.py`, read from each file by itself."""
+    ids = {piece: number for number, piece in enumerate(special.SPECIAL_PIECES)}
+    model = sentencepiece.SentencePieceProcessor(model_file=str(exported / "tokenizer.model"))
+    fast = json.loads((exported / "tokenizer.json").read_text(encoding="utf-8"))
+    config = read_json(exported / "tokenizer_config.json")
+    assert [model.id_to_piece(number) for number in range(14)] == list(ids)
+    assert all(model.is_control(number) for number in range(1, 14))
+    assert {token["content"]: token["id"] for token in fast["added_tokens"]} == ids
+    assert {piece: fast["model"]["vocab"][piece] for piece in ids} == ids
+    assert {
+        item["content"]: int(number) for number, item in config["added_tokens_decoder"].items()
+    } == ids
+    roles = {"bos": special.BOS_ID, "eos": special.EOS_ID, "pad": special.PAD_ID}
+    for name in ("tokenizer_config.json", "special_tokens_map.json"):
+        pieces = read_json(exported / name)
+        assert {role: ids[pieces[f"{role}_token"]] for role in roles} == roles
+    for name in ("config.json", "generation_config.json"):
+        values = read_json(exported / name)
+        assert {role: values[f"{role}_token_id"] for role in ("bos", "pad")} == {
+            role: roles[role] for role in ("bos", "pad")
+        }
+    assert (model.bos_id(), model.eos_id(), model.unk_id()) == (1, 2, 0)
+    stops = read_json(exported / "generation_config.json")["eos_token_id"]
+    assert stops == list(special.STOP_IDS) == [ids[special.EOS], ids[special.IM_END]]
+    assert read_json(exported / "config.json")["eos_token_id"] in (special.EOS_ID, stops)
+    assert not [item for item in verify_folder(exported) if item.passed is False]
 
 
 def test_bfloat16_halves_the_weights_and_stays_the_default(

@@ -2,6 +2,7 @@
 
 import json
 import random
+import re
 import shutil
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import save_file
-from tokenizers import normalizers
+from tokenizers import decoders, models, normalizers, pre_tokenizers, trainers
 
 from tongwen.errors import InputError
 from tongwen.files import read_json, write_json
@@ -150,6 +151,63 @@ def test_a_folder_with_one_of_the_two_files_is_checked_as_far_as_it_goes(
 def test_a_folder_without_any_tokenizer_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="has no tokenizer"):
         verify_folder(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("tokenizer.json", b'{"a":'),
+        ("tokenizer.json", b"\xff\xfe"),
+        ("tokenizer.json", b"[]"),
+        ("tokenizer.model", b"version https://git-lfs"),
+        ("tokenizer_config.json", b'{"x"'),
+        ("config.json", b"[]"),
+        ("generation_config.json", b"\xff"),
+        ("model.safetensors", b"{}"),
+        ("model.safetensors", b"\xff" * 100),
+        ("model.safetensors.index.json", b"[]"),
+    ],
+)
+def test_a_damaged_file_is_refused_by_name_and_with_a_hint(
+    copied: Path, name: str, content: bytes
+) -> None:
+    (copied / name).write_bytes(content)
+    with pytest.raises(InputError, match=re.escape(str(copied / name))) as caught:
+        verify_folder(copied)
+    assert caught.value.hint
+
+
+def test_a_folder_that_does_not_exist_and_a_file_that_is_no_tokenizer_are_refused(
+    tmp_path: Path,
+) -> None:
+    with pytest.raises(InputError, match="there is no folder"):
+        verify_folder(tmp_path / "typo")
+    (tmp_path / "notes.txt").write_text("no model")
+    with pytest.raises(InputError, match="no SentencePiece model"):
+        verify_folder(tmp_path / "notes.txt")
+
+
+def test_a_tokenizer_of_another_kind_gets_a_verdict(tmp_path: Path) -> None:
+    """Byte-level pieces without ChatML, as many published models have."""
+    other = tokenizers.Tokenizer(models.BPE())
+    other.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    other.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=400, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False
+    )
+    other.train_from_iterator(["the market 12 同文馆"] * 10, trainer)
+    other.enable_truncation(4)
+    other.save(str(tmp_path / "tokenizer.json"))
+    checks = {item.name: item for item in verify_folder(tmp_path)}
+    round_trip = "decode(encode(text)) is the text, byte for byte (Hugging Face fast)"
+    assert checks[round_trip].passed
+    assert checks["no dummy prefix (Hugging Face fast)"].passed
+    pieces = checks["<|im_end|> and a newline are two pieces (Hugging Face fast)"]
+    assert (pieces.passed, pieces.detail) == (False, "it has no control piece <|im_end|>")
+    turns = checks["a dialogue turn by turn is the whole dialogue (Hugging Face fast)"]
+    assert turns.passed is None
+    result = CliRunner().invoke(command, ["verify", str(tmp_path)], catch_exceptions=False)
+    assert result.exit_code == 1
 
 
 def test_verify_exits_with_the_result(copied: Path) -> None:

@@ -8,11 +8,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tongwen.errors import InputError, RecipeError
+from tongwen.errors import DoesNotFitError, InputError, RecipeError
 from tongwen.formats.documents import DOCUMENT_SCHEMA
-from tongwen.tokenizer.report import measure
+from tongwen.tokenizer.report import Texts, measure
 from tongwen.tokenizer.sample import sample_documents
 from tongwen.tokenizer.settings import TokenizerSettings
+from tongwen.tokenizer.sides import SentencePieceSide
+from tongwen.tokenizer.stage import check_memory
 from tongwen.tokenizer.text import Tokenizer
 from tongwen.tokenizer.train import train_model, training_lines
 
@@ -129,6 +131,27 @@ def test_the_chinese_share_is_kept_even_where_chinese_runs_out(
     assert sample["zh"] / sum(sample.values()) == pytest.approx(share, abs=0.02)
 
 
+@pytest.mark.parametrize("share", [None, 0.5])
+def test_a_sample_knows_its_size_before_it_is_read(mixture: Path, share: float | None) -> None:
+    for sample_bytes in (10_000, 1 << 30):
+        sample = sample_documents(mixture, sample_bytes=sample_bytes, chinese_share=share, seed=1)
+        found = [0, 0]
+        for language, text in sample.texts():
+            found[language.startswith("zh")] += len(text.encode())
+        assert sample.drawn_bytes == tuple(found)
+
+
+def test_a_sample_beyond_the_memory_is_refused_with_one_that_fits(mixture: Path) -> None:
+    sample = sample_documents(mixture, sample_bytes=1 << 30, chinese_share=None, seed=1)
+    check_memory(sample, 1 << 30)
+    with pytest.raises(DoesNotFitError, match="GiB are free") as caught:
+        check_memory(sample, 500_000)
+    fitting = int((caught.value.hint or "").split("sample_bytes=")[1].split(";")[0])
+    assert 0 < fitting < sum(sample.drawn_bytes)
+    smaller = sample_documents(mixture, sample_bytes=fitting, chinese_share=None, seed=1)
+    check_memory(smaller, 520_000)
+
+
 def test_the_draw_depends_on_the_seed_and_on_nothing_else(mixture: Path) -> None:
     sample = sample_documents(mixture, sample_bytes=10_000, chinese_share=None, seed=1)
     assert sample == sample_documents(mixture, sample_bytes=10_000, chinese_share=None, seed=1)
@@ -158,7 +181,7 @@ def test_foreign_parquet_is_refused_with_the_missing_column(tmp_path: Path) -> N
 
 def test_the_report_counts_what_it_says(tokenizer: Tokenizer) -> None:
     texts = [("en", "the market, 1,350 apples"), ("zh-Hans", "同文馆")]
-    report = measure(tokenizer, texts)
+    report = measure(SentencePieceSide(tokenizer), Texts.gather(texts, measured_bytes=1 << 20))
     english = report["languages"]["en"]
     assert english["utf8_bytes"] == 24
     assert english["words"] == 4

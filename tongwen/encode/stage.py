@@ -5,21 +5,27 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from tongwen.encode.split import TRAIN, validation_thresholds
 from tongwen.errors import InputError
 from tongwen.files import file_digest, write_json
 from tongwen.flow.local import TaskResult
 from tongwen.flow.stage import StageContext
 from tongwen.flow.task import Task, TaskInput
-from tongwen.formats.documents import document_batches, document_files
+from tongwen.formats.documents import document_batches, document_files, row_group_ranges
 from tongwen.formats.languages import LANGUAGES
 from tongwen.formats.shards import Shard, shard_writer
 from tongwen.tokenizer.special import EOS
 from tongwen.tokenizer.text import MODEL_FILE, Tokenizer
 
+_TASK_BYTES = 64 << 20
+"""Text of one task, in row groups: two seconds of work, to spread a large file over all cores."""
+_CHUNK_TOKENS = 16 << 20
+
 
 def run(context: StageContext) -> Mapping[str, float]:
-    """Encode every Parquet file in a task of its own, then join the results into shards.
+    """Encode row groups of every Parquet file in tasks, then join the results into shards.
 
     Raises:
         InputError: no documents, or the tokenizer has no `<|endoftext|>`.
@@ -32,16 +38,23 @@ def run(context: StageContext) -> Mapping[str, float]:
         raise InputError(f"the tokenizer {model} has no control piece {EOS} to end documents with")
     thresholds = validation_thresholds(_names(files), settings.validation_share)
     model_input = TaskInput(model, file_digest(model))
-    tasks = [
-        Task(
-            step="encode",
-            index=index,
-            function="tongwen.encode.tasks:encode_file",
-            inputs=(TaskInput(path, file_digest(path)), model_input),
-            params={"validation_thresholds": thresholds},
-        )
-        for index, path in enumerate(files)
-    ]
+    tasks: list[Task] = []
+    for path in files:
+        file_input = TaskInput(path, file_digest(path))
+        ranges = row_group_ranges(path, _TASK_BYTES)
+        tasks += [
+            Task(
+                step="encode",
+                index=len(tasks) + number,
+                function="tongwen.encode.tasks:encode_file",
+                inputs=(file_input, model_input),
+                params={
+                    "validation_thresholds": thresholds,
+                    "row_groups": None if len(ranges) == 1 else bounds,
+                },
+            )
+            for number, bounds in enumerate(ranges)
+        ]
     results = context.runner.run(tasks, context.out / "tasks")
     paths = _join(results, context.out, settings.shard_tokens)
     for path in context.out.glob("*.shard"):  # of an earlier run with other settings
@@ -117,7 +130,9 @@ def _write_shards(parts: Sequence[Shard], out: Path, split: str, limit: int | No
     with ExitStack() as stack:
         writer = None
         for part in parts:
-            for number in range(part.documents):
+            ends = np.append(part.document_starts[1:].astype(np.int64), len(part.tokens))
+            first = 0
+            while first < part.documents:
                 if writer is None or (limit is not None and writer.tokens >= limit):
                     stack.close()
                     paths.append(out / f"{split}-{len(paths):05d}.shard")
@@ -128,11 +143,17 @@ def _write_shards(parts: Sequence[Shard], out: Path, split: str, limit: int | No
                             tokenizer_digest=part.tokenizer_digest,
                         )
                     )
-                writer.append(
-                    part.document(number),
-                    language=part.language(number),
-                    utf8_bytes=int(part.utf8_bytes[number]),
+                room = _CHUNK_TOKENS if limit is None else min(_CHUNK_TOKENS, limit - writer.tokens)
+                start = int(part.document_starts[first])
+                last = min(int(np.searchsorted(ends, start + room)), part.documents - 1)
+                chosen = slice(first, last + 1)
+                writer.extend(
+                    part.tokens[start : ends[last]],
+                    token_counts=np.diff(ends[chosen], prepend=start),
+                    languages=part.languages[chosen],
+                    utf8_bytes=part.utf8_bytes[chosen],
                 )
+                first = last + 1
     return paths
 
 
@@ -169,18 +190,14 @@ def _summary(
 
 def _by_language(shard: Shard) -> dict[str, dict[str, int]]:
     """Documents, tokens and bytes of each language in a shard."""
-    if not shard.documents:
-        return {}
-    ends = [*shard.document_starts[1:].tolist(), len(shard.tokens)]
+    token_counts = np.diff(shard.document_starts.astype(np.int64), append=len(shard.tokens))
     result: dict[str, dict[str, int]] = {}
     for code, language in enumerate(LANGUAGES):
-        chosen = (shard.languages == code).nonzero()[0].tolist()
-        if chosen:
+        chosen = shard.languages == code
+        if chosen.any():
             result[language] = {
-                "documents": len(chosen),
-                "tokens": sum(
-                    ends[number] - int(shard.document_starts[number]) for number in chosen
-                ),
+                "documents": int(chosen.sum()),
+                "tokens": int(token_counts[chosen].sum()),
                 "utf8_bytes": int(shard.utf8_bytes[chosen].sum()),
             }
     return result

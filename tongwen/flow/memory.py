@@ -1,4 +1,4 @@
-"""How much memory this process has used since a moment we choose."""
+"""How much memory this process has used since a moment we choose, and how much is left."""
 
 import contextlib
 import ctypes
@@ -31,3 +31,18 @@ def peak_memory_bytes() -> int:
             if line.startswith("VmHWM:"):
                 return int(line.split()[1]) * 1024
     return int(psutil.Process().memory_info().rss)
+
+
+def available_memory_bytes() -> int:
+    """Memory this process could still take: that of the machine, or of its control group if less.
+
+    A group's caches of files count as free, as the machine's do.
+    """
+    available = int(psutil.virtual_memory().available)
+    group = Path("/sys/fs/cgroup")
+    with contextlib.suppress(OSError, ValueError):
+        limit = int((group / "memory.max").read_text(encoding="ascii"))  # "max" when there is none
+        for line in (group / "memory.stat").read_text(encoding="ascii").splitlines():
+            if line.startswith("anon "):
+                available = min(available, max(0, limit - int(line.split()[1])))
+    return available

@@ -1,6 +1,6 @@
 """The document contract: clean text in Parquet, one row a document."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,9 +41,19 @@ def document_files(directory: Path) -> list[Path]:
 
 
 def document_batches(
-    path: Path, columns: list[str] | None = None, *, batch_rows: int = 1024
+    path: Path,
+    columns: list[str] | None = None,
+    *,
+    batch_rows: int = 1024,
+    row_groups: Sequence[int] | None = None,
 ) -> Iterator[pa.RecordBatch]:
     """Rows of one Parquet file of documents, a batch in memory at a time.
+
+    Args:
+        path: of the file.
+        columns: to read; all of the contract when None.
+        batch_rows: rows in memory, at most.
+        row_groups: to read; all when None.
 
     Raises:
         InputError: not Parquet, cut off, or a column of the contract is missing or has nulls.
@@ -56,13 +66,42 @@ def document_batches(
                 f"{path} has no column {missing[0]!r}",
                 hint=f"documents have the columns {', '.join(DOCUMENT_SCHEMA.names)}",
             )
-        for batch in file.iter_batches(batch_size=batch_rows, columns=needed):
+        for batch in file.iter_batches(
+            batch_size=batch_rows, columns=needed, row_groups=row_groups
+        ):
             for name in needed:
                 if batch[name].null_count:
                     raise InputError(f"{path} has a row without a value in {name!r}")
             yield batch
     except (pa.ArrowInvalid, OSError) as error:
         raise InputError(f"cannot read the documents {path}: {error}") from error
+
+
+def row_group_ranges(path: Path, text_bytes: int) -> list[tuple[int, int]]:
+    """Cut one Parquet file of documents at its row groups: (first, the one after the last).
+
+    A range ends with the row group that brings the column `text`, before compression, to
+    `text_bytes`; a row group is never cut.
+
+    Raises:
+        InputError: not Parquet, or cut off.
+    """
+    try:
+        metadata = pq.read_metadata(path)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise InputError(f"cannot read the documents {path}: {error}") from error
+    ranges = []
+    first = size = 0
+    for number in range(metadata.num_row_groups):
+        group = metadata.row_group(number)
+        columns = [group.column(place) for place in range(group.num_columns)]
+        size += sum(
+            item.total_uncompressed_size for item in columns if item.path_in_schema == "text"
+        )
+        if size >= text_bytes or number + 1 == metadata.num_row_groups:
+            ranges.append((first, number + 1))
+            first, size = number + 1, 0
+    return ranges
 
 
 def read_documents(directory: Path, columns: list[str] | None = None) -> Iterator[dict[str, Any]]:

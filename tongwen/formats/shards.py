@@ -10,6 +10,7 @@ Layout, all little-endian:
     languages        uint8 a document: index into `LANGUAGES`
 """
 
+import array
 import struct
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -39,6 +40,11 @@ def token_dtype(vocabulary_size: int) -> np.dtype[Any]:
     return np.dtype("<u2") if vocabulary_size <= 1 << 16 else np.dtype("<u4")
 
 
+def language_code(language: str) -> int:
+    """Place of a language in `LANGUAGES`; that of `other` for one that is not there."""
+    return LANGUAGES.index(language) if language in LANGUAGES else 0
+
+
 class ShardWriter:
     """Appends documents to a shard that is being written; see `shard_writer`."""
 
@@ -48,8 +54,8 @@ class ShardWriter:
         self._tokenizer_digest = bytes.fromhex(tokenizer_digest)
         self._dtype = token_dtype(vocabulary_size)
         self._content = xxhash.xxh3_128()
-        self._starts: list[int] = []
-        self._utf8_bytes: list[int] = []
+        self._starts = array.array("Q")
+        self._utf8_bytes = array.array("Q")
         self._languages = bytearray()
         self.tokens = 0
         file.write(bytes(_HEADER_BYTES))
@@ -62,13 +68,38 @@ class ShardWriter:
         self, ids: Sequence[int] | npt.NDArray[np.integer[Any]], *, language: str, utf8_bytes: int
     ) -> None:
         """Add one document: its token ids, its language and the length of its text in UTF-8."""
-        array = np.asarray(ids)
-        assert array.size == 0 or (array.min() >= 0 and array.max() < self._vocabulary_size)
-        self._starts.append(self.tokens)
-        self._utf8_bytes.append(utf8_bytes)
-        self._languages.append(LANGUAGES.index(language) if language in LANGUAGES else 0)
-        self._write(array.astype(self._dtype).tobytes())
-        self.tokens += array.size
+        numbers = np.asarray(ids, np.int64)
+        self.extend(
+            numbers,
+            token_counts=np.array([numbers.size], np.int64),
+            languages=np.array([language_code(language)], np.uint8),
+            utf8_bytes=np.array([utf8_bytes], np.uint64),
+        )
+
+    def extend(
+        self,
+        ids: npt.NDArray[np.integer[Any]],
+        *,
+        token_counts: npt.NDArray[np.int64],
+        languages: npt.NDArray[np.uint8],
+        utf8_bytes: npt.NDArray[np.uint64],
+    ) -> None:
+        """Add documents.
+
+        Args:
+            ids: int [tokens], of all documents, one after the other.
+            token_counts: [documents], how many of them each has.
+            languages: [documents], see `language_code`.
+            utf8_bytes: [documents], length of each text.
+        """
+        assert ids.size == 0 or (ids.min() >= 0 and ids.max() < self._vocabulary_size)
+        ends = self.tokens + np.cumsum(token_counts)
+        assert ids.size == int(token_counts.sum())
+        self._starts.frombytes((ends - token_counts).astype(np.uint64).tobytes())
+        self._utf8_bytes.frombytes(utf8_bytes.astype(np.uint64).tobytes())
+        self._languages += languages.tobytes()
+        self._write(ids.astype(self._dtype, copy=False).tobytes())
+        self.tokens += ids.size
 
     def _write(self, data: bytes) -> None:
         self._content.update(data)

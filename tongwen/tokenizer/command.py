@@ -1,4 +1,4 @@
-"""`tongwen tokenizer`: train and verify tokenizers."""
+"""`tongwen tokenizer`: train, verify and compare tokenizers."""
 
 import json
 import sys
@@ -12,7 +12,7 @@ from tongwen.alone import run_alone, stage_options
 
 @click.group(name="tokenizer")
 def command() -> None:
-    """Train a bilingual tokenizer, or verify one."""
+    """Train a bilingual tokenizer, verify one, or compare several."""
 
 
 @command.command(name="train")
@@ -51,3 +51,33 @@ def verify(folder: Path, as_json: bool) -> None:
             click.echo(f"{words[item.passed]}  {item.name}{detail}")
     if any(item.passed is False for item in checks):
         sys.exit(1)
+
+
+@command.command(name="compare")
+@click.argument("texts", type=click.Path(path_type=Path))
+@click.argument(
+    "folders", metavar="DIR...", nargs=-1, required=True, type=click.Path(path_type=Path)
+)
+@click.option(
+    "--bytes",
+    "measured_bytes",
+    type=click.IntRange(min=1),
+    default=8 << 20,
+    show_default=True,
+    help="UTF-8 bytes to measure of each language.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+def compare(texts: Path, folders: tuple[Path, ...], measured_bytes: int, as_json: bool) -> None:
+    """Measure the tokenizers or models in the folders DIR on TEXTS, side by side.
+
+    TEXTS is the folder of a curate stage, or text and JSON Lines files, each counted under its
+    name. Digits are the numbers in them. A star marks the best of a row.
+
+    \b
+    Example:
+      tongwen tokenizer compare curated tokenizer ~/models/other
+    """
+    from tongwen.tokenizer.compare import compare_folders, table
+
+    found = compare_folders(texts, folders, measured_bytes=measured_bytes)
+    click.echo(json.dumps(found, ensure_ascii=False, indent=1) if as_json else table(found))

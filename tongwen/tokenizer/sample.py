@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pyarrow.compute as pc
 
 from tongwen.errors import InputError
-from tongwen.formats.documents import document_batches, document_files, read_documents
+from tongwen.formats.documents import document_batches, document_files
 from tongwen.formats.draws import draw
 
 _BUCKETS = 1 << 16
@@ -29,6 +29,7 @@ class DocumentSample:
         purpose: of the draw, see `draw`.
         cutoffs: for other languages and for Chinese, the draw below which a document is taken.
         documents, utf8_bytes: in the whole folder, for other languages and for Chinese.
+        drawn_bytes: about how much of them is drawn, likewise.
     """
 
     directory: Path
@@ -36,12 +37,20 @@ class DocumentSample:
     cutoffs: tuple[float, float]
     documents: tuple[int, int]
     utf8_bytes: tuple[int, int]
+    drawn_bytes: tuple[int, int]
 
     def texts(self) -> Iterator[tuple[str, str]]:
         """Language and text of the documents drawn, in file order; memory is bounded."""
-        for row in read_documents(self.directory, ["doc_id", "lang", "text"]):
-            if draw(row["doc_id"], self.purpose) < self.cutoffs[is_chinese(row["lang"])]:
-                yield row["lang"], row["text"]
+        for path in document_files(self.directory):
+            for batch in document_batches(path, ["doc_id", "lang", "text"]):
+                names = zip(batch["doc_id"].to_pylist(), batch["lang"].to_pylist(), strict=True)
+                drawn = [
+                    (row, language)
+                    for row, (doc_id, language) in enumerate(names)
+                    if draw(doc_id, self.purpose) < self.cutoffs[is_chinese(language)]
+                ]
+                for row, language in drawn:
+                    yield language, batch["text"][row].as_py()
 
 
 def sample_documents(
@@ -56,18 +65,7 @@ def sample_documents(
         InputError: no documents, or none in a language that the share asks for.
     """
     purpose = f"tokenizer sample {seed}"
-    bytes_by_bucket = np.zeros((2, _BUCKETS), dtype=np.int64)
-    documents = [0, 0]
-    for path in document_files(directory):
-        for batch in document_batches(path, ["doc_id", "lang", "text"]):
-            lengths = pc.binary_length(batch["text"]).to_pylist()
-            languages = batch["lang"].to_pylist()
-            for doc_id, language, length in zip(
-                batch["doc_id"].to_pylist(), languages, lengths, strict=True
-            ):
-                chinese = is_chinese(language)
-                bytes_by_bucket[int(chinese), int(draw(doc_id, purpose) * _BUCKETS)] += length
-                documents[chinese] += 1
+    bytes_by_bucket, documents = _count(directory, purpose)
     other_bytes, chinese_bytes = (int(total) for total in bytes_by_bucket.sum(axis=1))
     if chinese_share is None:
         cutoff = _cutoff(bytes_by_bucket.sum(axis=0), sample_bytes)
@@ -87,9 +85,35 @@ def sample_documents(
             _cutoff(bytes_by_bucket[0], budget * parts[0][1]),
             _cutoff(bytes_by_bucket[1], budget * parts[1][1]),
         )
+    drawn = [
+        int(sizes[: round(cutoff * _BUCKETS)].sum())
+        for sizes, cutoff in zip(bytes_by_bucket, cutoffs, strict=True)
+    ]
     return DocumentSample(
-        directory, purpose, cutoffs, (documents[0], documents[1]), (other_bytes, chinese_bytes)
+        directory,
+        purpose,
+        cutoffs,
+        documents=documents,
+        utf8_bytes=(other_bytes, chinese_bytes),
+        drawn_bytes=(drawn[0], drawn[1]),
     )
+
+
+def _count(directory: Path, purpose: str) -> tuple[npt.NDArray[np.int64], tuple[int, int]]:
+    """UTF-8 bytes by draw, int64 [2, buckets], and documents; of other languages and Chinese."""
+    bytes_by_bucket = np.zeros((2, _BUCKETS), dtype=np.int64)
+    documents = [0, 0]
+    for path in document_files(directory):
+        for batch in document_batches(path, ["doc_id", "lang", "text"]):
+            lengths = pc.binary_length(batch["text"]).to_pylist()
+            languages = batch["lang"].to_pylist()
+            for doc_id, language, length in zip(
+                batch["doc_id"].to_pylist(), languages, lengths, strict=True
+            ):
+                chinese = is_chinese(language)
+                bytes_by_bucket[int(chinese), int(draw(doc_id, purpose) * _BUCKETS)] += length
+                documents[chinese] += 1
+    return bytes_by_bucket, (documents[0], documents[1])
 
 
 def _cutoff(bytes_by_bucket: npt.NDArray[np.int64], budget: float) -> float:

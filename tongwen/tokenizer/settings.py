@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from tongwen.errors import RecipeError
+from tongwen.recipe.types import PathText
 
 SMALLEST_VOCABULARY = 512
 
@@ -19,6 +20,9 @@ class TokenizerSettings:
     """Share of Chinese bytes in that text; as in the documents when absent."""
     character_coverage: float = 0.9999
     """Share of the text's characters that get a piece of their own; the rest is spelt in bytes."""
+
+    compare_with: tuple[PathText, ...] = ()
+    """Folders of other tokenizers or models, measured on the same texts in `report.json`."""
 
     def __post_init__(self) -> None:
         if self.vocabulary_size < SMALLEST_VOCABULARY:

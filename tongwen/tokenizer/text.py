@@ -32,7 +32,8 @@ class Tokenizer:
     """
 
     def __init__(self, model: bytes) -> None:
-        self._model = model
+        self.model = model
+        """The bytes of the model file."""
         self._processor = sentencepiece.SentencePieceProcessor(model_proto=model)
         processor = self._processor
         self.vocabulary_size: int = processor.get_piece_size()
@@ -42,15 +43,16 @@ class Tokenizer:
             if processor.is_control(number) or processor.is_unknown(number)
         }
         """Piece -> id of the control pieces and the unknown piece."""
-        self.token_bytes: tuple[bytes, ...] = tuple(
-            self._bytes_of(number) for number in range(self.vocabulary_size)
-        )
-        """What each id adds to a text, as UTF-8 bytes; nothing for special ids."""
         self._mark_ids = [
             processor.piece_to_id(f"<0x{byte:02X}>") for byte in SPACE_MARK.encode("utf-8")
         ]
         names = sorted(self.special_ids, key=len, reverse=True)
         self._special_pattern = re.compile("(" + "|".join(map(re.escape, names)) + ")")
+
+    @cached_property
+    def token_bytes(self) -> tuple[bytes, ...]:
+        """What each id adds to a text, as UTF-8 bytes; nothing for special ids."""
+        return tuple(self._bytes_of(number) for number in range(self.vocabulary_size))
 
     def _bytes_of(self, number: int) -> bytes:
         piece: str = self._processor.id_to_piece(number)
@@ -84,7 +86,7 @@ class Tokenizer:
     @cached_property
     def digest(self) -> str:
         """xxh3-128 of the model file, 32 hexadecimal digits."""
-        return xxhash.xxh3_128_hexdigest(self._model)
+        return xxhash.xxh3_128_hexdigest(self.model)
 
     def piece(self, number: int) -> str:
         """The piece of an id as SentencePiece spells it."""

@@ -8,17 +8,14 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
-
-import tokenizers
+from typing import Any
 
 from tongwen.errors import InputError
 from tongwen.files import read_json
 from tongwen.tokenizer.samples import DIALOGUES, FULL_WIDTH, MARKERS, TEXTS
+from tongwen.tokenizer.sides import FAST_FILE, FastSide, SentencePieceSide, Side, open_sides
 from tongwen.tokenizer.special import BOS, EOS, IM_END, IM_START, ROLES, chat_prompt
-from tongwen.tokenizer.text import MODEL_FILE, Tokenizer
-
-FAST_FILE = "tokenizer.json"
+from tongwen.tokenizer.text import MODEL_FILE
 
 
 @dataclass(frozen=True)
@@ -30,86 +27,17 @@ class Check:
     detail: str = ""
 
 
-class Side(Protocol):
-    """A way to run the tokenizer: SentencePiece or Hugging Face fast."""
-
-    name: str
-    size: int
-    special_ids: dict[str, int]
-
-    def encode(self, text: str, *, allow_special: bool = False) -> list[int]: ...
-
-    def decode(self, ids: list[int]) -> str: ...
-
-
-class SentencePieceSide:
-    """The folder's `tokenizer.model` through our `Tokenizer`."""
-
-    name = "SentencePiece"
-
-    def __init__(self, folder: Path) -> None:
-        self.tokenizer = Tokenizer.load(folder)
-        self.size = self.tokenizer.vocabulary_size
-        self.special_ids = self.tokenizer.special_ids
-        self.encode = self.tokenizer.encode
-
-    def decode(self, ids: list[int]) -> str:
-        return self.tokenizer.decode(ids, show_special=True)
-
-
-class FastSide:
-    """The folder's `tokenizer.json` through the `tokenizers` package."""
-
-    name = "Hugging Face fast"
-
-    def __init__(self, folder: Path) -> None:
-        path = folder / FAST_FILE
-        try:
-            self._special = tokenizers.Tokenizer.from_file(str(path))
-            self._plain = tokenizers.Tokenizer.from_file(str(path))
-        except Exception as error:  # the package raises bare Exception
-            raise InputError(f"cannot read {path}: {error}") from error
-        self._plain.encode_special_tokens = True
-        self.size = int(self._special.get_vocab_size(with_added_tokens=True))
-        self.special_ids = {
-            token.content: number
-            for number, token in self._special.get_added_tokens_decoder().items()
-            if token.special
-        }
-
-    def encode(self, text: str, *, allow_special: bool = False) -> list[int]:
-        side = self._special if allow_special else self._plain
-        return list(side.encode(text, add_special_tokens=False).ids)
-
-    def encode_as_is(self, text: str) -> list[int]:
-        """Ids with whatever the file itself adds before and after."""
-        return list(self._plain.encode(text, add_special_tokens=True).ids)
-
-    def decode(self, ids: list[int]) -> str:
-        return str(self._special.decode(ids, skip_special_tokens=False))
-
-
 def verify_folder(folder: Path) -> list[Check]:
     """Run the suite on a tokenizer or model folder.
 
     Raises:
-        InputError: the folder has neither `tokenizer.model` nor `tokenizer.json`.
+        InputError: see `open_sides`; or another file of the folder is damaged.
     """
-    sides: list[Side] = []
-    if (folder / MODEL_FILE).exists():
-        sides.append(SentencePieceSide(folder))
-    if (folder / FAST_FILE).exists():
-        sides.append(FastSide(folder))
-    if not sides:
-        raise InputError(
-            f"{folder} has no tokenizer: neither {MODEL_FILE} nor {FAST_FILE}",
-            hint="give the folder of a tokenizer or of a model",
-        )
+    sides = open_sides(folder)
     checks = [
-        Check(f"{name} ({side.name})", not detail, detail)
+        Check(f"{name} ({side.name})", *_verdict(function, side))
         for name, function in _CHECKS
         for side in sides
-        for detail in [next(function(side), "")]
     ]
     checks += _streaming(sides)
     checks.append(_agreement(sides))
@@ -117,6 +45,13 @@ def verify_folder(folder: Path) -> list[Check]:
     checks.append(_sizes(folder, sides))
     checks.append(_stop_ids(folder, sides[0]))
     return checks
+
+
+def _verdict(function: Callable[[Side], Iterator[str]], side: Side) -> tuple[bool | None, str]:
+    if function in _OF_DIALOGUES and not {IM_START, IM_END} <= side.special_ids.keys():
+        return None, f"it has no control pieces {IM_START} and {IM_END}"
+    detail = next(function(side), "")
+    return not detail, detail
 
 
 def _round_trip(side: Side) -> Iterator[str]:
@@ -133,12 +68,17 @@ def _no_dummy_prefix(side: Side) -> Iterator[str]:
         first = side.decode(side.encode(word)[:1])
         if first.startswith(" "):
             yield f"{word!r} starts with the piece {first!r}"
+        if IM_END not in side.special_ids:
+            continue
         after = side.encode(f"{IM_END}{word}", allow_special=True)[1:]
         if after != side.encode(word):
             yield f"{word!r} is encoded in another way after {IM_END}"
 
 
 def _two_pieces(side: Side) -> Iterator[str]:
+    if IM_END not in side.special_ids:
+        yield f"it has no control piece {IM_END}"
+        return
     ids = side.encode(f"{IM_END}\n", allow_special=True)
     if len(ids) != 2 or ids[:1] != [side.special_ids.get(IM_END)]:
         yield f"{IM_END!r} and a newline give the ids {ids}"
@@ -186,6 +126,7 @@ def _no_forgery(side: Side) -> Iterator[str]:
             yield f"the plain text {text!r} gives the control ids {sorted(forged)}"
 
 
+_OF_DIALOGUES = (_turn_by_turn, _role_names)
 _CHECKS: Sequence[tuple[str, Callable[[Side], Iterator[str]]]] = (
     ("decode(encode(text)) is the text, byte for byte", _round_trip),
     ("no dummy prefix", _no_dummy_prefix),
@@ -261,9 +202,15 @@ def _embedding_rows(folder: Path) -> int | None:
     path = folder / index.get(tensor, "model.safetensors")
     if not path.exists():
         return None
-    with path.open("rb") as file:
-        header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
-    return int(header[tensor]["shape"][0]) if tensor in header else None
+    try:
+        with path.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            header = json.loads(file.read(min(length, path.stat().st_size)))
+        return int(header[tensor]["shape"][0]) if tensor in header else None
+    except (ValueError, LookupError, TypeError) as error:
+        raise InputError(
+            f"{path} is no safetensors file, or it is damaged", hint="copy it again"
+        ) from error
 
 
 def _stop_ids(folder: Path, side: Side) -> Check:
@@ -275,33 +222,38 @@ def _stop_ids(folder: Path, side: Side) -> Check:
         tokenizer_eos = tokenizer_eos.get("content")
     known = [side.special_ids[piece] for piece in (EOS, IM_END) if piece in side.special_ids]
     if tokenizer_eos is not None and side.special_ids.get(tokenizer_eos) not in known:
-        return Check(name, False, f"tokenizer_config.json says {tokenizer_eos!r}")
+        detail = f"tokenizer_config.json says {tokenizer_eos!r}, and not {EOS} or {IM_END}"
+        return Check(name, False, detail)
     if not generation:
         return Check(name, None, "no generation_config.json")
     stop = _as_set(generation.get("eos_token_id"))
     if stop != set(known):
         return Check(
-            name, False, f"generation_config.json stops at {sorted(stop)}, the pieces are {known}"
+            name,
+            False,
+            f"generation_config.json stops at {sorted(stop, key=str)}, the pieces are {known}",
         )
     if config_eos is not None and not _as_set(config_eos) <= stop:
         return Check(name, False, f"config.json stops at {config_eos}")
     return Check(name, True, f"ids {sorted(stop)}")
 
 
-def _as_set(value: Any) -> set[int]:
-    if value is None:
-        return set()
-    return set(value) if isinstance(value, list) else {value}
+def _as_set(value: Any) -> set[Any]:
+    """The ids of one key, which is a number, a list or absent; anything else as it is written."""
+    items = value if isinstance(value, list) else [] if value is None else [value]
+    return {item if isinstance(item, int) else repr(item) for item in items}
 
 
 def _json(path: Path) -> dict[str, Any]:
     """The object in a JSON file; empty when there is no such file.
 
     Raises:
-        InputError: the file is damaged.
+        InputError: the file is damaged, or holds something else.
     """
     try:
         value = read_json(path) if path.exists() else {}
     except ValueError as error:
-        raise InputError(f"{path} is no JSON: {error}") from error
-    return value if isinstance(value, dict) else {}
+        raise InputError(f"{path} is no JSON: {error}", hint="copy it again") from error
+    if not isinstance(value, dict):
+        raise InputError(f"{path} holds no JSON object", hint="copy it again")
+    return value
