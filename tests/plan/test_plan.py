@@ -1,6 +1,7 @@
 """Plans against published numbers, hand calculation and what training really takes."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,9 +13,10 @@ from tongwen.model.flops import flops_per_token
 from tongwen.model.settings import ModelSettings
 from tongwen.plan.calibrate import seconds_per_step
 from tongwen.plan.command import command
-from tongwen.plan.formulas import training_memory
+from tongwen.plan.formulas import Memory, training_memory
 from tongwen.plan.plan import add_times, check_fit, make_plan
 from tongwen.recipe.loader import load_recipe
+from tongwen.train.parallel.settings import ParallelSettings
 from tongwen.train.settings import TrainSettings
 
 YI_6B = ModelConfig.from_settings(ModelSettings(), 64_000)
@@ -155,3 +157,23 @@ def test_no_timed_step_no_predicted_time(tmp_path: Path) -> None:
 def test_a_model_too_large_to_be_timed_is_not_timed() -> None:
     settings = TrainSettings(max_tokens=10**9, device="cpu")
     assert seconds_per_step(YI_34B, settings, steps=1, target_share=1.0) is None
+
+
+def test_memory_of_a_process_falls_with_the_processes_that_share_the_model() -> None:
+    recipe = load_recipe("yi-34b")
+    assert recipe.pretrain is not None
+    config = ModelConfig.from_settings(recipe.model, 64_000)
+
+    def needed(**degrees: int) -> Memory:
+        settings = replace(recipe.pretrain, parallel=ParallelSettings(**degrees))
+        return training_memory(config, settings, bf16=True, on_cpu=False, process_bytes=0)
+
+    alone = needed()
+    assert alone.gradients + alone.optimizer == 12 * config.parameters
+    shared = needed(shard=64)
+    assert shared.gradients + shared.optimizer == 12 * config.parameters // 64
+    assert needed(shard=8, tensor=8).activations < shared.activations / 7
+    assert needed(pipeline=4, shard=16).total < alone.total / 4
+    again = replace(recipe.pretrain, recompute="layer")
+    kept = training_memory(config, again, bf16=True, on_cpu=False, process_bytes=0).activations
+    assert kept < alone.activations / 10

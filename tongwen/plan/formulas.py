@@ -1,10 +1,10 @@
-"""Closed forms: memory of training a Llama model on one device."""
+"""Closed forms: memory of training a Llama model on one process."""
 
 from dataclasses import dataclass
 
 from tongwen.model.attention import MATRIX_ATTENTION_TOKENS
 from tongwen.model.config import ModelConfig
-from tongwen.train.loss import CHUNK_BYTES
+from tongwen.train.loss import CHUNK_BYTES, GPU_CHUNK_BYTES
 from tongwen.train.settings import TrainSettings
 
 
@@ -42,26 +42,42 @@ def training_memory(
     """What `tongwen.train.loop` needs, term by term.
 
     Weights, gradients and both Adam moments are float32, 16 bytes a parameter (12 where Muon
-    keeps one momentum in their place); with bf16 each step also holds a rounded copy of the
-    matrices. Activations are what the backward pass of a micro-batch reads again: per layer and
-    token four of hidden size (two residuals, two normed), queries and attention outputs, keys
-    and values, and four of intermediate size.
+    keeps one momentum in their place), cut over all processes but the replicas; with bf16 each step
+    also holds a rounded copy of the matrices, of FSDP's two layers at a time. Activations are what
+    the backward pass of a micro-batch reads again: per layer and token four of hidden size (two
+    residuals, two normed), queries and attention outputs, keys and values, and four of
+    intermediate size; fewer when they are computed again. The first stage of a pipeline holds as
+    many micro-batches as there are stages, of its own layers.
     `process_bytes` is what the process holds before training: interpreter and libraries.
     """
     size = 2 if bf16 else 4
     tokens = settings.sequences_per_micro_batch * settings.sequence_tokens
     query = config.num_attention_heads * config.head_dim
     key_value = config.num_key_value_heads * config.head_dim
-    kept = 4 * config.hidden_size + 2 * query + 2 * key_value + 4 * config.intermediate_size
+    kept = {
+        "none": 4 * config.hidden_size + 2 * query + 2 * key_value + 4 * config.intermediate_size,
+        "cheap": 2 * config.hidden_size + 2 * query + 2 * key_value + 2 * config.intermediate_size,
+        "layer": config.hidden_size,
+    }[settings.recompute]
     if bf16 and on_cpu and settings.sequence_tokens <= MATRIX_ATTENTION_TOKENS:
         kept += config.num_attention_heads * settings.sequence_tokens  # attention weights
     # The layer in hand: its gradients, and the float32 copies norms and rotations work on.
     in_hand = 12 * config.hidden_size + 3 * config.intermediate_size
-    chunk = min(CHUNK_BYTES, 4 * tokens * config.vocabulary_size)
+    degrees = settings.parallel
+    sharing = degrees.context * (degrees.shard or 1)
+    parts = degrees.pipeline * degrees.tensor
+    tokens //= degrees.context * degrees.tensor
+    gathered = config.parameters // parts
+    if sharing > 1:
+        outer = config.parameters - config.num_hidden_layers * config.parameters_per_layer
+        gathered = (2 * config.parameters_per_layer + outer) // degrees.tensor
+    copies = size * gathered if bf16 or sharing > 1 else 0
+    chunk_bytes = CHUNK_BYTES if on_cpu else GPU_CHUNK_BYTES
+    chunk = min(chunk_bytes, 4 * tokens * config.vocabulary_size)
     return Memory(
-        weights=config.parameters * (4 + (2 if bf16 else 0)),
-        gradients=config.parameters * 4,
-        optimizer=_optimizer_bytes(config, settings),
+        weights=config.parameters * 4 // (parts * sharing) + copies,
+        gradients=config.parameters * 4 // (parts * sharing),
+        optimizer=_optimizer_bytes(config, settings) // (parts * sharing),
         activations=tokens * size * (config.num_hidden_layers * kept + in_hand),
         logits=chunk + chunk // 4 * size + size * tokens * config.hidden_size,
         process=process_bytes,
