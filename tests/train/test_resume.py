@@ -272,3 +272,56 @@ def test_a_folder_without_shards_is_refused(
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match="no training shard"):
         pretrain(tmp_path / "empty", small_tokenizer_folder, tmp_path / "out", recipe_file)
+
+
+def test_pretrain_goes_on_from_the_weights_of_another_model_with_the_same_command(
+    trained: Path,
+    shards_folder: Path,
+    small_tokenizer_folder: Path,
+    recipe_file: Path,
+    tmp_path: Path,
+) -> None:
+    words = (shards_folder, small_tokenizer_folder)
+    base = f"pretrain.base={json.dumps(str(trained / 'model'))}"
+    few = ("pretrain.max_tokens=2560", "model.hidden_size=64")  # the base's shape is taken
+    pretrain(*words, tmp_path / "more", recipe_file, base, *few)
+    last = [row["loss"] for row in curve(trained) if row["kind"] == "train"][-1]
+    first = [row["loss"] for row in curve(tmp_path / "more") if row["kind"] == "train"][0]
+    assert first == pytest.approx(last, abs=0.3)
+    again, _ = load_model_folder(tmp_path / "more" / "model")
+    assert again.config.hidden_size == 32
+    with pytest.raises(InputError, match="there is no model folder"):
+        pretrain(*words, tmp_path / "none", recipe_file, 'pretrain.base="/nowhere"')
+    with pytest.raises(RecipeError, match=r"sequence_tokens is 128, but .* is 64"):
+        pretrain(*words, tmp_path / "long", recipe_file, base, "pretrain.sequence_tokens=128")
+
+
+def test_a_base_model_of_another_tokenizer_or_with_a_missing_tensor_is_refused(
+    trained: Path,
+    shards_folder: Path,
+    small_tokenizer_folder: Path,
+    recipe_file: Path,
+    tmp_path: Path,
+) -> None:
+    from safetensors.torch import load_file, save_file
+
+    from tongwen.tokenizer.export import write_tokenizer_folder
+    from tongwen.tokenizer.train import train_model
+
+    words = (shards_folder, small_tokenizer_folder)
+    folder = trained / "model"
+    base = f"pretrain.base={json.dumps(str(folder))}"
+    weights = load_file(folder / "model.safetensors")
+    name = "model.layers.1.mlp.up_proj.weight"
+    lost = weights.pop(name)
+    save_file(weights, folder / "model.safetensors")
+    with pytest.raises(InputError, match=f"lacks 1 tensors, the first is {name}"):
+        pretrain(*words, tmp_path / "missing", recipe_file, base)
+    save_file({**weights, name: lost[1:]}, folder / "model.safetensors")
+    with pytest.raises(InputError, match=r"up_proj.weight has shape \(63, 32\), expected"):
+        pretrain(*words, tmp_path / "shape", recipe_file, base)
+    save_file({**weights, name: lost}, folder / "model.safetensors")
+    other = train_model(["Another text. 另一段文字。"] * 9, vocabulary_size=320)
+    write_tokenizer_folder(other, folder)
+    with pytest.raises(InputError, match="the shards were made with the tokenizer"):
+        pretrain(*words, tmp_path / "other", recipe_file, base)
