@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from tongwen.model.config import ModelConfig
+from tongwen.train.muon import Muon
 from tongwen.train.parametrization import Scale, scale_of
 from tongwen.train.settings import TrainSettings
 
@@ -49,9 +50,8 @@ class Optimizer:
 def build_optimizer(model: nn.Module, config: ModelConfig, settings: TrainSettings) -> Optimizer:
     """AdamW for all parameters, or Muon for the layers' matrices and AdamW for the rest.
 
-    AdamW: Loshchilov and Hutter 2019, arXiv:1711.05101. Muon: Jordan et al. 2024; its update is
-    scaled to AdamW's root mean square as in Moonlight (Liu et al. 2025, arXiv:2502.16982,
-    section 2.2), so that one learning rate serves both. Matrices decay, norms do not.
+    AdamW: Loshchilov and Hutter 2019, arXiv:1711.05101. Muon: see `muon`; its update has AdamW's
+    root mean square, so one learning rate serves both. Matrices decay, norms do not.
     """
     names = {parameter: name for name, parameter in model.named_parameters()}
     inner = [item for item, name in names.items() if is_inner_matrix(name, item)]
@@ -99,17 +99,11 @@ def _adamw(
 
 def _muon(
     matrices: list[nn.Parameter], scales: dict[nn.Parameter, Scale], settings: TrainSettings
-) -> torch.optim.Muon:
+) -> Muon:
     groups = _groups(matrices, scales, settings)
     for group in groups:
         del group["eps"]  # Muon's is another thing, of its orthogonalisation
-    return torch.optim.Muon(
-        groups,
-        lr=0.0,
-        weight_decay=settings.weight_decay,
-        momentum=settings.muon_momentum,
-        adjust_lr_fn="match_rms_adamw",
-    )
+    return Muon(groups, lr=0.0, weight_decay=settings.weight_decay, momentum=settings.muon_momentum)
 
 
 def _parameters(part: torch.optim.Optimizer) -> Iterator[nn.Parameter]:
@@ -118,9 +112,9 @@ def _parameters(part: torch.optim.Optimizer) -> Iterator[nn.Parameter]:
 
 
 def _first_state(part: torch.optim.Optimizer, parameter: nn.Parameter) -> dict[str, Tensor]:
-    """What torch's optimizers would make in their first step."""
+    """What the optimizers would make in their first step."""
     zeros = torch.zeros_like(parameter, memory_format=torch.preserve_format)
-    if isinstance(part, torch.optim.Muon):
+    if isinstance(part, Muon):
         return {"momentum_buffer": zeros}
     step = torch.zeros((), dtype=torch.float32, device=parameter.device)
     return {"step": step, "exp_avg": zeros, "exp_avg_sq": torch.zeros_like(zeros)}
