@@ -168,6 +168,14 @@ WORDS: dict[str, tuple[str, str]] = {
         "In {count} steps the loss was not a number; they changed nothing.",
         "有 {count} 步的损失不是数值，这些步未改变模型。",
     ),
+    "damaged": (
+        "{count} damaged checkpoints were passed over; the run went on from the newest whole one.",
+        "跳过了 {count} 个损坏的检查点，运行从最新的完整检查点继续。",
+    ),
+    "rollbacks": (
+        "The run went back to its last checkpoint {count} times, past data with a lasting spike.",
+        "运行 {count} 次回到上一个检查点，并越过引起持续尖峰的数据。",
+    ),
     "chart_loss": (
         "Training loss in nats per token, over training tokens; pale: every logged step.",
         "训练损失（奈特 / 词元），横轴为训练词元；浅色为每一步。",

@@ -1,6 +1,7 @@
 """Loss curves of pretrain, extend and tune."""
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
@@ -12,6 +13,7 @@ from tongwen.report.charts import Series, line_chart
 from tongwen.report.words import both, words
 
 _TABLE_ROWS = 12
+_EVENTS = ("damaged_checkpoint", "rollback")
 _COLUMNS = (
     "step",
     "tokens",
@@ -21,6 +23,7 @@ _COLUMNS = (
     "learning_rate",
     "gradient_norm",
     "tokens_per_second",
+    "mfu_causal",
 )
 
 
@@ -32,6 +35,8 @@ class Phase:
         last: the last value of every measure.
         tokens_per_second: the median of the steps.
         not_finite: rows whose loss was not a number.
+        damaged: checkpoints that a resumed run passed over.
+        rollbacks: how often the run went back past a spike.
         rows: about a dozen rows for the table, the first and the last among them.
     """
 
@@ -40,6 +45,8 @@ class Phase:
     tokens_per_second: float | None
     steps: int
     not_finite: int
+    damaged: int
+    rollbacks: int
     loss_chart: Markup
     validation_chart: Markup
     columns: Sequence[str]
@@ -50,7 +57,8 @@ def build_phase(stage: str, rows: Sequence[Mapping[str, Any]]) -> Phase:
     """Curves and figures of one stage's `metrics.jsonl`; of a step that was run twice after a
     kill, the later row counts.
     """
-    merged = _by_step(rows)
+    kinds = Counter(row.get("kind") for row in rows)
+    merged = _by_step([row for row in rows if row.get("kind") not in _EVENTS])
     last = {
         name: row[name]
         for row in merged
@@ -64,6 +72,8 @@ def build_phase(stage: str, rows: Sequence[Mapping[str, Any]]) -> Phase:
         tokens_per_second=median(rates) if rates else None,
         steps=len(merged),
         not_finite=sum("loss" in row and not _is_finite(row["loss"]) for row in merged),
+        damaged=kinds["damaged_checkpoint"],
+        rollbacks=kinds["rollback"],
         loss_chart=line_chart(
             [Series(words("series_loss"), "ink", _points(merged, "loss"), is_noisy=True)],
             title=words("chart_loss"),

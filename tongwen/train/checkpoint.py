@@ -94,6 +94,10 @@ class Checkpoints:
         in_background: go on training while a checkpoint is written; it is staged in the
             processor's memory.
         progress: what the user sees.
+
+    Attributes:
+        folder: of this run's checkpoints.
+        damaged: checkpoints that `load` passed over, and what is wrong with them.
     """
 
     def __init__(
@@ -113,6 +117,7 @@ class Checkpoints:
         self._keep = keep
         self._in_background = in_background
         self._progress = progress
+        self.damaged: dict[str, str] = {}
         self._writing: _Writing | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
 
@@ -229,6 +234,7 @@ class Checkpoints:
             position, problem = self._check(path)
             if position is None:
                 self._progress.say(f"  {name} is damaged and passed over: {problem}")
+                self.damaged[name] = problem
                 continue
             load(
                 _state(model, optimizer),

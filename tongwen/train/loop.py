@@ -204,6 +204,10 @@ class _Run:
         self.metrics = MetricsLog(
             job.out / "metrics.jsonl", position.step, is_writer=processes.is_first
         )
+        for name, problem in checkpoints.damaged.items():
+            self.metrics.append(
+                kind="damaged_checkpoint", step=position.step, checkpoint=name, problem=problem
+            )
         self.ledger = Ledger(position.ledger)
         self.ledger.seconds["repeated"] += self.metrics.dropped_seconds
         lost = position.wall_seconds + self.metrics.dropped_seconds

@@ -4,7 +4,7 @@ Rows of kind `train` have step, tokens, loss (nats a target, mean), gradient_nor
 learning_rate, tokens_per_second, skipped, samples consumed and a digest of the batch's tokens,
 peak_memory_bytes of the first process, and mfu_full and mfu_causal (see `model.flops`); rows of
 kind `validation` have step, tokens, language, loss and bits_per_byte; rows of kind `rollback` the
-step the run went back to.
+step the run went back to, of kind `damaged_checkpoint` what was passed over and why.
 """
 
 import json
