@@ -18,6 +18,7 @@ from tongwen.plan.formulas import checkpoint_bytes, training_memory
 from tongwen.recipe.schema import Recipe
 from tongwen.train.hardware import Arithmetic
 from tongwen.train.settings import TrainSettings
+from tongwen.train.weights import config_to_start_from
 
 TRAINING_STAGES = ("pretrain", "extend", "tune")
 
@@ -47,7 +48,7 @@ def make_plan(recipe: Recipe, shards_folder: Path | None, out: Path) -> dict[str
     """
     shards = _read_shards(shards_folder)
     vocabulary_size = shards["vocabulary_size"] if shards else recipe.tokenizer.vocabulary_size
-    config = ModelConfig.from_settings(recipe.model, vocabulary_size)
+    config = config_to_start_from(recipe.model, recipe.pretrain, vocabulary_size)
     stages = {name: settings for name in TRAINING_STAGES if (settings := getattr(recipe, name))}
     _check_windows(config, stages)
     return {
@@ -100,7 +101,8 @@ def check_fit(plan: Mapping[str, Any]) -> None:
 def add_times(plan: dict[str, Any], recipe: Recipe) -> None:
     """Predict each stage's time from a few real steps, and its price where one is known."""
     settings = recipe.plan
-    config = ModelConfig.from_settings(recipe.model, plan["model"]["vocabulary_size"])
+    vocabulary_size = plan["model"]["vocabulary_size"]
+    config = config_to_start_from(recipe.model, recipe.pretrain, vocabulary_size)
     for name, stage in plan["stages"].items():
         training: TrainSettings = getattr(recipe, name)
         step_seconds = None

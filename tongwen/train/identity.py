@@ -9,6 +9,7 @@ from tongwen.train.settings import TrainSettings
 
 _WITHOUT_EFFECT = (
     "checkpoint_every_steps",
+    "checkpoint_in_background",
     "keep_checkpoints",
     "evaluate_every_steps",
     "validation_tokens",

@@ -11,7 +11,7 @@ from tongwen.recipe.schema import Recipe
 from tongwen.tokenizer.text import MODEL_FILE, Tokenizer
 from tongwen.train.loop import Job, train
 from tongwen.train.sources import ShardData
-from tongwen.train.weights import FolderWeights, InitialWeights, WeightSource
+from tongwen.train.weights import FolderWeights, InitialWeights, WeightSource, config_to_start_from
 
 
 def files(recipe: Recipe) -> list[Path]:
@@ -33,15 +33,13 @@ def run(context: StageContext) -> Mapping[str, float]:
     settings = context.recipe.pretrain
     assert settings is not None
     shards = ShardData.open(context.inputs["shards"], context.inputs["tokenizer"])
-    weights: WeightSource
-    if settings.base is None:
-        shape = ModelConfig.from_settings(context.recipe.model, shards.vocabulary_size)
-        weights = InitialWeights(shape, settings)
-    else:
+    config = config_to_start_from(context.recipe.model, settings, shards.vocabulary_size)
+    weights: WeightSource = InitialWeights(config, settings)
+    if settings.base is not None:
         folder = find_model_folder(Path(settings.base))
-        weights = FolderWeights(folder, read_config(folder))
-        _check_tokenizer(folder, shards)
-    window = weights.config.max_position_embeddings
+        weights = FolderWeights(folder, config)
+        _check_tokenizer(folder, config, shards)
+    window = config.max_position_embeddings
     if settings.sequence_tokens > window:
         raise RecipeError(
             f"pretrain.sequence_tokens is {settings.sequence_tokens:,}, but "
@@ -64,9 +62,8 @@ def run(context: StageContext) -> Mapping[str, float]:
     )
 
 
-def _check_tokenizer(folder: Path, shards: ShardData) -> None:
+def _check_tokenizer(folder: Path, config: ModelConfig, shards: ShardData) -> None:
     """The shards' ids must mean to the base model what they meant to their tokenizer."""
-    config = read_config(folder)
     if shards.vocabulary_size > config.vocabulary_size:
         raise InputError(
             f"the shards' vocabulary has {shards.vocabulary_size:,} pieces, the model in {folder} "

@@ -10,10 +10,11 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from tongwen.model.config import ModelConfig
-from tongwen.model.folder import stream_weights
+from tongwen.model.folder import find_model_folder, read_config, stream_weights
 from tongwen.model.llama import initial_weights
+from tongwen.model.settings import ModelSettings
 from tongwen.train.parametrization import scale_of
-from tongwen.train.settings import TrainSettings
+from tongwen.train.settings import PretrainSettings, TrainSettings
 
 
 class WeightSource(ABC):
@@ -66,6 +67,19 @@ class FolderWeights(WeightSource):
             state.update(name.encode())
             state.update(tensor.contiguous().view(torch.uint8).numpy().data)
         return state.hexdigest()
+
+
+def config_to_start_from(
+    shape: ModelSettings, settings: PretrainSettings | None, vocabulary_size: int
+) -> ModelConfig:
+    """The shape that pretraining has: of its base model if there is one, else the recipe's.
+
+    Raises:
+        InputError: the base model's folder cannot be read.
+    """
+    if settings is None or settings.base is None:
+        return ModelConfig.from_settings(shape, vocabulary_size)
+    return read_config(find_model_folder(Path(settings.base)))
 
 
 def fill(model: nn.Module, source: WeightSource) -> None:

@@ -4,6 +4,7 @@ torch's DeviceMesh of the axes pipeline, replicate, shard, context, tensor, the 
 fastest: neighbouring processes, which have the fastest links, share matrices.
 """
 
+import atexit
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -19,6 +20,11 @@ from tongwen.train.parallel.settings import ParallelSettings
 
 _AXES = ("pipeline", "replicate", "shard", "context", "tensor")
 _TIMEOUT = timedelta(minutes=30)
+
+
+def _leave() -> None:
+    if dist.is_initialized():
+        dist.destroy_process_group()
 
 
 @dataclass(frozen=True)
@@ -52,6 +58,7 @@ class Processes:
                 dist.init_process_group(backend, timeout=_TIMEOUT)
             else:
                 dist.init_process_group(backend, store=HashStore(), rank=0, world_size=1)
+            atexit.register(_leave)
         pipeline, replicate, shard, context, tensor = degrees
         data_mesh = init_device_mesh(device.type, degrees, mesh_dim_names=_AXES)
         weight_mesh = init_device_mesh(
