@@ -377,11 +377,12 @@ class _Run:
         with self.ledger.time("checkpoints"):
             self.checkpoints.save(position, self.model, self.optimizer)
         if settings.hours_between_failures is not None:
-            self.checkpoint_steps = checkpoint_steps(
+            steps = checkpoint_steps(
                 save_seconds=time.monotonic() - started,
                 step_seconds=position.seconds / max(1, position.step),
                 failure_seconds=3600 * settings.hours_between_failures,
             )
+            self.checkpoint_steps = self.processes.broadcast(steps)  # all save at the same step
 
     def _finish_checkpoint(self) -> None:
         with self.ledger.time("checkpoints"):
