@@ -19,7 +19,9 @@ from tongwen.train.settings import TrainSettings
 def test_chunked_loss_and_gradients_equal_those_of_torch(
     chunk_tokens: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loss_module, "CHUNK_BYTES", chunk_tokens * 4 * 50)
+    monkeypatch.setattr(loss_module, "CHUNK_BYTES", 0)
+    monkeypatch.setattr(loss_module, "CHUNK_TOKENS", chunk_tokens)
+    monkeypatch.setattr(loss_module, "SOFTMAX_BYTES", 3 * 4 * 50)
     generator = torch.Generator().manual_seed(0)
     hidden = torch.randn(3, 10, 16, generator=generator, requires_grad=True)
     head = torch.randn(50, 16, generator=generator, requires_grad=True)

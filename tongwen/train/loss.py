@@ -15,8 +15,15 @@ IGNORED = -100
 """Target of a position that is not in the loss."""
 
 CHUNK_BYTES = 32 << 20
-"""Float32 probabilities held at once. 4,096 tokens over 8,000 pieces take 190 ms in one piece
-and 133 ms in chunks of this size, of which 105 ms are matrix products (2 cores, 2026-11)."""
+"""Float32 probabilities held at once, where that is `CHUNK_TOKENS` or more. 4,096 tokens over 8,000
+pieces take 190 ms in one piece and 133 ms in chunks of this size, of which 105 ms are matrix
+products (2 cores, 2026-11)."""
+
+CHUNK_TOKENS = 512
+"""Fewest tokens of a chunk: each chunk reads and writes the whole gradient of the head once."""
+
+SOFTMAX_BYTES = 8 << 20
+"""Logits that a CPU turns into their gradient in one go, so that they stay in its cache."""
 
 
 @dataclass(frozen=True)
@@ -81,19 +88,23 @@ class _CrossEntropySum(torch.autograd.Function):
         share: VocabularyShare | None,
     ) -> Tensor:
         tokens, vocabulary_size = hidden_NM.shape[0], head_VM.shape[0]
-        weight_VM = head_VM.to(hidden_NM.dtype)
-        loss = torch.zeros((), dtype=torch.float32, device=hidden_NM.device)
+        dtype, device = hidden_NM.dtype, hidden_NM.device
+        weight_VM = head_VM.to(dtype)
+        loss = torch.zeros((), dtype=torch.float32, device=device)
         hidden_gradient_NM = torch.empty_like(hidden_NM) if needs_gradient else None
         head_gradient_VM = torch.zeros_like(head_VM) if needs_gradient else None
-        chunk_tokens = max(1, min(tokens, CHUNK_BYTES // (4 * vocabulary_size)))
-        buffer_CV = torch.empty(
-            (chunk_tokens, vocabulary_size), dtype=torch.float32, device=hidden_NM.device
-        )
+        chunk_tokens = max(CHUNK_TOKENS, CHUNK_BYTES // (4 * vocabulary_size))
+        shape = (min(tokens, chunk_tokens), vocabulary_size)
+        # One buffer for all chunks: fresh memory costs a page fault every 4 KiB.
+        logits = torch.empty(shape, dtype=dtype, device=device)
+        wide = logits if dtype == torch.float32 else torch.empty_like(logits, dtype=torch.float32)
         for start in range(0, tokens, chunk_tokens):
             hidden_CM = hidden_NM[start : start + chunk_tokens]
             target_C1 = targets_N[start : start + chunk_tokens, None]
-            logits_CV = hidden_CM @ weight_VM.t()
-            wide_CV = buffer_CV[: len(hidden_CM)].copy_(logits_CV)
+            logits_CV, wide_CV = logits[: len(hidden_CM)], wide[: len(hidden_CM)]
+            torch.mm(hidden_CM, weight_VM.t(), out=logits_CV)
+            if wide_CV.dtype != dtype:
+                wide_CV.copy_(logits_CV)
             if share is not None:
                 loss += _share_of_softmax_(wide_CV, target_C1, z_loss, share)
             elif needs_gradient:
@@ -102,9 +113,13 @@ class _CrossEntropySum(torch.autograd.Function):
                 loss += (wide_CV.logsumexp(-1) - wide_CV.gather(1, target_C1).squeeze(1)).sum()
             if hidden_gradient_NM is None or head_gradient_VM is None:
                 continue
-            slope_CV = logits_CV.copy_(wide_CV)
-            hidden_gradient_NM[start : start + chunk_tokens] = slope_CV @ weight_VM
-            head_gradient_VM += slope_CV.t() @ hidden_CM
+            if wide_CV.dtype != dtype:
+                logits_CV.copy_(wide_CV)
+            torch.mm(logits_CV, weight_VM, out=hidden_gradient_NM[start : start + chunk_tokens])
+            if head_gradient_VM.dtype == dtype:
+                head_gradient_VM.addmm_(logits_CV.t(), hidden_CM)
+            else:
+                head_gradient_VM += logits_CV.t() @ hidden_CM
         ctx.save_for_backward(hidden_gradient_NM, head_gradient_VM)
         return loss
 
@@ -117,6 +132,17 @@ class _CrossEntropySum(torch.autograd.Function):
 
 def _softmax_less_target_(logits_CV: Tensor, target_C1: Tensor, z_loss: float) -> Tensor:
     """Turn float32 logits in place into their gradient; give the sum of the losses."""
+    rows = len(logits_CV)
+    if logits_CV.device.type == "cpu":
+        rows = max(1, SOFTMAX_BYTES // (4 * logits_CV.shape[1]))
+    losses = [
+        _softmax_less_target_in_one_(few_CV, targets_C1, z_loss)
+        for few_CV, targets_C1 in zip(logits_CV.split(rows), target_C1.split(rows), strict=True)
+    ]
+    return torch.stack(losses).sum()
+
+
+def _softmax_less_target_in_one_(logits_CV: Tensor, target_C1: Tensor, z_loss: float) -> Tensor:
     target_logit_C1 = logits_CV.gather(1, target_C1)
     top_C1 = logits_CV.amax(-1, keepdim=True)
     torch.softmax(logits_CV, dim=-1, out=logits_CV)
