@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from tongwen.model.attention import MATRIX_ATTENTION_TOKENS
 from tongwen.model.config import ModelConfig
-from tongwen.train.loss import CHUNK_BYTES
+from tongwen.train.loss import most_chunk_tokens
 from tongwen.train.settings import TrainSettings
 
 
@@ -81,13 +81,14 @@ def training_memory(
         kept += config.num_attention_heads * settings.sequence_tokens  # attention weights
     # The layer in hand: its gradients, and the float32 copies norms and rotations work on.
     in_hand = 12 * config.hidden_size + 3 * config.intermediate_size
-    chunk = min(CHUNK_BYTES, 4 * tokens * config.vocabulary_size)
+    chunk_tokens = min(tokens, most_chunk_tokens(config.vocabulary_size))
+    chunk = 4 * chunk_tokens * config.vocabulary_size
     return Memory(
         weights=config.parameters * (4 + (2 if bf16 else 0)),
         gradients=config.parameters * 4,
         optimizer=_optimizer_bytes(config, settings),
         activations=tokens * size * (config.num_hidden_layers * kept + in_hand),
-        logits=chunk + chunk // 4 * size + size * tokens * config.hidden_size,
+        logits=chunk + (chunk // 2 if bf16 else 0) + size * tokens * config.hidden_size,
         process=process_bytes,
     )
 

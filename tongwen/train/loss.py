@@ -93,8 +93,8 @@ class _CrossEntropySum(torch.autograd.Function):
         loss = torch.zeros((), dtype=torch.float32, device=device)
         hidden_gradient_NM = torch.empty_like(hidden_NM) if needs_gradient else None
         head_gradient_VM = torch.zeros_like(head_VM) if needs_gradient else None
-        chunk_tokens = max(CHUNK_TOKENS, CHUNK_BYTES // (4 * vocabulary_size))
-        shape = (min(tokens, chunk_tokens), vocabulary_size)
+        chunk_tokens = min(tokens, most_chunk_tokens(vocabulary_size)) or 1
+        shape = (chunk_tokens, vocabulary_size)
         # One buffer for all chunks: fresh memory costs a page fault every 4 KiB.
         logits = torch.empty(shape, dtype=dtype, device=device)
         wide = logits if dtype == torch.float32 else torch.empty_like(logits, dtype=torch.float32)
@@ -130,6 +130,11 @@ class _CrossEntropySum(torch.autograd.Function):
         return hidden_gradient_NM, head_gradient_VM.mul_(upstream), None, None, None, None
 
 
+def most_chunk_tokens(vocabulary_size: int) -> int:
+    """Tokens whose probabilities are held at once, when there are so many."""
+    return max(CHUNK_TOKENS, CHUNK_BYTES // (4 * vocabulary_size))
+
+
 def _softmax_less_target_(logits_CV: Tensor, target_C1: Tensor, z_loss: float) -> Tensor:
     """Turn float32 logits in place into their gradient; give the sum of the losses."""
     rows = len(logits_CV)
@@ -137,7 +142,9 @@ def _softmax_less_target_(logits_CV: Tensor, target_C1: Tensor, z_loss: float) -
         rows = max(1, SOFTMAX_BYTES // (4 * logits_CV.shape[1]))
     losses = [
         _softmax_less_target_in_one_(few_CV, targets_C1, z_loss)
-        for few_CV, targets_C1 in zip(logits_CV.split(rows), target_C1.split(rows), strict=True)
+        for few_CV, targets_C1 in zip(
+            torch.split(logits_CV, rows), torch.split(target_C1, rows), strict=True
+        )
     ]
     return torch.stack(losses).sum()
 
