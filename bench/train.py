@@ -73,7 +73,7 @@ def run(trainer: str, python: Path, job: dict[str, object], seconds: float) -> d
 def measure(options: argparse.Namespace, precision: str) -> list[dict[str, object]]:
     """One row for each shape, sequence length and trainer."""
     environments = options.environments.absolute()
-    trainers = [(name, Path(sys.executable)) for name in ("tongwen", "tongwen-nanochat")]
+    trainers = [(name, Path(sys.executable)) for name in ("tongwen", *options.ours)]
     trainers += [(peer, python_of(peer, environments)) for peer in options.peers]
     rows = []
     for shape in options.shapes:
@@ -167,6 +167,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--shapes", nargs="+", default=list(SHAPES), choices=list(SHAPES))
     parser.add_argument("--sequences", nargs="+", type=int, default=[1024, 4096])
+    ours = ["tongwen-nanochat"]
+    parser.add_argument("--ours", nargs="*", default=ours, choices=ours, help="beside tongwen")
     parser.add_argument("--peers", nargs="*", default=PEERS, choices=PEERS)
     parser.add_argument("--steps", type=int, default=3, help="of each round")
     parser.add_argument("--rounds", type=int, default=2)
