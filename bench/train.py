@@ -1,13 +1,17 @@
 """Training speed and memory beside Hugging Face Trainer, LitGPT and torchtitan, in one run.
 
-    python bench/train.py [--shapes 25m 110m] [--sequences 1024 4096] [--steps 6] [--record]
+    python bench/train.py [--shapes 25m 110m] [--sequences 1024 4096] [--rounds 2] [--record]
 
 Every trainer gets a Llama of the same shape (64,000 pieces, head tied), the same random token ids,
-batches and precision (bfloat16 activations, float32 weights, AdamW), and runs in a process of its
-own, one after the other. Reported is the median of the steps after the first, and the
-largest resident set. Peers are installed, pinned, in environments of their own below
-`--environments`; one that cannot run on this machine is reported with its error. nanochat cannot be
-installed as a package: its optimizer (Muon for the matrices) is a row of ours.
+batches and precision (float32 weights and AdamW; activations bfloat16 where this CPU multiplies it,
+else float32), and runs in a process of its own, one after the other, round after round. Reported
+are medians of the steps after the first, and the largest resident set. Wall time decides; processor
+time, of all threads, tells whether something else kept the machine busy.
+
+Peers are installed, pinned, in environments of their own below `--environments`; one that cannot
+run on this machine is reported with its error. Compiled rows need a C++ compiler: LitGPT's own
+command compiles, Hugging Face's on request. nanochat is no package: what our model has of its
+configuration (Muon for the matrices, QK norm, a head that is not tied) is a row of ours.
 """
 
 import argparse
@@ -22,11 +26,12 @@ from datetime import date
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-PEERS = {
+PACKAGES = {
     "hf-trainer": ("transformers==5.23.0", "accelerate==1.15.0"),
     "litgpt": ("litgpt==0.5.13",),
     "torchtitan": ("torchtitan==0.3.0",),
 }
+PEERS = ("hf-trainer", "hf-trainer-compiled", "litgpt", "litgpt-compiled", "torchtitan")
 SHAPES = {
     "25m": {"hidden": 256, "intermediate": 704, "layers": 12, "heads": 4, "kv_heads": 2},
     "110m": {"hidden": 640, "intermediate": 1728, "layers": 15, "heads": 10, "kv_heads": 5},
@@ -36,13 +41,14 @@ VOCABULARY = 64_000
 
 def python_of(peer: str, environments: Path) -> Path:
     """The interpreter of a peer's environment, made when it is not there."""
+    peer = peer.removesuffix("-compiled")
     folder = environments / peer
     python = folder / "bin" / "python"
     if not python.exists():
         venv.create(folder, with_pip=True)
         torch = ["torch==2.13.0", "numpy"]
         subprocess.run([python, "-m", "pip", "install", "--quiet", *torch], check=True)
-        subprocess.run([python, "-m", "pip", "install", "--quiet", *PEERS[peer]], check=True)
+        subprocess.run([python, "-m", "pip", "install", "--quiet", *PACKAGES[peer]], check=True)
     return python
 
 
@@ -64,83 +70,125 @@ def run(trainer: str, python: Path, job: dict[str, object], seconds: float) -> d
     return {"error": lines[-1][:160] if lines else f"exit code {ended.returncode}"}
 
 
-def measure(options: argparse.Namespace) -> list[dict[str, object]]:
+def measure(options: argparse.Namespace, precision: str) -> list[dict[str, object]]:
     """One row for each shape, sequence length and trainer."""
     environments = options.environments.absolute()
-    trainers = [("tongwen", Path(sys.executable)), ("tongwen-muon", Path(sys.executable))]
+    trainers = [(name, Path(sys.executable)) for name in ("tongwen", *options.ours)]
     trainers += [(peer, python_of(peer, environments)) for peer in options.peers]
     rows = []
     for shape in options.shapes:
         for sequence_tokens in options.sequences:
             job = {
                 **SHAPES[shape], "vocabulary": VOCABULARY, "sequence_tokens": sequence_tokens,
-                "micro_batch_tokens": options.micro_batch_tokens,
+                "micro_batch_tokens": options.micro_batch_tokens, "precision": precision,
                 "batch_tokens": options.batch_tokens, "steps": options.steps,
             }  # fmt: skip
-            for name, python in trainers:
-                result = run(name, python, job, options.limit)
-                row = {
-                    "shape": shape,
-                    "sequence_tokens": sequence_tokens,
-                    "trainer": name,
-                    **result,
-                }
-                if "tokens_per_second" in result:
-                    speeds = result["tokens_per_second"]
-                    row["tokens_per_second"] = statistics.median(speeds[1:])  # type: ignore[index]
-                rows.append(row)
-                print(json.dumps(row), file=sys.stderr)
+            found: dict[str, list[dict[str, object]]] = {name: [] for name, _ in trainers}
+            for _ in range(options.rounds):
+                for name, python in trainers:
+                    if any("error" in result for result in found[name]):
+                        continue
+                    found[name].append(run(name, python, job, options.limit))
+                    print(shape, sequence_tokens, name, found[name][-1], file=sys.stderr)
+            rows += [
+                {"shape": shape, "sequence_tokens": sequence_tokens, "trainer": name}
+                | summary(results, options.batch_tokens)
+                for name, results in found.items()
+            ]
     return rows
+
+
+def summary(results: list[dict[str, object]], batch_tokens: int) -> dict[str, object]:
+    """Medians over the rounds, or the first error."""
+    for result in results:
+        if "error" in result:
+            return result
+    wall, processor = (
+        statistics.median(seconds for result in results for seconds in result[name][1:])  # type: ignore[index]
+        for name in ("wall_seconds", "processor_seconds")
+    )
+    return {
+        "tokens_per_second": batch_tokens / wall,
+        "tokens_per_processor_second": batch_tokens / processor,
+        "peak_mib": max(result["peak_mib"] for result in results),  # type: ignore[type-var]
+    }
 
 
 def table(rows: list[dict[str, object]]) -> str:
     """The rows as Markdown, ours first, with ratios."""
     lines = [
-        "| model | sequence | trainer | ours is faster | tokens/s | peak MiB | ours takes |",
-        "|---|---|---|---|---|---|---|",
+        "| model | sequence | trainer | ours is faster | by processor time | tokens/s "
+        "| per processor second | peak MiB | ours takes |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
-    ours: dict[tuple[object, object], dict[str, object]] = {}
+    columns = ("tokens_per_second", "tokens_per_processor_second", "peak_mib")
+    ours: tuple[float, ...] | None = None
     for row in rows:
-        key = row["shape"], row["sequence_tokens"]
-        head = f"| {key[0]} | {key[1]:,} | {row['trainer']} |"
-        if row["trainer"] == "tongwen":
-            ours[key] = row
+        head = f"| {row['shape']} | {row['sequence_tokens']:,} | {row['trainer']} |"
         if "error" in row:
-            lines.append(f"{head} | not measured: {row['error']} | | |")
+            lines.append(f"{head} not measured: {row['error']} | | | | | |")
             continue
-        mine = ours[key]
-        ratio = float(mine["tokens_per_second"]) / float(row["tokens_per_second"])  # type: ignore[arg-type]
-        share = float(mine["peak_mib"]) / float(row["peak_mib"])  # type: ignore[arg-type]
+        theirs = tuple(float(row[name]) for name in columns)  # type: ignore[arg-type]
+        if row["trainer"] == "tongwen":
+            ours = theirs
+        assert ours is not None
+        speed, processor_speed, memory = (a / b for a, b in zip(ours, theirs, strict=True))
         lines.append(
-            f"{head} {ratio:.2f}x | {row['tokens_per_second']:,.0f} | {row['peak_mib']:,.0f} "
-            f"| {share:.2f}x |"
+            f"{head} {speed:.2f}x | {processor_speed:.2f}x | {theirs[0]:,.0f} | {theirs[1]:,.0f} "
+            f"| {theirs[2]:,.0f} | {memory:.2f}x |"
         )
     return "\n".join(lines)
+
+
+def precision_here() -> str:
+    """The fastest that this CPU has, as training chooses it."""
+    from tongwen.train.hardware import cpu_multiplies_bf16
+
+    return "bf16" if cpu_multiplies_bf16() else "fp32"
+
+
+def machine() -> str:
+    """Cores, processor and versions."""
+    import torch
+
+    cpuinfo = Path("/proc/cpuinfo")
+    text = cpuinfo.read_text() if cpuinfo.exists() else ""
+    fields = dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
+    fields = {name.strip(): value.strip() for name, value in fields.items()}
+    kind = ", ".join(f"{name} {fields[name]}" for name in ("cpu family", "model") if name in fields)
+    return (
+        f"{os.cpu_count()} cores of {fields.get('model name', platform.machine())} ({kind}), "
+        f"{torch.backends.cpu.get_cpu_capability()}, Python {platform.python_version()}, "
+        f"torch {torch.__version__}"
+    )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--shapes", nargs="+", default=list(SHAPES), choices=list(SHAPES))
     parser.add_argument("--sequences", nargs="+", type=int, default=[1024, 4096])
-    parser.add_argument("--peers", nargs="*", default=list(PEERS), choices=list(PEERS))
-    parser.add_argument("--steps", type=int, default=6)
+    ours = ["tongwen-nanochat"]
+    parser.add_argument("--ours", nargs="*", default=ours, choices=ours, help="beside tongwen")
+    parser.add_argument("--peers", nargs="*", default=PEERS, choices=PEERS)
+    parser.add_argument("--steps", type=int, default=3, help="of each round")
+    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--precision", choices=("auto", "fp32", "bf16"), default="auto")
     parser.add_argument("--batch-tokens", type=int, default=8192)
     parser.add_argument("--micro-batch-tokens", type=int, default=4096)
     parser.add_argument("--limit", type=float, default=900, help="seconds for one trainer")
     parser.add_argument("--environments", type=Path, default=Path("build/bench/train"))
     parser.add_argument("--record", action="store_true", help="append to docs/benchmarks.md")
     options = parser.parse_args()
-    text = table(measure(options))
+    precision = precision_here() if options.precision == "auto" else options.precision
+    text = table(measure(options, precision))
     print(text)
     if options.record:
-        machine = (
-            f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}"
-        )
+        passes = f"{options.batch_tokens:,} tokens in passes of {options.micro_batch_tokens:,}"
+        steps = f"{options.rounds} rounds of {options.steps - 1} steps"
         with (HERE.parent / "docs" / "benchmarks.md").open("a", encoding="utf-8") as file:
             file.write(
-                f"\n## Training, `python bench/train.py`\n{date.today()}, {machine}. Batches of "
-                f"{options.batch_tokens:,} tokens in passes of {options.micro_batch_tokens:,}, "
-                f"median of {options.steps - 1} steps.\n\n{text}\n"
+                f"\n## Training, `python bench/train.py`\n{date.today()}, {machine()}, "
+                f"{precision}. Batches of {passes}, medians of {steps}.\n\n{text}\n"
             )
 
 

@@ -1,11 +1,13 @@
-"""One trainer of `bench/train.py`, in this process: prints its tokens a second and peak memory."""
+"""One trainer of `bench/train.py`, in this process: prints its steps' times and peak memory."""
 
 import json
+import os
 import re
 import resource
 import sys
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 
 
@@ -18,28 +20,50 @@ def ids_of(job: dict[str, int]):  # type: ignore[no-untyped-def]
     return numpy.random.default_rng(0).integers(3, job["vocabulary"], shape)
 
 
-def tongwen(job: dict[str, int], optimizer: str = "adamw") -> list[float]:
+class Clock:
+    """Wall and processor time of steps."""
+
+    def __init__(self) -> None:
+        self.wall_seconds: list[float] = []
+        self.processor_seconds: list[float] = []
+
+    def begin(self) -> None:
+        self._begun = time.monotonic(), time.process_time()
+
+    def end(self) -> None:
+        self.wall_seconds.append(time.monotonic() - self._begun[0])
+        self.processor_seconds.append(time.process_time() - self._begun[1])
+
+
+def tongwen(job: dict[str, int], *, is_nanochat: bool = False) -> Clock:
+    """Ours; or with what it has of nanochat's configuration: Muon, QK norm, a head of its own."""
     import numpy
 
     from tongwen.model.config import ModelConfig
-    from tongwen.model.llama import Llama
     from tongwen.progress import Progress
     from tongwen.train.data import Documents, PackedSequences
     from tongwen.train.loop import Job, train
-    from tongwen.train.metrics import read_metrics
     from tongwen.train.settings import TrainSettings
+    from tongwen.train.weights import InitialWeights
+
+    clock = Clock()
+
+    class Marks(Progress):
+        def start(self) -> None:
+            clock.begin()
+
+        def update(self, *_: object) -> None:
+            clock.end()
+            clock.begin()
 
     ids = ids_of(job)
-    model = Llama(
-        ModelConfig(
-            hidden_size=job["hidden"], intermediate_size=job["intermediate"],
-            num_hidden_layers=job["layers"], num_attention_heads=job["heads"],
-            num_key_value_heads=job["kv_heads"], head_dim=64,
-            tie_word_embeddings=True,
-            max_position_embeddings=job["sequence_tokens"], vocabulary_size=job["vocabulary"],
-        )
+    config = ModelConfig(
+        hidden_size=job["hidden"], intermediate_size=job["intermediate"],
+        num_hidden_layers=job["layers"], num_attention_heads=job["heads"],
+        num_key_value_heads=job["kv_heads"], head_dim=64,
+        tie_word_embeddings=not is_nanochat, qk_norm=is_nanochat,
+        max_position_embeddings=job["sequence_tokens"], vocabulary_size=job["vocabulary"],
     )  # fmt: skip
-    model.initialize(0)
     sequences, tokens = ids.shape
     documents = Documents(
         parts=(ids.reshape(-1).astype(numpy.uint16),),
@@ -51,25 +75,20 @@ def tongwen(job: dict[str, int], optimizer: str = "adamw") -> list[float]:
     settings = TrainSettings(
         max_tokens=job["steps"] * job["batch_tokens"], sequence_tokens=job["sequence_tokens"],
         batch_tokens=job["batch_tokens"], micro_batch_tokens=job["micro_batch_tokens"],
-        optimizer=optimizer, precision="bf16", separate_documents=False,
+        optimizer="muon" if is_nanochat else "adamw", precision=job["precision"],
+        device="cpu", separate_documents=False,
         checkpoint_every_steps=10**9, evaluate_every_steps=10**9,
     )  # fmt: skip
-    data = PackedSequences(documents, job["sequence_tokens"], seed=0)
+    data = PackedSequences(documents, job["sequence_tokens"], seed=0, separate_documents=False)
+    weights = InitialWeights(config, settings)
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder)
         (out / "tokenizer.json").write_text("{}")
-        train(
-            Job("bench", settings, model, data, {}, out, out, Progress())
-        )  # fmt: skip
-        return [row["tokens_per_second"] for row in read_metrics(out / "metrics.jsonl")
-                if row["kind"] == "train"]  # fmt: skip
+        train(Job("bench", settings, weights, data, {}, out, out, Marks(), is_kept=False))
+    return clock
 
 
-def tongwen_muon(job: dict[str, int]) -> list[float]:
-    return tongwen(job, "muon")
-
-
-def hf_trainer(job: dict[str, int]) -> list[float]:
+def hf_trainer(job: dict[str, int], *, is_compiled: bool = False) -> Clock:
     import torch
     from transformers import (
         LlamaConfig,
@@ -88,31 +107,35 @@ def hf_trainer(job: dict[str, int]) -> list[float]:
         max_position_embeddings=job["sequence_tokens"], tie_word_embeddings=True, use_cache=False,
     )  # fmt: skip
     per_pass = job["micro_batch_tokens"] // job["sequence_tokens"]
-    times: list[float] = []
+    clock = Clock()
 
-    class Clock(TrainerCallback):
+    class Marks(TrainerCallback):
         def on_step_begin(self, *_, **__):  # type: ignore[no-untyped-def]
-            times.append(time.monotonic())
+            clock.begin()
 
         def on_step_end(self, *_, **__):  # type: ignore[no-untyped-def]
-            times.append(time.monotonic())
+            clock.end()
 
     with tempfile.TemporaryDirectory() as folder:
         arguments = TrainingArguments(
-            output_dir=folder, use_cpu=True, bf16=True, per_device_train_batch_size=per_pass,
+            output_dir=folder, use_cpu=True, bf16=job["precision"] == "bf16",
+            torch_compile=is_compiled, per_device_train_batch_size=per_pass,
             gradient_accumulation_steps=job["batch_tokens"] // job["micro_batch_tokens"],
             max_steps=job["steps"], save_strategy="no", report_to=[], logging_steps=10**9,
             optim="adamw_torch_fused", learning_rate=3e-4, weight_decay=0.1, adam_beta2=0.95,
             dataloader_num_workers=0, disable_tqdm=True,
         )  # fmt: skip
         Trainer(
-            model=LlamaForCausalLM(config), args=arguments, train_dataset=rows, callbacks=[Clock()]
+            model=LlamaForCausalLM(config), args=arguments, train_dataset=rows, callbacks=[Marks()]
         ).train()
-    return speeds(job, times)
+    return clock
 
 
-def litgpt(job: dict[str, int]) -> list[float]:
-    """LitGPT's model under the loop of its `pretrain.fit`: Fabric, bf16-mixed, its chunked loss."""
+def litgpt(job: dict[str, int], *, is_compiled: bool = False) -> Clock:
+    """LitGPT's model under the loop of its `pretrain.fit`: Fabric and its chunked loss.
+
+    Its own command compiles the model, always.
+    """
     import lightning
     import torch
     from litgpt.config import Config
@@ -126,9 +149,12 @@ def litgpt(job: dict[str, int]) -> list[float]:
         rotary_percentage=1.0, parallel_residual=False, bias=False, norm_class_name="RMSNorm",
         mlp_class_name="LLaMAMLP", intermediate_size=job["intermediate"],
     )  # fmt: skip
-    fabric = lightning.Fabric(accelerator="cpu", devices=1, precision="bf16-mixed")
+    precision = "bf16-mixed" if job["precision"] == "bf16" else "32-true"
+    fabric = lightning.Fabric(accelerator="cpu", devices=1, precision=precision)
     model = GPT(config)
     model.lm_head.weight = model.transformer.wte.weight
+    if is_compiled:
+        model = torch.compile(model)
     model = fabric.setup(model)
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=3e-4, betas=(0.9, 0.95), weight_decay=0.1, fused=True
@@ -137,9 +163,9 @@ def litgpt(job: dict[str, int]) -> list[float]:
     ids = torch.from_numpy(ids_of(job))
     rows = job["micro_batch_tokens"] // job["sequence_tokens"]
     passes = job["batch_tokens"] // job["micro_batch_tokens"]
-    place, times = 0, []
+    place, clock = 0, Clock()
     for _ in range(job["steps"]):
-        times.append(time.monotonic())
+        clock.begin()
         for micro in range(passes):
             batch = ids[place : place + rows]
             place += rows
@@ -150,31 +176,30 @@ def litgpt(job: dict[str, int]) -> list[float]:
         fabric.clip_gradients(model, optimizer, max_norm=1.0)
         optimizer.step()
         optimizer.zero_grad()
-        times.append(time.monotonic())
-    return speeds(job, times)
+        clock.end()
+    return clock
 
 
-def torchtitan(job: dict[str, int]) -> list[float]:
-    """The trainer of torchtitan; it decides itself whether it runs without a GPU."""
-    from torchtitan.tools.utils import device_type
+def torchtitan(job: dict[str, int]) -> Clock:
+    """One step of torchtitan's own debug model, to see whether its trainer runs here at all."""
+    alone = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1"}
+    os.environ.update(alone, MASTER_PORT="29513")
+    sys.argv = ["train", "--module", "llama3", "--config", "llama3_debugmodel"]
+    from torchtitan.train import main
 
-    if device_type != "cuda":
-        raise SystemExit(f"torchtitan chose the device {device_type!r}; its trainer needs a GPU")
-    raise SystemExit("a GPU is here: run torchtitan's own command beside this")
-
-
-def speeds(job: dict[str, int], times: list[float]) -> list[float]:
-    """Tokens a second of each step from its begin and end."""
-    return [
-        job["batch_tokens"] / (end - begin)
-        for begin, end in zip(times[::2], times[1::2], strict=True)
-    ]
+    main()
+    raise SystemExit("its debug model ran, so it runs here: give it the shapes of this bench")
 
 
 TRAINERS = {
-    "tongwen": tongwen, "tongwen-muon": tongwen_muon, "hf-trainer": hf_trainer, "litgpt": litgpt,
+    "tongwen": tongwen,
+    "tongwen-nanochat": partial(tongwen, is_nanochat=True),
+    "hf-trainer": hf_trainer,
+    "hf-trainer-compiled": partial(hf_trainer, is_compiled=True),
+    "litgpt": litgpt,
+    "litgpt-compiled": partial(litgpt, is_compiled=True),
     "torchtitan": torchtitan,
-}  # fmt: skip
+}
 
 
 def peak_mib() -> float:
@@ -186,5 +211,6 @@ def peak_mib() -> float:
 
 
 if __name__ == "__main__":
-    found = TRAINERS[sys.argv[1]](json.loads(sys.argv[2]))
-    print(json.dumps({"tokens_per_second": found, "peak_mib": peak_mib()}))
+    clock = TRAINERS[sys.argv[1]](json.loads(sys.argv[2]))
+    times = {name: getattr(clock, name) for name in ("wall_seconds", "processor_seconds")}
+    print(json.dumps({**times, "peak_mib": peak_mib()}))

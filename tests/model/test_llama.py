@@ -5,6 +5,7 @@ import torch
 from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM, Qwen3Config, Qwen3ForCausalLM
 
+from tongwen.model import attention
 from tongwen.model.attention import Visibility, apply_rope, attend, rope_tables
 from tongwen.model.config import ModelConfig
 from tongwen.model.llama import KeyValueCache, Llama, RMSNorm
@@ -185,3 +186,34 @@ def test_initial_weights_depend_on_the_seed_alone_and_residual_projections_are_s
     attention = first.model.layers[0].self_attn
     assert attention.o_proj.weight.std().item() == pytest.approx(0.02 / 6**0.5, rel=0.1)
     assert attention.q_proj.weight.std().item() == pytest.approx(0.02, rel=0.1)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_attention_by_stretches_equals_attention_under_a_mask(
+    dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    generator = torch.Generator().manual_seed(0)
+    shapes = ((2, 600, 4, 16), (2, 600, 2, 16), (2, 600, 2, 16))
+    documents = torch.tensor([[0] * 200 + [1] * 400, [3] * 301 + [4] * 290 + [-1] * 9])
+    stretches = Visibility.among_themselves(documents)
+    assert stretches.segments is not None
+    monkeypatch.setattr(attention, "SEGMENT_TOKENS", 1_000)
+    masked = Visibility.among_themselves(documents)
+    assert masked.mask is not None
+    drawn = [torch.randn(shape, generator=generator).to(dtype) for shape in shapes]
+    results = []
+    for visibility in (stretches, masked):
+        inputs = [x.clone().requires_grad_() for x in drawn]
+        out = attend(*inputs, visibility)
+        out.square().sum().backward()
+        results.append([out.detach(), *(x.grad for x in inputs)])
+    tolerance = 1e-4 if dtype == torch.float32 else 0.1
+    for one, other in zip(*results, strict=True):
+        torch.testing.assert_close(one, other, rtol=tolerance, atol=tolerance)
+
+
+def test_rows_of_one_document_each_need_no_mask() -> None:
+    whole = Visibility.among_themselves(torch.tensor([[4] * 9, [0] * 9]))
+    assert whole.is_causal
+    assert whole.mask is None
+    assert whole.segments is None

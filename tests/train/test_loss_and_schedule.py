@@ -19,7 +19,9 @@ from tongwen.train.settings import TrainSettings
 def test_chunked_loss_and_gradients_equal_those_of_torch(
     chunk_tokens: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loss_module, "CHUNK_BYTES", chunk_tokens * 4 * 50)
+    monkeypatch.setattr(loss_module, "CHUNK_BYTES", 0)
+    monkeypatch.setattr(loss_module, "CHUNK_TOKENS", chunk_tokens)
+    monkeypatch.setattr(loss_module, "SOFTMAX_BYTES", 3 * 4 * 50)
     generator = torch.Generator().manual_seed(0)
     hidden = torch.randn(3, 10, 16, generator=generator, requires_grad=True)
     head = torch.randn(50, 16, generator=generator, requires_grad=True)
@@ -38,6 +40,34 @@ def test_chunked_loss_and_gradients_equal_those_of_torch(
     torch.testing.assert_close(got[1], head.grad)
     with torch.no_grad():
         torch.testing.assert_close(cross_entropy_sum(hidden, head, targets), theirs)
+
+
+def test_a_bfloat16_loss_adds_up_its_chunks_in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loss_module, "CHUNK_BYTES", 0)
+    monkeypatch.setattr(loss_module, "CHUNK_TOKENS", 7)
+    generator = torch.Generator().manual_seed(0)
+    hidden = torch.randn(30, 16, generator=generator).bfloat16().requires_grad_()
+    head = torch.randn(50, 16, generator=generator).bfloat16().float().requires_grad_()
+    targets = torch.randint(0, 50, (30,), generator=generator)
+    cross_entropy_sum(hidden, head, targets).backward()
+    exact = hidden.detach().float().requires_grad_(), head.detach().clone().requires_grad_()
+    torch.nn.functional.cross_entropy(exact[0] @ exact[1].t(), targets, reduction="sum").backward()
+    assert head.grad.dtype == torch.float32
+    torch.testing.assert_close(hidden.grad.float(), exact[0].grad, rtol=0.05, atol=0.05)
+    torch.testing.assert_close(head.grad, exact[1].grad, rtol=0.05, atol=0.05)
+
+
+def test_a_loss_computed_twice_is_the_same_to_the_bit() -> None:
+    generator = torch.Generator().manual_seed(0)
+    hidden = torch.randn(1100, 32, generator=generator, requires_grad=True)
+    head = torch.randn(3000, 32, generator=generator, requires_grad=True)
+    targets = torch.randint(0, 3000, (1100,), generator=generator)
+    runs = []
+    for _ in range(2):
+        loss = cross_entropy_sum(hidden, head, targets)
+        runs.append((loss, *torch.autograd.grad(loss, (hidden, head))))
+    for one, two in zip(*runs, strict=True):
+        assert torch.equal(one, two)
 
 
 def test_a_target_without_any_probability_gives_a_finite_loss() -> None:

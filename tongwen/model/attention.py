@@ -15,6 +15,9 @@ from torch import Tensor
 from torch.torch_version import TorchVersion
 
 MATRIX_ATTENTION_TOKENS = 512
+SEGMENT_TOKENS = 128
+"""On a processor stretches are attended to one by one when they are so long on average; a call
+for each of shorter ones would cost more than what a mask leaves unused."""
 _VARLEN_TAKES_GROUPS = TorchVersion(torch.__version__) >= "2.13"
 
 
@@ -81,7 +84,7 @@ class Visibility:
 
     Attributes:
         mask: True where a query may attend, (B, 1, T, S).
-        segments: the same said by stretches, for a GPU's kernel, which skips all the rest.
+        segments: the same said by stretches, which are attended to one by one.
         is_causal: without either: a query sees the keys up to its own place only; else all.
     """
 
@@ -95,12 +98,14 @@ class Visibility:
         if documents_BT is None:
             return cls(is_causal=True)
         tokens, device = documents_BT.shape[1], documents_BT.device
-        if device.type == "cuda":
-            is_last = torch.ones_like(documents_BT, dtype=torch.bool)
-            is_last[:, :-1] = documents_BT[:, 1:] != documents_BT[:, :-1]
-            ends = is_last.flatten().nonzero().flatten() + 1
-            if len(ends) == len(documents_BT):  # for whole rows there is a faster kernel
-                return cls(is_causal=True)
+        is_last = torch.ones_like(documents_BT, dtype=torch.bool)
+        is_last[:, :-1] = documents_BT[:, 1:] != documents_BT[:, :-1]
+        ends = is_last.flatten().nonzero().flatten() + 1
+        if len(ends) == len(documents_BT):  # whole rows: nothing to keep apart
+            return cls(is_causal=True)
+        on_gpu = device.type == "cuda"
+        is_long = tokens > MATRIX_ATTENTION_TOKENS
+        if on_gpu or (is_long and documents_BT.numel() >= SEGMENT_TOKENS * len(ends)):
             return cls(segments=Segments(F.pad(ends, (1, 0)).to(torch.int32), tokens))
         causal_TT = torch.ones(tokens, tokens, dtype=torch.bool, device=device).tril()
         is_same = documents_BT[:, None, :, None] == documents_BT[:, None, None, :]
@@ -159,7 +164,9 @@ def _matrix_attention(q_BTHD: Tensor, k_BSKD: Tensor, v_BSKD: Tensor, mask: Tens
 def _segment_attention(
     q_BTHD: Tensor, k_BTKD: Tensor, v_BTKD: Tensor, segments: Segments
 ) -> Tensor:
-    """Attention within stretches by torch's flash kernel for sequences of different lengths."""
+    """Attention within stretches: on a GPU by torch's flash kernel for different lengths."""
+    if q_BTHD.device.type == "cpu":
+        return _stretch_by_stretch(q_BTHD, k_BTKD, v_BTKD, segments)
     from torch.nn.attention.varlen import varlen_attn  # CUDA alone has it
 
     groups = q_BTHD.shape[2] // k_BTKD.shape[2]
@@ -175,3 +182,13 @@ def _segment_attention(
     )  # fmt: skip
     out_BTHD: Tensor = out.unflatten(0, q_BTHD.shape[:2])
     return out_BTHD
+
+
+def _stretch_by_stretch(
+    q_BTHD: Tensor, k_BTKD: Tensor, v_BTKD: Tensor, segments: Segments
+) -> Tensor:
+    tokens = segments.ends.diff().tolist()
+    flat = (torch.split(x.flatten(0, 1), tokens) for x in (q_BTHD, k_BTKD, v_BTKD))
+    causal = Visibility(is_causal=True)
+    out = [attend(q[None], k[None], v[None], causal)[0] for q, k, v in zip(*flat, strict=True)]
+    return torch.cat(out).view(q_BTHD.shape)

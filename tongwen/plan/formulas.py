@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from tongwen.model.attention import MATRIX_ATTENTION_TOKENS
 from tongwen.model.config import ModelConfig
-from tongwen.train.loss import CHUNK_BYTES, GPU_CHUNK_BYTES
+from tongwen.train.loss import most_chunk_tokens
 from tongwen.train.settings import TrainSettings
 
 
@@ -72,14 +72,14 @@ def training_memory(
         outer = config.parameters - config.num_hidden_layers * config.parameters_per_layer
         gathered = (2 * config.parameters_per_layer + outer) // degrees.tensor
     copies = size * gathered if bf16 or sharing > 1 else 0
-    chunk_bytes = CHUNK_BYTES if on_cpu else GPU_CHUNK_BYTES
-    chunk = min(chunk_bytes, 4 * tokens * config.vocabulary_size)
+    chunk_tokens = min(tokens, most_chunk_tokens(config.vocabulary_size, on_gpu=not on_cpu))
+    chunk = 4 * chunk_tokens * config.vocabulary_size
     return Memory(
         weights=config.parameters * 4 // (parts * sharing) + copies,
         gradients=config.parameters * 4 // (parts * sharing),
         optimizer=_optimizer_bytes(config, settings) // (parts * sharing),
         activations=tokens * size * (config.num_hidden_layers * kept + in_hand),
-        logits=chunk + chunk // 4 * size + size * tokens * config.hidden_size,
+        logits=chunk + (chunk // 2 if bf16 else 0) + size * tokens * config.hidden_size,
         process=process_bytes,
     )
 
