@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).parent
-LIMIT_SECONDS = 110
+LIMIT_SECONDS = 280
 
 
 def start_together(count: int, command: list[str]) -> list[subprocess.Popen[str]]:

@@ -101,6 +101,7 @@ def test_what_is_computed_again_and_how_the_batch_is_split_change_no_loss(
     assert len(different) == 5  # plain, tied, Muon, scaled, documents that see each other
 
 
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize(
     ("count", "layouts"), [(2, PAIRS[:5]), (2, PAIRS[5:]), (4, FOURS[:5]), (4, FOURS[5:])]
 )
@@ -155,6 +156,7 @@ def test_degrees_that_do_not_fit_are_refused_with_what_they_ask_for() -> None:
         ParallelSettings(context=0)
 
 
+@pytest.mark.timeout(300)
 def test_a_group_of_processes_is_told_what_does_not_fit_before_any_step(tmp_path: Path) -> None:
     for layout, words in (
         ({"tensor": 2, "micro_batch_tokens": 512, "shard": 1, "pipeline": 1}, None),
@@ -168,6 +170,7 @@ def test_a_group_of_processes_is_told_what_does_not_fit_before_any_step(tmp_path
                 curves(2, tmp_path / "not", [layout])
 
 
+@pytest.mark.timeout(300)
 def test_the_command_under_torchrun_trains_resumes_on_other_counts_and_ends_up_to_date(
     shards_folder: Path, small_tokenizer_folder: Path, tmp_path: Path, recipe_file: Path
 ) -> None:
