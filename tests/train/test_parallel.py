@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from safetensors.torch import load_file
 from tongwen.errors import DoesNotFitError, InputError, RecipeError
 from tongwen.model.config import ModelConfig
 from tongwen.model.folder import load_model_folder
+from tongwen.train.metrics import read_metrics
 from tongwen.train.parallel.context import check_context_degree, tokens_here
 from tongwen.train.parallel.pipeline import check_pipeline_degree, layers_of_stage
 from tongwen.train.parallel.settings import ParallelSettings
@@ -171,7 +173,7 @@ def test_a_group_of_processes_is_told_what_does_not_fit_before_any_step(tmp_path
 
 
 @pytest.mark.timeout(300)
-def test_the_command_under_torchrun_trains_resumes_on_other_counts_and_ends_up_to_date(
+def test_the_command_under_torchrun_trains_and_is_then_up_to_date(
     shards_folder: Path, small_tokenizer_folder: Path, tmp_path: Path, recipe_file: Path
 ) -> None:
     out = tmp_path / "out"
@@ -187,6 +189,31 @@ def test_the_command_under_torchrun_trains_resumes_on_other_counts_and_ends_up_t
     alone, together = (load_model_folder(path / "model")[0] for path in (one, out))
     for ours, theirs in zip(alone.parameters(), together.parameters(), strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.timeout(300)
+def test_a_group_stops_together_when_one_is_told_to_and_one_process_goes_on(
+    shards_folder: Path, small_tokenizer_folder: Path, tmp_path: Path, recipe_file: Path
+) -> None:
+    words = [sys.executable, "-m", "tongwen", "pretrain", str(shards_folder)]
+    words += [str(small_tokenizer_folder), "--recipe", str(recipe_file), "--out"]
+    out, one = tmp_path / "out", tmp_path / "one"
+    metrics = out / "metrics.jsonl"
+    group = start_together(2, [*words, str(out)])
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and (
+        not metrics.exists() or metrics.read_bytes().count(b"\n") < 7
+    ):
+        time.sleep(0.01)
+    group[1].terminate()
+    for process in group:
+        process.communicate(timeout=120)
+    assert [process.returncode for process in group] == [130, 130]
+    stopped = len(samples(read_metrics(metrics)))
+    assert 7 <= stopped < 60
+    for folder in (out, one):
+        subprocess.run([*words, str(folder)], check=True)
+    assert samples(read_metrics(metrics)) == samples(read_metrics(one / "metrics.jsonl"))
 
 
 def test_a_model_that_does_not_fit_into_memory_is_refused_before_any_step(
