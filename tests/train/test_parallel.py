@@ -112,7 +112,7 @@ def test_every_kind_of_parallelism_and_pairs_of_them_give_the_losses_of_one_proc
 ) -> None:
     for layout, found in zip(layouts, curves(count, tmp_path, layouts), strict=True):
         check(layout, found, expected_of(layout, alone))
-    one, other = (load_file(tmp_path / str(n) / "model" / "model.safetensors") for n in (0, 2))
+    one, other = (load_file(tmp_path / str(n) / "model" / "model.safetensors") for n in (0, 1))
     for name, weight in one.items():
         # Where a gradient is next to nothing Adam may turn its rounding into a step.
         torch.testing.assert_close(weight, other.pop(name), rtol=1e-3, atol=2e-4)
