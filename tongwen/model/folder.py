@@ -74,7 +74,7 @@ def write_model_folder(
             partial.mkdir(parents=True)
             values = config.to_huggingface() | {
                 "bos_token_id": special.BOS_ID,
-                "eos_token_id": special.EOS_ID,
+                "eos_token_id": list(special.STOP_IDS),
                 "pad_token_id": special.PAD_ID,
                 "torch_dtype": str(dtype).removeprefix("torch."),
             }
