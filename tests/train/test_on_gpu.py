@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from tongwen.model.attention import Visibility, attend
+from tongwen.model.attention import KeyStretches, Segments, Visibility, attend
 from tongwen.train.loss import IGNORED, cross_entropy_sum
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
@@ -17,17 +17,11 @@ def error(found: Tensor, expected: Tensor) -> float:
     return float((found.cpu().float() - expected).norm() / expected.norm())
 
 
-@pytest.mark.parametrize("is_packed", [True, False])
-def test_attention_and_its_gradients_equal_those_of_the_processor(is_packed: bool) -> None:
-    generator = torch.Generator().manual_seed(0)
-    shapes = ((2, 256, 8, 64), (2, 256, 2, 64), (2, 256, 2, 64))
-    exact = [torch.randn(shape, generator=generator).requires_grad_() for shape in shapes]
-    documents = torch.tensor([[0] * 100 + [1] * 156, [0] * 3 + [5] * 200 + [7] * 53])
-    seen = documents if is_packed else None
-    expected = attend(*exact, Visibility.among_themselves(seen))
+def compare(exact: list[Tensor], sees: Visibility, sees_on_gpu: Visibility) -> None:
+    """Attention in float32 on the processor and in bfloat16 on the GPU, and its gradients."""
+    expected = attend(*exact, sees)
     here = [x.detach().cuda().bfloat16().requires_grad_() for x in exact]
-    seen = None if seen is None else seen.cuda()
-    found = attend(*here, Visibility.among_themselves(seen))
+    found = attend(*here, sees_on_gpu)
     assert error(found, expected) < 0.01
     expected.square().sum().backward()
     found.float().square().sum().backward()
@@ -35,6 +29,32 @@ def test_attention_and_its_gradients_equal_those_of_the_processor(is_packed: boo
         assert ours.grad is not None
         assert theirs.grad is not None
         assert error(ours.grad, theirs.grad) < 0.02
+
+
+@pytest.mark.parametrize("is_packed", [True, False])
+def test_attention_and_its_gradients_equal_those_of_the_processor(is_packed: bool) -> None:
+    generator = torch.Generator().manual_seed(0)
+    shapes = ((2, 256, 8, 64), (2, 256, 2, 64), (2, 256, 2, 64))
+    exact = [torch.randn(shape, generator=generator).requires_grad_() for shape in shapes]
+    documents = torch.tensor([[0] * 100 + [1] * 156, [0] * 3 + [5] * 200 + [7] * 53])
+    seen = documents if is_packed else None
+    on_gpu = Visibility.among_themselves(documents.cuda() if is_packed else None)
+    compare(exact, Visibility.among_themselves(seen), on_gpu)
+
+
+def test_stretches_with_keys_of_their_own_equal_those_of_the_processor() -> None:
+    generator = torch.Generator().manual_seed(0)
+    shapes = ((2, 128, 8, 64), (2, 256, 2, 64), (2, 256, 2, 64))
+    exact = [torch.randn(shape, generator=generator).requires_grad_() for shape in shapes]
+    ends, key_ends = torch.tensor([[0, 100, 256], [0, 180, 436]], dtype=torch.int32)
+    places = torch.cat([torch.arange(180), torch.randperm(512, generator=generator)[:256]])
+    compare(
+        exact,
+        Visibility(segments=Segments(ends, 256, KeyStretches(places, key_ends, 512))),
+        Visibility(
+            segments=Segments(ends.cuda(), 256, KeyStretches(places.cuda(), key_ends.cuda(), 512))
+        ),
+    )
 
 
 @pytest.mark.parametrize("z_loss", [0.0, 1e-2])

@@ -67,16 +67,35 @@ def apply_rope(x_BTHD: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
+class KeyStretches:
+    """The keys that each stretch of queries attends to.
+
+    Attributes:
+        places: int64, where the keys of the first stretch are among all keys of all rows laid end
+            to end, then those of the second, and so on.
+        ends: int32, where each stretch's keys end in `places`, after a leading zero.
+        longest_tokens: no stretch has more keys.
+    """
+
+    places: Tensor
+    ends: Tensor
+    longest_tokens: int
+
+
+@dataclass(frozen=True)
 class Segments:
     """Stretches of the rows laid end to end; tokens attend to earlier ones of their own stretch.
 
     Attributes:
         ends: int32, where each stretch ends, after a leading zero.
         longest_tokens: no stretch is longer.
+        keys: those of each stretch, if they are not its own tokens': its last query sees all of
+            them, the one before all but the last, and so on.
     """
 
     ends: Tensor
     longest_tokens: int
+    keys: KeyStretches | None = None
 
 
 @dataclass(frozen=True)
@@ -163,33 +182,42 @@ def _matrix_attention(q_BTHD: Tensor, k_BSKD: Tensor, v_BSKD: Tensor, mask: Tens
 
 
 def _segment_attention(
-    q_BTHD: Tensor, k_BTKD: Tensor, v_BTKD: Tensor, segments: Segments
+    q_BTHD: Tensor, k_BSKD: Tensor, v_BSKD: Tensor, segments: Segments
 ) -> Tensor:
     """Attention within stretches: on a GPU by torch's flash kernel for different lengths."""
-    if q_BTHD.device.type == "cpu":
-        return _stretch_by_stretch(q_BTHD, k_BTKD, v_BTKD, segments)
+    q, k, v = (x.flatten(0, 1) for x in (q_BTHD, k_BSKD, v_BSKD))
+    ends, longest = segments.ends, segments.longest_tokens
+    key_ends, most_keys = ends, longest
+    if segments.keys is not None:
+        k, v = (x.index_select(0, segments.keys.places) for x in (k, v))
+        key_ends, most_keys = segments.keys.ends, segments.keys.longest_tokens
+    if q.device.type == "cpu":
+        return _stretch_by_stretch(q, k, v, ends, key_ends).view(q_BTHD.shape)
     from torch.nn.attention.varlen import varlen_attn  # CUDA alone has it
 
-    groups = q_BTHD.shape[2] // k_BTKD.shape[2]
+    groups = q.shape[1] // k.shape[1]
     options: dict[str, Any] = {}
     if _VARLEN_TAKES_GROUPS:
         options["enable_gqa"] = groups > 1
     elif groups > 1:
-        k_BTKD, v_BTKD = (x.repeat_interleave(groups, dim=2) for x in (k_BTKD, v_BTKD))
-    ends, longest = segments.ends, segments.longest_tokens
+        k, v = (x.repeat_interleave(groups, dim=1) for x in (k, v))
     out: Any = varlen_attn(
-        q_BTHD.flatten(0, 1), k_BTKD.flatten(0, 1), v_BTKD.flatten(0, 1),
-        ends, ends, longest, longest, window_size=(-1, 0), **options,
-    )  # fmt: skip
+        q, k, v, ends, key_ends, longest, most_keys, window_size=(-1, 0), **options
+    )
     out_BTHD: Tensor = out.unflatten(0, q_BTHD.shape[:2])
     return out_BTHD
 
 
 def _stretch_by_stretch(
-    q_BTHD: Tensor, k_BTKD: Tensor, v_BTKD: Tensor, segments: Segments
+    q_NHD: Tensor, k_NKD: Tensor, v_NKD: Tensor, ends: Tensor, key_ends: Tensor
 ) -> Tensor:
-    tokens = segments.ends.diff().tolist()
-    flat = (torch.split(x.flatten(0, 1), tokens) for x in (q_BTHD, k_BTKD, v_BTKD))
-    causal = Visibility(is_causal=True)
-    out = [attend(q[None], k[None], v[None], causal)[0] for q, k, v in zip(*flat, strict=True)]
-    return torch.cat(out).view(q_BTHD.shape)
+    tokens, keys = ends.diff().tolist(), key_ends.diff().tolist()
+    stretches = (torch.split(x, n) for x, n in ((q_NHD, tokens), (k_NKD, keys), (v_NKD, keys)))
+    out = []
+    for q, k, v in zip(*stretches, strict=True):
+        sees = Visibility(is_causal=True)
+        if len(q) != len(k):
+            all_pairs = torch.ones(1, 1, len(q), len(k), dtype=torch.bool)
+            sees = Visibility(mask=all_pairs.tril(len(k) - len(q)))
+        out.append(attend(q[None], k[None], v[None], sees)[0])
+    return torch.cat(out)

@@ -1,23 +1,23 @@
 """Context parallelism: processes share the tokens of one sequence.
 
 Each process gathers all keys and values and attends to them with its own queries (Llama 3,
-Dubey et al. 2024, arXiv:2407.21783, section 3.3.2): exact for any mask, also of packed documents,
-and with few key-value heads little to send. A sequence is cut into twice as many chunks as
-processes; each takes one from the head and one from the tail, so that all have the same number
-of pairs to score.
+Dubey et al. 2024, arXiv:2407.21783, section 3.3.2): exact, also for packed documents, and with
+few key-value heads little to send. A sequence is cut into twice as many chunks as processes; each
+takes one from the head and one from the tail, so that all have the same number of pairs to score.
 
 Shape suffixes in this file: B batch, T tokens here, S tokens of the whole sequence, K key-value
-heads, D head_dim.
+heads, D head_dim, R stretches, N keys of all stretches.
 """
 
 from dataclasses import replace
 
 import torch
 import torch.distributed as dist
+import torch.nn.functional as F  # noqa: N812 - torch's own convention
 from torch import Tensor
 
 from tongwen.errors import RecipeError
-from tongwen.model.attention import Visibility
+from tongwen.model.attention import KeyStretches, Segments, Visibility
 from tongwen.model.llama import KeyStore
 from tongwen.train.data import Batch
 from tongwen.train.parallel.collectives import gather
@@ -67,18 +67,56 @@ class GatheredKeys(KeyStore):
     def begin(self, positions_BT: Tensor) -> Visibility:
         processes, place = self._group.size(), self._group.rank()
         shares = [tokens_here(self._sequence_tokens, processes, n) for n in range(processes)]
-        order_S = torch.cat(shares).to(positions_BT.device)
-        mine_T = shares[place].to(positions_BT.device)
-        mask = (mine_T[:, None] >= order_S)[None, None]
-        if self._documents_BS is not None:
-            documents_BT, keys_BS = self._documents_BS[:, mine_T], self._documents_BS[:, order_S]
-            mask = mask & (documents_BT[:, None, :, None] == keys_BS[:, None, None, :])
-        return Visibility(mask=mask)
+        documents_BS = self._documents_BS
+        if documents_BS is None:
+            documents_BS = positions_BT.new_zeros(len(positions_BT), self._sequence_tokens)
+        return Visibility(segments=_segments(documents_BS, shares, place))
 
     def store(self, layer: int, key_BTKD: Tensor, value_BTKD: Tensor) -> tuple[Tensor, Tensor]:
         both = gather(torch.cat([key_BTKD, value_BTKD], dim=-1), self._group, _TOKENS)
         key_BSKD, value_BSKD = both.chunk(2, dim=-1)
         return key_BSKD, value_BSKD
+
+
+def _segments(documents_BS: Tensor, shares: list[Tensor], place: int) -> Segments:
+    """The stretches of the tokens in `shares[place]` that follow each other in one document, each
+    with the keys from the document's start to its own end.
+
+    Args:
+        documents_BS: document numbers of all tokens.
+        shares: which tokens each process takes; keys are gathered in this order.
+        place: of this process.
+    """
+    device, sequence_tokens = documents_BS.device, documents_BS.shape[1]
+    tokens_S = torch.arange(sequence_tokens, device=device)
+    is_first_BS = torch.ones_like(documents_BS, dtype=torch.bool)
+    is_first_BS[:, 1:] = documents_BS[:, 1:] != documents_BS[:, :-1]
+    start_BS = torch.where(is_first_BS, tokens_S, 0).cummax(dim=1).values
+
+    mine_T = shares[place].to(device)
+    start_BT = start_BS[:, mine_T]
+    is_last_BT = torch.ones_like(start_BT, dtype=torch.bool)
+    follows_T = mine_T[1:] == mine_T[:-1] + 1
+    is_last_BT[:, :-1] = (start_BT[:, 1:] != start_BT[:, :-1]) | ~follows_T
+    row_R, last_R = is_last_BT.nonzero().unbind(1)
+    start_R = start_BT[row_R, last_R]
+    keys_R = mine_T[last_R] + 1 - start_R
+    key_ends_R = keys_R.cumsum(0)
+
+    # Of each key of each stretch: its stretch, its place in the sequence, and where it is gathered.
+    stretch_N = torch.repeat_interleave(keys_R)
+    nth_N = torch.arange(len(stretch_N), device=device) - (key_ends_R - keys_R)[stretch_N]
+    place_S = torch.cat(shares).to(device).argsort()
+    places_N = row_R[stretch_N] * sequence_tokens + place_S[start_R[stretch_N] + nth_N]
+    return Segments(
+        ends=_with_zero(row_R * len(mine_T) + last_R + 1),
+        longest_tokens=len(mine_T),
+        keys=KeyStretches(places_N, _with_zero(key_ends_R), sequence_tokens),
+    )
+
+
+def _with_zero(ends: Tensor) -> Tensor:
+    return F.pad(ends, (1, 0)).to(torch.int32)
 
 
 def share_of(batch: Batch, group: dist.ProcessGroup) -> Batch:
