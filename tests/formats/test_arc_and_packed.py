@@ -60,6 +60,13 @@ def test_arc_pages_have_address_date_and_body(
     assert counts.skipped == {"filedesc": 1, "response": 1}
 
 
+def test_a_description_cut_short_costs_no_page(tmp_path: Path) -> None:
+    path = tmp_path / "x.arc"
+    path.write_bytes(b"filedesc:\n" + b"".join(arc_parts()[1:]))
+    records = list(read_records(path, "warc"))
+    assert [record.offset for record in records if record.problem is None] == [10, 362, 534]
+
+
 @pytest.mark.parametrize("pack", [bytes, gzip.compress], ids=["plain", "gzip"])
 def test_a_damaged_arc_record_costs_only_itself(
     tmp_path: Path, pack: Callable[[bytes], bytes]

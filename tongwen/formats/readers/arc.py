@@ -16,7 +16,7 @@ def read_arc_head(stream: RecordStream) -> dict[str, str] | None:
     if not end:
         return None
     words = line.decode("utf-8", "replace").strip().rsplit(" ", 4)
-    if len(words) < 5 and not line.startswith(b"filedesc:"):
+    if len(words) < (3 if line.startswith(b"filedesc:") else 5):
         return None
     url, date, length = words[0], words[-3], words[-1]
     is_description = url.startswith("filedesc:")
