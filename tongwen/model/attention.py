@@ -98,6 +98,11 @@ class Segments:
     keys: KeyStretches | None = None
 
 
+def after_zero(ends: Tensor) -> Tensor:
+    """Ends of stretches as `Segments` has them: int32, after a leading zero."""
+    return F.pad(ends, (1, 0)).to(torch.int32)
+
+
 @dataclass(frozen=True)
 class Visibility:
     """Which keys each query of a forward pass attends to.
@@ -126,7 +131,7 @@ class Visibility:
         on_gpu = device.type == "cuda"
         is_long = tokens > MATRIX_ATTENTION_TOKENS
         if on_gpu or (is_long and documents_BT.numel() >= SEGMENT_TOKENS * len(ends)):
-            return cls(segments=Segments(F.pad(ends, (1, 0)).to(torch.int32), tokens))
+            return cls(segments=Segments(after_zero(ends), tokens))
         causal_TT = torch.ones(tokens, tokens, dtype=torch.bool, device=device).tril()
         is_same = documents_BT[:, None, :, None] == documents_BT[:, None, None, :]
         return cls(mask=is_same & causal_TT)

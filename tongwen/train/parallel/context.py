@@ -13,11 +13,10 @@ from dataclasses import replace
 
 import torch
 import torch.distributed as dist
-import torch.nn.functional as F  # noqa: N812 - torch's own convention
 from torch import Tensor
 
 from tongwen.errors import RecipeError
-from tongwen.model.attention import KeyStretches, Segments, Visibility
+from tongwen.model.attention import KeyStretches, Segments, Visibility, after_zero
 from tongwen.model.llama import KeyStore
 from tongwen.train.data import Batch
 from tongwen.train.parallel.collectives import gather
@@ -109,14 +108,10 @@ def _segments(documents_BS: Tensor, shares: list[Tensor], place: int) -> Segment
     place_S = torch.cat(shares).to(device).argsort()
     places_N = row_R[stretch_N] * sequence_tokens + place_S[start_R[stretch_N] + nth_N]
     return Segments(
-        ends=_with_zero(row_R * len(mine_T) + last_R + 1),
+        ends=after_zero(row_R * len(mine_T) + last_R + 1),
         longest_tokens=len(mine_T),
-        keys=KeyStretches(places_N, _with_zero(key_ends_R), sequence_tokens),
+        keys=KeyStretches(places_N, after_zero(key_ends_R), sequence_tokens),
     )
-
-
-def _with_zero(ends: Tensor) -> Tensor:
-    return F.pad(ends, (1, 0)).to(torch.int32)
 
 
 def share_of(batch: Batch, group: dist.ProcessGroup) -> Batch:
