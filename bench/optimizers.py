@@ -35,17 +35,21 @@ from tongwen.errors import InputError, TongwenError
 from tongwen.files import file_digest
 from tongwen.train.metrics import read_metrics
 
-_TITLE = "## Optimizers, `python bench/optimizers.py SHARDS TOKENIZER --record`"
 _SWEEP_SEED = 0
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """What is compared: an optimizer and how its rate falls."""
+    """What is compared: an optimizer, how its rate falls and what else is set."""
 
     name: str
     optimizer: str
     decay: str
+    overrides: tuple[str, ...] = ()
+
+    def is_as_fast_as(self, other: "Schedule") -> bool:
+        """Whether a step takes as long, whatever the rate."""
+        return (self.optimizer, self.overrides) == (other.optimizer, other.overrides)
 
 
 SCHEDULES = (
@@ -53,7 +57,6 @@ SCHEDULES = (
     Schedule("adamw-wsd", "adamw", "wsd"),
     Schedule("muon-wsd", "muon", "wsd"),
 )
-BASE = SCHEDULES[0].name
 
 
 @dataclass(frozen=True)
@@ -130,6 +133,7 @@ class Runs:
             f"pretrain.validation_tokens={options.validation_tokens}",
             "pretrain.evaluate_every_steps=1_000_000_000",
             "pretrain.keep_checkpoints=1",
+            *schedule.overrides,
             *options.overrides,
         ]
 
@@ -176,13 +180,15 @@ def machine() -> str:
     return f"{device}, torch {torch.__version__}, Python {platform.python_version()}"
 
 
-def best_rates(runs: Runs, options: argparse.Namespace) -> dict[str, float]:
+def best_rates(
+    runs: Runs, schedules: tuple[Schedule, ...], options: argparse.Namespace
+) -> dict[str, float]:
     """For each schedule the rate to compare with: the given one, or the best of `--rates`."""
     if not options.rates:
         given = {"adamw": options.adamw_rate, "muon": options.muon_rate}
-        return {schedule.name: given[schedule.optimizer] for schedule in SCHEDULES}
+        return {schedule.name: given[schedule.optimizer] for schedule in schedules}
     best = {}
-    for schedule in SCHEDULES:
+    for schedule in schedules:
         results = [runs.get(schedule, rate, options.tokens, _SWEEP_SEED) for rate in options.rates]
         best[schedule.name] = min(results, key=lambda result: result.mean_bits).rate
         tried = ", ".join(f"{result.rate:g}: {result.mean_bits:.4f}" for result in results)
@@ -192,21 +198,23 @@ def best_rates(runs: Runs, options: argparse.Namespace) -> dict[str, float]:
     return best
 
 
-def compare(runs: Runs, options: argparse.Namespace) -> Iterator[Groups]:
+def compare(
+    runs: Runs, schedules: tuple[Schedule, ...], options: argparse.Namespace
+) -> Iterator[Groups]:
     """All results so far, after each run. Seed by seed, so that a part is balanced too."""
-    rates = best_rates(runs, options)
+    rates = best_rates(runs, schedules, options)
     seeds = range(1, options.seeds + 1)
     groups: Groups = {}
     for seed in seeds:
-        for schedule in SCHEDULES:
+        for schedule in schedules:
             result = runs.get(schedule, rates[schedule.name], options.tokens, seed)
             groups.setdefault(("tokens", schedule.name), []).append(result)
             yield groups
-    base = groups["tokens", BASE]
+    base = groups["tokens", schedules[0].name]
     seconds = statistics.mean(result.seconds for result in base)
-    for schedule in SCHEDULES:
+    for schedule in schedules:
         known = groups["tokens", schedule.name]
-        if schedule.optimizer == SCHEDULES[0].optimizer:
+        if schedule.is_as_fast_as(schedules[0]):
             groups["time", schedule.name] = known
             continue
         tokens = tokens_in(seconds, known, options.batch_tokens)
@@ -223,15 +231,16 @@ def tokens_in(seconds: float, results: list[Result], batch_tokens: int) -> int:
 
 
 def table(groups: Groups) -> str:
-    """Ratio, bits per byte and difference to AdamW-cosine, which is taken seed by seed.
+    """Ratio, bits per byte and difference to the first schedule, which is taken seed by seed.
 
     ± is one standard deviation over the seeds for the bits, one standard error for the difference.
     """
     columns = ["equal", "schedule", "ratio en", "ratio zh", "bits en", "bits zh", "difference en",
                "difference zh", "rate", "tokens", "seconds", "seeds"]  # fmt: skip
     lines = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
+    first = next(name for _, name in groups)
     for (equal, name), results in groups.items():
-        base = {result.seed: result for result in groups[equal, BASE]}
+        base = {result.seed: result for result in groups[equal, first]}
         cells = [equal, name]
         parts: list[list[str]] = [[], [], []]
         for language in ("en", "zh"):
@@ -240,7 +249,7 @@ def table(groups: Groups) -> str:
             differences = [own - other for own, other in zip(bits, others, strict=True)]
             parts[0].append(f"{statistics.mean(bits) / statistics.mean(others):.4f}x")
             parts[1].append(mean_and(bits, 1.0))
-            parts[2].append("" if name == BASE else mean_and(differences, len(bits) ** -0.5))
+            parts[2].append("" if name == first else mean_and(differences, len(bits) ** -0.5))
         cells += [cell for part in parts for cell in part]
         cells += [
             f"{results[0].rate:g}",
@@ -258,12 +267,12 @@ def mean_and(values: list[float], scale: float) -> str:
     return mean if len(values) == 1 else f"{mean} ± {statistics.stdev(values) * scale:.4f}"
 
 
-def record(text: str, groups: Groups, options: argparse.Namespace) -> None:
+def record(title: str, text: str, groups: Groups, options: argparse.Namespace) -> None:
     """Put the dated table below its title in `docs/benchmarks.md`."""
     path = Path(__file__).resolve().parents[1] / "docs" / "benchmarks.md"
     whole = path.read_text(encoding="utf-8")
-    if _TITLE not in whole:
-        whole = whole.rstrip("\n") + f"\n\n{_TITLE}\n"
+    if title not in whole:
+        whole = whole.rstrip("\n") + f"\n\n{title}\n"
     machines = sorted({result.machine for results in groups.values() for result in results})
     rates = ", ".join(f"{rate:g}" for rate in options.rates)
     how = f"each rate is the best of {rates} with another seed" if rates else "rates as given"
@@ -271,22 +280,22 @@ def record(text: str, groups: Groups, options: argparse.Namespace) -> None:
     conditions = (
         f"{datetime.now(UTC).date()}, {'; '.join(machines)}. {options.recipe}, batches of "
         f"{options.batch_tokens:,} tokens{changed}; {how}. Bits per UTF-8 byte of held-out "
-        "documents, ± one standard deviation over the seeds; differences to "
-        "AdamW-cosine seed by seed, ± one standard error."
+        "documents, ± one standard deviation over the seeds; differences to the first row's "
+        "seed by seed, ± one standard error."
     )
-    dated = f"{_TITLE}\n{conditions}\n\n{text}\n"
-    path.write_text(whole.replace(f"{_TITLE}\n", dated + "\n", 1).rstrip("\n") + "\n", "utf-8")
+    dated = f"{title}\n{conditions}\n\n{text}\n"
+    path.write_text(whole.replace(f"{title}\n", dated + "\n", 1).rstrip("\n") + "\n", "utf-8")
 
 
-def arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def arguments(description: str, out: str) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=description)
     parser.add_argument("shards", type=Path)
     parser.add_argument("tokenizer", type=Path)
     parser.add_argument("--recipe", default="tongwen-25m", help="Preset or TOML file.")
     parser.add_argument("--tokens", type=int, default=10_000_000, help="Of a run at equal tokens.")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=math.inf, help="For all runs together.")
-    parser.add_argument("--out", type=Path, default=Path("build/bench/optimizers"))
+    parser.add_argument("--out", type=Path, default=Path("build/bench") / out)
     parser.add_argument("--adamw-rate", type=float, default=3e-3)
     parser.add_argument("--muon-rate", type=float, default=4e-3)
     parser.add_argument("--rates", type=float, nargs="*", default=[], help="Try these first.")
@@ -303,19 +312,25 @@ def arguments() -> argparse.Namespace:
     return options
 
 
-def main() -> None:
-    options = arguments()
+def run(title: str, out: str, schedules: tuple[Schedule, ...], description: str) -> None:
+    """The command: compare the schedules with the first of them, and print or record the table."""
+    options = arguments(description.splitlines()[0], out)
     groups: Groups = {}
     try:
-        for groups in compare(Runs(options), options):
+        for groups in compare(Runs(options), schedules, options):
             print(table(groups), flush=True)
     except NotRunError as error:
         print(f"{error}\nthe same command goes on from here", flush=True)
     except TongwenError as error:
         sys.exit(f"error: {error.message}\nhint: {error.hint}")
     if options.record and groups:
-        record(table(groups), groups, options)
+        record(title, table(groups), groups, options)
 
 
 if __name__ == "__main__":
-    main()
+    run(
+        "## Optimizers, `python bench/optimizers.py SHARDS TOKENIZER --record`",
+        "optimizers",
+        SCHEDULES,
+        __doc__,
+    )

@@ -10,8 +10,10 @@ time, of all threads, tells whether something else kept the machine busy.
 
 Peers are installed, pinned, in environments of their own below `--environments`; one that cannot
 run on this machine is reported with its error. Compiled rows need a C++ compiler: LitGPT's own
-command compiles, Hugging Face's on request. nanochat is no package: what our model has of its
-configuration (Muon for the matrices, QK norm, a head that is not tied) is a row of ours.
+command compiles, Hugging Face's on request. `tongwen` computes the head's gradient in full as the
+peers do, `tongwen-sampled` from 256 samples a token (docs/decisions/0005). nanochat is no package:
+what our model has of its configuration (Muon for the matrices, QK norm, a head that is not tied) is
+a row of ours.
 """
 
 import argparse
@@ -117,27 +119,32 @@ def summary(results: list[dict[str, object]], batch_tokens: int) -> dict[str, ob
 
 
 def table(rows: list[dict[str, object]]) -> str:
-    """The rows as Markdown, ours first, with ratios."""
+    """The rows as Markdown, ours first, with what each is slower than ours and takes beside it."""
     lines = [
-        "| model | sequence | trainer | ours is faster | by processor time | tokens/s "
-        "| per processor second | peak MiB | ours takes |",
-        "|---|---|---|---|---|---|---|---|---|",
+        "| model | sequence | trainer | tongwen is faster | by processor time "
+        "| from samples it is faster | by processor time | tokens/s | per processor second "
+        "| peak MiB | tongwen takes |",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     columns = ("tokens_per_second", "tokens_per_processor_second", "peak_mib")
-    ours: tuple[float, ...] | None = None
+    ours: dict[str, tuple[float, ...]] = {}
     for row in rows:
         head = f"| {row['shape']} | {row['sequence_tokens']:,} | {row['trainer']} |"
+        if row["trainer"] == "tongwen":
+            ours.clear()  # the next shape or length
         if "error" in row:
-            lines.append(f"{head} not measured: {row['error']} | | | | | |")
+            lines.append(f"{head} not measured: {row['error']} | | | | | | | |")
             continue
         theirs = tuple(float(row[name]) for name in columns)  # type: ignore[arg-type]
-        if row["trainer"] == "tongwen":
-            ours = theirs
-        assert ours is not None
-        speed, processor_speed, memory = (a / b for a, b in zip(ours, theirs, strict=True))
+        if row["trainer"] in ("tongwen", "tongwen-sampled"):
+            ours[str(row["trainer"])] = theirs
+        speeds = []
+        for name in ("tongwen", "tongwen-sampled"):
+            beside = [a / b for a, b in zip(ours.get(name, ()), theirs, strict=False)]
+            speeds += [f"{ratio:.2f}x" for ratio in beside[:2]] or ["", ""]
         lines.append(
-            f"{head} {speed:.2f}x | {processor_speed:.2f}x | {theirs[0]:,.0f} | {theirs[1]:,.0f} "
-            f"| {theirs[2]:,.0f} | {memory:.2f}x |"
+            f"{head} {' | '.join(speeds)} | {theirs[0]:,.0f} | {theirs[1]:,.0f} "
+            f"| {theirs[2]:,.0f} | {ours['tongwen'][2] / theirs[2]:.2f}x |"
         )
     return "\n".join(lines)
 
@@ -169,7 +176,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--shapes", nargs="+", default=list(SHAPES), choices=list(SHAPES))
     parser.add_argument("--sequences", nargs="+", type=int, default=[1024, 4096])
-    ours = ["tongwen-nanochat"]
+    ours = ["tongwen-sampled", "tongwen-nanochat"]
     parser.add_argument("--ours", nargs="*", default=ours, choices=ours, help="beside tongwen")
     parser.add_argument("--peers", nargs="*", default=PEERS, choices=PEERS)
     parser.add_argument("--steps", type=int, default=3, help="of each round")

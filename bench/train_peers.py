@@ -35,8 +35,10 @@ class Clock:
         self.processor_seconds.append(time.process_time() - self._begun[1])
 
 
-def tongwen(job: dict[str, int], *, is_nanochat: bool = False) -> Clock:
-    """Ours; or with what it has of nanochat's configuration: Muon, QK norm, a head of its own."""
+def tongwen(job: dict[str, int], *, samples: int | None = None, is_nanochat: bool = False) -> Clock:
+    """Ours; with the head's gradient from samples; or with what it has of nanochat's configuration:
+    Muon, QK norm, a head of its own.
+    """
     import numpy
 
     from tongwen.model.config import ModelConfig
@@ -76,7 +78,7 @@ def tongwen(job: dict[str, int], *, is_nanochat: bool = False) -> Clock:
         max_tokens=job["steps"] * job["batch_tokens"], sequence_tokens=job["sequence_tokens"],
         batch_tokens=job["batch_tokens"], micro_batch_tokens=job["micro_batch_tokens"],
         optimizer="muon" if is_nanochat else "adamw", precision=job["precision"],
-        device="cpu", separate_documents=False,
+        device="cpu", separate_documents=False, head_gradient_samples=samples,
         checkpoint_every_steps=10**9, evaluate_every_steps=10**9,
     )  # fmt: skip
     data = PackedSequences(documents, job["sequence_tokens"], seed=0, separate_documents=False)
@@ -193,6 +195,7 @@ def torchtitan(job: dict[str, int]) -> Clock:
 
 TRAINERS = {
     "tongwen": tongwen,
+    "tongwen-sampled": partial(tongwen, samples=256),
     "tongwen-nanochat": partial(tongwen, is_nanochat=True),
     "hf-trainer": hf_trainer,
     "hf-trainer-compiled": partial(hf_trainer, is_compiled=True),

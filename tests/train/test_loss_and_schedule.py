@@ -7,12 +7,14 @@ from tongwen.errors import RecipeError
 from tongwen.model.config import ModelConfig
 from tongwen.model.llama import Llama
 from tongwen.train import loss as loss_module
+from tongwen.train import softmax
 from tongwen.train.data import Batch
-from tongwen.train.loss import IGNORED, cross_entropy_sum
+from tongwen.train.loss import cross_entropy_sum
 from tongwen.train.optim import build_optimizer
 from tongwen.train.passes import mean_loss
 from tongwen.train.schedule import learning_rate
 from tongwen.train.settings import TrainSettings
+from tongwen.train.softmax import IGNORED
 
 
 @pytest.mark.parametrize("chunk_tokens", [1, 7, 1000])
@@ -21,7 +23,7 @@ def test_chunked_loss_and_gradients_equal_those_of_torch(
 ) -> None:
     monkeypatch.setattr(loss_module, "CHUNK_BYTES", 0)
     monkeypatch.setattr(loss_module, "CHUNK_TOKENS", chunk_tokens)
-    monkeypatch.setattr(loss_module, "SOFTMAX_BYTES", 3 * 4 * 50)
+    monkeypatch.setattr(softmax, "SOFTMAX_BYTES", 3 * 4 * 50)
     generator = torch.Generator().manual_seed(0)
     hidden = torch.randn(3, 10, 16, generator=generator, requires_grad=True)
     head = torch.randn(50, 16, generator=generator, requires_grad=True)

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from tongwen.model.attention import KeyStretches, Segments, Visibility, attend
-from tongwen.train.loss import IGNORED, cross_entropy_sum
+from tongwen.train.loss import Sampling, cross_entropy_sum
+from tongwen.train.softmax import IGNORED
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 
@@ -58,7 +59,10 @@ def test_stretches_with_keys_of_their_own_equal_those_of_the_processor() -> None
 
 
 @pytest.mark.parametrize("z_loss", [0.0, 1e-2])
-def test_the_fused_loss_and_its_gradients_equal_those_of_the_processor(z_loss: float) -> None:
+@pytest.mark.parametrize("samples", [None, 4096])
+def test_the_loss_and_its_gradients_equal_those_of_the_processor(
+    z_loss: float, samples: int | None
+) -> None:
     generator = torch.Generator().manual_seed(0)
     hidden = torch.randn(3, 50, 64, generator=generator).requires_grad_()
     head = (torch.randn(1_000, 64, generator=generator) / 8).requires_grad_()
@@ -67,7 +71,9 @@ def test_the_fused_loss_and_its_gradients_equal_those_of_the_processor(z_loss: f
     expected = cross_entropy_sum(hidden, head, targets, z_loss)
     expected.backward()
     here = hidden.detach().cuda().requires_grad_(), head.detach().cuda().requires_grad_()
-    found = cross_entropy_sum(here[0].bfloat16(), here[1], targets.cuda(), z_loss)
+    sampling = None if samples is None else Sampling(samples, torch.Generator().manual_seed(0))
+    wide, narrow = here[1], here[0].bfloat16()
+    found = cross_entropy_sum(narrow, wide, targets.cuda(), z_loss, sampling=sampling)
     found.backward()
     assert found.item() == pytest.approx(expected.item(), rel=2e-3)
     for ours, theirs in zip(here, (hidden, head), strict=True):

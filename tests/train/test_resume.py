@@ -64,9 +64,16 @@ def stop_after(process: subprocess.Popen[bytes], out: Path, lines: int, number: 
     process.send_signal(number)
 
 
+@pytest.mark.parametrize("changed", ["", "head_gradient_samples = 32\n"])
 def test_a_killed_run_ends_with_the_bytes_and_the_curve_of_an_undisturbed_one(
-    shards_folder: Path, small_tokenizer_folder: Path, tmp_path: Path, recipe_file: Path
+    shards_folder: Path,
+    small_tokenizer_folder: Path,
+    tmp_path: Path,
+    recipe_file: Path,
+    changed: str,
 ) -> None:
+    recipe = recipe_file.read_text().replace("[pretrain]\n", f"[pretrain]\n{changed}")
+    recipe_file.write_text(recipe)
     words = (shards_folder, small_tokenizer_folder)
     undisturbed, killed = tmp_path / "undisturbed", tmp_path / "killed"
     pretrain(*words, undisturbed, recipe_file)
@@ -183,6 +190,32 @@ def test_a_full_disk_keeps_the_checkpoint_before_and_the_run_goes_on_from_it(
     monkeypatch.undo()
     pretrain(*words)
     assert [row["step"] for row in curve(out) if row["kind"] == "train"] == list(range(1, 61))
+
+
+def test_a_signal_in_the_last_step_ends_the_command_when_the_model_is_written(
+    shards_folder: Path,
+    small_tokenizer_folder: Path,
+    tmp_path: Path,
+    recipe_file: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    true_loss = passes.mean_loss
+    calls = []
+
+    def interrupted(*arguments: Any) -> torch.Tensor:
+        calls.append(1)
+        if len(calls) == 120:  # 60 steps of two micro-batches
+            os.kill(os.getpid(), signal.SIGTERM)
+        return true_loss(*arguments)
+
+    monkeypatch.setattr(passes, "mean_loss", interrupted)
+    words = (shards_folder, small_tokenizer_folder, tmp_path / "out", recipe_file)
+    with pytest.raises(KeyboardInterrupt):
+        pretrain(*words)
+    before = model_files(tmp_path / "out")
+    pretrain(*words)
+    assert len(calls) == 120
+    assert model_files(tmp_path / "out") == before
 
 
 def test_a_step_without_a_finite_loss_is_skipped_and_counted_and_ten_in_a_row_stop_the_run(

@@ -15,7 +15,7 @@ from tongwen.model.folder import load_model_folder
 from tongwen.tokenizer.special import IM_END_ID, PAD_ID
 from tongwen.tokenizer.text import Tokenizer
 from tongwen.train.data import PackedSequences
-from tongwen.train.loss import IGNORED
+from tongwen.train.softmax import IGNORED
 from tongwen.tune.dialogues import read_dialogues
 from tongwen.tune.settings import PairSettings
 

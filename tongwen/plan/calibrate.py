@@ -10,10 +10,10 @@ from tongwen.model.flops import flops_per_token
 from tongwen.model.llama import Llama
 from tongwen.train.data import Batch
 from tongwen.train.hardware import Arithmetic
-from tongwen.train.loss import IGNORED
 from tongwen.train.optim import build_optimizer
-from tongwen.train.passes import mean_loss
+from tongwen.train.passes import mean_loss, training_loss
 from tongwen.train.settings import TrainSettings
+from tongwen.train.softmax import IGNORED
 
 _TIMED_TOKENS = 4_096
 """Tokens of a timed pass, at most: enough for the matrix products' full speed."""
@@ -46,10 +46,11 @@ def seconds_per_step(
     model.initialize(0)
     batch = _random_batch(config, settings, rows, target_share).to(arithmetic.device)
     optimizer = build_optimizer(model, config, settings)
+    loss = training_loss(settings, torch.Generator())
     passes, updates = [], []
     for _ in range(steps + 1):
         started = _now(arithmetic)
-        mean_loss(model, batch, arithmetic.dtype).backward()  # type: ignore[no-untyped-call]
+        mean_loss(model, batch, arithmetic.dtype, loss=loss).backward()  # type: ignore[no-untyped-call]
         passed = _now(arithmetic)
         torch.nn.utils.clip_grad_norm_(model.parameters(), settings.gradient_clip)
         optimizer.step(settings.peak_learning_rate)

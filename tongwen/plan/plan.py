@@ -137,7 +137,11 @@ def _stage_plan(
         on_cpu=arithmetic.device.type == "cpu",
         process_bytes=psutil.Process().memory_info().rss + _FIRST_STEP_BYTES,
     )
-    flops = flops_per_token(config, settings.sequence_tokens)
+    flops = flops_per_token(
+        config,
+        settings.sequence_tokens,
+        has_head_gradient=settings.head_gradient_samples is None,
+    )
     tokens = settings.batches.tokens_before(settings.steps)
     epochs, notes = None, []
     if shards and name != "tune":

@@ -17,9 +17,9 @@ from tongwen.files import value_digest
 from tongwen.formats.languages import LANGUAGES
 from tongwen.formats.shards import Shard
 from tongwen.tokenizer.special import PAD_ID
-from tongwen.train.loss import IGNORED
 from tongwen.train.mixture import Mixture
 from tongwen.train.packing import Int64s, Packing, in_epochs, joined, pack
+from tongwen.train.softmax import IGNORED
 
 _PADDING_DOCUMENT = -1
 

@@ -113,6 +113,8 @@ def train(job: Job) -> dict[str, float]:
     if job.is_kept:
         _write_model(job, model, processes, checkpoints, run.position)
         checkpoints.mark_finished()
+    if stop.is_set():  # in the last step: no stage may follow
+        raise KeyboardInterrupt
     return run.counts()
 
 
@@ -196,7 +198,7 @@ class _Run:
         self.arithmetic = arithmetic
         self.model = model
         self.rows = job.settings.sequences_per_micro_batch
-        self.passes = Passes(model, processes, arithmetic.dtype, job.settings.z_loss, self.rows)
+        self.passes = Passes(model, processes, arithmetic.dtype, job.settings)
         self.optimizer = optimizer
         self.checkpoints = checkpoints
         self.position = position
@@ -213,7 +215,11 @@ class _Run:
         lost = position.wall_seconds + self.metrics.dropped_seconds
         self.started = time.monotonic() - lost
         self.checkpoint_steps = job.settings.checkpoint_every_steps
-        self.flops = flops_per_token(job.weights.config, job.settings.sequence_tokens)
+        self.flops = flops_per_token(
+            job.weights.config,
+            job.settings.sequence_tokens,
+            has_head_gradient=job.settings.head_gradient_samples is None,
+        )
         self.peak_flops = peak_flops_per_second(arithmetic)
 
     def finish(self, stop_requested: threading.Event) -> None:
@@ -255,7 +261,7 @@ class _Run:
         with self.ledger.time("data"):
             batch, digest, must_stop = self._agreed(sequences, wants_stop)
         begun = time.monotonic()
-        loss = self.processes.sum_of_parts(self.passes.backward(batch))
+        loss = self.processes.sum_of_parts(self.passes.backward(batch, position.samples))
         norm = clip_gradients(self.model, settings.gradient_clip, self.processes)
         loss_value, norm_value = loss.item(), norm.item()
         rate = learning_rate(settings, self.batches.tokens_before(position.step + 1))

@@ -6,28 +6,34 @@ size.
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.distributed.pipelining import PipelineStage, Schedule1F1B, ScheduleGPipe
 
 from tongwen.model.llama import KeyStore, Llama
 from tongwen.train.data import Batch
-from tongwen.train.loss import VocabularyShare, cross_entropy_sum
+from tongwen.train.loss import Sampling, cross_entropy_sum
 from tongwen.train.parallel.context import GatheredKeys, share_of
 from tongwen.train.parallel.gradients import reduce_partial_gradients
 from tongwen.train.parallel.mesh import Processes
 from tongwen.train.parallel.tensor import local, vocabulary_share
+from tongwen.train.settings import TrainSettings
+from tongwen.train.softmax import VocabularyShare
+
+Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""Hidden states, weights of the output head and targets to the sum of the losses."""
 
 
 def loss_sum(
     model: Llama,
     batch: Batch,
     dtype: torch.dtype,
-    z_loss: float = 0.0,
     keys: KeyStore | None = None,
-    share: VocabularyShare | None = None,
+    loss: Loss = cross_entropy_sum,
 ) -> Tensor:
     """Sum of the losses of a batch's targets, in nats, float32."""
     hidden_BTM = model(
@@ -37,25 +43,35 @@ def loss_sum(
         keys=keys,
         dtype=dtype,
     )
-    return cross_entropy_sum(
-        hidden_BTM, local(model.lm_head.weight), batch.targets_BT, z_loss, share
-    )
+    return loss(hidden_BTM, local(model.lm_head.weight), batch.targets_BT)
 
 
 def mean_loss(
     model: Llama,
     batch: Batch,
     dtype: torch.dtype,
-    z_loss: float = 0.0,
     keys: KeyStore | None = None,
-    share: VocabularyShare | None = None,
+    loss: Loss = cross_entropy_sum,
 ) -> Tensor:
     """Sum of the batch's losses over the number of targets of the whole batch, in nats.
 
     The sum of this over micro-batches and processes is the mean over the batch, however it is
     split.
     """
-    return loss_sum(model, batch, dtype, z_loss, keys, share) / max(1, batch.targets)
+    return loss_sum(model, batch, dtype, keys, loss) / max(1, batch.targets)
+
+
+def training_loss(
+    settings: TrainSettings, generator: torch.Generator, share: VocabularyShare | None = None
+) -> Loss:
+    """The loss that the settings ask for; `generator` draws the samples of its gradient."""
+    samples = settings.head_gradient_samples
+    return partial(
+        cross_entropy_sum,
+        z_loss=settings.z_loss,
+        share=share,
+        sampling=None if samples is None else Sampling(samples, generator),
+    )
 
 
 class Passes:
@@ -65,32 +81,37 @@ class Passes:
         model: this process's part of it.
         processes: that share the run.
         dtype: of the activations.
-        z_loss: as in `cross_entropy_sum`.
-        rows: sequences of a micro-batch.
+        settings: of the run.
     """
 
     def __init__(
-        self, model: Llama, processes: Processes, dtype: torch.dtype, z_loss: float, rows: int
+        self, model: Llama, processes: Processes, dtype: torch.dtype, settings: TrainSettings
     ) -> None:
         self._model = model
         self._processes = processes
         self._dtype = dtype
-        self._z_loss = z_loss
-        self._rows = rows
-        self._share = vocabulary_share(model, processes.data_mesh["tensor"])
+        self._seed = settings.seed
+        self._rows = settings.sequences_per_micro_batch
+        self._generator = torch.Generator()
+        share = vocabulary_share(model, processes.data_mesh["tensor"])
+        self._loss = training_loss(settings, self._generator, share)
         self._pipe = (
             _Pipe(self._stage_forward(), processes, self._stage_loss)
             if processes.size("pipeline") > 1
             else None
         )
 
-    def backward(self, batch: Batch) -> Tensor:
+    def backward(self, batch: Batch, samples_before: int) -> Tensor:
         """Add the gradients of a batch's mean loss; gives this process's part of that loss.
 
         `batch.targets` counts those of all processes. The gradients are complete afterwards, but
-        where FSDP keeps each process's part of them.
+        where FSDP keeps each process's part of them. Whatever is random in them follows from the
+        run's seed, `samples_before` and this process's place.
         """
         device = self._processes.device
+        places = self._processes.data_place, self._processes.place("context")
+        seed = np.random.SeedSequence((self._seed, samples_before, *places))
+        self._generator.manual_seed(int(seed.generate_state(1, np.uint64)[0] >> 1))
         if self._pipe is not None:
             parts = self._pipe.run(self._here(batch.to(device)), self._rows, backward=True)
             loss = torch.stack(parts).sum() if parts else torch.zeros((), device=device)
@@ -98,9 +119,7 @@ class Passes:
             loss = torch.zeros((), device=device)
             for micro_batch in batch.split(self._rows):
                 here = self._here(micro_batch.to(device))
-                part = mean_loss(
-                    self._model, here, self._dtype, self._z_loss, self._keys(here), self._share
-                )
+                part = mean_loss(self._model, here, self._dtype, self._keys(here), self._loss)
                 part.backward()  # type: ignore[no-untyped-call]
                 loss += part.detach()
         reduce_partial_gradients(self._model)
@@ -111,7 +130,7 @@ class Passes:
         """This process's part of the sum of the losses of a micro-batch."""
         here = self._here(batch.to(self._processes.device))
         if self._pipe is None:
-            return loss_sum(self._model, here, self._dtype, 0.0, self._keys(here), self._share)
+            return loss_sum(self._model, here, self._dtype, self._keys(here), self._loss)
         whole = replace(here, targets=1)
         parts = self._pipe.run(whole, len(batch.token_ids_BT), backward=False)
         return torch.stack(parts).sum() if parts else torch.zeros((), device=here.targets_BT.device)
@@ -133,9 +152,7 @@ class Passes:
         return _StageForward(self._model, self._dtype, self._keys)
 
     def _stage_loss(self, hidden_BTM: Tensor, targets_BT: Tensor, targets: int) -> Tensor:
-        total = cross_entropy_sum(
-            hidden_BTM, local(self._model.lm_head.weight), targets_BT, self._z_loss, self._share
-        )
+        total = self._loss(hidden_BTM, local(self._model.lm_head.weight), targets_BT)
         return total / max(1, targets)
 
 

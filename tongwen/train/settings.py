@@ -73,6 +73,10 @@ class TrainSettings:
     z_loss: float = 0.0
     """Weight of the squared log of the softmax's normaliser (PaLM, Chowdhery et al. 2022,
     arXiv:2204.02311, section 5, uses 1e-4): keeps the logits from drifting."""
+    head_gradient_samples: int | None = None
+    """Estimate the output head's gradient from this many samples of each token's predicted
+    distribution (256 are enough, see docs/decisions/0005), at a third of the head's products:
+    worth it where the head is a large part of the model. None computes it in full."""
     spike_sigmas: float | None = 6.0
     """A step whose loss or gradient norm lies so many standard deviations above the last 128 is
     left out; None leaves out only what is not finite."""
@@ -146,6 +150,13 @@ class TrainSettings:
                 raise RecipeError(
                     f"adam_betas are {self.adam_betas}", hint="each is at least 0 and below 1"
                 )
+        if self.head_gradient_samples is not None and self.parallel.tensor > 1:
+            raise RecipeError(
+                f"head_gradient_samples is {self.head_gradient_samples}, but parallel.tensor, "
+                f"{self.parallel.tensor}, cuts the head over processes",
+                hint="leave out one of the two; a model that needs tensor parallelism gains little "
+                "from sampling",
+            )
         micro_batch_tokens = self._micro_batch_tokens
         if micro_batch_tokens % self.sequence_tokens:
             named = ("micro_batch_tokens", "initial_batch_tokens", "batch_tokens")
@@ -188,6 +199,7 @@ _SHARES = (
 )
 _POSITIVE = (
     "initial_batch_tokens",
+    "head_gradient_samples",
     "spike_sigmas",
     "hang_minutes",
     "hours_between_failures",

@@ -7,10 +7,10 @@ import numpy as np
 import torch
 
 from tongwen.train.data import Batch, Documents, PackedSequences
-from tongwen.train.loss import IGNORED
 from tongwen.train.packing import Int64s
 from tongwen.train.parallel.mesh import Processes
 from tongwen.train.passes import Passes
+from tongwen.train.softmax import IGNORED
 
 
 @dataclass(frozen=True)
