@@ -65,6 +65,7 @@ def tongwen(job):  # type: ignore[no-untyped-def]
         optimizer=job["optimizer"], recompute=job["recompute"], device="cuda", precision="bf16",
         separate_documents=job["document_tokens"] > 0, evaluate_every_steps=10**9,
         checkpoint_every_steps=10**9, spike_sigmas=None,
+        head_gradient_samples=job["head_gradient_samples"],
     )  # fmt: skip
     generator = numpy.random.default_rng(0)
     tokens = settings.max_tokens
@@ -177,11 +178,17 @@ def report(row: dict[str, object]) -> str:
 
     head = (
         f"| {row['shape']} | {row['sequence']:,} | {row['trainer']} | {row['optimizer']} "
-        f"| {row['recompute']} | {row['micro_batch_tokens']:,} | {row['document_tokens'] or '-'} |"
+        f"| {row['recompute']} | {row['micro_batch_tokens']:,} | {row['document_tokens'] or '-'} "
+        f"| {row['head_gradient_samples'] or '-'} |"
     )
     if "error" in row:
         return f"{head} not measured: {row['error']} | | | |"
-    flops = flops_per_token(config_of(row, ModelConfig), int(row["sequence"]))  # type: ignore[call-overload]
+    is_sampled = row["trainer"] == "tongwen" and row["head_gradient_samples"] is not None
+    flops = flops_per_token(
+        config_of(row, ModelConfig),  # type: ignore[arg-type]
+        int(row["sequence"]),  # type: ignore[call-overload]
+        has_head_gradient=not is_sampled,
+    )
     speed = float(row["tokens_per_second"])  # type: ignore[arg-type]
     full, causal = (100 * speed * each / 989e12 for each in (flops.full, flops.causal))
     return f"{head} {speed:,.0f} | {full:.1f} % | {causal:.1f} % | {row['peak_gib']:.1f} |"
@@ -198,6 +205,7 @@ def main() -> None:
     parser.add_argument("--document-tokens", type=int, default=0, help="0: one a sequence")
     parser.add_argument("--optimizer", default="adamw", choices=["adamw", "muon"])
     parser.add_argument("--recompute", default="none", choices=["none", "cheap", "layer"])
+    parser.add_argument("--head-gradient-samples", type=int, help="for ours; else in full")
     parser.add_argument("--steps", type=int, default=10)
     parser.add_argument("--limit", type=float, default=240, help="seconds for one row")
     parser.add_argument("--record", action="store_true", help="append to docs/benchmarks.md")
@@ -207,11 +215,11 @@ def main() -> None:
         print(json.dumps(trainer(json.loads(options.run[1]))))
         return
     names = ("sequence", "batch_tokens", "micro_batch_tokens", "document_tokens", "optimizer",
-             "recompute", "steps")  # fmt: skip
+             "recompute", "head_gradient_samples", "steps")  # fmt: skip
     lines = [
-        "| shape | sequence | trainer | optimizer | recomputed | micro-batch | document | tokens/s "
-        "| MFU full | MFU causal | peak GiB |",
-        "|---|---|---|---|---|---|---|---|---|---|---|",
+        "| shape | sequence | trainer | optimizer | recomputed | micro-batch | document | samples "
+        "| tokens/s | MFU full | MFU causal | peak GiB |",
+        "|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for shape in options.shapes:
         job = {"shape": shape, **SHAPES[shape], **{name: getattr(options, name) for name in names}}

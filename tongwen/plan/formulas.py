@@ -74,12 +74,14 @@ def training_memory(
     copies = size * gathered if bf16 or sharing > 1 else 0
     chunk_tokens = min(tokens, most_chunk_tokens(config.vocabulary_size, on_gpu=not on_cpu))
     chunk = 4 * chunk_tokens * config.vocabulary_size
+    # Of each sample drawn for the head's gradient: piece, its place before and after sorting.
+    drawn = 36 * tokens * (settings.head_gradient_samples or 0)
     return Memory(
         weights=config.parameters * 4 // (parts * sharing) + copies,
         gradients=config.parameters * 4 // (parts * sharing),
         optimizer=_optimizer_bytes(config, settings) // (parts * sharing),
         activations=tokens * size * (config.num_hidden_layers * kept + in_hand),
-        logits=chunk + (chunk // 2 if bf16 else 0) + size * tokens * config.hidden_size,
+        logits=chunk + (chunk // 2 if bf16 else 0) + size * tokens * config.hidden_size + drawn,
         process=process_bytes,
     )
 
