@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -192,6 +193,24 @@ def test_a_full_disk_keeps_the_checkpoint_before_and_the_run_goes_on_from_it(
     assert [row["step"] for row in curve(out) if row["kind"] == "train"] == list(range(1, 61))
 
 
+def multiply_losses(
+    monkeypatch: pytest.MonkeyPatch, factor: Callable[[int], float]
+) -> list[torch.Tensor]:
+    """Multiply each micro-batch's loss by what `factor` gives for its number, from 1; gives the
+    list of the losses so far, which may be cleared.
+    """
+    true_loss = passes.mean_loss
+    losses: list[torch.Tensor] = []
+
+    def changed(*arguments: Any) -> torch.Tensor:
+        loss = true_loss(*arguments)
+        losses.append(loss.detach())
+        return loss * factor(len(losses))
+
+    monkeypatch.setattr(passes, "mean_loss", changed)
+    return losses
+
+
 def test_a_signal_in_the_last_step_ends_the_command_when_the_model_is_written(
     shards_folder: Path,
     small_tokenizer_folder: Path,
@@ -199,16 +218,12 @@ def test_a_signal_in_the_last_step_ends_the_command_when_the_model_is_written(
     recipe_file: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    true_loss = passes.mean_loss
-    calls = []
-
-    def interrupted(*arguments: Any) -> torch.Tensor:
-        calls.append(1)
-        if len(calls) == 120:  # 60 steps of two micro-batches
+    def interrupt(call: int) -> float:
+        if call == 120:  # 60 steps of two micro-batches
             os.kill(os.getpid(), signal.SIGTERM)
-        return true_loss(*arguments)
+        return 1.0
 
-    monkeypatch.setattr(passes, "mean_loss", interrupted)
+    calls = multiply_losses(monkeypatch, interrupt)
     words = (shards_folder, small_tokenizer_folder, tmp_path / "out", recipe_file)
     with pytest.raises(KeyboardInterrupt):
         pretrain(*words)
@@ -226,14 +241,7 @@ def test_a_step_without_a_finite_loss_is_skipped_and_counted_and_ten_in_a_row_st
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     words = (shards_folder, small_tokenizer_folder)
-    true_loss = passes.mean_loss
-    calls = []
-
-    def poisoned(*arguments: Any) -> torch.Tensor:
-        calls.append(1)
-        return true_loss(*arguments) * (float("nan") if bad(len(calls)) else 1.0)
-
-    monkeypatch.setattr(passes, "mean_loss", poisoned)
+    calls = multiply_losses(monkeypatch, lambda call: float("nan") if bad(call) else 1.0)
     bad = {9, 20}.__contains__
     pretrain(*words, tmp_path / "two", recipe_file)
     manifest = json.loads((tmp_path / "two" / "manifest.json").read_text())
@@ -256,14 +264,7 @@ def test_a_spike_that_stays_is_left_behind_with_its_data(
     recipe_file: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    true_loss = passes.mean_loss
-    calls = []
-
-    def spiking(*arguments: Any) -> torch.Tensor:
-        calls.append(1)
-        return true_loss(*arguments) * (1000.0 if 80 < len(calls) <= 100 else 1.0)
-
-    monkeypatch.setattr(passes, "mean_loss", spiking)
+    multiply_losses(monkeypatch, lambda call: 1000.0 if 80 < call <= 100 else 1.0)
     monkeypatch.setattr(guard, "_LEAST_STEPS", 20)
     out = tmp_path / "out"
     pretrain(shards_folder, small_tokenizer_folder, out, recipe_file)

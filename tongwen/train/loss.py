@@ -155,6 +155,8 @@ class _CrossEntropySum(torch.autograd.Function):
 
 
 class _SampledCrossEntropySum(torch.autograd.Function):
+    """The loss in full; its gradient a weighted sum of the rows that `Sampling` names."""
+
     @staticmethod
     def forward(
         ctx: Any,
