@@ -183,11 +183,10 @@ def report(row: dict[str, object]) -> str:
     )
     if "error" in row:
         return f"{head} not measured: {row['error']} | | | |"
-    is_sampled = row["trainer"] == "tongwen" and row["head_gradient_samples"] is not None
     flops = flops_per_token(
         config_of(row, ModelConfig),  # type: ignore[arg-type]
         int(row["sequence"]),  # type: ignore[call-overload]
-        has_head_gradient=not is_sampled,
+        has_head_gradient=row["head_gradient_samples"] is None,
     )
     speed = float(row["tokens_per_second"])  # type: ignore[arg-type]
     full, causal = (100 * speed * each / 989e12 for each in (flops.full, flops.causal))
@@ -224,6 +223,8 @@ def main() -> None:
     for shape in options.shapes:
         job = {"shape": shape, **SHAPES[shape], **{name: getattr(options, name) for name in names}}
         for trainer in ("tongwen", *options.peers):
+            if trainer != "tongwen":
+                job["head_gradient_samples"] = None  # theirs is in full
             lines.append(report(measure(trainer, job, options.limit)))
             print(lines[-1], flush=True)
     print("\n".join(lines), flush=True)
