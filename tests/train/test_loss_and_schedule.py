@@ -59,6 +59,17 @@ def test_a_bfloat16_loss_adds_up_its_chunks_in_float32(monkeypatch: pytest.Monke
     torch.testing.assert_close(head.grad, exact[1].grad, rtol=0.05, atol=0.05)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_target_whose_probability_vanishes_has_its_loss(dtype: torch.dtype) -> None:
+    hidden = torch.full((3, 4), 8.0, dtype=dtype, requires_grad=True)
+    head = torch.tensor([[2.0] * 4, [1.0] * 4, [-4.0] * 4], requires_grad=True)
+    targets = torch.tensor([0, 1, 2])
+    loss = cross_entropy_sum(hidden, head, targets)
+    loss.backward()
+    torch.testing.assert_close(loss, torch.tensor(32.0 + 192.0))
+    assert head.grad.tolist() == [[16.0] * 4, [-8.0] * 4, [-8.0] * 4]
+
+
 def test_a_loss_computed_twice_is_the_same_to_the_bit() -> None:
     generator = torch.Generator().manual_seed(0)
     hidden = torch.randn(1100, 32, generator=generator, requires_grad=True)

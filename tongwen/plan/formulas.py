@@ -72,8 +72,9 @@ def training_memory(
         outer = config.parameters - config.num_hidden_layers * config.parameters_per_layer
         gathered = (2 * config.parameters_per_layer + outer) // degrees.tensor
     copies = size * gathered if bf16 or sharing > 1 else 0
-    chunk_tokens = min(tokens, most_chunk_tokens(config.vocabulary_size, on_gpu=not on_cpu))
-    chunk = 4 * chunk_tokens * config.vocabulary_size
+    most = most_chunk_tokens(config.vocabulary_size, size, on_gpu=not on_cpu)
+    # A GPU has the whole chunk's probabilities beside its logits.
+    chunk = (size if on_cpu else size + 4) * min(tokens, most) * config.vocabulary_size
     # Of each sample drawn for the head's gradient: piece, its place before and after sorting.
     drawn = 36 * tokens * (settings.head_gradient_samples or 0)
     return Memory(
@@ -81,7 +82,7 @@ def training_memory(
         gradients=config.parameters * 4 // (parts * sharing),
         optimizer=_optimizer_bytes(config, settings) // (parts * sharing),
         activations=tokens * size * (config.num_hidden_layers * kept + in_hand),
-        logits=chunk + (chunk // 2 if bf16 else 0) + size * tokens * config.hidden_size + drawn,
+        logits=chunk + size * tokens * config.hidden_size + drawn,
         process=process_bytes,
     )
 

@@ -3,7 +3,7 @@
 Shape suffixes in this file: C rows, V vocabulary_size, S samples, P pieces of a part of a row.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
 
@@ -40,34 +40,57 @@ class VocabularyShare:
 
 
 def softmax_less_target_(logits_CV: Tensor, target_C1: Tensor, z_loss: float) -> Tensor:
-    """Turn float32 logits in place into their gradient; give the sum of the losses."""
+    """Turn logits in place into their gradient; give the sum of the losses, float32."""
     losses = []
-    for few_CV, few_target_C1 in _in_cache(logits_CV, target_C1):
-        loss_C1, log_sum_C1 = _softmax_(few_CV, few_target_C1)
+    for room_CV, few_CV, few_target_C1 in _in_cache(logits_CV, target_C1):
+        slope_CV, loss_C1, log_sum_C1 = _softmax(few_CV, few_target_C1, room_CV)
         losses.append(loss_C1.sum())
         if z_loss:  # d(log Z)^2 = 2 log Z x softmax
-            few_CV *= 1 + 2 * z_loss * log_sum_C1
+            slope_CV *= 1 + 2 * z_loss * log_sum_C1
         minus_one_C1 = torch.full_like(few_target_C1, -1, dtype=torch.float32)
-        few_CV.scatter_add_(1, few_target_C1, minus_one_C1)
+        few_CV.copy_(slope_CV.scatter_add_(1, few_target_C1, minus_one_C1))
     return torch.stack(losses).sum()
 
 
-def _in_cache(*tensors_C: Tensor) -> list[tuple[Tensor, ...]]:
-    """Rows of all tensors, few enough of the first one's for a CPU's cache."""
-    rows = len(tensors_C[0])
-    if tensors_C[0].device.type == "cpu":
-        rows = max(1, SOFTMAX_BYTES // (4 * tensors_C[0].shape[1]))
-    return list(zip(*(torch.split(tensor_C, rows) for tensor_C in tensors_C), strict=True))
+def losses_sum(logits_CV: Tensor, target_C1: Tensor) -> Tensor:
+    """The sum of the losses, float32."""
+    losses = []
+    for room_CV, few_CV, few_target_C1 in _in_cache(logits_CV, target_C1):
+        wide_CV = room_CV.copy_(few_CV)
+        losses.append(
+            (wide_CV.logsumexp(-1, keepdim=True) - wide_CV.gather(1, few_target_C1)).sum()
+        )
+    return torch.stack(losses).sum()
 
 
-def _softmax_(logits_CV: Tensor, target_C1: Tensor) -> tuple[Tensor, Tensor]:
-    """Turn float32 logits in place into probabilities; give losses and logs of the normaliser."""
-    target_logit_C1 = logits_CV.gather(1, target_C1)
-    top_C1 = logits_CV.amax(-1, keepdim=True)
-    torch.softmax(logits_CV, dim=-1, out=logits_CV)
-    # The top's probability never vanishes, so its log tells the normaliser.
-    log_sum_C1 = top_C1 - logits_CV.amax(-1, keepdim=True).log_()
-    return log_sum_C1 - target_logit_C1, log_sum_C1
+def _in_cache(*tensors_C: Tensor) -> Iterator[tuple[Tensor, ...]]:
+    """Rows of all tensors, few enough of the first one's for a CPU's cache; before them float32
+    room for those, the same memory each time, as fresh memory costs a page fault every 4 KiB.
+    """
+    first_CV = tensors_C[0]
+    rows = len(first_CV)
+    if first_CV.device.type == "cpu":
+        rows = max(1, SOFTMAX_BYTES // (4 * first_CV.shape[1]))
+    room_CV = torch.empty_like(first_CV[:rows], dtype=torch.float32)
+    for few in zip(*(torch.split(tensor_C, rows) for tensor_C in tensors_C), strict=True):
+        yield room_CV[: len(few[0])], *few
+
+
+def _softmax(
+    logits_CV: Tensor, target_C1: Tensor, room_CV: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Probabilities, in `room_CV`; losses and logs of the normaliser, (C, 1); all float32."""
+    target_logit_C1 = logits_CV.gather(1, target_C1).float()
+    is_wide = logits_CV.dtype == torch.float32
+    torch.softmax(logits_CV if is_wide else room_CV.copy_(logits_CV), -1, out=room_CV)
+    # The target's probability tells the normaliser, unless it all but vanishes.
+    chance_C1 = room_CV.gather(1, target_C1)
+    loss_C1 = -chance_C1.log()
+    is_lost_C1 = chance_C1 < 1e-30
+    if is_lost_C1.any():
+        log_sum_C1 = logits_CV.float().logsumexp(-1, keepdim=True)
+        loss_C1 = torch.where(is_lost_C1, log_sum_C1 - target_logit_C1, loss_C1)
+    return room_CV, loss_C1, loss_C1 + target_logit_C1
 
 
 def draw_(
@@ -82,18 +105,18 @@ def draw_(
     1996, doi:10.2307/1390750).
 
     Args:
-        logits_CV: float32, their number a multiple of `PART`, -inf where there is no piece.
-            Overwritten.
+        logits_CV: their number a multiple of `PART`, -inf where there is no piece.
         target_C1: int64.
         offset_C1: float64.
         samples_CS: int64.
     """
     found = []
-    for few_CV, few_target_C1, few_offset_C1, few_samples_CS in _in_cache(
+    for room_CV, few_CV, few_target_C1, few_offset_C1, few_samples_CS in _in_cache(
         logits_CV, target_C1, offset_C1, samples_CS
     ):
-        found.append(_softmax_(few_CV, few_target_C1))
-        _systematic_samples(few_CV, few_offset_C1, few_samples_CS)
+        probability_CV, *of_rows = _softmax(few_CV, few_target_C1, room_CV)
+        found.append(of_rows)
+        _systematic_samples(probability_CV, few_offset_C1, few_samples_CS)
     losses, log_sums = zip(*found, strict=True)
     return torch.cat(losses), torch.cat(log_sums)
 
@@ -144,6 +167,7 @@ def share_of_softmax_less_target_(
     here_C1 = target_C1 - share.first
     is_here_C1 = (here_C1 >= 0) & (here_C1 < logits_CV.shape[1])
     here_C1 = here_C1.clamp_(0, logits_CV.shape[1] - 1)
+    narrow_CV, logits_CV = logits_CV, logits_CV.float()
     top_C1 = logits_CV.amax(-1, keepdim=True)
     dist.all_reduce(top_C1, dist.ReduceOp.MAX, share.group)
     logits_CV -= top_C1
@@ -156,4 +180,6 @@ def share_of_softmax_less_target_(
     if z_loss:
         logits_CV *= 1 + 2 * z_loss * (top_C1 + log_sum_C1)
     logits_CV.scatter_add_(1, here_C1, is_here_C1.float().neg_())
+    if narrow_CV is not logits_CV:
+        narrow_CV.copy_(logits_CV)
     return (log_sum_C1 - sums_2C1[1]).sum()
