@@ -6,14 +6,14 @@ Every trainer gets a Llama of the same shape (64,000 pieces, head tied), the sam
 batches and precision (float32 weights and AdamW; activations bfloat16 where this CPU multiplies it,
 else float32), and runs in a process of its own, one after the other, round after round. Reported
 are medians of the steps after the first, and the largest resident set. Wall time decides; processor
-time, of all threads, tells whether something else kept the machine busy.
+time, of all threads and in brackets, tells whether something else kept the machine busy.
 
 Peers are installed, pinned, in environments of their own below `--environments`; one that cannot
 run on this machine is reported with its error. Compiled rows need a C++ compiler: LitGPT's own
-command compiles, Hugging Face's on request. `tongwen` computes the head's gradient in full as the
-peers do, `tongwen-sampled` from 256 samples a token (docs/decisions/0005). nanochat is no package:
-what our model has of its configuration (Muon for the matrices, QK norm, a head that is not tied) is
-a row of ours.
+command compiles, Hugging Face's and ours on request. `tongwen` computes the head's gradient in full
+as the peers do, `tongwen-sampled` from 256 samples a token (docs/decisions/0005). nanochat is no
+package: what our model has of its configuration (Muon for the matrices, QK norm, a head that is not
+tied) is a row of ours.
 """
 
 import argparse
@@ -24,6 +24,7 @@ import statistics
 import subprocess
 import sys
 import venv
+from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
 
@@ -118,35 +119,39 @@ def summary(results: list[dict[str, object]], batch_tokens: int) -> dict[str, ob
     }
 
 
-def table(rows: list[dict[str, object]]) -> str:
-    """The rows as Markdown, ours first, with what each is slower than ours and takes beside it."""
+def table(rows: list[dict[str, object]], ours: Sequence[str]) -> str:
+    """The rows as Markdown: how much faster each of `ours` is, by processor time in brackets, and
+    what `tongwen` takes of a row's memory.
+    """
+    faster = "".join(f" {name} is faster |" for name in ours)
     lines = [
-        "| model | sequence | trainer | tongwen is faster | by processor time "
-        "| from samples it is faster | by processor time | tokens/s | per processor second "
-        "| peak MiB | tongwen takes |",
-        "|---|---|---|---|---|---|---|---|---|---|---|",
+        f"| model | sequence | trainer |{faster} tokens/s | per processor second | peak MiB "
+        "| tongwen takes |",
+        "|---" * (len(ours) + 7) + "|",
     ]
-    columns = ("tokens_per_second", "tokens_per_processor_second", "peak_mib")
-    ours: dict[str, tuple[float, ...]] = {}
+    found = {(row["shape"], row["sequence_tokens"], row["trainer"]): row for row in rows}
     for row in rows:
         head = f"| {row['shape']} | {row['sequence_tokens']:,} | {row['trainer']} |"
-        if row["trainer"] == "tongwen":
-            ours.clear()  # the next shape or length
         if "error" in row:
-            lines.append(f"{head} not measured: {row['error']} | | | | | | | |")
+            lines.append(f"{head} not measured: {row['error']}{' |' * (len(ours) + 4)}")
             continue
-        theirs = tuple(float(row[name]) for name in columns)  # type: ignore[arg-type]
-        if row["trainer"] in ("tongwen", "tongwen-sampled"):
-            ours[str(row["trainer"])] = theirs
-        speeds = []
-        for name in ("tongwen", "tongwen-sampled"):
-            beside = [a / b for a, b in zip(ours.get(name, ()), theirs, strict=False)]
-            speeds += [f"{ratio:.2f}x" for ratio in beside[:2]] or ["", ""]
-        lines.append(
-            f"{head} {' | '.join(speeds)} | {theirs[0]:,.0f} | {theirs[1]:,.0f} "
-            f"| {theirs[2]:,.0f} | {ours['tongwen'][2] / theirs[2]:.2f}x |"
+        beside = [found[row["shape"], row["sequence_tokens"], name] for name in ours]
+        speeds = "".join(
+            f" {_ratio(other, row, _FIGURES[0])} ({_ratio(other, row, _FIGURES[1])}) |"
+            for other in beside
         )
+        numbers = " | ".join(f"{row[name]:,.0f}" for name in _FIGURES)
+        lines.append(f"{head}{speeds} {numbers} | {_ratio(beside[0], row, 'peak_mib')} |")
     return "\n".join(lines)
+
+
+_FIGURES = ("tokens_per_second", "tokens_per_processor_second", "peak_mib")
+
+
+def _ratio(ours: dict[str, object], theirs: dict[str, object], name: str) -> str:
+    if "error" in ours:
+        return "-"
+    return f"{ours[name] / theirs[name]:.2f}x"  # type: ignore[operator]
 
 
 def precision_here() -> str:
@@ -176,7 +181,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--shapes", nargs="+", default=list(SHAPES), choices=list(SHAPES))
     parser.add_argument("--sequences", nargs="+", type=int, default=[1024, 4096])
-    ours = ["tongwen-sampled", "tongwen-nanochat"]
+    ours = ["tongwen-compiled", "tongwen-sampled", "tongwen-nanochat"]
     parser.add_argument("--ours", nargs="*", default=ours, choices=ours, help="beside tongwen")
     parser.add_argument("--peers", nargs="*", default=PEERS, choices=PEERS)
     parser.add_argument("--steps", type=int, default=3, help="of each round")
@@ -189,7 +194,8 @@ def main() -> None:
     parser.add_argument("--record", action="store_true", help="append to docs/benchmarks.md")
     options = parser.parse_args()
     precision = precision_here() if options.precision == "auto" else options.precision
-    text = table(measure(options, precision))
+    compared = [name for name in options.ours if name != "tongwen-nanochat"]
+    text = table(measure(options, precision), ["tongwen", *compared])
     print(text)
     if options.record:
         passes = f"{options.batch_tokens:,} tokens in passes of {options.micro_batch_tokens:,}"

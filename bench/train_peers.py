@@ -35,9 +35,15 @@ class Clock:
         self.processor_seconds.append(time.process_time() - self._begun[1])
 
 
-def tongwen(job: dict[str, int], *, samples: int | None = None, is_nanochat: bool = False) -> Clock:
-    """Ours; with the head's gradient from samples; or with what it has of nanochat's configuration:
-    Muon, QK norm, a head of its own.
+def tongwen(
+    job: dict[str, int],
+    *,
+    samples: int | None = None,
+    is_nanochat: bool = False,
+    is_compiled: bool = False,
+) -> Clock:
+    """Ours; with the head's gradient from samples; with what it has of nanochat's configuration:
+    Muon, QK norm, a head of its own; or compiled.
     """
     import numpy
 
@@ -79,6 +85,7 @@ def tongwen(job: dict[str, int], *, samples: int | None = None, is_nanochat: boo
         batch_tokens=job["batch_tokens"], micro_batch_tokens=job["micro_batch_tokens"],
         optimizer="muon" if is_nanochat else "adamw", precision=job["precision"],
         device="cpu", separate_documents=False, head_gradient_samples=samples,
+        compile="yes" if is_compiled else "no",
         checkpoint_every_steps=10**9, evaluate_every_steps=10**9,
     )  # fmt: skip
     data = PackedSequences(documents, job["sequence_tokens"], seed=0, separate_documents=False)
@@ -195,6 +202,7 @@ def torchtitan(job: dict[str, int]) -> Clock:
 
 TRAINERS = {
     "tongwen": tongwen,
+    "tongwen-compiled": partial(tongwen, is_compiled=True),
     "tongwen-sampled": partial(tongwen, samples=256),
     "tongwen-nanochat": partial(tongwen, is_nanochat=True),
     "hf-trainer": hf_trainer,
