@@ -76,7 +76,8 @@ class TrainSettings:
     head_gradient_samples: int | None = None
     """Estimate the output head's gradient from this many samples of each token's predicted
     distribution (256 are enough, see docs/decisions/0005), at a third of the head's products:
-    worth it where the head is a large part of the model. None computes it in full."""
+    worth it where the head is a large part of the model and products are slow, as in float32 on a
+    processor. None computes it in full."""
     spike_sigmas: float | None = 6.0
     """A step whose loss or gradient norm lies so many standard deviations above the last 128 is
     left out; None leaves out only what is not finite."""
