@@ -300,7 +300,9 @@ def arguments(description: str, out: str) -> argparse.Namespace:
     parser.add_argument("--muon-rate", type=float, default=4e-3)
     parser.add_argument("--rates", type=float, nargs="*", default=[], help="Try these first.")
     parser.add_argument("--batch-tokens", type=int, default=32_768)
-    parser.add_argument("--micro-batch-tokens", type=int, help="The batch on a GPU, else 4,096.")
+    parser.add_argument(
+        "--micro-batch-tokens", type=int, help="The batch; on a CPU 4,096 of it at most."
+    )
     parser.add_argument("--validation-tokens", type=int, default=250_000)
     parser.add_argument("--set", dest="overrides", action="append", default=[], metavar="KEY=VALUE")
     parser.add_argument("--table", action="store_true", help="Run nothing.")
@@ -308,7 +310,9 @@ def arguments(description: str, out: str) -> argparse.Namespace:
     options = parser.parse_args()
     if options.micro_batch_tokens is None:
         on_gpu = torch.cuda.is_available()
-        options.micro_batch_tokens = options.batch_tokens if on_gpu else 4_096
+        options.micro_batch_tokens = (
+            options.batch_tokens if on_gpu else min(4_096, options.batch_tokens)
+        )
     return options
 
 
