@@ -27,6 +27,7 @@ import venv
 from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 HERE = Path(__file__).resolve().parent
 PACKAGES = {
@@ -40,6 +41,11 @@ SHAPES = {
     "110m": {"hidden": 640, "intermediate": 1728, "layers": 15, "heads": 10, "kv_heads": 5},
 }
 VOCABULARY = 64_000
+
+Row = dict[str, Any]
+"""What a trainer was given, printed or reached, by the figure's name; or its `error`."""
+
+_FIGURES = ("tokens_per_second", "tokens_per_processor_second", "peak_mib")
 
 
 def python_of(peer: str, environments: Path) -> Path:
@@ -55,7 +61,7 @@ def python_of(peer: str, environments: Path) -> Path:
     return python
 
 
-def run(trainer: str, python: Path, job: dict[str, object], seconds: float) -> dict[str, object]:
+def run(trainer: str, python: Path, job: Row, seconds: float) -> Row:
     """Tokens a second of each step and the peak memory, or the error."""
     environment = {**os.environ, "TOKENIZERS_PARALLELISM": "false"}
     if trainer.startswith("tongwen"):
@@ -69,13 +75,13 @@ def run(trainer: str, python: Path, job: dict[str, object], seconds: float) -> d
         return {"error": f"took longer than {seconds:g} s"}
     for line in reversed(ended.stdout.splitlines()):
         if line.startswith("{"):
-            result: dict[str, object] = json.loads(line)
+            result: Row = json.loads(line)
             return result
     lines = (ended.stderr or ended.stdout).strip().splitlines()
     return {"error": lines[-1][:160] if lines else f"exit code {ended.returncode}"}
 
 
-def measure(options: argparse.Namespace, precision: str) -> list[dict[str, object]]:
+def measure(options: argparse.Namespace, precision: str) -> list[Row]:
     """One row for each shape, sequence length and trainer."""
     environments = options.environments.absolute()
     trainers = [(name, Path(sys.executable)) for name in ("tongwen", *options.ours)]
@@ -88,7 +94,7 @@ def measure(options: argparse.Namespace, precision: str) -> list[dict[str, objec
                 "micro_batch_tokens": options.micro_batch_tokens, "precision": precision,
                 "batch_tokens": options.batch_tokens, "steps": options.steps,
             }  # fmt: skip
-            found: dict[str, list[dict[str, object]]] = {name: [] for name, _ in trainers}
+            found: dict[str, list[Row]] = {name: [] for name, _ in trainers}
             for _ in range(options.rounds):
                 for name, python in trainers:
                     if any("error" in result for result in found[name]):
@@ -103,23 +109,23 @@ def measure(options: argparse.Namespace, precision: str) -> list[dict[str, objec
     return rows
 
 
-def summary(results: list[dict[str, object]], batch_tokens: int) -> dict[str, object]:
+def summary(results: list[Row], batch_tokens: int) -> Row:
     """Medians over the rounds, or the first error."""
     for result in results:
         if "error" in result:
             return result
     wall, processor = (
-        statistics.median(seconds for result in results for seconds in result[name][1:])  # type: ignore[index]
+        statistics.median(seconds for result in results for seconds in result[name][1:])
         for name in ("wall_seconds", "processor_seconds")
     )
     return {
         "tokens_per_second": batch_tokens / wall,
         "tokens_per_processor_second": batch_tokens / processor,
-        "peak_mib": max(result["peak_mib"] for result in results),  # type: ignore[type-var]
+        "peak_mib": max(result["peak_mib"] for result in results),
     }
 
 
-def table(rows: list[dict[str, object]], ours: Sequence[str]) -> str:
+def table(rows: list[Row], ours: Sequence[str]) -> str:
     """The rows as Markdown: how much faster each of `ours` is, by processor time in brackets, and
     what `tongwen` takes of a row's memory.
     """
@@ -145,13 +151,11 @@ def table(rows: list[dict[str, object]], ours: Sequence[str]) -> str:
     return "\n".join(lines)
 
 
-_FIGURES = ("tokens_per_second", "tokens_per_processor_second", "peak_mib")
-
-
-def _ratio(ours: dict[str, object], theirs: dict[str, object], name: str) -> str:
+def _ratio(ours: Row, theirs: Row, name: str) -> str:
+    """Ours over theirs, a dash where ours could not run."""
     if "error" in ours:
         return "-"
-    return f"{ours[name] / theirs[name]:.2f}x"  # type: ignore[operator]
+    return f"{ours[name] / theirs[name]:.2f}x"
 
 
 def precision_here() -> str:

@@ -29,7 +29,7 @@ pieces take 190 ms in one piece and 133 ms in chunks of this size, of which 105 
 products (2 cores, 2026-11)."""
 
 CHUNK_TOKENS = 512
-"""Fewest tokens of a chunk in float32, half as many as in bfloat16: each chunk reads and writes the
+"""Fewest tokens of a chunk in float32, in bfloat16 twice as many: each chunk reads and writes the
 whole gradient of the head once."""
 
 HEAD_ROWS = 4_096
@@ -233,7 +233,7 @@ def _add_product_(total_VM: Tensor, slope_CV: Tensor, hidden_CM: Tensor) -> None
 
 
 def most_chunk_tokens(vocabulary_size: int, item_bytes: int, *, on_gpu: bool = False) -> int:
-    """Tokens whose logits are held at once, when there are so many."""
+    """Tokens whose logits, of `item_bytes` each, are held at once, when there are so many."""
     if on_gpu:
         return max(1, GPU_CHUNK_BYTES // (4 * vocabulary_size * _GPU_TOKENS)) * _GPU_TOKENS
     tokens = max(CHUNK_TOKENS, CHUNK_BYTES // (4 * vocabulary_size))

@@ -40,7 +40,9 @@ class VocabularyShare:
 
 
 def softmax_less_target_(logits_CV: Tensor, target_C1: Tensor, z_loss: float) -> Tensor:
-    """Turn logits in place into their gradient; give the sum of the losses, float32."""
+    """Turn logits, bfloat16 or float32, in place into their gradient; give the sum of the losses, in
+    nats, float32.
+    """
     losses = []
     for room_CV, few_CV, few_target_C1 in _in_cache(logits_CV, target_C1):
         slope_CV, loss_C1, log_sum_C1 = _softmax(few_CV, few_target_C1, room_CV)
@@ -53,7 +55,7 @@ def softmax_less_target_(logits_CV: Tensor, target_C1: Tensor, z_loss: float) ->
 
 
 def losses_sum(logits_CV: Tensor, target_C1: Tensor) -> Tensor:
-    """The sum of the losses, float32."""
+    """The sum of the losses, in nats, float32, of logits that are not changed."""
     losses = []
     for room_CV, few_CV, few_target_C1 in _in_cache(logits_CV, target_C1):
         wide_CV = room_CV.copy_(few_CV)
