@@ -40,8 +40,8 @@ class VocabularyShare:
 
 
 def softmax_less_target_(logits_CV: Tensor, target_C1: Tensor, z_loss: float) -> Tensor:
-    """Turn logits, bfloat16 or float32, in place into their gradient; give the sum of the losses, in
-    nats, float32.
+    """Turn logits, bfloat16 or float32, in place into their gradient; give the sum of the losses,
+    in nats, float32.
     """
     losses = []
     for room_CV, few_CV, few_target_C1 in _in_cache(logits_CV, target_C1):
