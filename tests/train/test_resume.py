@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +65,20 @@ def stop_after(process: subprocess.Popen[bytes], out: Path, lines: int, number: 
     process.send_signal(number)
 
 
-@pytest.mark.parametrize("changed", ["", "head_gradient_samples = 32\n"])
+@pytest.fixture
+def threads(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """So many threads, here and in processes started here."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(request.param)
+    monkeypatch.setenv("OMP_NUM_THREADS", str(request.param))
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("threads")
+@pytest.mark.parametrize(
+    ("changed", "threads"), [("", 2), ("head_gradient_samples = 32\n", 1)], indirect=["threads"]
+)
 def test_a_killed_run_ends_with_the_bytes_and_the_curve_of_an_undisturbed_one(
     shards_folder: Path,
     small_tokenizer_folder: Path,

@@ -14,6 +14,8 @@ import torch.nn.functional as F  # noqa: N812 - torch's own convention
 from torch import Tensor
 from torch.torch_version import TorchVersion
 
+from tongwen.model import causal_attention
+
 MATRIX_ATTENTION_TOKENS = 512
 SEGMENT_TOKENS = 16
 """On a processor stretches are attended to one by one when they are so long on average. Forward and
@@ -145,6 +147,8 @@ def attend(q_BTHD: Tensor, k_BSKD: Tensor, v_BSKD: Tensor, visibility: Visibilit
     mask = visibility.mask
     if visibility.segments is not None:
         return _segment_attention(q_BTHD, k_BSKD, v_BSKD, visibility.segments)
+    if visibility.is_causal and causal_attention.takes(q_BTHD, k_BSKD):
+        return causal_attention.causal_attention(q_BTHD, k_BSKD, v_BSKD)
     if (
         mask is not None
         and q_BTHD.requires_grad

@@ -2,14 +2,17 @@
 
 import time
 from dataclasses import replace
+from functools import partial
 
 import torch
+from torch import Tensor
 
 from tongwen.model.config import ModelConfig
 from tongwen.model.flops import flops_per_token
 from tongwen.model.llama import Llama
 from tongwen.train.data import Batch
 from tongwen.train.hardware import Arithmetic
+from tongwen.train.lanes import Lanes, lanes_for
 from tongwen.train.optim import build_optimizer
 from tongwen.train.passes import mean_loss, training_loss
 from tongwen.train.settings import TrainSettings
@@ -46,11 +49,12 @@ def seconds_per_step(
     model.initialize(0)
     batch = _random_batch(config, settings, rows, target_share).to(arithmetic.device)
     optimizer = build_optimizer(model, config, settings)
-    loss = training_loss(settings, torch.Generator())
+    lanes = Lanes(model, lanes_for(rows, arithmetic.device, processes=1))
+    parts = batch.split(rows // lanes.count)
     passes, updates = [], []
     for _ in range(steps + 1):
         started = _now(arithmetic)
-        mean_loss(model, batch, arithmetic.dtype, loss=loss).backward()  # type: ignore[no-untyped-call]
+        lanes.run([partial(_backward, model, part, arithmetic, settings) for part in parts])
         passed = _now(arithmetic)
         torch.nn.utils.clip_grad_norm_(model.parameters(), settings.gradient_clip)
         optimizer.step(settings.peak_learning_rate)
@@ -58,6 +62,15 @@ def seconds_per_step(
         passes.append(passed - started)
         updates.append(_now(arithmetic) - passed)
     return min(passes[1:]) * settings.batch_tokens / tokens + min(updates[1:])
+
+
+def _backward(
+    model: Llama, batch: Batch, arithmetic: Arithmetic, settings: TrainSettings
+) -> Tensor:
+    loss = training_loss(settings, torch.Generator())
+    total = mean_loss(model, batch, arithmetic.dtype, loss=loss)
+    total.backward()  # type: ignore[no-untyped-call]
+    return total.detach()
 
 
 def _random_batch(

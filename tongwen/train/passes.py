@@ -16,13 +16,14 @@ from torch.distributed.pipelining import PipelineStage, Schedule1F1B, ScheduleGP
 
 from tongwen.model.llama import KeyStore, Llama
 from tongwen.train.data import Batch
+from tongwen.train.lanes import Lanes, lanes_for
 from tongwen.train.loss import Sampling, cross_entropy_sum
 from tongwen.train.parallel.context import GatheredKeys, share_of
 from tongwen.train.parallel.gradients import reduce_partial_gradients
 from tongwen.train.parallel.mesh import Processes
 from tongwen.train.parallel.tensor import local, vocabulary_share
 from tongwen.train.settings import TrainSettings
-from tongwen.train.softmax import VocabularyShare
+from tongwen.train.softmax import IGNORED, VocabularyShare
 
 Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
 """Hidden states, weights of the output head and targets to the sum of the losses."""
@@ -90,11 +91,12 @@ class Passes:
         self._model = model
         self._processes = processes
         self._dtype = dtype
-        self._seed = settings.seed
+        self._settings = settings
         self._rows = settings.sequences_per_micro_batch
+        self._lanes = Lanes(model, lanes_for(self._rows, processes.device, processes.count))
         self._generator = torch.Generator()
-        share = vocabulary_share(model, processes.data_mesh["tensor"])
-        self._loss = training_loss(settings, self._generator, share)
+        self._share = vocabulary_share(model, processes.data_mesh["tensor"])
+        self._loss = training_loss(settings, self._generator, self._share)
         self._pipe = (
             _Pipe(self._stage_forward(), processes, self._stage_loss)
             if processes.size("pipeline") > 1
@@ -110,20 +112,39 @@ class Passes:
         """
         device = self._processes.device
         places = self._processes.data_place, self._processes.place("context")
-        seed = np.random.SeedSequence((self._seed, samples_before, *places))
+        seed = np.random.SeedSequence((self._settings.seed, samples_before, *places))
         self._generator.manual_seed(int(seed.generate_state(1, np.uint64)[0] >> 1))
         if self._pipe is not None:
             parts = self._pipe.run(self._here(batch.to(device)), self._rows, backward=True)
             loss = torch.stack(parts).sum() if parts else torch.zeros((), device=device)
         else:
             loss = torch.zeros((), device=device)
-            for micro_batch in batch.split(self._rows):
-                here = self._here(micro_batch.to(device))
-                part = mean_loss(self._model, here, self._dtype, self._keys(here), self._loss)
-                part.backward()  # type: ignore[no-untyped-call]
-                loss += part.detach()
+            for part in self._lanes.run(
+                [
+                    partial(self._backward, here, self._loss_of(here))
+                    for here in map(self._here, batch.split(self._rows // self._lanes.count))
+                ]
+            ):
+                loss += part
         reduce_partial_gradients(self._model)
         return loss
+
+    def _backward(self, here: Batch, loss: Loss) -> Tensor:
+        here = here.to(self._processes.device)
+        part = mean_loss(self._model, here, self._dtype, self._keys(here), loss)
+        part.backward()  # type: ignore[no-untyped-call]
+        return part.detach()
+
+    def _loss_of(self, here: Batch) -> Loss:
+        """The loss of one pass of several. The random numbers in it are those that follow on the
+        passes before it, whichever is computed first and however many there are.
+        """
+        if self._settings.head_gradient_samples is None:
+            return self._loss
+        own = self._generator.clone_state()
+        targets = int((here.targets_BT != IGNORED).sum())
+        torch.rand(targets, generator=self._generator, dtype=torch.float64)
+        return training_loss(self._settings, own, self._share)
 
     @torch.no_grad()
     def loss_sum(self, batch: Batch) -> Tensor:
