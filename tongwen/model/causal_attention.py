@@ -5,8 +5,8 @@ each of them, D head_dim, E head_dim and the columns added to it, P pairs of row
 N = G T queries of a pair, n and w queries and keys of a block.
 
 torch's kernel multiplies bfloat16 here no faster than float32 and goes through memory for each step
-in between. Backward pass of a row, 10 heads on 5, one thread with AMX: 4,096 tokens 577 -> 390 ms,
-2,048 136 -> 102, 1,024 43 -> 34 (2026-11).
+in between. Backward pass of a row, 10 heads on 5, one thread with AMX: 4,096 tokens 710 -> 544 ms,
+2,048 205 -> 161, 1,024 62 -> 52 (2026-11). Blocks are too small to be cut over threads.
 """
 
 from typing import Any
@@ -30,7 +30,7 @@ def is_known() -> bool:
 
 
 def takes(q_BTHD: Tensor, k_BTKD: Tensor) -> bool:
-    """Whether `causal_attention` is worth it for these: its blocks are too small to cut them."""
+    """Whether `causal_attention` is worth it for these."""
     return (
         is_known()
         and torch.get_num_threads() == 1
@@ -102,8 +102,8 @@ def _backward(
                 q_nE, gradient_nE = q_PNE[pair, rows], gradient_PNE[pair, rows]
                 size = len(q_nE) * width
                 weights_nw = torch.mm(q_nE, k_wE.t(), out=room[:size].view(-1, width))
-                hidden_nw = future_nw[start - first * group :][: len(q_nE), :width]
-                weights_nw[: len(hidden_nw)] += hidden_nw
+                diagonal_nw = future_nw[start - first * group :][: len(q_nE), :width]
+                weights_nw[: len(diagonal_nw)] += diagonal_nw
                 weights_nw.exp_()
                 dv_PTD[pair, keys] += weights_nw.t() @ gradient_nE[:, :head_dim]
                 slope_nw = torch.mm(gradient_nE, v_wE.t(), out=more_room[:size].view(-1, width))

@@ -38,6 +38,7 @@ def training_memory(
     bf16: bool,
     on_cpu: bool,
     process_bytes: int,
+    lanes: int = 1,
 ) -> Memory:
     """What `tongwen.train.loop` needs, term by term.
 
@@ -47,7 +48,8 @@ def training_memory(
     the backward pass of a micro-batch reads again: per layer and token four of hidden size (two
     residuals, two normed), queries and attention outputs, keys and values, and four of
     intermediate size; fewer when they are computed again. The first stage of a pipeline holds as
-    many micro-batches as there are stages, of its own layers.
+    many micro-batches as there are stages, of its own layers. Each lane has its own rounded
+    matrices, logits and gradient of the head.
     `process_bytes` is what the process holds before training: interpreter and libraries.
     """
     size = 2 if bf16 else 4
@@ -74,15 +76,16 @@ def training_memory(
     copies = size * gathered if bf16 or sharing > 1 else 0
     most = most_chunk_tokens(config.vocabulary_size, size, on_gpu=not on_cpu)
     # A GPU has the whole chunk's probabilities beside its logits.
-    chunk = (size if on_cpu else size + 4) * min(tokens, most) * config.vocabulary_size
+    chunk = (size if on_cpu else size + 4) * min(tokens // lanes, most) * config.vocabulary_size
+    head = 4 * config.vocabulary_size * config.hidden_size
     # Of each sample drawn for the head's gradient: piece, its place before and after sorting.
     drawn = 36 * tokens * (settings.head_gradient_samples or 0)
     return Memory(
-        weights=config.parameters * 4 // (parts * sharing) + copies,
-        gradients=config.parameters * 4 // (parts * sharing),
+        weights=config.parameters * 4 // (parts * sharing) + lanes * copies,
+        gradients=config.parameters * 4 // (parts * sharing) + (lanes - 1) * head,
         optimizer=_optimizer_bytes(config, settings) // (parts * sharing),
         activations=tokens * size * (config.num_hidden_layers * kept + in_hand),
-        logits=chunk + size * tokens * config.hidden_size + drawn,
+        logits=lanes * chunk + size * tokens * config.hidden_size + drawn,
         process=process_bytes,
     )
 

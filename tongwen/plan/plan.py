@@ -17,6 +17,7 @@ from tongwen.plan.calibrate import seconds_per_step
 from tongwen.plan.formulas import checkpoint_bytes, training_memory
 from tongwen.recipe.schema import Recipe
 from tongwen.train.hardware import Arithmetic
+from tongwen.train.lanes import lanes_for
 from tongwen.train.settings import TrainSettings
 from tongwen.train.weights import config_to_start_from
 
@@ -130,12 +131,16 @@ def _stage_plan(
     name: str, config: ModelConfig, settings: TrainSettings, shards: Mapping[str, Any] | None
 ) -> dict[str, Any]:
     arithmetic = Arithmetic.of(settings)
+    lanes = lanes_for(
+        settings.sequences_per_micro_batch, arithmetic.device, settings.parallel.fewest_processes
+    )
     memory = training_memory(
         config,
         settings,
         bf16=arithmetic.dtype == torch.bfloat16,
         on_cpu=arithmetic.device.type == "cpu",
         process_bytes=psutil.Process().memory_info().rss + _FIRST_STEP_BYTES,
+        lanes=lanes,
     )
     flops = flops_per_token(
         config,

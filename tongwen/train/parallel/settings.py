@@ -31,6 +31,11 @@ class ParallelSettings:
             if value is not None and value < 1:
                 raise RecipeError(f"parallel.{field.name} is {value}", hint="use 1 or more")
 
+    @property
+    def fewest_processes(self) -> int:
+        """The product of the degrees that are named."""
+        return self.pipeline * self.replicate * self.context * self.tensor * (self.shard or 1)
+
     def degrees(self, processes: int) -> tuple[int, int, int, int, int]:
         """All five degrees for a number of processes.
 
