@@ -6,7 +6,7 @@ K key-value heads, G query heads for each key-value head, D head_dim (even).
 Sources: RoPE, Su et al. 2021, arXiv:2104.09864. GQA, Ainslie et al. 2023, arXiv:2305.13245.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -113,11 +113,13 @@ class Visibility:
         mask: True where a query may attend, (B, 1, T, S).
         segments: the same said by stretches, which are attended to one by one.
         is_causal: without either: a query sees the keys up to its own place only; else all.
+        threads: that compute it; known here, as compiled layers cannot ask.
     """
 
     mask: Tensor | None = None
     segments: Segments | None = None
     is_causal: bool = False
+    threads: int = field(default_factory=torch.get_num_threads)
 
     @classmethod
     def among_themselves(cls, documents_BT: Tensor | None) -> "Visibility":
@@ -147,7 +149,7 @@ def attend(q_BTHD: Tensor, k_BSKD: Tensor, v_BSKD: Tensor, visibility: Visibilit
     mask = visibility.mask
     if visibility.segments is not None:
         return _segment_attention(q_BTHD, k_BSKD, v_BSKD, visibility.segments)
-    if visibility.is_causal and causal_attention.takes(q_BTHD, k_BSKD):
+    if visibility.is_causal and causal_attention.takes(q_BTHD, k_BSKD, visibility.threads):
         return causal_attention.causal_attention(q_BTHD, k_BSKD, v_BSKD)
     if (
         mask is not None

@@ -29,11 +29,11 @@ def is_known() -> bool:
     return TorchVersion(torch.__version__) >= "2.13"
 
 
-def takes(q_BTHD: Tensor, k_BTKD: Tensor) -> bool:
+def takes(q_BTHD: Tensor, k_BTKD: Tensor, threads: int) -> bool:
     """Whether `causal_attention` is worth it for these."""
     return (
         is_known()
-        and torch.get_num_threads() == 1
+        and threads == 1
         and q_BTHD.requires_grad
         and q_BTHD.device.type == "cpu"
         and q_BTHD.dtype == torch.bfloat16

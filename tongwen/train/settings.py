@@ -44,8 +44,8 @@ class TrainSettings:
     batch_tokens: int = 4_194_304
     """Tokens per optimizer step, over all micro-batches and processes."""
     micro_batch_tokens: int | None = None
-    """Tokens that one process works on at once, in one pass or, on a processor, in two side by side;
-    the (initial) batch when absent."""
+    """Tokens that one process works on at once, on a processor in two passes side by side; the
+    (initial) batch when absent."""
     initial_batch_tokens: int | None = None
     """Batch at the beginning; it doubles up to `batch_tokens` over `batch_ramp_share`."""
     batch_ramp_share: float = 0.05

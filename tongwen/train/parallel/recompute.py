@@ -3,7 +3,7 @@
 Chen et al. 2016, arXiv:1604.06174.
 """
 
-from functools import partial
+from collections.abc import Callable
 from typing import Any, Literal
 
 import torch
@@ -34,10 +34,17 @@ def recompute_activations(model: Llama, what: Recompute) -> None:
         return
     for layer in model.model.layers:
         if isinstance(layer, DecoderLayer):
-            context: dict[str, Any] = {"context_fn": _keep_dear} if what == "cheap" else {}
-            layer.forward = partial(  # type: ignore[method-assign]
-                checkpoint, layer.forward, use_reentrant=False, **context
-            )
+            layer.forward = _recomputed(layer.forward, what)  # type: ignore[method-assign]
+
+
+def _recomputed(forward: Callable[..., Any], what: Recompute) -> Callable[..., Any]:
+    options: dict[str, Any] = {"context_fn": _keep_dear} if what == "cheap" else {}
+
+    # A function of ours: torch.compile leaves out what begins inside torch, as a partial would.
+    def run(*arguments: Any) -> Any:
+        return checkpoint(forward, *arguments, use_reentrant=False, **options)
+
+    return run
 
 
 def _keep_dear() -> Any:
