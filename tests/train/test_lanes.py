@@ -2,33 +2,24 @@
 
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 
 import pytest
 import torch
+from layout_worker import CONFIG as UNTIED
 from torch import Tensor, nn
 
-from tongwen.model.config import ModelConfig
 from tongwen.model.llama import Llama
 from tongwen.train.data import Batch
 from tongwen.train.lanes import Lanes, lanes_for
 from tongwen.train.parallel.mesh import Processes
 from tongwen.train.parallel.settings import ParallelSettings
-from tongwen.train.passes import Passes, mean_loss
+from tongwen.train.passes import Passes, add_gradients
 from tongwen.train.settings import TrainSettings
 
 CPU = torch.device("cpu")
-CONFIG = ModelConfig(
-    hidden_size=32,
-    intermediate_size=64,
-    num_hidden_layers=2,
-    num_attention_heads=4,
-    num_key_value_heads=2,
-    head_dim=8,
-    vocabulary_size=300,
-    max_position_embeddings=64,
-    tie_word_embeddings=True,
-)
+CONFIG = replace(UNTIED, tie_word_embeddings=True)
 
 
 @pytest.fixture(autouse=True)
@@ -40,7 +31,9 @@ def two_threads() -> Iterator[None]:
 
 
 def a_batch(rows: int) -> Batch:
-    ids = torch.randint(0, 300, (rows, 33), generator=torch.Generator().manual_seed(7))
+    ids = torch.randint(
+        0, CONFIG.vocabulary_size, (rows, 33), generator=torch.Generator().manual_seed(7)
+    )
     positions = torch.arange(32).expand(rows, 32)
     return Batch(ids[:, :-1], ids[:, 1:], positions, None, rows * 32)
 
@@ -48,9 +41,7 @@ def a_batch(rows: int) -> Batch:
 def passes_of(model: Llama, wait: Callable[[int], float]) -> list[Callable[[], Tensor]]:
     def work(number: int, part: Batch) -> Tensor:
         time.sleep(wait(number))
-        loss = mean_loss(model, part, torch.float32)
-        loss.backward()  # type: ignore[no-untyped-call]
-        return loss.detach()
+        return add_gradients(model, part, torch.float32)
 
     return [partial(work, *item) for item in enumerate(a_batch(10).split(2))]
 

@@ -4,9 +4,9 @@ from typing import Literal
 
 import pytest
 import torch
+from layout_worker import CONFIG
 from torch._dynamo.utils import counters
 
-from tongwen.model.config import ModelConfig
 from tongwen.model.llama import DecoderLayer, Llama
 from tongwen.train.parallel.recompute import recompute_activations
 
@@ -16,20 +16,10 @@ from tongwen.train.parallel.recompute import recompute_activations
 def test_a_compiled_layer_is_one_graph_and_gives_the_same_gradients(
     what: Literal["none", "cheap", "layer"],
 ) -> None:
-    config = ModelConfig(
-        hidden_size=32,
-        intermediate_size=64,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        head_dim=8,
-        vocabulary_size=50,
-        max_position_embeddings=64,
-    )
     ids = torch.arange(48).view(2, 24)
     found = []
     for is_compiled in (False, True):
-        model = Llama(config)
+        model = Llama(CONFIG)
         model.initialize(0)
         recompute_activations(model, what)
         torch._dynamo.reset()

@@ -120,15 +120,9 @@ def _backward(
 
 
 @_backward.register_fake
-def _(
-    gradient_BTHD: Tensor,
-    q_BTHD: Tensor,
-    k_BTKD: Tensor,
-    v_BTKD: Tensor,
-    out_BTHD: Tensor,
-    log_sum_BHT: Tensor,
-) -> tuple[Tensor, Tensor, Tensor]:
-    return tuple(x.new_empty(x.shape) for x in (q_BTHD, k_BTKD, v_BTKD))  # type: ignore[return-value]
+def _(_: Tensor, q_BTHD: Tensor, k_BTKD: Tensor, v_BTKD: Tensor, *_others: Tensor) -> Any:
+    """What torch.compile needs to know of the gradients: their shapes."""
+    return tuple(x.new_empty(x.shape) for x in (q_BTHD, k_BTKD, v_BTKD))
 
 
 def _with_columns(x_BTHD: Tensor, added_BHT: Tensor, key_heads: int) -> Tensor:

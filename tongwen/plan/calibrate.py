@@ -5,7 +5,6 @@ from dataclasses import replace
 from functools import partial
 
 import torch
-from torch import Tensor
 
 from tongwen.model.config import ModelConfig
 from tongwen.model.flops import flops_per_token
@@ -14,7 +13,7 @@ from tongwen.train.data import Batch
 from tongwen.train.hardware import Arithmetic
 from tongwen.train.lanes import Lanes, lanes_for
 from tongwen.train.optim import build_optimizer
-from tongwen.train.passes import mean_loss, training_loss
+from tongwen.train.passes import add_gradients, training_loss
 from tongwen.train.settings import TrainSettings
 from tongwen.train.softmax import IGNORED
 
@@ -54,7 +53,18 @@ def seconds_per_step(
     passes, updates = [], []
     for _ in range(steps + 1):
         started = _now(arithmetic)
-        lanes.run([partial(_backward, model, part, arithmetic, settings) for part in parts])
+        lanes.run(
+            [
+                partial(
+                    add_gradients,
+                    model,
+                    part,
+                    arithmetic.dtype,
+                    loss=training_loss(settings, torch.Generator()),
+                )
+                for part in parts
+            ]
+        )
         passed = _now(arithmetic)
         torch.nn.utils.clip_grad_norm_(model.parameters(), settings.gradient_clip)
         optimizer.step(settings.peak_learning_rate)
@@ -62,15 +72,6 @@ def seconds_per_step(
         passes.append(passed - started)
         updates.append(_now(arithmetic) - passed)
     return min(passes[1:]) * settings.batch_tokens / tokens + min(updates[1:])
-
-
-def _backward(
-    model: Llama, batch: Batch, arithmetic: Arithmetic, settings: TrainSettings
-) -> Tensor:
-    loss = training_loss(settings, torch.Generator())
-    total = mean_loss(model, batch, arithmetic.dtype, loss=loss)
-    total.backward()  # type: ignore[no-untyped-call]
-    return total.detach()
 
 
 def _random_batch(

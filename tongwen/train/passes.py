@@ -62,6 +62,19 @@ def mean_loss(
     return loss_sum(model, batch, dtype, keys, loss) / max(1, batch.targets)
 
 
+def add_gradients(
+    model: Llama,
+    batch: Batch,
+    dtype: torch.dtype,
+    keys: KeyStore | None = None,
+    loss: Loss = cross_entropy_sum,
+) -> Tensor:
+    """Add the gradients of `mean_loss` to the model's; gives it, float32 without dimensions."""
+    total = mean_loss(model, batch, dtype, keys, loss)
+    total.backward()  # type: ignore[no-untyped-call]
+    return total.detach()
+
+
 def training_loss(
     settings: TrainSettings, generator: torch.Generator, share: VocabularyShare | None = None
 ) -> Loss:
@@ -131,9 +144,7 @@ class Passes:
 
     def _backward(self, here: Batch, loss: Loss) -> Tensor:
         here = here.to(self._processes.device)
-        part = mean_loss(self._model, here, self._dtype, self._keys(here), loss)
-        part.backward()  # type: ignore[no-untyped-call]
-        return part.detach()
+        return add_gradients(self._model, here, self._dtype, self._keys(here), loss)
 
     def _loss_of(self, here: Batch) -> Loss:
         """The loss of one pass of several. The random numbers in it are those that follow on the
