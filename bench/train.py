@@ -10,10 +10,11 @@ time, of all threads and in brackets, tells whether something else kept the mach
 
 Peers are installed, pinned, in environments of their own below `--environments`; one that cannot
 run on this machine is reported with its error. Compiled rows need a C++ compiler: LitGPT's own
-command compiles, Hugging Face's and ours on request. `tongwen` computes the head's gradient in full
-as the peers do, `tongwen-sampled` from 256 samples a token (docs/decisions/0005). nanochat is no
-package: what our model has of its configuration (Muon for the matrices, QK norm, a head that is not
-tied) is a row of ours.
+command compiles, the others on request. torchtitan takes only a GPU for its device, so the bench
+names the processor for it. `tongwen` computes the head's gradient in full as the peers do,
+`tongwen-sampled` from 256 samples a token (docs/decisions/0005). nanochat is no package: what our
+model has of its configuration (Muon for the matrices, QK norm, a head that is not tied) is a row of
+ours.
 """
 
 import argparse
@@ -33,9 +34,9 @@ HERE = Path(__file__).resolve().parent
 PACKAGES = {
     "hf-trainer": ("transformers==5.23.0", "accelerate==1.15.0"),
     "litgpt": ("litgpt==0.5.13",),
-    "torchtitan": ("torchtitan==0.3.0",),
+    "torchtitan": ("torchtitan==0.3.0", "triton==3.9.0"),
 }
-PEERS = ("hf-trainer", "hf-trainer-compiled", "litgpt", "litgpt-compiled", "torchtitan")
+PEERS = tuple(f"{peer}{how}" for peer in PACKAGES for how in ("", "-compiled"))
 SHAPES = {
     "25m": {"hidden": 256, "intermediate": 704, "layers": 12, "heads": 4, "kv_heads": 2},
     "110m": {"hidden": 640, "intermediate": 1728, "layers": 15, "heads": 10, "kv_heads": 5},
