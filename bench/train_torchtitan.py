@@ -7,6 +7,7 @@ it asks every device for, before it is imported; what it computes stays its own.
 
 import dataclasses
 import os
+import tempfile
 from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import Any
@@ -108,4 +109,5 @@ def run(
             super().train_step(data)
             end()
 
-    Timed(config).train()
+    with tempfile.TemporaryDirectory() as config.dump_folder:
+        Timed(config).train()
