@@ -17,6 +17,7 @@ import torch._utils
 
 
 def _name_the_processor() -> None:
+    """Before torchtitan is imported: `torch.cpu` gets what its memory monitor asks of `torch.cuda`."""
     torch._utils._get_available_device_type = lambda: "cpu"
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     for name, answer in {
@@ -80,7 +81,9 @@ def run(
     *,
     is_compiled: bool,
 ) -> None:
-    """Train on `ids`, (sequences, tokens); `begin` and `end` are called around each step."""
+    """Train a model of the shape that `job` gives, as in `bench/train.py`, on `ids`, (sequences,
+    tokens); `begin` and `end` are called around each optimizer step.
+    """
     _name_the_processor()
     import torchtitan.distributed.utils
     from torchtitan.models.llama3.config_registry import llama3_debugmodel
