@@ -17,7 +17,7 @@ import torch._utils
 
 
 def _name_the_processor() -> None:
-    """Before torchtitan is imported: `torch.cpu` gets what its memory monitor asks of `torch.cuda`."""
+    """Before torchtitan is imported; its memory monitor asks `torch.cpu` what it asks a GPU."""
     torch._utils._get_available_device_type = lambda: "cpu"
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     for name, answer in {
