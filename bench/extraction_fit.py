@@ -17,9 +17,9 @@ from zlib import crc32
 
 import extraction
 
-from tongwen.curate.content import Thresholds
-from tongwen.curate.extract import extracted
-from tongwen.curate.html import parse
+from tongwen.curate.html.content import Thresholds
+from tongwen.curate.html.main_content import extracted
+from tongwen.curate.html.page import parse
 
 _FOLDS = 5
 _STEPS = (0.75, 1.25)

@@ -32,7 +32,7 @@ def work(out: Path) -> None:
     from tongwen.flow.group import world_size
     from tongwen.model.config import ModelConfig
     from tongwen.progress import Progress
-    from tongwen.train.data import Documents, PackedSequences
+    from tongwen.train.data.sequences import Documents, PackedSequences
     from tongwen.train.loop import Job, train
     from tongwen.train.parallel.settings import ParallelSettings
     from tongwen.train.settings import TrainSettings

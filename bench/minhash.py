@@ -34,11 +34,11 @@ import numpy.typing as npt
 import pyarrow as pa
 import zstandard
 
-from tongwen.curate.characters import folded
-from tongwen.curate.decode import decode
-from tongwen.curate.extract import extract
-from tongwen.curate.minhash import band_keys, shingle_hashes, similarity, sketch_texts
-from tongwen.curate.units import units_of
+from tongwen.curate.duplicates.minhash import band_keys, shingle_hashes, similarity, sketch_texts
+from tongwen.curate.extract.decode import decode
+from tongwen.curate.html.main_content import extract
+from tongwen.curate.text.characters import folded
+from tongwen.curate.text.units import units_of
 from tongwen.formats.readers import read_records
 
 PEERS = (

@@ -18,10 +18,10 @@ from typing import Any
 
 import numpy as np
 
-from tongwen.curate.clusters import cluster
-from tongwen.curate.dedup import LOSS
-from tongwen.curate.fingerprints import FINGERPRINT
-from tongwen.curate.near import LINK, pair_bands, sign_pairs, verify_pairs
+from tongwen.curate.duplicates.clusters import cluster
+from tongwen.curate.duplicates.exact import LOSS
+from tongwen.curate.duplicates.fingerprints import FINGERPRINT
+from tongwen.curate.duplicates.near import LINK, pair_bands, sign_pairs, verify_pairs
 from tongwen.flow.memory import peak_memory_bytes, reset_peak_memory
 from tongwen.flow.task import Task, TaskContext, TaskInput
 

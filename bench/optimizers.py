@@ -30,9 +30,9 @@ from pathlib import Path
 
 import torch
 
-from tongwen.alone import run_alone
 from tongwen.errors import InputError, TongwenError
 from tongwen.files import file_digest
+from tongwen.road.alone import run_alone
 from tongwen.train.metrics import read_metrics
 
 _SWEEP_SEED = 0

@@ -17,10 +17,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tongwen.alone import run_alone
 from tongwen.files import read_json, read_jsonl
 from tongwen.formats.documents import DOCUMENT_SCHEMA
-from tongwen.recipe.loader import load_recipe
+from tongwen.road.alone import run_alone
+from tongwen.road.recipe import load_recipe
 from tongwen.train.metrics import read_metrics
 
 

@@ -23,7 +23,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import zstandard
 
-from tongwen.curate.minhash import similarity, sketch_texts
+from tongwen.curate.duplicates.minhash import similarity, sketch_texts
 
 SOURCES = {"en": ("en-misc", "en-docs-00"), "zh": ("zh-articles", "zh-docs-00", "zh-law")}
 LENGTHS = {"en": (3, 5, 7, 13), "zh": (3, 4, 5, 6, 8, 13)}

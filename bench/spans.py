@@ -32,11 +32,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import zstandard
 
-from tongwen.curate import spans
-from tongwen.curate.dedup import DUPLICATE_SCHEMA
-from tongwen.curate.piece_kernels import lines_of, placed_units
-from tongwen.curate.rules import DECISION_SCHEMA
-from tongwen.curate.span_kernels import anchors
+from tongwen.curate.duplicates.exact import DUPLICATE_SCHEMA
+from tongwen.curate.repeats import spans
+from tongwen.curate.repeats.span_kernels import anchors
+from tongwen.curate.repeats.units import lines_of, placed_units
+from tongwen.curate.rules.decide import DECISION_SCHEMA
 from tongwen.flow.task import Task, TaskContext, TaskInput
 from tongwen.formats.documents import DOCUMENT_SCHEMA
 

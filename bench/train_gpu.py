@@ -33,7 +33,7 @@ def tongwen(job):  # type: ignore[no-untyped-def]
     from tongwen.model.config import ModelConfig
     from tongwen.model.llama import Llama
     from tongwen.progress import Progress
-    from tongwen.train.data import Documents, PackedSequences
+    from tongwen.train.data.sequences import Documents, PackedSequences
     from tongwen.train.loop import Job, train
     from tongwen.train.metrics import read_metrics
     from tongwen.train.settings import TrainSettings

@@ -48,7 +48,7 @@ def tongwen(
 
     from tongwen.model.config import ModelConfig
     from tongwen.progress import Progress
-    from tongwen.train.data import Documents, PackedSequences
+    from tongwen.train.data.sequences import Documents, PackedSequences
     from tongwen.train.loop import Job, train
     from tongwen.train.settings import TrainSettings
     from tongwen.train.weights import InitialWeights

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tongwen.cli import COMMANDS
+from tongwen.cli.main import COMMANDS
 
 HEAVY = ("torch", "numpy", "pyarrow", "numba", "sentencepiece", "fastapi", "rich", "transformers")
 
@@ -24,7 +24,7 @@ def test_help_lists_every_command_and_imports_nothing_heavy() -> None:
     code = (
         "import sys\n"
         "sys.argv = ['tongwen', '--help']\n"
-        "from tongwen.cli import main\n"
+        "from tongwen.cli.main import main\n"
         "try:\n    main()\nexcept SystemExit as end:\n    assert end.code == 0\n"
         f"loaded = sorted(set({HEAVY!r}) & set(sys.modules))\n"
         "assert not loaded, loaded\n"
@@ -42,7 +42,7 @@ def test_every_command_has_help_without_torch(name: str) -> None:
     code = (
         "import sys\n"
         f"sys.argv = ['tongwen', {name!r}, '--help']\n"
-        "from tongwen.cli import main\n"
+        "from tongwen.cli.main import main\n"
         "try:\n    main()\nexcept SystemExit as end:\n    assert end.code == 0\n"
         "assert 'torch' not in sys.modules\n"
     )

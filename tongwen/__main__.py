@@ -1,5 +1,5 @@
 """`python -m tongwen` is the same as `tongwen`."""
 
-from tongwen.cli import main
+from tongwen.cli.main import main
 
 main()

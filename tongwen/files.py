@@ -117,6 +117,21 @@ def value_digest(value: Any) -> str:
     return hashlib.sha256(text.encode("utf-8")).hexdigest()[:32]
 
 
+def cache_folder() -> Path | None:
+    """Folder of what can be made again: `TONGWEN_CACHE`, else `tongwen` in the user's cache folder.
+
+    None where no folder can be written, as in a container without a home.
+    """
+    named = os.environ.get("TONGWEN_CACHE")
+    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    folder = Path(named) if named else base / "tongwen"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return None
+    return folder if os.access(folder, os.W_OK) else None
+
+
 def tree_files(directory: Path) -> list[Path]:
     """All regular files below `directory`, sorted by path, without hidden ones."""
     return sorted(

@@ -16,7 +16,7 @@ from typing import Any
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from tongwen.curate.edits import CUTS, KINDS
+from tongwen.curate.records.edits import CUTS, KINDS
 from tongwen.files import read_json
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"

@@ -22,10 +22,10 @@ from tongwen.crawl.stage import run
 from tongwen.errors import DiskFullError, InputError, RecipeError
 from tongwen.files import file_digest, read_jsonl
 from tongwen.flow.local import LocalRunner
+from tongwen.flow.settings import RunSettings
 from tongwen.flow.stage import StageContext
 from tongwen.formats.readers import read_records
 from tongwen.progress import Progress
-from tongwen.recipe.schema import Recipe, RunSettings
 
 
 @pytest.fixture
@@ -46,9 +46,8 @@ def crawl(
         **more,
     )
     settings = CrawlSettings(sources=(source,), download=DownloadSettings(**downloads))
-    recipe = Recipe(run=RunSettings(name="t"), crawl=settings)
     out.mkdir(exist_ok=True)
-    run(StageContext(recipe, {}, out, out, LocalRunner(), Progress()))
+    run(StageContext(settings, RunSettings(name="t"), {}, out, out, LocalRunner(), Progress()))
     return list(read_jsonl(out / "inputs.jsonl"))
 
 

@@ -11,18 +11,19 @@ from tongwen.crawl.stage import files, run, source_files
 from tongwen.errors import InputError
 from tongwen.files import file_digest, read_jsonl
 from tongwen.flow.local import LocalRunner
+from tongwen.flow.settings import RunSettings
 from tongwen.flow.stage import StageContext
 from tongwen.formats.readers import Piece, read_records
 from tongwen.progress import Progress
-from tongwen.recipe.schema import Recipe, RunSettings
 
 
 def context(tmp_path: Path, *sources: SourceSettings, piece_bytes: int = 64 << 20) -> StageContext:
     settings = CrawlSettings(sources=sources, piece_bytes=piece_bytes)
-    recipe = Recipe(run=RunSettings(name="t"), crawl=settings)
     out = tmp_path / "out"
     out.mkdir(exist_ok=True)
-    return StageContext(recipe, {}, out, tmp_path, LocalRunner(), Progress())
+    return StageContext(
+        settings, RunSettings(name="t"), {}, out, tmp_path, LocalRunner(), Progress()
+    )
 
 
 @pytest.fixture
@@ -46,7 +47,7 @@ def test_every_file_is_listed_once_in_order_with_its_digest(tmp_path: Path, fold
     }
     assert counts["files"] == 3
     assert counts["bytes"] == sum(row["bytes"] for row in rows)
-    assert files(stage.recipe) == [Path(row["path"]) for row in rows]
+    assert files(stage.settings) == [Path(row["path"]) for row in rows]
 
 
 def test_patterns_reach_into_folders(folder: Path) -> None:

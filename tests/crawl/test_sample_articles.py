@@ -6,12 +6,12 @@ from itertools import combinations, pairwise
 
 import pytest
 
-from tongwen.crawl.sample.articles import write_articles
-from tongwen.crawl.sample.labels import question_rows
-from tongwen.crawl.sample.packaged import LANGUAGES, Language
-from tongwen.crawl.sample.prose import Article
-from tongwen.crawl.sample.sites import traditional
-from tongwen.crawl.sample.world import World, build_world
+from tongwen.sample.articles import write_articles
+from tongwen.sample.labels import question_rows
+from tongwen.sample.packaged import LANGUAGES, Language
+from tongwen.sample.prose import Article
+from tongwen.sample.sites import traditional
+from tongwen.sample.world import World, build_world
 
 SEED = 1862
 STOP_WORDS = {"the", "be", "to", "of", "and", "that", "have", "with"}

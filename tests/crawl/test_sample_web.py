@@ -14,12 +14,12 @@ import pytest
 from warcio.archiveiterator import ArchiveIterator
 from warcio.exceptions import ArchiveLoadFailed
 
-from tongwen.crawl.sample import write_sample_web
-from tongwen.crawl.sample.bad import CUT_RECORD
-from tongwen.crawl.sample.sites import Site, sites
-from tongwen.crawl.sample.web import SHARES, page_counts
-from tongwen.crawl.settings import SampleWebSettings
 from tongwen.files import read_jsonl, tree_files
+from tongwen.sample import write_sample_web
+from tongwen.sample.bad import CUT_RECORD
+from tongwen.sample.settings import SampleWebSettings
+from tongwen.sample.sites import Site, sites
+from tongwen.sample.web import SHARES, page_counts
 
 PAGES = 400
 

@@ -5,11 +5,11 @@ from collections import Counter
 
 import pytest
 
-from tongwen.crawl.sample.draw import Draw
-from tongwen.crawl.sample.labels import dialogue_rows, fact_rows, question_rows
-from tongwen.crawl.sample.packaged import LANGUAGES, Language, packaged
-from tongwen.crawl.sample.wordings import fill, held_out, relations, taught
-from tongwen.crawl.sample.world import World, build_world, chinese_number
+from tongwen.sample.draw import Draw
+from tongwen.sample.labels import dialogue_rows, fact_rows, question_rows
+from tongwen.sample.packaged import LANGUAGES, Language, packaged
+from tongwen.sample.wordings import fill, held_out, relations, taught
+from tongwen.sample.world import World, build_world, chinese_number
 
 SEED = 1862
 GOLDEN_DRAWS = [425, 826, 60, 955, 738, 778]

@@ -16,11 +16,11 @@ from tongwen.crawl.stage import run
 from tongwen.errors import InputError, RecipeError, TongwenError
 from tongwen.files import read_jsonl
 from tongwen.flow.local import LocalRunner
+from tongwen.flow.settings import RunSettings
 from tongwen.flow.stage import StageContext
 from tongwen.formats.readers import read_records
 from tongwen.progress import Progress
-from tongwen.recipe.loader import load_recipe, recipe_text
-from tongwen.recipe.schema import Recipe, RunSettings
+from tongwen.road.recipe import load_recipe, recipe_text
 
 SECRET = "AKIA-very/secret+value"
 
@@ -30,8 +30,7 @@ def crawl(out: Path, url: str, format: str, **more: Any) -> list[dict[str, Any]]
     download = DownloadSettings(wait_seconds=0.01, attempts=2)
     settings = CrawlSettings(sources=(source,), download=download)
     out.mkdir(exist_ok=True)
-    recipe = Recipe(run=RunSettings(name="t"), crawl=settings)
-    run(StageContext(recipe, {}, out, out, LocalRunner(), Progress()))
+    run(StageContext(settings, RunSettings(name="t"), {}, out, out, LocalRunner(), Progress()))
     return list(read_jsonl(out / "inputs.jsonl"))
 
 

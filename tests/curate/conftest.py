@@ -1,7 +1,6 @@
 """The curate stage run without worker processes."""
 
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,9 +11,9 @@ from curate_runs import Curated, CurateFunction, InlineRunner
 from tongwen.curate.settings import CurateSettings
 from tongwen.curate.stage import run
 from tongwen.flow.local import LocalRunner
+from tongwen.flow.settings import RunSettings
 from tongwen.flow.stage import StageContext
 from tongwen.progress import Progress
-from tongwen.recipe.loader import load_recipe
 
 
 @pytest.fixture
@@ -27,10 +26,10 @@ def curate(tmp_path: Path) -> CurateFunction:
         settings: CurateSettings | None = None,
         runner: LocalRunner | None = None,
     ) -> Curated:
-        recipe = replace(load_recipe("defaults"), curate=settings or CurateSettings())
         runner = runner or InlineRunner()
         context = StageContext(
-            recipe=recipe,
+            settings=settings or CurateSettings(),
+            run=RunSettings(name="test"),
             inputs={"crawl": crawl},
             out=tmp_path / out,
             run_dir=tmp_path,

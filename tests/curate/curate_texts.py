@@ -3,8 +3,8 @@
 import random
 from collections import Counter
 
-from tongwen.curate.edits import KINDS, apply
-from tongwen.curate.personal import personal_edits
+from tongwen.curate.records.edits import KINDS, apply
+from tongwen.curate.rules.personal import personal_edits
 
 ENGLISH = """The lighthouse on the northern cape was built by hand over eleven summers. Its \
 keeper, a quiet man with a love of maps, wrote down the weather every morning and \

@@ -9,10 +9,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tongwen.curate.dedup import DUPLICATE_SCHEMA
-from tongwen.curate.edits import apply, edits_between, tidy
-from tongwen.curate.numbering import record_numbers
-from tongwen.curate.rules import DECISION_SCHEMA
+from tongwen.curate.duplicates.exact import DUPLICATE_SCHEMA
+from tongwen.curate.records.edits import apply, edits_between, tidy
+from tongwen.curate.records.numbering import record_numbers
+from tongwen.curate.rules.decide import DECISION_SCHEMA
 from tongwen.flow.task import Task, TaskContext, TaskInput, resolve_function
 from tongwen.formats.documents import DOCUMENT_SCHEMA
 
@@ -71,7 +71,13 @@ class Pieces:
         out = self.folder / step / str(index)
         out.mkdir(parents=True)
         given = tuple(TaskInput(path, "") for path in inputs)
-        task = Task(step, index, f"tongwen.curate.{function}", given, params)
+        task = Task(
+            step,
+            index,
+            f"tongwen.curate.repeats.{function.replace('pieces:', 'paragraphs:')}",
+            given,
+            params,
+        )
         found = resolve_function(task.function)(TaskContext(task, out, frozenset(), None))
         for name, count in found.items():
             self.counts[f"{step} {name}"] = self.counts.get(f"{step} {name}", 0) + count

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tongwen.curate.addresses import (
+from tongwen.curate.extract.addresses import (
     HARD_WORDS,
     SOFT_WORDS,
     AddressRules,

@@ -14,8 +14,8 @@ from curate_texts import story
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tongwen.curate.calibrate import calibrate, calibration_toml, reference_values
-from tongwen.curate.calibrate_command import calibrate_rules
+from tongwen.cli.curate_calibrate import calibrate_rules
+from tongwen.curate.rules.calibrate import calibrate, calibration_toml, reference_values
 from tongwen.curate.settings import ChineseRules, CodeRules, CurateSettings, EnglishRules
 from tongwen.errors import InputError, UsageError
 from tongwen.files import write_jsonl

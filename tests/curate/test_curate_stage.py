@@ -14,8 +14,8 @@ from click.testing import CliRunner
 from curate_runs import Curated, InlineRunner, write_crawl
 from curate_texts import CHINESE, ENGLISH, TRADITIONAL, edited, story
 
-from tongwen.curate.command import command
-from tongwen.curate.explain import curate_folder, explain, explanation_text
+from tongwen.cli.curate import command
+from tongwen.curate.outcome.explain import curate_folder, explain, explanation_text
 from tongwen.curate.settings import (
     CurateSettings,
     DuplicateSettings,

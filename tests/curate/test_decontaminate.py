@@ -12,12 +12,12 @@ import pytest
 from curate_runs import InlineRunner
 from curate_texts import story
 
-from tongwen.curate.benchmarks import benchmark_of, read_items
-from tongwen.curate.contamination_index import INDEX_FILES
-from tongwen.curate.contamination_settings import BenchmarkSettings, ContaminationSettings
-from tongwen.curate.decontaminate import contamination_report, index_task, map_contamination
-from tongwen.curate.edits import EDIT, KINDS, apply
-from tongwen.curate.grams import has_letter, units_of_text
+from tongwen.curate.contamination.benchmarks import benchmark_of, read_items
+from tongwen.curate.contamination.grams import has_letter, units_of_text
+from tongwen.curate.contamination.index import INDEX_FILES
+from tongwen.curate.contamination.search import contamination_report, index_task, map_contamination
+from tongwen.curate.contamination.settings import BenchmarkSettings, ContaminationSettings
+from tongwen.curate.records.edits import EDIT, KINDS, apply
 from tongwen.errors import InputError, RecipeError, TongwenError
 from tongwen.files import file_digest, write_jsonl
 from tongwen.flow.local import LocalRunner
@@ -96,11 +96,11 @@ class Decontaminated:
                 "losses": 0,
                 "edits": 0,
             }
-            function = "tongwen.curate.decontaminate:map_contamination"
+            function = "tongwen.curate.contamination.search:map_contamination"
             mapped.append(Task("contamination-map", task, function, (*files, *index), params))
         self.mapped = run(mapped)
         self.counted = run([
-            Task("contamination-count", part, "tongwen.curate.decontaminate:count_grams", files,
+            Task("contamination-count", part, "tongwen.curate.contamination.search:count_grams", files,
                  {"maximum_documents": settings.maximum_documents})
             for part, files in enumerate(exchange(self.mapped, partitions))
         ])  # fmt: skip
@@ -108,7 +108,7 @@ class Decontaminated:
         params = {"partitions": partitions, "dropped_items": settings.dropped_items,
                   "dropped_item_share": settings.dropped_item_share}  # fmt: skip
         self.decided = run([
-            Task("contamination-decide", task, "tongwen.curate.decontaminate:decide_contamination",
+            Task("contamination-decide", task, "tongwen.curate.contamination.search:decide_contamination",
                  (result.file("hits.npy"), documents[task], *common, *index), params)
             for task, result in enumerate(self.mapped)
         ])  # fmt: skip

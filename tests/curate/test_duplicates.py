@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tongwen.curate.record import normal_url
-from tongwen.curate.repetition import repetition
+from tongwen.curate.extract.record import normal_url
+from tongwen.curate.rules.repetition import repetition
 
 
 @given(st.lists(st.integers(0, 3), max_size=60), st.integers(2, 6))

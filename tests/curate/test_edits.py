@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tongwen.curate.edits import CUTS, EDIT, KINDS, apply, edits_between, tidy, token_of
+from tongwen.curate.records.edits import CUTS, EDIT, KINDS, apply, edits_between, tidy, token_of
 
 
 def made(*spans: tuple[int, int, str]) -> np.ndarray:

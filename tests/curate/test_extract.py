@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tongwen.curate.extract import extract
+from tongwen.curate.html.main_content import extract
 
 ENGLISH = [
     "The old bridge over the river was built in 1862, long before the railway came to the valley.",

@@ -9,11 +9,11 @@ import pytest
 import xxhash
 from curate_texts import CHINESE, story
 
-from tongwen.curate import fingerprints
-from tongwen.curate.characters import folded
-from tongwen.curate.edits import EDIT, KINDS
-from tongwen.curate.fingerprints import fingerprint_records
-from tongwen.curate.minhash import sketch_texts
+from tongwen.curate.duplicates import fingerprints
+from tongwen.curate.duplicates.fingerprints import fingerprint_records
+from tongwen.curate.duplicates.minhash import sketch_texts
+from tongwen.curate.records.edits import EDIT, KINDS
+from tongwen.curate.text.characters import folded
 from tongwen.flow.task import Task, TaskContext, TaskInput
 from tongwen.formats.documents import DOCUMENT_SCHEMA
 

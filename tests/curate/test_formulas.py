@@ -4,8 +4,8 @@ import time
 
 from curate_texts import CHINESE, ENGLISH
 
-from tongwen.curate.extract import extract
-from tongwen.curate.formulas import formulas_as_text
+from tongwen.curate.html.formulas import formulas_as_text
+from tongwen.curate.html.main_content import extract
 
 KATEX = (
     '<span class="katex"><span class="katex-mathml"><math{display}><semantics><mrow><mi>E</mi>'

@@ -4,7 +4,7 @@ from dataclasses import fields
 
 import pytest
 
-from tongwen.curate.histograms import edges_of
+from tongwen.curate.outcome.histograms import edges_of
 from tongwen.curate.settings import ChineseRules, CodeRules, EnglishRules, TextRules
 
 

@@ -5,7 +5,7 @@ from curate_texts import CHINESE, ENGLISH, TRADITIONAL, story
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tongwen.curate.language import code_line_share, identify
+from tongwen.curate.extract.language import code_line_share, identify
 
 JAPANESE = "北の岬の灯台は、十一回の夏をかけて建てられました。灯台守は地図が大好きでした。"
 CANTONESE = "佢哋喺海角嗰度起咗座燈塔，用咗十一個夏天。守塔嘅人唔鍾意講嘢，不過好鍾意睇地圖。"

@@ -10,9 +10,9 @@ import pyarrow.parquet as pq
 import pytest
 from curate_runs import InlineRunner
 
-from tongwen.curate.mix import mix_parameters
-from tongwen.curate.mix_settings import MixSettings, WeightSettings
-from tongwen.curate.mix_steps import copies_of, mix_report, plan_parameters
+from tongwen.curate.mix.settings import MixSettings, WeightSettings
+from tongwen.curate.mix.weights import mix_parameters
+from tongwen.curate.mix.write import copies_of, mix_report, plan_parameters
 from tongwen.encode.split import split_of, validation_thresholds
 from tongwen.errors import InputError, RecipeError
 from tongwen.files import file_digest, read_json
@@ -60,7 +60,13 @@ class Mixed:
                 else "mix_steps"
             )
             tasks = [
-                Task(step, index, f"tongwen.curate.{module}:{function}", files, params or {})
+                Task(
+                    step,
+                    index,
+                    f"tongwen.curate.mix.{ {'mix': 'weights', 'mix_steps': 'write'}[module] }:{function}",
+                    files,
+                    params or {},
+                )
                 for index, files in enumerate(inputs)
             ]
             return runner.run(tasks, folder)
@@ -253,7 +259,11 @@ def test_attributes_of_other_documents_are_refused(tmp_path: Path) -> None:
     first, second = _files(tmp_path / "a", corpus(30)), _files(tmp_path / "b", corpus(40))
     params = mix_parameters(MixSettings(), _ATTRIBUTES)
     task = Task(
-        "mix-measure", 0, "tongwen.curate.mix:measure_weights", (first[0], second[1]), params
+        "mix-measure",
+        0,
+        "tongwen.curate.mix.weights:measure_weights",
+        (first[0], second[1]),
+        params,
     )
     with pytest.raises(InputError, match="does not describe the documents"):
         InlineRunner().run([task], tmp_path)

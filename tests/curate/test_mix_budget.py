@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tongwen.curate.mix_budget import Supply, allot
+from tongwen.curate.mix.budget import Supply, allot
 
 PLENTY = {"en": [Supply(1, 800)], "zh": [Supply(1, 150)], "code": [Supply(1, 50)]}
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tongwen.curate.mix_expressions import column_kinds, parse
+from tongwen.curate.mix.expressions import column_kinds, parse
 from tongwen.errors import RecipeError
 
 KINDS = {"quality": "number", "words": "number", "is_text": "number", "source": "text",

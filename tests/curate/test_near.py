@@ -13,12 +13,12 @@ from curate_runs import InlineRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tongwen.curate.clusters import linked
-from tongwen.curate.dedup import DUPLICATE_SCHEMA, LOSS
-from tongwen.curate.fingerprints import FINGERPRINT
-from tongwen.curate.minhash import band_keys
-from tongwen.curate.near import LINK
-from tongwen.curate.near_steps import block_starts, near_links
+from tongwen.curate.duplicates.clusters import linked
+from tongwen.curate.duplicates.exact import DUPLICATE_SCHEMA, LOSS
+from tongwen.curate.duplicates.fingerprints import FINGERPRINT
+from tongwen.curate.duplicates.minhash import band_keys
+from tongwen.curate.duplicates.near import LINK
+from tongwen.curate.duplicates.near_steps import block_starts, near_links
 from tongwen.curate.settings import DuplicateSettings
 from tongwen.flow.manifest import Manifest, describe_outputs
 from tongwen.flow.runner import TaskResult
@@ -77,7 +77,7 @@ class Records:
         parameters = {
             "link_files": len(links), "hashes": HASHES, "similarity": chosen.similarity,
         }  # fmt: skip
-        task = Task("cluster", 0, "tongwen.curate.clusters:cluster", inputs, parameters)
+        task = Task("cluster", 0, "tongwen.curate.duplicates.clusters:cluster", inputs, parameters)
         result = runner.run([task], folder)[0]
         table = pq.read_table(result.directory / "duplicates.parquet")
         assert table.schema == DUPLICATE_SCHEMA

@@ -5,8 +5,8 @@ from curate_texts import CHINESE, ENGLISH, redacted
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tongwen.curate.edits import EDIT, KINDS
-from tongwen.curate.personal import is_bank_card, personal_edits
+from tongwen.curate.records.edits import EDIT, KINDS
+from tongwen.curate.rules.personal import is_bank_card, personal_edits
 
 GITHUB = "ghp_" + "aB3dE5fG7h" * 4
 AMAZON = "AKIA" + "Q4RTZ7PLM2XW9CVB"

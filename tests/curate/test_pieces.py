@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pieces_runs import Pieces, document
 
-from tongwen.curate.characters import folded
-from tongwen.curate.piece_kernels import letter_table, letters_of, lines_of, placed_units
-from tongwen.curate.pieces import open_records
-from tongwen.curate.units import units_of
+from tongwen.curate.repeats.paragraphs import open_records
+from tongwen.curate.repeats.units import letter_table, letters_of, lines_of, placed_units
+from tongwen.curate.text.characters import folded
+from tongwen.curate.text.units import units_of
 from tongwen.errors import InputError
 
 NOTICE = "欢迎关注本站的公众号，每天都有新的文章等你来读"

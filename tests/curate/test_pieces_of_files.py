@@ -6,9 +6,9 @@ from typing import Any
 from curate_runs import CurateFunction, write_crawl
 from curate_texts import CHINESE, ENGLISH
 
-from tongwen.alone import run_alone
 from tongwen.curate.settings import CurateSettings
 from tongwen.files import read_jsonl
+from tongwen.road.alone import run_alone
 
 
 def test_a_file_in_pieces_gives_the_documents_of_the_whole_file(

@@ -7,15 +7,15 @@ from curate_texts import CHINESE, ENGLISH, redacted
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tongwen.curate.lines import (
+from tongwen.curate.extract.lines import (
     REASONS,
     boilerplate_reason,
     is_boilerplate,
     line_cuts,
     remove_boilerplate,
 )
-from tongwen.curate.personal import is_resident_id
-from tongwen.curate.repair import lost_characters, mojibake_characters, repair
+from tongwen.curate.extract.repair import lost_characters, mojibake_characters, repair
+from tongwen.curate.rules.personal import is_resident_id
 
 FULL_WIDTH = "，。！？；：“”‘’（）《》【】「」『』、…—～・％＃＆＊＠ＡＢＣａｂｃ０１２３"
 

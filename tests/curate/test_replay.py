@@ -8,11 +8,11 @@ from click.testing import CliRunner
 from curate_runs import write_crawl
 from curate_texts import ENGLISH
 
-from tongwen.alone import run_alone
-from tongwen.curate.command import command
-from tongwen.curate.replay import changes, replay
+from tongwen.cli.curate import command
+from tongwen.curate.outcome.replay import changes, replay
 from tongwen.errors import RecipeError, UsageError
 from tongwen.files import read_json
+from tongwen.road.alone import run_alone
 
 NOTE = "The keeper wrote down the weather every morning and the ships every evening."
 _LEAST_WORDS = "curate.english.minimum_words=200"
@@ -35,7 +35,7 @@ def curated(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_replay_gives_what_a_whole_run_with_these_settings_gives(
     curated: Path, tmp_path: Path
 ) -> None:
-    before, after = replay(curated, [_LEAST_WORDS], tmp_path / "replayed")
+    before, after = replay(curated, [_LEAST_WORDS], run_alone, tmp_path / "replayed")
     assert [(row.what, row.before, row.after) for row in changes(before, after)] == [
         ("kept", (1, len(ENGLISH)), (0, 0)),
         ("rules: minimum_words", (1, len(NOTE)), (2, len(NOTE) + len(ENGLISH))),
@@ -54,14 +54,14 @@ def test_a_replay_gives_what_a_whole_run_with_these_settings_gives(
 
 def test_a_setting_that_changes_texts_is_refused(curated: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="`extract` would have to run again"):
-        replay(curated, ["curate.line_reasons=[]"], tmp_path / "replayed")
+        replay(curated, ["curate.line_reasons=[]"], run_alone, tmp_path / "replayed")
 
 
 def test_an_unknown_setting_and_the_same_folder_are_refused(curated: Path, tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match=r"unknown key `curate\.english\.least_words`"):
-        replay(curated, ["curate.english.least_words=3"], tmp_path / "replayed")
+        replay(curated, ["curate.english.least_words=3"], run_alone, tmp_path / "replayed")
     with pytest.raises(UsageError, match="is the folder that is replayed"):
-        replay(curated, [_LEAST_WORDS], curated)
+        replay(curated, [_LEAST_WORDS], run_alone, curated)
 
 
 def test_the_command_prints_the_changes(curated: Path, tmp_path: Path) -> None:

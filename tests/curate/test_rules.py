@@ -7,10 +7,12 @@ import pyarrow as pa
 import pytest
 from curate_texts import CHINESE, ENGLISH, TRADITIONAL, edited, story
 
-from tongwen.curate.attributes import MEASURE_SCHEMA, VALUES
-from tongwen.curate.measures import measure, prose
-from tongwen.curate.record import PAGE_SCHEMA
-from tongwen.curate.rules import decide, decision_parameters, rule_set, rules_of
+from tongwen.curate.extract.record import PAGE_SCHEMA
+from tongwen.curate.rules.attributes import MEASURE_SCHEMA, VALUES
+from tongwen.curate.rules.decide import decide, decision_parameters, rule_set, rules_of
+from tongwen.curate.rules.measures import measure, prose
+from tongwen.curate.rules.spam import CHINESE as CHINESE_TERMS
+from tongwen.curate.rules.spam import ENGLISH as ENGLISH_TERMS
 from tongwen.curate.scorers.scoring import SCORE_SCHEMA
 from tongwen.curate.settings import (
     ChineseRules,
@@ -19,8 +21,6 @@ from tongwen.curate.settings import (
     EnglishRules,
     TextRules,
 )
-from tongwen.curate.spam import CHINESE as CHINESE_TERMS
-from tongwen.curate.spam import ENGLISH as ENGLISH_TERMS
 from tongwen.errors import RecipeError
 
 REPEATED_ENGLISH = " ".join(["A line about the sea and what it has to say to us."] * 10)

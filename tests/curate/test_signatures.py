@@ -10,8 +10,7 @@ from curate_texts import CHINESE, TRADITIONAL, story
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from tongwen.curate.characters import folded
-from tongwen.curate.minhash import (
+from tongwen.curate.duplicates.minhash import (
     Sketches,
     band_keys,
     fill_bins,
@@ -19,7 +18,8 @@ from tongwen.curate.minhash import (
     similarity,
     sketch_texts,
 )
-from tongwen.curate.units import mix, units_of
+from tongwen.curate.text.characters import folded
+from tongwen.curate.text.units import mix, units_of
 
 HASHES = 112
 JOINING = "e\u0301 が か\u3099 ﾊﾞ 각 \u1100\u1161 ΣΑΣ ﷺ"

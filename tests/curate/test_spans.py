@@ -13,10 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pieces_runs import SOURCES, Pieces, document
 
-from tongwen.curate import spans
-from tongwen.curate.piece_kernels import Units, lines_of, placed_units
-from tongwen.curate.pieces import preference, source_ranks
-from tongwen.curate.span_kernels import anchors, gram_units, sentence_cuts
+from tongwen.curate.repeats import spans
+from tongwen.curate.repeats.paragraphs import preference, source_ranks
+from tongwen.curate.repeats.span_kernels import anchors, gram_units, sentence_cuts
+from tongwen.curate.repeats.units import Units, lines_of, placed_units
 
 WORDS = ("one", "two", "three")
 

@@ -11,8 +11,8 @@ from curate_runs import Curated, InlineRunner, write_crawl
 from curate_texts import story
 from hostile import html, response, warc_record
 
-from tongwen.curate.contamination_settings import BenchmarkSettings, ContaminationSettings
-from tongwen.curate.mix_settings import MixSettings
+from tongwen.curate.contamination.settings import BenchmarkSettings, ContaminationSettings
+from tongwen.curate.mix.settings import MixSettings
 from tongwen.curate.scorers.options import TrainingOptions
 from tongwen.curate.scorers.training import TrainingFiles, train_scorer
 from tongwen.curate.settings import CurateSettings, EnglishRules

@@ -11,16 +11,17 @@ import pyarrow.parquet as pq
 import pytest
 
 from tongwen.encode import tasks
+from tongwen.encode.settings import EncodeSettings
 from tongwen.encode.stage import run
 from tongwen.errors import InputError
 from tongwen.files import read_json, write_bytes
 from tongwen.flow.local import LocalRunner
+from tongwen.flow.settings import RunSettings
 from tongwen.flow.stage import StageContext
 from tongwen.flow.task import Task, TaskContext, TaskInput
 from tongwen.formats.documents import DOCUMENT_SCHEMA, row_group_ranges
 from tongwen.formats.shards import Shard
 from tongwen.progress import Progress
-from tongwen.recipe.loader import load_recipe
 from tongwen.tokenizer.text import Tokenizer
 from tongwen.tokenizer.train import train_model
 
@@ -56,9 +57,9 @@ def text_of(number: int) -> str:
 
 def context(folder: Path, out: Path, workers: int) -> StageContext:
     out.mkdir(exist_ok=True)
-    settings = ("run.name=test", "encode.shard_tokens=2000", "encode.validation_share=0.1")
     return StageContext(
-        recipe=load_recipe("defaults", settings),
+        settings=EncodeSettings(shard_tokens=2_000, validation_share=0.1),
+        run=RunSettings(name="test"),
         inputs={"documents": folder / "documents", "tokenizer": folder / "tokenizer"},
         out=out,
         run_dir=folder,

@@ -3,6 +3,7 @@
 import random
 import shutil
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -15,12 +16,11 @@ from tongwen.encode.split import validation_thresholds
 from tongwen.errors import InputError, RecipeError
 from tongwen.files import read_json, write_bytes
 from tongwen.flow.local import LocalRunner
+from tongwen.flow.settings import RunSettings
 from tongwen.flow.stage import StageContext
-from tongwen.formats.documents import DOCUMENT_SCHEMA
-from tongwen.formats.draws import draw
+from tongwen.formats.documents import DOCUMENT_SCHEMA, draw
 from tongwen.formats.shards import Shard
 from tongwen.progress import Progress
-from tongwen.recipe.schema import Recipe, RunSettings
 from tongwen.tokenizer.special import EOS_ID
 from tongwen.tokenizer.text import Tokenizer
 from tongwen.tokenizer.train import train_model
@@ -74,14 +74,11 @@ def tokenizer_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def context(tmp_path: Path, tokenizer_folder: Path) -> StageContext:
     write(tmp_path / "curate" / "documents", documents(), files=3)
-    recipe = Recipe(
-        run=RunSettings(name="test"),
-        encode=EncodeSettings(shard_tokens=4_000, validation_share=0.1),
-    )
     out = tmp_path / "encode"
     out.mkdir()
     return StageContext(
-        recipe=recipe,
+        settings=EncodeSettings(shard_tokens=4_000, validation_share=0.1),
+        run=RunSettings(name="test"),
         inputs={"documents": tmp_path / "curate", "tokenizer": tokenizer_folder},
         out=out,
         run_dir=tmp_path,
@@ -192,14 +189,7 @@ def test_a_missing_tokenizer_is_an_error_before_any_work(
     context: StageContext, tmp_path: Path
 ) -> None:
     (tmp_path / "empty").mkdir()
-    wrong = StageContext(
-        recipe=context.recipe,
-        inputs={**context.inputs, "tokenizer": tmp_path / "empty"},
-        out=context.out,
-        run_dir=context.run_dir,
-        runner=context.runner,
-        progress=context.progress,
-    )
+    wrong = replace(context, inputs={**context.inputs, "tokenizer": tmp_path / "empty"})
     with pytest.raises(InputError, match=r"tokenizer\.model"):
         stage.run(wrong)
     assert not (context.out / "tasks").exists()

@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from tongwen.crawl.sample.labels import dialogue_rows, fact_rows, question_rows
-from tongwen.crawl.sample.world import build_world
 from tongwen.evaluate.free import judge
 from tongwen.evaluate.items import Item, make_items
 from tongwen.evaluate.readers import read_rows
 from tongwen.evaluate.settings import TaskSettings
 from tongwen.evaluate.spec import builtin_spec
+from tongwen.sample.labels import dialogue_rows, fact_rows, question_rows
+from tongwen.sample.world import build_world
 
 SPEC = builtin_spec("sample_answer")
 

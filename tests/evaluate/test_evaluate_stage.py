@@ -5,9 +5,8 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from tongwen.alone import run_alone
+from tongwen.cli.evaluate import command, task_override
 from tongwen.errors import InputError, RecipeError
-from tongwen.evaluate.command import command, task_override
 from tongwen.evaluate.evaluator import Evaluator
 from tongwen.evaluate.free import judge
 from tongwen.evaluate.items import make_items
@@ -16,7 +15,8 @@ from tongwen.evaluate.settings import TaskSettings
 from tongwen.evaluate.spec import builtin_spec
 from tongwen.evaluate.stage import files
 from tongwen.files import read_json, read_jsonl
-from tongwen.recipe.loader import load_recipe
+from tongwen.road.alone import run_alone
+from tongwen.road.recipe import load_recipe
 
 FACTS = [{"fact_id": f"f{n}", "relation": ("price", "river")[n % 2]} for n in range(6)]
 
@@ -206,7 +206,7 @@ def test_the_stage_names_the_users_own_files(gold: Path) -> None:
         "defaults",
         [tasks_of(gold, "sample_choice").replace("}]", '}, {name = "piqa", path = "{crawl}/x"}]')],
     )
-    assert [path.name for path in files(recipe)] == ["facts.jsonl", "questions.jsonl"]
+    assert [path.name for path in files(recipe.evaluate)] == ["facts.jsonl", "questions.jsonl"]
 
 
 def test_a_users_own_task_runs_from_the_command_line(model_folder: Path, tmp_path: Path) -> None:

@@ -10,9 +10,9 @@ import torch
 from click.testing import CliRunner
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from tongwen.cli.export import command
 from tongwen.errors import InputError, TongwenError
 from tongwen.export.card import CardFacts, model_card
-from tongwen.export.command import command
 from tongwen.export.stage import check_logits, check_stop_ids
 from tongwen.files import read_json, write_json
 from tongwen.model.folder import load_model_folder, read_config

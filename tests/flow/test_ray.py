@@ -20,8 +20,8 @@ from tongwen.flow.ray import Place, RayRunner, check_identity, identity
 from tongwen.flow.stage import run_stage
 from tongwen.flow.task import Task, TaskInput
 from tongwen.progress import Progress
-from tongwen.recipe.loader import load_recipe
-from tongwen.road.stages import ROAD
+from tongwen.road.recipe import load_recipe
+from tongwen.road.stages import ROAD, stage_call
 
 _FUNCTIONS = str(Path(__file__).parent)
 
@@ -123,7 +123,7 @@ def test_a_curate_stage_gives_the_same_bytes_on_ray_and_on_local_workers(
         overrides = (f"run.runner={name}", "curate.task_bytes=1", "run.workers=2")
         recipe = load_recipe("defaults", overrides)
         out = tmp_path / name
-        run_stage(stage, recipe, {"crawl": crawl}, out, out, Progress(io.StringIO()))
+        run_stage(stage_call(stage, recipe), {"crawl": crawl}, out, out, Progress(io.StringIO()))
         found[name] = data_files(out)
     assert len(found["local"]) > 20
     assert any(path.startswith("tasks/extract/00002/") for path in found["ray"])

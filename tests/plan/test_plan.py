@@ -7,15 +7,16 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from tongwen.cli.plan import command
 from tongwen.errors import DoesNotFitError, InputError, RecipeError
 from tongwen.model.config import ModelConfig
 from tongwen.model.flops import flops_per_token
 from tongwen.model.settings import ModelSettings
 from tongwen.plan.calibrate import seconds_per_step
-from tongwen.plan.command import command
 from tongwen.plan.formulas import Memory, training_memory
 from tongwen.plan.plan import add_times, check_fit, make_plan
-from tongwen.recipe.loader import load_recipe
+from tongwen.road.recipe import load_recipe
+from tongwen.road.stages import planned_run
 from tongwen.train.parallel.settings import ParallelSettings
 from tongwen.train.settings import TrainSettings
 
@@ -84,7 +85,7 @@ def test_activations_that_do_not_fit_come_with_a_micro_batch_that_is_smaller(
     tmp_path: Path,
 ) -> None:
     recipe = load_recipe("sample", (*TINY, "plan.memory_gib=0.5"))
-    plan = make_plan(recipe, None, tmp_path)
+    plan = make_plan(planned_run(recipe), None, tmp_path)
     plan["stages"]["pretrain"]["memory"]["activations"] += 2**30
     plan["stages"]["pretrain"]["predicted_memory_bytes"] += 2**30
     with pytest.raises(DoesNotFitError, match="activations take") as caught:
@@ -98,7 +99,7 @@ def test_activations_that_do_not_fit_come_with_a_micro_batch_that_is_smaller(
 
 
 def test_a_disk_that_is_too_small_is_refused_with_numbers(tmp_path: Path) -> None:
-    plan = make_plan(load_recipe("sample", TINY), None, tmp_path)
+    plan = make_plan(planned_run(load_recipe("sample", TINY)), None, tmp_path)
     plan["machine"]["disk_bytes"] = 1_000
     with pytest.raises(DoesNotFitError, match=r"of disk, 0 MiB are free"):
         check_fit(plan)
@@ -107,7 +108,7 @@ def test_a_disk_that_is_too_small_is_refused_with_numbers(tmp_path: Path) -> Non
 def test_a_tune_beyond_the_window_is_refused(tmp_path: Path) -> None:
     overrides = ("extend=false", "tune.sequence_tokens=8192", "tune.batch_tokens=8192")
     with pytest.raises(RecipeError, match=r"tune.sequence_tokens is 8,192, .* window"):
-        make_plan(load_recipe("sample", overrides), None, tmp_path)
+        make_plan(planned_run(load_recipe("sample", overrides)), None, tmp_path)
 
 
 def test_epochs_come_from_the_shards_and_many_of_them_are_remarked(tmp_path: Path) -> None:
@@ -121,7 +122,7 @@ def test_epochs_come_from_the_shards_and_many_of_them_are_remarked(tmp_path: Pat
     }
     (tmp_path / "shards.json").write_text(json.dumps(shards))
     overrides = ("pretrain.max_tokens=16384", "pretrain.batch_tokens=16384")
-    plan = make_plan(load_recipe("sample", (*TINY, *overrides)), tmp_path, tmp_path)
+    plan = make_plan(planned_run(load_recipe("sample", (*TINY, *overrides))), tmp_path, tmp_path)
     stage = plan["stages"]["pretrain"]
     assert stage["epochs"] == pytest.approx(16_384 / 1_638)
     assert "10.0 times" in stage["notes"][0]
@@ -133,14 +134,14 @@ def test_epochs_come_from_the_shards_and_many_of_them_are_remarked(tmp_path: Pat
 def test_a_damaged_list_of_shards_is_refused(tmp_path: Path, content: str) -> None:
     (tmp_path / "shards.json").write_text(content)
     with pytest.raises(InputError, match="is damaged"):
-        make_plan(load_recipe("sample"), tmp_path, tmp_path)
+        make_plan(planned_run(load_recipe("sample")), tmp_path, tmp_path)
 
 
 def test_times_and_prices_follow_from_timed_steps(tmp_path: Path) -> None:
     overrides = ("plan.price_per_hour=3.0", "plan.calibration_steps=1", "extend=false")
     recipe = load_recipe("sample", (*TINY, *overrides))
-    plan = make_plan(recipe, None, tmp_path)
-    add_times(plan, recipe)
+    plan = make_plan(planned_run(recipe), None, tmp_path)
+    add_times(plan, planned_run(recipe))
     for stage in plan["stages"].values():
         expected = stage["steps"] * stage["seconds_per_step"]
         assert stage["predicted_seconds"] == pytest.approx(expected)
@@ -149,8 +150,8 @@ def test_times_and_prices_follow_from_timed_steps(tmp_path: Path) -> None:
 
 def test_no_timed_step_no_predicted_time(tmp_path: Path) -> None:
     recipe = load_recipe("sample", (*TINY, "plan.calibration_steps=0"))
-    plan = make_plan(recipe, None, tmp_path)
-    add_times(plan, recipe)
+    plan = make_plan(planned_run(recipe), None, tmp_path)
+    add_times(plan, planned_run(recipe))
     assert plan["stages"]["pretrain"]["predicted_seconds"] is None
 
 

@@ -12,14 +12,14 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
+from tongwen.cli.quantize import command
 from tongwen.errors import InputError
 from tongwen.flow.manifest import Manifest
 from tongwen.formats.shards import shard_writer
 from tongwen.model.folder import load_model_folder
 from tongwen.model.generate import generate
-from tongwen.quantize.command import command
-from tongwen.quantize.folder import load_any_model, quantize_model, save_quantized_folder
-from tongwen.quantize.linear import QuantizedLinear, quantize_weight
+from tongwen.model.int8_folder import load_any_model, quantize_model, save_quantized_folder
+from tongwen.model.int8_linear import QuantizedLinear, quantize_weight
 from tongwen.quantize.quality import score
 from tongwen.quantize.stage import _validation_texts
 from tongwen.tokenizer.text import Tokenizer

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from tongwen.errors import RecipeError
 from tongwen.model.config import ModelConfig
 from tongwen.recipe.lines import key_lines
-from tongwen.recipe.loader import load_recipe, preset_names, recipe_text
+from tongwen.road.recipe import load_recipe, preset_names, recipe_text
 
 
 def write(tmp_path: Path, text: str) -> str:

@@ -168,7 +168,7 @@ def test_a_directory_that_is_no_run_is_refused(tmp_path: Path) -> None:
 
 
 def test_the_command_prints_the_path(made_run: Any, tmp_path: Path) -> None:
-    from tongwen.report.command import command
+    from tongwen.cli.report import command
 
     run = made_run.make_run(tmp_path / "run")
     result = CliRunner().invoke(command, [str(run)])

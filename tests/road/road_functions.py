@@ -13,9 +13,9 @@ def crawl(context: StageContext) -> Mapping[str, float]:
 
 def curate(context: StageContext) -> Mapping[str, float]:
     text = (context.inputs["crawl"] / "words.txt").read_text(encoding="utf-8")
-    keep = "zh-Hans" in context.recipe.curate.languages
+    keep = "zh-Hans" in context.settings.languages
     (context.out / "kept.txt").write_text(text if keep else text.split()[0], encoding="utf-8")
-    languages = " ".join(context.recipe.curate.languages)
+    languages = " ".join(context.settings.languages)
     (context.out / "languages.txt").write_text(languages, encoding="utf-8")
     return {"kept": 1}
 

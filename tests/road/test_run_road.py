@@ -10,9 +10,10 @@ from tongwen.curate.settings import CurateSettings
 from tongwen.errors import DiskFullError, InputError, UsageError
 from tongwen.files import atomic_writer
 from tongwen.flow.manifest import Manifest
+from tongwen.flow.settings import RunSettings
 from tongwen.flow.stage import Stage, locked
 from tongwen.progress import Progress
-from tongwen.recipe.schema import Recipe, RunSettings
+from tongwen.road.recipe import Recipe
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -104,10 +105,17 @@ def test_a_stage_without_its_section_or_its_input_is_left_out() -> None:
 
 def test_a_missing_input_stage_is_named(tmp_path: Path) -> None:
     from tongwen.flow.stage import run_stage
+    from tongwen.road.stages import stage_call
 
     inputs = {"crawl": tmp_path / "nowhere"}
     with pytest.raises(InputError, match="nowhere") as caught:
-        run_stage(STAGES[1], RECIPE, inputs, tmp_path / "out", tmp_path, Progress(io.StringIO()))
+        run_stage(
+            stage_call(STAGES[1], RECIPE),
+            inputs,
+            tmp_path / "out",
+            tmp_path,
+            Progress(io.StringIO()),
+        )
     assert caught.value.hint == "name the folder of the `crawl`, or run its stage first"
 
 

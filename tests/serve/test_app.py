@@ -11,7 +11,7 @@ import httpx
 import openai
 import pytest
 
-from tongwen.quantize.folder import load_any_model
+from tongwen.model.int8_folder import load_any_model
 from tongwen.serve.engine import Engine
 from tongwen.tokenizer.text import Tokenizer
 

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from tongwen.errors import InputError, TongwenError
 from tongwen.model.generate import generate
+from tongwen.model.int8_folder import load_any_model
 from tongwen.model.sampler import Sampling
-from tongwen.quantize.folder import load_any_model
 from tongwen.serve.engine import ContextLengthError, Engine, EngineBusyError
 from tongwen.serve.sequence import Delta, Request
 from tongwen.serve.stop import StopText

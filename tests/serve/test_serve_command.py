@@ -11,9 +11,9 @@ import httpx
 import pytest
 from click.testing import CliRunner
 
+from tongwen.cli.serve import _api_key, _is_loopback, bind, command
 from tongwen.errors import InputError, RecipeError, TongwenError, UsageError
-from tongwen.quantize.folder import quantize_model, save_quantized_folder
-from tongwen.serve.command import _api_key, _is_loopback, bind, command
+from tongwen.model.int8_folder import quantize_model, save_quantized_folder
 from tongwen.serve.settings import ServeSettings
 from tongwen.serve.source import (
     choose_model_folder,

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
+from tongwen.cli.chat import command
 from tongwen.errors import InputError, UsageError
-from tongwen.serve.chat_command import command
 from tongwen.serve.dialogue import Dialogue, answer_lines, texts_of
 from tongwen.serve.engine import ContextLengthError
 from tongwen.serve.settings import ServeSettings

@@ -14,11 +14,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import models, normalizers
 
-from tongwen.cli import cli
+from tongwen.cli.main import cli
+from tongwen.cli.tokenizer import command
 from tongwen.errors import InputError
 from tongwen.files import read_json, write_text
 from tongwen.formats.documents import DOCUMENT_SCHEMA
-from tongwen.tokenizer.command import command
 from tongwen.tokenizer.compare import compare_folders, open_side, read_texts
 from tongwen.tokenizer.report import Texts, measure
 from tongwen.tokenizer.sides import FastSide, SentencePieceSide

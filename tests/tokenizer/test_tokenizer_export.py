@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from safetensors.numpy import save_file
 from tokenizers import decoders, models, normalizers, pre_tokenizers, trainers
 
+from tongwen.cli.tokenizer import command
 from tongwen.errors import InputError
 from tongwen.files import read_json, write_json
-from tongwen.tokenizer.command import command
 from tongwen.tokenizer.export import write_tokenizer_folder
 from tongwen.tokenizer.samples import DIALOGUES, MARKERS, TEXTS
 from tongwen.tokenizer.special import chat_prompt, generation_config

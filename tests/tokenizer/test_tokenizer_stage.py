@@ -6,7 +6,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from click.testing import CliRunner
 
-from tongwen.cli import cli
+from tongwen.cli.main import cli
 from tongwen.files import read_json
 from tongwen.formats.documents import DOCUMENT_SCHEMA
 from tongwen.tokenizer.text import Tokenizer

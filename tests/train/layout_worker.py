@@ -11,12 +11,12 @@ import numpy as np
 from tongwen.flow.group import is_first_process
 from tongwen.model.config import ModelConfig
 from tongwen.progress import Progress
-from tongwen.train.data import Documents, PackedSequences
+from tongwen.train.data.sequences import Documents, PackedSequences
+from tongwen.train.data.validation import ValidationSet
 from tongwen.train.loop import Job, train
 from tongwen.train.metrics import read_metrics
 from tongwen.train.parallel.settings import ParallelSettings
 from tongwen.train.settings import CompletePSettings, TrainSettings
-from tongwen.train.validation import ValidationSet
 from tongwen.train.weights import InitialWeights
 
 CONFIG = ModelConfig(

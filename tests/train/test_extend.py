@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from tongwen.alone import run_alone
 from tongwen.errors import RecipeError
 from tongwen.flow.manifest import Manifest
 from tongwen.model.folder import load_model_folder
+from tongwen.road.alone import run_alone
 from tongwen.train.metrics import read_metrics
 
 

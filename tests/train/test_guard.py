@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from tongwen.train.guard import WINDOW_STEPS, checkpoint_steps, is_spike, remember
-from tongwen.train.ledger import Ledger
+from tongwen.train.metrics import Ledger
 
 NAN = float("nan")
 
@@ -56,7 +56,7 @@ def test_the_ledger_adds_up_to_the_wall_clock() -> None:
 def test_a_step_that_hangs_ends_the_process_with_its_traceback() -> None:
     code = (
         "import time\n"
-        "from tongwen.train.signals import hang_watch\n"
+        "from tongwen.train.guard import hang_watch\n"
         "with hang_watch(10):\n"
         "    pass\n"
         "with hang_watch(0.2 / 60):\n"

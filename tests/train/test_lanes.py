@@ -11,7 +11,7 @@ from layout_worker import CONFIG as UNTIED
 from torch import Tensor, nn
 
 from tongwen.model.llama import Llama
-from tongwen.train.data import Batch
+from tongwen.train.data.sequences import Batch
 from tongwen.train.lanes import Lanes, lanes_for
 from tongwen.train.parallel.mesh import Processes
 from tongwen.train.parallel.settings import ParallelSettings

@@ -6,15 +6,14 @@ import torch
 from tongwen.errors import RecipeError
 from tongwen.model.config import ModelConfig
 from tongwen.model.llama import Llama
-from tongwen.train import loss as loss_module
-from tongwen.train import softmax
-from tongwen.train.data import Batch
-from tongwen.train.loss import cross_entropy_sum
-from tongwen.train.optim import build_optimizer
+from tongwen.train.data.sequences import Batch
+from tongwen.train.loss import cross_entropy as loss_module
+from tongwen.train.loss.cross_entropy import cross_entropy_sum, softmax
+from tongwen.train.loss.softmax import IGNORED
+from tongwen.train.optim.build import build_optimizer
+from tongwen.train.optim.schedule import learning_rate
 from tongwen.train.passes import mean_loss
-from tongwen.train.schedule import learning_rate
 from tongwen.train.settings import TrainSettings
-from tongwen.train.softmax import IGNORED
 
 
 @pytest.mark.parametrize("chunk_tokens", [1, 7, 1000])

@@ -10,12 +10,13 @@ from hypothesis import strategies as st
 
 from tongwen.errors import RecipeError
 from tongwen.formats.languages import LANGUAGES
-from tongwen.recipe.loader import load_recipe, load_table, recipe_text
-from tongwen.train.data import Documents, PackedSequences
-from tongwen.train.mixture import Mixture, Stage
-from tongwen.train.mixture_settings import BLOCK_SAMPLES, MixtureStage, quotas_of
+from tongwen.recipe.loader import load_table
+from tongwen.road.recipe import load_recipe, recipe_text
+from tongwen.train.data.mixture import Mixture, Stage
+from tongwen.train.data.mixture_settings import BLOCK_SAMPLES, MixtureStage, quotas_of
+from tongwen.train.data.sequences import Documents, PackedSequences
+from tongwen.train.data.sources import ShardData
 from tongwen.train.settings import TrainSettings
-from tongwen.train.sources import ShardData
 
 NAMES = ("en", "zh-Hans", "code")
 weights = st.dictionaries(

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from tongwen.train.muon import Muon, orthogonalized
+from tongwen.train.optim.muon import Muon, orthogonalized
 
 
 def test_singular_values_come_near_one_and_directions_stay() -> None:

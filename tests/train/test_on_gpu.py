@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from tongwen.model.attention import KeyStretches, Segments, Visibility, attend
-from tongwen.train.loss import Sampling, cross_entropy_sum
-from tongwen.train.softmax import IGNORED
+from tongwen.train.loss.cross_entropy import Sampling, cross_entropy_sum
+from tongwen.train.loss.softmax import IGNORED
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tongwen.errors import InputError
-from tongwen.train.data import Documents, PackedSequences
-from tongwen.train.packing import pack, permuted
-from tongwen.train.softmax import IGNORED
+from tongwen.train.data.packing import pack, permuted
+from tongwen.train.data.sequences import Documents, PackedSequences
+from tongwen.train.loss.softmax import IGNORED
 
 
 def documents_of(lengths: list[int], parts: int = 1) -> Documents:

@@ -6,9 +6,9 @@ from torch import Tensor
 
 from tongwen.model.config import ModelConfig
 from tongwen.model.llama import Llama
-from tongwen.train.optim import build_optimizer
+from tongwen.train.optim.build import build_optimizer
+from tongwen.train.optim.parametrization import scale_of
 from tongwen.train.parallel.settings import ParallelSettings
-from tongwen.train.parametrization import scale_of
 from tongwen.train.settings import CompletePSettings, TrainSettings
 from tongwen.train.weights import InitialWeights, fill
 

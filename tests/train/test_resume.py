@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 import torch
 
-from tongwen.alone import run_alone
 from tongwen.errors import DiskFullError, InputError, RecipeError
 from tongwen.model.folder import load_model_folder
+from tongwen.road.alone import run_alone
 from tongwen.train import guard, loop, passes
 from tongwen.train.checkpoint import Checkpoints
 from tongwen.train.metrics import read_metrics

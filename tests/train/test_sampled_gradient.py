@@ -10,12 +10,11 @@ from torch import Tensor
 
 from tongwen.errors import RecipeError
 from tongwen.model.flops import flops_per_token
-from tongwen.train import loss as loss_module
-from tongwen.train import softmax
-from tongwen.train.loss import Sampling, cross_entropy_sum
+from tongwen.train.loss import cross_entropy as loss_module
+from tongwen.train.loss.cross_entropy import Sampling, cross_entropy_sum, softmax
+from tongwen.train.loss.softmax import IGNORED, draw_
 from tongwen.train.parallel.settings import ParallelSettings
 from tongwen.train.settings import TrainSettings
-from tongwen.train.softmax import IGNORED, draw_
 
 PIECES = 75  # no multiple of softmax.PART
 TOKENS = 40

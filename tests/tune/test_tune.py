@@ -8,14 +8,14 @@ import pytest
 import torch
 import zstandard
 
-from tongwen.alone import run_alone
 from tongwen.errors import InputError, RecipeError
 from tongwen.flow.manifest import Manifest
 from tongwen.model.folder import load_model_folder
+from tongwen.road.alone import run_alone
 from tongwen.tokenizer.special import IM_END_ID, PAD_ID
 from tongwen.tokenizer.text import Tokenizer
-from tongwen.train.data import PackedSequences
-from tongwen.train.softmax import IGNORED
+from tongwen.train.data.sequences import PackedSequences
+from tongwen.train.loss.softmax import IGNORED
 from tongwen.tune.dialogues import read_dialogues
 from tongwen.tune.settings import PairSettings
 

@@ -7,28 +7,14 @@ from typing import Literal
 from urllib.parse import parse_qsl, urlsplit
 
 from tongwen.errors import RecipeError
-from tongwen.recipe.types import PathText
+from tongwen.sample.settings import SampleWebSettings
+from tongwen.settings import PathText
 
 SourceFormat = Literal[
     "warc", "wet", "html", "jsonl", "parquet", "text", "pdf", "epub", "common-crawl"
 ]
 _SECRET_NAME = re.compile(r"key|secret|token|passw|signature|credential|^sig$", re.IGNORECASE)
 _VARIABLE = re.compile(r"\$\{\w+\}")
-
-
-@dataclass(frozen=True, kw_only=True)
-class SampleWebSettings:
-    """The built-in sample web: a small invented bilingual web, written as WARC files."""
-
-    pages: int = 2_000
-    """Number of pages, good and bad together."""
-    seed: int = 1862
-
-    def __post_init__(self) -> None:
-        if self.pages < 200:
-            raise RecipeError(
-                f"crawl.sample.pages is {self.pages}", hint="200 pages are the smallest sample web"
-            )
 
 
 @dataclass(frozen=True, kw_only=True)

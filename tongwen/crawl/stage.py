@@ -10,12 +10,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from tongwen.crawl.settings import SourceFormat, SourceSettings
+from tongwen.crawl.settings import CrawlSettings, SourceFormat, SourceSettings
 from tongwen.errors import InputError
 from tongwen.files import file_digest, remove_tree, tree_files, write_jsonl
 from tongwen.flow.stage import StageContext
 from tongwen.formats.readers.pieces import split_file
-from tongwen.recipe.schema import Recipe
 
 _SUFFIXES: Mapping[SourceFormat, tuple[str, ...]] = {
     "warc": (
@@ -44,7 +43,7 @@ class _Found:
     digest: str | None = None
 
 
-def run(context: StageContext) -> Mapping[str, float]:
+def run(context: StageContext[CrawlSettings]) -> Mapping[str, float]:
     """Write the sample web if the recipe wants it, download what is in the net, and list all
     inputs in `inputs.jsonl`, large files in pieces.
 
@@ -55,7 +54,7 @@ def run(context: StageContext) -> Mapping[str, float]:
         InputError: a source is missing, empty, or there is none.
         DiskFullError: no space is left for a download.
     """
-    settings = context.recipe.crawl
+    settings = context.settings
     if settings.sample is None and not settings.sources:
         raise InputError(
             "the recipe names nothing to crawl",
@@ -66,7 +65,7 @@ def run(context: StageContext) -> Mapping[str, float]:
     found: list[_Found] = []
     if settings.sample is not None:
         # Imported here: who brings files of his own needs no invented world.
-        from tongwen.crawl.sample import write_sample_web
+        from tongwen.sample import write_sample_web
 
         write_sample_web(settings.sample, context.out)
         source = SourceSettings(path="warc", format="warc", name="sample web")
@@ -86,9 +85,9 @@ def run(context: StageContext) -> Mapping[str, float]:
     return {"files": len(found), "bytes": sum(row["bytes"] for row in rows)}
 
 
-def _downloaded(context: StageContext) -> dict[int, list[_Found]]:
+def _downloaded(context: StageContext[CrawlSettings]) -> dict[int, list[_Found]]:
     """The files of the sources that are in the net, by number of the source, in the cache."""
-    settings = context.recipe.crawl
+    settings = context.settings
     remote_sources = {
         index: source
         for index, source in enumerate(settings.sources)
@@ -137,13 +136,13 @@ def _downloaded(context: StageContext) -> dict[int, list[_Found]]:
     return found
 
 
-def _rows(context: StageContext, found: Sequence[_Found]) -> list[dict[str, Any]]:
+def _rows(context: StageContext[CrawlSettings], found: Sequence[_Found]) -> list[dict[str, Any]]:
     """A row for each file, or for each piece of a large one."""
-    piece_bytes = context.recipe.crawl.piece_bytes
+    piece_bytes = context.settings.piece_bytes
     rows: list[dict[str, Any]] = []
     context.progress.start()
     # Threads: reading, hashing and decompressing let others run.
-    with ThreadPoolExecutor(context.recipe.run.workers or os.cpu_count() or 1) as pool:
+    with ThreadPoolExecutor(context.run.workers or os.cpu_count() or 1) as pool:
         futures = [pool.submit(_file_rows, item, piece_bytes) for item in found]
         try:
             for number, future in enumerate(futures, 1):
@@ -155,11 +154,11 @@ def _rows(context: StageContext, found: Sequence[_Found]) -> list[dict[str, Any]
     return rows
 
 
-def files(recipe: Recipe) -> list[Path]:
+def files(settings: CrawlSettings) -> list[Path]:
     """The user's own files that the recipe names, each once; of Common Crawl its local lists."""
     return list(
         dict.fromkeys(
-            path for source in recipe.crawl.sources if source.path for path in source_files(source)
+            path for source in settings.sources if source.path for path in source_files(source)
         )
     )
 

@@ -10,10 +10,10 @@ its reason.
 from dataclasses import dataclass, field, fields
 from typing import Literal
 
-from tongwen.curate.contamination_settings import ContaminationSettings
-from tongwen.curate.mix_settings import MixSettings
+from tongwen.curate.contamination.settings import ContaminationSettings
+from tongwen.curate.mix.settings import MixSettings
 from tongwen.errors import RecipeError
-from tongwen.recipe.types import PathText
+from tongwen.settings import PathText
 
 LANGUAGES = ("en", "zh-Hans", "zh-Hant", "code")
 LINE_REASONS = ("button", "counter", "notice", "menu", "repeated", "uppercase", "numbers")

@@ -11,14 +11,14 @@ import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from tongwen.curate.benchmarks import benchmark_of
-from tongwen.curate.funnel import funnel
-from tongwen.curate.histograms import merged_histograms
-from tongwen.curate.materialize import merged_rejects
-from tongwen.curate.score import GOLD_PAGES, score
+from tongwen.curate.contamination.benchmarks import benchmark_of
+from tongwen.curate.outcome.funnel import funnel
+from tongwen.curate.outcome.histograms import merged_histograms
+from tongwen.curate.outcome.materialize import merged_rejects
+from tongwen.curate.outcome.score import GOLD_PAGES, score
+from tongwen.curate.records.sources import read_sources
 from tongwen.curate.scorers.folder import DESCRIPTION, open_folder
 from tongwen.curate.settings import CurateSettings
-from tongwen.curate.sources import read_sources
 from tongwen.curate.steps import Steps
 from tongwen.files import (
     disk_errors,
@@ -31,17 +31,16 @@ from tongwen.files import (
 )
 from tongwen.flow.runner import TaskResult
 from tongwen.flow.stage import StageContext
-from tongwen.recipe.schema import Recipe
 
 
-def run(context: StageContext) -> Mapping[str, float]:
+def run(context: StageContext[CurateSettings]) -> Mapping[str, float]:
     """Run all steps; publish documents, attributes, `funnel.json`, `histograms.json` and
     `rejects.jsonl`.
 
     `cost.json` tells time and memory of each step. Where the crawl has gold labels, `score.json`
     says how well they were met.
     """
-    settings = context.recipe.curate
+    settings = context.settings
     steps = Steps(context, settings, read_sources(context.inputs["crawl"]))
     steps.extract()
     steps.cut_templates()
@@ -63,7 +62,7 @@ def run(context: StageContext) -> Mapping[str, float]:
 
 
 def _publish(
-    context: StageContext,
+    context: StageContext[CurateSettings],
     settings: CurateSettings,
     finished: Sequence[TaskResult],
     documents: Sequence[TaskResult],
@@ -117,9 +116,8 @@ def _link(source: Path, target: Path) -> None:
     partial.replace(target)
 
 
-def files(recipe: Recipe) -> list[Path]:
+def files(settings: CurateSettings) -> list[Path]:
     """The user's own files that the stage reads: benchmarks, scorers, labels of clusters."""
-    settings = recipe.curate
     benchmarks = settings.contamination.benchmarks
     scorers = [open_folder(Path(path)).path / DESCRIPTION for path in settings.scorers]
     labels = [Path(settings.cluster_labels)] if settings.cluster_labels else []

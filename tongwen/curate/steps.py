@@ -4,18 +4,18 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from tongwen.curate.addresses import domain_files
-from tongwen.curate.contamination_steps import find_contamination
-from tongwen.curate.mix_settings import WeightSettings
-from tongwen.curate.mixing import mix_documents
-from tongwen.curate.near_steps import near_links
-from tongwen.curate.repeat_steps import paragraph_edits, span_edits, template_edits
-from tongwen.curate.rules import decision_parameters
+from tongwen.curate.contamination.steps import find_contamination
+from tongwen.curate.duplicates.near_steps import near_links
+from tongwen.curate.extract.addresses import domain_files
+from tongwen.curate.mix.settings import WeightSettings
+from tongwen.curate.mix.steps import mix_documents
+from tongwen.curate.records.sources import Source, grouped
+from tongwen.curate.repeats.steps import paragraph_edits, span_edits, template_edits
+from tongwen.curate.rules.decide import decision_parameters
 from tongwen.curate.scorers.clusters import cluster_weights
 from tongwen.curate.scorers.folder import open_folder
 from tongwen.curate.scorers.tasks import scorer_inputs
 from tongwen.curate.settings import SCORE_RULES, CurateSettings, DuplicateSettings
-from tongwen.curate.sources import Source, grouped
 from tongwen.errors import RecipeError
 from tongwen.files import file_digest
 from tongwen.flow.local import TaskResult, exchange
@@ -43,7 +43,10 @@ class Steps:
     """
 
     def __init__(
-        self, context: StageContext, settings: CurateSettings, sources: Sequence[Source]
+        self,
+        context: StageContext[CurateSettings],
+        settings: CurateSettings,
+        sources: Sequence[Source],
     ) -> None:
         self._context = context
         self._settings = settings
@@ -109,7 +112,7 @@ class Steps:
                 Task(
                     "extract",
                     index,
-                    "tongwen.curate.pages:extract_records",
+                    "tongwen.curate.extract.pages:extract_records",
                     (*(TaskInput(source.path, source.digest) for source in group), *lists),
                     {
                         "files": [
@@ -147,7 +150,7 @@ class Steps:
         replaces = self._settings.replace_personal_data
         results = self._run(
             [
-                Task("measure", index, "tongwen.curate.attributes:measure_records",
+                Task("measure", index, "tongwen.curate.rules.attributes:measure_records",
                      (documents, *self.edits[index]), {"task": index, "personal": replaces})
                 for index, documents in enumerate(self.documents)
             ]
@@ -194,7 +197,13 @@ class Steps:
         )
         results = self._run(
             [
-                Task("decide", index, "tongwen.curate.pages:decide_records", files, parameters)
+                Task(
+                    "decide",
+                    index,
+                    "tongwen.curate.extract.pages:decide_records",
+                    files,
+                    parameters,
+                )
                 for index, files in enumerate(self.attributes)
             ]
         )
@@ -217,7 +226,7 @@ class Steps:
             "hashes": settings.bands * settings.rows,
             "similarity": settings.similarity,
         }
-        task = Task("cluster", 0, "tongwen.curate.clusters:cluster", inputs, parameters)
+        task = Task("cluster", 0, "tongwen.curate.duplicates.clusters:cluster", inputs, parameters)
         self._duplicates = self._run([task])[0].file("duplicates.parquet")
 
     def _fingerprint(self, settings: DuplicateSettings) -> list[TaskResult]:
@@ -231,7 +240,7 @@ class Steps:
         }
         return self._run(
             [
-                Task("fingerprint", index, "tongwen.curate.fingerprints:fingerprint_records",
+                Task("fingerprint", index, "tongwen.curate.duplicates.fingerprints:fingerprint_records",
                      (documents, *self.edits[index]), {"task": index, **parameters})
                 for index, documents in enumerate(self.documents)
             ]
@@ -242,7 +251,7 @@ class Steps:
         partitions = self._partitions
         exact = self._run(
             [
-                Task("exact-map", index, "tongwen.curate.dedup:map_exact",
+                Task("exact-map", index, "tongwen.curate.duplicates.exact:map_exact",
                      (self.decisions[index], result.file("fingerprints.npy")),
                      {"task": index, "partitions": partitions, "same_url": settings.same_url,
                       "same_text": settings.same_text})
@@ -251,12 +260,12 @@ class Steps:
         )  # fmt: skip
         grouped = self._run(
             [
-                Task("exact-group", index, "tongwen.curate.dedup:group_exact", files)
+                Task("exact-group", index, "tongwen.curate.duplicates.exact:group_exact", files)
                 for index, files in enumerate(exchange(exact, partitions))
             ],
         )
         groups = tuple(result.file("groups.npy") for result in grouped)
-        task = Task("exact-lose", 0, "tongwen.curate.dedup:lose_exact", groups)
+        task = Task("exact-lose", 0, "tongwen.curate.duplicates.exact:lose_exact", groups)
         return self._run([task])[0].file("losses.npy")
 
     def cut_repeats(self) -> None:
@@ -315,7 +324,7 @@ class Steps:
                 Task(
                     "materialize",
                     index,
-                    "tongwen.curate.materialize:materialize",
+                    "tongwen.curate.outcome.materialize:materialize",
                     (
                         documents,
                         self.decisions[index],

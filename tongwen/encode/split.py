@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 
-from tongwen.formats.draws import draw
+from tongwen.formats.documents import draw
 
 PURPOSE = "validation"
 TRAIN = "train"

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from tongwen.encode.settings import EncodeSettings
 from tongwen.encode.split import TRAIN, validation_thresholds
 from tongwen.errors import InputError
 from tongwen.files import file_digest, write_json
@@ -24,13 +25,13 @@ _TASK_BYTES = 64 << 20
 _CHUNK_TOKENS = 16 << 20
 
 
-def run(context: StageContext) -> Mapping[str, float]:
+def run(context: StageContext[EncodeSettings]) -> Mapping[str, float]:
     """Encode row groups of every Parquet file in tasks, then join the results into shards.
 
     Raises:
         InputError: no documents, or the tokenizer has no `<|endoftext|>`.
     """
-    settings = context.recipe.encode
+    settings = context.settings
     files = document_files(context.inputs["documents"])
     model = context.inputs["tokenizer"] / MODEL_FILE
     tokenizer = Tokenizer.load(model)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from tongwen.errors import RecipeError
-from tongwen.recipe.types import PathText
+from tongwen.settings import PathText
 
 
 @dataclass(frozen=True, kw_only=True)

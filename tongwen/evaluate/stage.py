@@ -14,7 +14,6 @@ from tongwen.evaluate.settings import EvaluateSettings, TaskSettings
 from tongwen.evaluate.spec import TaskSpec, task_spec
 from tongwen.files import file_digest, read_jsonl, value_digest, write_json, write_jsonl
 from tongwen.flow.stage import StageContext
-from tongwen.recipe.schema import Recipe
 
 if TYPE_CHECKING:
     from tongwen.evaluate.evaluator import Evaluator
@@ -45,12 +44,10 @@ class Prepared:
         return self.settings.max_new_tokens or self.spec.max_new_tokens
 
 
-def files(recipe: Recipe) -> list[Path]:
+def files(settings: EvaluateSettings) -> list[Path]:
     """The user's own files that the tasks read: their data and their descriptions."""
-    if recipe.evaluate is None:
-        return []
     found: list[Path] = []
-    for task in recipe.evaluate.tasks:
+    for task in settings.tasks:
         if task.spec is not None:
             found.append(Path(task.spec))
         if not task.path.startswith("{"):
@@ -58,7 +55,7 @@ def files(recipe: Recipe) -> list[Path]:
     return found
 
 
-def run(context: StageContext) -> Mapping[str, float]:
+def run(context: StageContext[EvaluateSettings]) -> Mapping[str, float]:
     """Score the model on every task; write `results.json` and `items.jsonl`.
 
     All tasks are read and checked before the model is loaded. A task's items stand in
@@ -68,8 +65,8 @@ def run(context: StageContext) -> Mapping[str, float]:
         RecipeError: there is no task, or a task's description is not usable.
         InputError: data or model are missing, damaged or of another kind.
     """
-    settings = context.recipe.evaluate
-    if settings is None or not settings.tasks:
+    settings = context.settings
+    if not settings.tasks:
         raise RecipeError(
             "evaluate has no task", hint='add [[evaluate.tasks]] with name = "piqa", path = "..."'
         )
@@ -129,7 +126,9 @@ def _model_folder(directory: Path) -> Path:
     return inner if (inner / "config.json").is_file() else directory
 
 
-def _prepare(context: StageContext, task: TaskSettings, settings: EvaluateSettings) -> Prepared:
+def _prepare(
+    context: StageContext[EvaluateSettings], task: TaskSettings, settings: EvaluateSettings
+) -> Prepared:
     spec = task_spec(task)
     path = context.resolve(task.path)
     rows = read_rows(spec, path)
@@ -167,7 +166,11 @@ def _load(folder: Path, settings: EvaluateSettings) -> "Evaluator":
 
 
 def _ask(
-    context: StageContext, evaluator: "Evaluator", task: Prepared, part: Path, digest: str
+    context: StageContext[EvaluateSettings],
+    evaluator: "Evaluator",
+    task: Prepared,
+    part: Path,
+    digest: str,
 ) -> list[dict[str, Any]]:
     """Ask every question of a task and keep the records."""
     progress = context.progress

@@ -8,6 +8,7 @@ import torch
 
 from tongwen.errors import InputError, TongwenError
 from tongwen.export.card import STAGES, CardFacts, model_card
+from tongwen.export.settings import ExportSettings
 from tongwen.files import disk_errors, read_json, remove_tree, sync_directory, write_text
 from tongwen.flow.manifest import Manifest
 from tongwen.flow.stage import MANIFEST, StageContext
@@ -19,21 +20,21 @@ from tongwen.tokenizer.text import Tokenizer
 _PROBE_TOKENS = 64
 
 
-def run(context: StageContext) -> Mapping[str, float]:
+def run(context: StageContext[ExportSettings]) -> Mapping[str, float]:
     """Write config, weights, tokenizer and model card; then load them again and compare.
 
     Raises:
         InputError: the model or tokenizer is missing or damaged.
         TongwenError: what was written is not what was meant.
     """
-    settings = context.recipe.export
+    settings = context.settings
     dtype = getattr(torch, settings.dtype)
     model, config = load_model_folder(find_model_folder(context.inputs["model"]), dtype)
     # Written aside and moved file by file: the stage's own folder also holds its manifest.
     partial = context.out / ".partial"
     save_model_folder(partial, model, context.inputs["tokenizer"], dtype)
     facts = CardFacts(
-        name=context.recipe.run.name,
+        name=context.run.name,
         license=settings.license,
         config=config,
         dtype=settings.dtype,
@@ -93,7 +94,7 @@ def check_stop_ids(folder: Path) -> None:
         )
 
 
-def _json(context: StageContext, role: str, name: str) -> Any:
+def _json(context: StageContext[ExportSettings], role: str, name: str) -> Any:
     """A file of an optional input; None where the run has no such stage."""
     if role not in context.inputs:
         return None
@@ -104,7 +105,7 @@ def _json(context: StageContext, role: str, name: str) -> Any:
         raise InputError(f"cannot read {path}: {error}") from error
 
 
-def _counts(context: StageContext, role: str) -> Mapping[str, float] | None:
+def _counts(context: StageContext[ExportSettings], role: str) -> Mapping[str, float] | None:
     if role not in context.inputs:
         return None
     manifest = Manifest.read(context.inputs[role] / MANIFEST)

@@ -4,22 +4,22 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from tongwen.errors import InputError, RecipeError
+from tongwen.extend.settings import ExtendSettings
 from tongwen.flow.stage import StageContext
 from tongwen.model.folder import find_model_folder, read_config
+from tongwen.train.data.sources import ShardData
 from tongwen.train.loop import Job, train
-from tongwen.train.sources import ShardData
 from tongwen.train.weights import FolderWeights
 
 
-def run(context: StageContext) -> Mapping[str, float]:
+def run(context: StageContext[ExtendSettings]) -> Mapping[str, float]:
     """Raise `rope_theta`, take `sequence_tokens` as the new window, and train on.
 
     Raises:
         RecipeError: the new window is not longer, or the RoPE base falls.
         InputError: no model, no shards, or another tokenizer made them.
     """
-    settings = context.recipe.extend
-    assert settings is not None
+    settings = context.settings
     folder = find_model_folder(context.inputs["model"])
     config = read_config(folder)
     if settings.sequence_tokens <= config.max_position_embeddings:

@@ -7,9 +7,9 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from tongwen.errors import InputError, UsageError
 from tongwen.files import (
@@ -25,9 +25,9 @@ from tongwen.flow.manifest import Manifest, describe_outputs
 from tongwen.flow.memory import peak_memory_bytes, reset_peak_memory
 from tongwen.flow.ray import RayRunner
 from tongwen.flow.runner import Runner
+from tongwen.flow.settings import RunSettings
 from tongwen.flow.task import resolve_function
 from tongwen.progress import Progress, duration_text
-from tongwen.recipe.schema import Recipe
 
 MANIFEST = "manifest.json"
 _EVENTS = "events.jsonl"
@@ -42,14 +42,15 @@ class Stage:
 
     Attributes:
         name: also the command's name and the folder `stages/NAME`.
-        entry: `module:function`; the function takes a `StageContext` and gives counts.
+        entry: `module:function`; the function takes a `StageContext` and gives counts. A name and
+            not the function, so that the road can be listed without loading torch.
         reads: role -> stages that can play it; the first that is in the recipe does.
         uses: role -> glob pattern of the files it reads of that role; all of them when absent.
         optional: roles the stage can do without.
-        sections: recipe sections that decide the output; the function reads no other.
+        sections: recipe sections that decide the output; the stage is handed these and no other.
         outputs: glob patterns of the files that later stages may depend on; their bytes are
             the same in every undisturbed or resumed run, which metrics and logs are not.
-        files: `module:function` from the recipe to the user's own files that the stage reads.
+        files: `module:function` from the stage's settings to the user's own files that it reads.
         is_grouped: whether torchrun may start it in several processes; the first alone then writes
             the manifest.
         version: raise it when the outputs change for the same inputs and parameters.
@@ -67,12 +68,35 @@ class Stage:
     version: int = 1
 
 
+Settings = TypeVar("Settings")
+
+
 @dataclass(frozen=True)
-class StageContext:
+class StageCall(Generic[Settings]):
+    """A stage and what a recipe asks of it.
+
+    Attributes:
+        stage: which one.
+        settings: its own part of the recipe.
+        parameters: flat `section.key -> JSON value` of all that decides the output, for the digest
+            and to say what changed.
+        run: settings of the run; only `seed` and `name` may decide an output, where `parameters`
+            has them.
+    """
+
+    stage: Stage
+    settings: Settings
+    parameters: Mapping[str, Any]
+    run: RunSettings
+
+
+@dataclass(frozen=True)
+class StageContext(Generic[Settings]):
     """What a stage function works with.
 
     Attributes:
-        recipe: the whole recipe; read only the sections the stage declares.
+        settings: the stage's own part of the recipe.
+        run: settings of the run.
         inputs: role -> folder of the stage that plays it.
         out: the stage's own folder. It survives a kill: what is already there can be built on.
         run_dir: the run directory.
@@ -80,7 +104,8 @@ class StageContext:
         progress: what the user sees.
     """
 
-    recipe: Recipe
+    settings: Settings
+    run: RunSettings
     inputs: Mapping[str, Path]
     out: Path
     run_dir: Path
@@ -168,29 +193,8 @@ def log_event(run_dir: Path, **event: Any) -> None:
         file.write(line + "\n")
 
 
-def flat_parameters(recipe: Recipe, sections: tuple[str, ...]) -> dict[str, Any]:
-    """`section.key -> JSON value` of the given recipe sections."""
-    flat: dict[str, Any] = {}
-
-    def walk(prefix: str, value: Any) -> None:
-        if isinstance(value, dict):
-            for key, item in value.items():
-                walk(f"{prefix}.{key}", item)
-        else:
-            flat[prefix] = value
-
-    whole = json.loads(json.dumps(asdict(recipe), default=str))
-    for section in sections:
-        value: Any = whole
-        for part in section.split("."):
-            value = value[part]
-        walk(section, value)
-    return flat
-
-
 def run_stage(
-    stage: Stage,
-    recipe: Recipe,
+    call: StageCall[Any],
     inputs: Mapping[str, Path],
     out: Path,
     run_dir: Path,
@@ -199,7 +203,7 @@ def run_stage(
 ) -> tuple[Manifest, bool]:
     """Run one stage unless its manifest says that it is done; say why when it runs again.
 
-    Without `runner` the recipe's `run` section decides which one runs the tasks.
+    Without `runner` the settings of the run decide which one runs the tasks.
 
     Returns:
         The manifest, and whether the stage was run.
@@ -207,8 +211,8 @@ def run_stage(
     Raises:
         InputError: an input stage has not been run, or a user's file cannot be read.
     """
-    parameters = flat_parameters(recipe, stage.sections)
-    input_digests = _input_digests(stage, recipe, inputs, run_dir)
+    stage, parameters = call.stage, call.parameters
+    input_digests = _input_digests(call, inputs, run_dir)
     digest = value_digest([stage.name, stage.version, parameters, input_digests])
     previous = Manifest.read(out / MANIFEST)
     if previous and previous.digest == digest and previous.is_intact(out):
@@ -225,44 +229,38 @@ def run_stage(
         # A kill half-way must not leave the promise of the outputs that were there before.
         (out / MANIFEST).unlink(missing_ok=True)
     remove_partials(out)
+    runner = runner or _runner(call.run, progress)
     manifest = _perform(
         stage,
-        StageContext(recipe, inputs, out, run_dir, runner or _runner(recipe, progress), progress),
+        StageContext(call.settings, call.run, inputs, out, run_dir, runner, progress),
         Manifest(digest=digest, parameters=parameters, inputs=input_digests),
     )
     return manifest, True
 
 
-def follow_stage(
-    stage: Stage, recipe: Recipe, inputs: Mapping[str, Path], out: Path
-) -> Manifest | None:
+def follow_stage(call: StageCall[Any], inputs: Mapping[str, Path], out: Path) -> Manifest | None:
     """What the other processes of a group do while the first is in `run_stage`.
 
     Gives the manifest when the stage is up to date, which all find alike.
     """
+    stage = call.stage
     digest = value_digest(
-        [
-            stage.name,
-            stage.version,
-            flat_parameters(recipe, stage.sections),
-            _input_digests(stage, recipe, inputs, None),
-        ]
+        [stage.name, stage.version, call.parameters, _input_digests(call, inputs, None)]
     )
     previous = Manifest.read(out / MANIFEST)
     if previous and previous.digest == digest and previous.is_intact(out):
         return previous
     with Path(os.devnull).open("w", encoding="utf-8") as silence:
         progress = Progress(silence)
-        runner = _runner(recipe, progress)
+        runner = _runner(call.run, progress)
         try:
-            _entry(stage)(StageContext(recipe, inputs, out, out, runner, progress))
+            _entry(stage)(StageContext(call.settings, call.run, inputs, out, out, runner, progress))
         finally:
             runner.close()
     return None
 
 
-def _runner(recipe: Recipe, progress: Progress) -> Runner:
-    settings = recipe.run
+def _runner(settings: RunSettings, progress: Progress) -> Runner:
     memory_bytes = round(settings.worker_memory_gib * 2**30)
     if settings.runner == "ray":
         return RayRunner(
@@ -278,7 +276,7 @@ def _runner(recipe: Recipe, progress: Progress) -> Runner:
     )
 
 
-def _perform(stage: Stage, context: StageContext, begun: Manifest) -> Manifest:
+def _perform(stage: Stage, context: StageContext[Any], begun: Manifest) -> Manifest:
     """Call the stage's function and write the manifest, `begun` with all that came of it."""
     out, run_dir, progress = context.out, context.run_dir, context.progress
     log_event(run_dir, stage=stage.name, event="start", digest=begun.digest)
@@ -309,14 +307,15 @@ def _perform(stage: Stage, context: StageContext, begun: Manifest) -> Manifest:
     return manifest
 
 
-def _entry(stage: Stage) -> Callable[[StageContext], Mapping[str, float]]:
-    function: Callable[[StageContext], Mapping[str, float]] = resolve_function(stage.entry)
+def _entry(stage: Stage) -> Callable[[StageContext[Any]], Mapping[str, float]]:
+    function: Callable[[StageContext[Any]], Mapping[str, float]] = resolve_function(stage.entry)
     return function
 
 
 def _input_digests(
-    stage: Stage, recipe: Recipe, inputs: Mapping[str, Path], run_dir: Path | None
+    call: StageCall[Any], inputs: Mapping[str, Path], run_dir: Path | None
 ) -> dict[str, str]:
+    stage = call.stage
     digests: dict[str, str] = {}
     cache = DigestCache(None if run_dir is None else run_dir / _DIGESTS)
     for role, directory in inputs.items():
@@ -334,7 +333,7 @@ def _input_digests(
                 hint=f"name the folder of the `{role}`, or run its stage first",
             )
     if stage.files is not None:
-        for path in resolve_function(stage.files)(recipe):
+        for path in resolve_function(stage.files)(call.settings):
             digests[str(path)] = cache.digest(path)
     cache.save()
     return digests

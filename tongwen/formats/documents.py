@@ -6,6 +6,7 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import xxhash
 
 from tongwen.errors import InputError
 
@@ -109,3 +110,12 @@ def read_documents(directory: Path, columns: list[str] | None = None) -> Iterato
     for path in document_files(directory):
         for batch in document_batches(path, columns):
             yield from batch.to_pylist()
+
+
+def draw(name: str, purpose: str) -> float:
+    """A number in [0, 1), uniform over names, the same in every run and on every machine.
+
+    Draws of one name for two purposes are independent, so that a document held out for
+    validation is neither more nor less likely to be in the tokenizer's sample.
+    """
+    return (xxhash.xxh3_64_intdigest(f"{purpose}\0{name}".encode()) >> 11) / (1 << 53)

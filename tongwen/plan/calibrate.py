@@ -9,13 +9,13 @@ import torch
 from tongwen.model.config import ModelConfig
 from tongwen.model.flops import flops_per_token
 from tongwen.model.llama import Llama
-from tongwen.train.data import Batch
+from tongwen.train.data.sequences import Batch
 from tongwen.train.hardware import Arithmetic
 from tongwen.train.lanes import Lanes, lanes_for
-from tongwen.train.optim import build_optimizer
+from tongwen.train.loss.softmax import IGNORED
+from tongwen.train.optim.build import build_optimizer
 from tongwen.train.passes import add_gradients, training_loss
 from tongwen.train.settings import TrainSettings
-from tongwen.train.softmax import IGNORED
 
 _TIMED_TOKENS = 4_096
 """Tokens of a timed pass, at most: enough for the matrix products' full speed."""

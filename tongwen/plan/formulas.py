@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from tongwen.model.attention import MATRIX_ATTENTION_TOKENS
 from tongwen.model.config import ModelConfig
-from tongwen.train.loss import most_chunk_tokens
+from tongwen.train.loss.cross_entropy import most_chunk_tokens
 from tongwen.train.settings import TrainSettings
 
 

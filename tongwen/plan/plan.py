@@ -15,7 +15,7 @@ from tongwen.model.config import ModelConfig
 from tongwen.model.flops import flops_per_token
 from tongwen.plan.calibrate import seconds_per_step
 from tongwen.plan.formulas import checkpoint_bytes, training_memory
-from tongwen.recipe.schema import Recipe
+from tongwen.plan.settings import PlannedRun, PlanSettings
 from tongwen.train.hardware import Arithmetic
 from tongwen.train.lanes import lanes_for
 from tongwen.train.settings import TrainSettings
@@ -35,11 +35,11 @@ _REPEATS_WORTH_TRAINING = 4
 arXiv:2305.16264."""
 
 
-def make_plan(recipe: Recipe, shards_folder: Path | None, out: Path) -> dict[str, Any]:
+def make_plan(planned: PlannedRun, shards_folder: Path | None, out: Path) -> dict[str, Any]:
     """The plan of a recipe as JSON values; times are predicted by `add_times`.
 
     Args:
-        recipe: its model and training sections.
+        planned: the model and the training stages.
         shards_folder: of the encode stage; without it epochs stay unknown.
         out: a folder on the disk that the run will write to; it need not exist.
 
@@ -48,9 +48,9 @@ def make_plan(recipe: Recipe, shards_folder: Path | None, out: Path) -> dict[str
         InputError: `shards.json` is missing or damaged.
     """
     shards = _read_shards(shards_folder)
-    vocabulary_size = shards["vocabulary_size"] if shards else recipe.tokenizer.vocabulary_size
-    config = config_to_start_from(recipe.model, recipe.pretrain, vocabulary_size)
-    stages = {name: settings for name in TRAINING_STAGES if (settings := getattr(recipe, name))}
+    vocabulary_size = shards["vocabulary_size"] if shards else planned.vocabulary_size
+    config = config_to_start_from(planned.model, planned.pretrain, vocabulary_size)
+    stages = planned.stages
     _check_windows(config, stages)
     return {
         "model": {
@@ -60,7 +60,7 @@ def make_plan(recipe: Recipe, shards_folder: Path | None, out: Path) -> dict[str
             "embedding_parameters": config.embedding_parameters,
         },
         "data": shards and {"tokens": _split_tokens(shards, "train")},
-        "machine": _machine(recipe, stages, out),
+        "machine": _machine(planned.plan, stages, out),
         "stages": {
             name: _stage_plan(name, config, settings, shards) for name, settings in stages.items()
         },
@@ -99,13 +99,13 @@ def check_fit(plan: Mapping[str, Any]) -> None:
         )
 
 
-def add_times(plan: dict[str, Any], recipe: Recipe) -> None:
+def add_times(plan: dict[str, Any], planned: PlannedRun) -> None:
     """Predict each stage's time from a few real steps, and its price where one is known."""
-    settings = recipe.plan
+    settings = planned.plan
     vocabulary_size = plan["model"]["vocabulary_size"]
-    config = config_to_start_from(recipe.model, recipe.pretrain, vocabulary_size)
+    config = config_to_start_from(planned.model, planned.pretrain, vocabulary_size)
     for name, stage in plan["stages"].items():
-        training: TrainSettings = getattr(recipe, name)
+        training = planned.stages[name]
         step_seconds = None
         if settings.calibration_steps:
             step_seconds = seconds_per_step(
@@ -195,13 +195,13 @@ def _check_windows(config: ModelConfig, stages: Mapping[str, TrainSettings]) -> 
 
 
 def _machine(
-    recipe: Recipe, stages: Mapping[str, TrainSettings], out: Path
+    settings: PlanSettings, stages: Mapping[str, TrainSettings], out: Path
 ) -> dict[str, int | str | None]:
     memory_bytes = psutil.virtual_memory().available
-    if any(Arithmetic.of(settings).device.type == "cuda" for settings in stages.values()):
+    if any(Arithmetic.of(stage).device.type == "cuda" for stage in stages.values()):
         memory_bytes = torch.cuda.mem_get_info()[0]
-    if recipe.plan.memory_gib is not None:
-        memory_bytes = round(recipe.plan.memory_gib * 2**30)
+    if settings.memory_gib is not None:
+        memory_bytes = round(settings.memory_gib * 2**30)
     folder = next(path for path in (out.absolute(), *out.absolute().parents) if path.is_dir())
     return {
         "memory_bytes": memory_bytes,

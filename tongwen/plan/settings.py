@@ -3,6 +3,10 @@
 from dataclasses import dataclass
 
 from tongwen.errors import RecipeError
+from tongwen.extend.settings import ExtendSettings
+from tongwen.model.settings import ModelSettings
+from tongwen.train.settings import PretrainSettings, TrainSettings
+from tongwen.tune.settings import TuneSettings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,3 +31,25 @@ class PlanSettings:
             )
         if self.price_per_hour is not None and self.price_per_hour < 0:
             raise RecipeError(f"price_per_hour is {self.price_per_hour}", hint="use 0 or more")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlannedRun:
+    """What is planned: the training stages of a recipe and their model.
+
+    Attributes:
+        vocabulary_size: the tokenizer's, where there are no shards yet.
+    """
+
+    plan: PlanSettings
+    model: ModelSettings
+    vocabulary_size: int
+    pretrain: PretrainSettings | None = None
+    extend: ExtendSettings | None = None
+    tune: TuneSettings | None = None
+
+    @property
+    def stages(self) -> dict[str, TrainSettings]:
+        """Name -> settings of the stages that train, in the order of the road."""
+        named = {"pretrain": self.pretrain, "extend": self.extend, "tune": self.tune}
+        return {name: settings for name, settings in named.items() if settings is not None}

@@ -10,9 +10,10 @@ from tongwen.files import write_json
 from tongwen.flow.stage import StageContext
 from tongwen.formats.shards import Shard
 from tongwen.model.folder import find_model_folder, load_model_folder
+from tongwen.model.int8_folder import load_any_model, quantize_model, save_quantized_folder
 from tongwen.model.llama import Llama
-from tongwen.quantize.folder import load_any_model, quantize_model, save_quantized_folder
 from tongwen.quantize.quality import Score, compare, documents_of, score
+from tongwen.quantize.settings import QuantizeSettings
 from tongwen.tokenizer.text import Tokenizer
 
 LANGUAGES = ("en", "zh")
@@ -20,13 +21,13 @@ LANGUAGES = ("en", "zh")
 Documents = list[tuple[list[int], int]]
 
 
-def run(context: StageContext) -> Mapping[str, float]:
+def run(context: StageContext[QuantizeSettings]) -> Mapping[str, float]:
     """Write `model/` with int8 weights and `quality.json`.
 
     Raises:
         InputError: no model or no validation text.
     """
-    settings = context.recipe.quantize
+    settings = context.settings
     assert settings is not None
     source = find_model_folder(context.inputs["model"])
     tokenizer = Tokenizer.load(source)
@@ -72,7 +73,10 @@ def _validation_texts(
 
 
 def _scores(
-    model: Llama, texts: Mapping[str, Documents], context: StageContext, label: str
+    model: Llama,
+    texts: Mapping[str, Documents],
+    context: StageContext[QuantizeSettings],
+    label: str,
 ) -> dict[str, Score]:
     scores = {}
     for number, (language, documents) in enumerate(texts.items()):

@@ -1,6 +1,7 @@
 """Where a key stands in a TOML file, for error messages; `tomllib` does not tell."""
 
 import re
+from collections.abc import Mapping
 
 _HEADER = re.compile(r"^\s*(\[\[?)\s*([^\]]+?)\s*\]\]?\s*(?:#.*)?$")
 _KEY = re.compile(r"""^\s*([A-Za-z0-9_.\-"' ]+?)\s*=""")
@@ -37,7 +38,7 @@ def key_lines(text: str) -> dict[str, int]:
     return lines
 
 
-def line_of(key: str, lines: dict[str, int]) -> int | None:
+def line_of(key: str, lines: Mapping[str, int]) -> int | None:
     """Line of `key`, or of the nearest table around it."""
     parts = key.split(".")
     while parts:

@@ -1,151 +1,141 @@
-"""Strict TOML into a `Recipe`: an unknown key, a wrong type or an impossible value is an error."""
+"""Strict TOML into any dataclass: an unknown key, a wrong type or an impossible value is an error.
+
+It knows no stage; the recipe of the whole road is `tongwen.road.recipe`.
+"""
 
 import dataclasses
 import difflib
 import tomllib
 import types
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import MISSING
-from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from tongwen.errors import RecipeError
 from tongwen.recipe.lines import key_lines, line_of
-from tongwen.recipe.schema import Recipe
-from tongwen.recipe.types import RELATIVE_TO_RECIPE
+from tongwen.settings import RELATIVE_TO_RECIPE
 
 Table = TypeVar("Table")
 
 
-def preset_names() -> list[str]:
-    """Names of the recipes that ship in the package."""
-    folder = resources.files("tongwen.recipe") / "presets"
-    return sorted(item.name[:-5] for item in folder.iterdir() if item.name.endswith(".toml"))
-
-
-def load_recipe(name: str, overrides: Sequence[str] = ()) -> Recipe:
-    """The recipe of a preset or of a TOML file, with `section.key=value` overrides applied.
-
-    A file may start with `base = "PRESET"`: its keys then replace the preset's one by one.
-    `SECTION = false` leaves an optional stage out.
-
-    Raises:
-        RecipeError: not found, not TOML, unknown key, wrong type or impossible value; the
-            message names the key, the file's line and the nearest valid name.
-    """
-    values, origin = _read(name)
-    for override in overrides:
-        _apply_override(values, override, origin)
-    recipe = _build(Recipe, values, "", origin)
-    assert isinstance(recipe, Recipe)
-    return recipe
-
-
-def load_table(kind: type[Table], text: str, name: str) -> Table:
-    """A settings dataclass from the text of a TOML file of its own; `name` says where it is from.
-
-    Raises:
-        RecipeError: as in `load_recipe`.
-    """
-    origin = _Origin(name, None, key_lines(text))
-    try:
-        values = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise RecipeError(f"{name} is not valid TOML: {error}") from error
-    table = _build(kind, values, "", origin)
-    assert isinstance(table, kind)
-    return table
-
-
-def recipe_text(recipe: Recipe) -> str:
-    """The recipe as TOML, every value written out; `false` stands for an absent one."""
-    import tomli_w
-
-    return tomli_w.dumps(_toml_value(recipe))
-
-
-def _toml_value(value: Any) -> Any:
-    if isinstance(value, tuple):
-        return [_toml_value(item) for item in value]
-    if not dataclasses.is_dataclass(value):
-        return value
-    table: dict[str, Any] = {}
-    for key, hint in get_type_hints(type(value)).items():
-        item = getattr(value, key)
-        if item is not None:
-            table[key] = _toml_value(item)
-        elif bool not in get_args(hint):  # there `false` is a value of its own
-            table[key] = False
-    return table
-
-
 @dataclasses.dataclass
-class _Origin:
-    """Where values come from: file, folder, key lines, and what was overridden."""
+class Origin:
+    """Where the values of a TOML text come from, for messages.
+
+    Attributes:
+        name: of the file or preset.
+        folder: relative paths are completed with it; None leaves them as they are.
+        lines: `table.key` -> line number.
+        overridden: keys that were given on the command line.
+    """
 
     name: str
     folder: Path | None
-    lines: dict[str, int]
+    lines: Mapping[str, int]
     overridden: set[str] = dataclasses.field(default_factory=set)
 
     def is_overridden(self, key: str) -> bool:
         return any(key == item or key.startswith(item + ".") for item in self.overridden)
 
     def place(self, key: str) -> str:
-        """Where a key's value was written, for a message."""
+        """Where a key's value was written."""
         if self.is_overridden(key):
             return f"--set {key}"
         line = line_of(key, self.lines)
         return f"{self.name}, line {line}" if line else self.name
 
 
-def _read(name: str) -> tuple[dict[str, Any], _Origin]:
-    """The TOML values of a preset or file, laid over those of its `base`."""
-    path = Path(name)
-    if name in preset_names():
-        text = (resources.files("tongwen.recipe") / "presets" / f"{name}.toml").read_text("utf-8")
-        origin = _Origin(f"preset {name}", None, key_lines(text))
-    else:
-        if not path.is_file():
-            near = difflib.get_close_matches(name, preset_names(), n=1)
-            raise RecipeError(
-                f"there is no recipe `{name}`: neither a file nor a preset",
-                hint=f"did you mean `{near[0]}`?"
-                if near
-                else f"presets: {', '.join(preset_names())}",
-            )
-        try:
-            text = path.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise RecipeError(f"cannot read {path}: {error}", hint="save it as UTF-8") from error
-        origin = _Origin(str(path), path.resolve().parent, key_lines(text))
+def parse_toml(text: str, name: str, folder: Path | None = None) -> tuple[dict[str, Any], Origin]:
+    """The values of a TOML text, and where they come from.
+
+    Raises:
+        RecipeError: not TOML.
+    """
     try:
-        values = tomllib.loads(text)
+        return tomllib.loads(text), Origin(name, folder, key_lines(text))
     except tomllib.TOMLDecodeError as error:
-        raise RecipeError(f"{origin.name} is not valid TOML: {error}") from error
-    base = values.pop("base", None)
-    if base is None:
-        return values, origin
-    if base not in preset_names():
-        raise RecipeError(
-            f"unknown base {base!r} ({origin.place('base')})",
-            hint=f"presets: {', '.join(preset_names())}",
-        )
-    merged, _ = _read(base)
-    _merge(merged, values)
-    return merged, origin
+        raise RecipeError(f"{name} is not valid TOML: {error}") from error
 
 
-def _merge(below: dict[str, Any], above: Mapping[str, Any]) -> None:
+def read_toml(path: Path) -> tuple[dict[str, Any], Origin]:
+    """The values of a TOML file; relative paths in it are relative to its folder.
+
+    Raises:
+        RecipeError: it cannot be read, or is not TOML.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise RecipeError(f"cannot read {path}: {error}", hint="save it as UTF-8") from error
+    return parse_toml(text, str(path), path.resolve().parent)
+
+
+def load_table(kind: type[Table], text: str, name: str) -> Table:
+    """A settings dataclass from the text of a TOML file of its own; `name` says where it is from.
+
+    Raises:
+        RecipeError: as in `from_toml`.
+    """
+    values, origin = parse_toml(text, name)
+    return from_toml(kind, values, origin)
+
+
+def load_section(kind: type[Table], path: Path, section: str) -> Table:
+    """One section of a TOML file; the others are not looked at. Without the section, the defaults.
+
+    Raises:
+        RecipeError: the file cannot be read, or as in `from_toml`.
+    """
+    values, origin = read_toml(path)
+    table = _build(kind, values.get(section, {}), section, origin)
+    assert isinstance(table, kind)
+    return table
+
+
+def from_toml(kind: type[Table], values: Mapping[str, Any], origin: Origin) -> Table:
+    """A dataclass from the values of a TOML text.
+
+    Raises:
+        RecipeError: unknown key, wrong type or impossible value; the message names the key, its
+            line and the nearest valid name.
+    """
+    table = _build(kind, values, "", origin)
+    assert isinstance(table, kind)
+    return table
+
+
+def to_toml(value: Any) -> Any:
+    """A dataclass as TOML values, every one written out; `false` stands for an absent one."""
+    if isinstance(value, tuple):
+        return [to_toml(item) for item in value]
+    if not dataclasses.is_dataclass(value):
+        return value
+    table: dict[str, Any] = {}
+    for key, hint in get_type_hints(type(value)).items():
+        item = getattr(value, key)
+        if item is not None:
+            table[key] = to_toml(item)
+        elif bool not in get_args(hint):  # there `false` is a value of its own
+            table[key] = False
+    return table
+
+
+def merge(below: dict[str, Any], above: Mapping[str, Any]) -> None:
+    """Lay `above` over `below`, table by table, key by key."""
     for key, value in above.items():
         if isinstance(value, dict) and isinstance(below.get(key), dict):
-            _merge(below[key], value)
+            merge(below[key], value)
         else:
             below[key] = value
 
 
-def _apply_override(values: dict[str, Any], override: str, origin: _Origin) -> None:
+def apply_override(values: dict[str, Any], override: str, origin: Origin) -> None:
+    """Set one key from `section.key=value`, a TOML value or a bare word.
+
+    Raises:
+        RecipeError: it has another form.
+    """
     key, equals, text = override.partition("=")
     key = key.strip()
     if not equals or not key:
@@ -168,7 +158,7 @@ def _apply_override(values: dict[str, Any], override: str, origin: _Origin) -> N
     origin.overridden.add(key)
 
 
-def _build(kind: type, values: Any, prefix: str, origin: _Origin) -> Any:
+def _build(kind: type, values: Any, prefix: str, origin: Origin) -> Any:
     """A dataclass from a TOML table."""
     if not isinstance(values, dict):
         raise RecipeError(f"`{prefix}` must be a table, got {values!r} ({origin.place(prefix)})")
@@ -201,7 +191,7 @@ def _build(kind: type, values: Any, prefix: str, origin: _Origin) -> Any:
         raise RecipeError(f"{message} ({origin.place(prefix)})", hint=error.hint) from error
 
 
-def _convert(expected: Any, value: Any, name: str, origin: _Origin) -> Any:
+def _convert(expected: Any, value: Any, name: str, origin: Origin) -> Any:
     """A TOML value as the annotated type, or an error that says what was expected."""
     kind = get_origin(expected)
     if kind is Annotated:
@@ -235,7 +225,7 @@ def _convert(expected: Any, value: Any, name: str, origin: _Origin) -> Any:
     return _convert_scalar(expected, value, name, origin)
 
 
-def _convert_tuple(expected: Any, value: Any, name: str, origin: _Origin) -> tuple[Any, ...]:
+def _convert_tuple(expected: Any, value: Any, name: str, origin: Origin) -> tuple[Any, ...]:
     if not isinstance(value, list):
         raise _wrong_type(name, "a list", value, origin)
     items = get_args(expected)
@@ -248,7 +238,7 @@ def _convert_tuple(expected: Any, value: Any, name: str, origin: _Origin) -> tup
     )
 
 
-def _convert_scalar(expected: type, value: Any, name: str, origin: _Origin) -> Any:
+def _convert_scalar(expected: type, value: Any, name: str, origin: Origin) -> Any:
     accepted = (int, float) if expected is float else (expected,)
     if not isinstance(value, accepted) or isinstance(value, bool) is not (expected is bool):
         words = {int: "a whole number", float: "a number", str: "a string", bool: "true or false"}
@@ -256,11 +246,11 @@ def _convert_scalar(expected: type, value: Any, name: str, origin: _Origin) -> A
     return float(value) if isinstance(value, int) and expected is float else value
 
 
-def _wrong_type(name: str, expected: str, value: Any, origin: _Origin) -> RecipeError:
+def _wrong_type(name: str, expected: str, value: Any, origin: Origin) -> RecipeError:
     return RecipeError(f"`{name}` must be {expected}, got {value!r} ({origin.place(name)})")
 
 
-def _complete_path(text: str, origin: _Origin) -> str:
+def _complete_path(text: str, origin: Origin) -> str:
     if text.startswith("{") or origin.folder is None or Path(text).is_absolute():
         return text
     return str(origin.folder / text)

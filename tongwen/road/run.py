@@ -8,9 +8,8 @@ from tongwen.files import disk_errors, write_text
 from tongwen.flow.manifest import Manifest
 from tongwen.flow.stage import Stage, locked, run_stage
 from tongwen.progress import Progress
-from tongwen.recipe.loader import recipe_text
-from tongwen.recipe.schema import Recipe
-from tongwen.road.stages import ROAD
+from tongwen.road.recipe import Recipe, recipe_text
+from tongwen.road.stages import ROAD, stage_call
 
 
 @dataclass(frozen=True)
@@ -74,7 +73,7 @@ def run_road(
         for stage in stages:
             out = run_dir / "stages" / stage.name
             inputs = stage_inputs(stage, set(manifests), run_dir / "stages")
-            manifest, ran = run_stage(stage, recipe, inputs, out, run_dir, progress)
+            manifest, ran = run_stage(stage_call(stage, recipe), inputs, out, run_dir, progress)
             manifests[stage.name] = manifest
             if ran:
                 changed.append(stage.name)

@@ -1,6 +1,13 @@
 """The road: the stages in order, what each reads, and which recipe sections decide its output."""
 
-from tongwen.flow.stage import Stage
+import dataclasses
+import json
+from typing import Any
+
+from tongwen.flow.stage import Stage, StageCall
+from tongwen.plan.settings import PlannedRun
+from tongwen.road.recipe import Recipe
+from tongwen.train.settings import PretrainJob
 
 _MODEL = ("tune", "extend", "pretrain")
 _CARD = ("curate", "encode", "pretrain", "extend", "tune", "evaluate")
@@ -110,3 +117,49 @@ ROAD = (
         outputs=("*config.json", "model*.safetensors", "tokenizer*", "special_*", "README.md"),
     ),
 )
+
+
+def stage_call(stage: Stage, recipe: Recipe) -> StageCall[Any]:
+    """A stage with what the recipe asks of it."""
+    return StageCall(stage, _settings(stage, recipe), _parameters(stage, recipe), recipe.run)
+
+
+def planned_run(recipe: Recipe) -> PlannedRun:
+    """What of a recipe is planned."""
+    return PlannedRun(
+        plan=recipe.plan,
+        model=recipe.model,
+        vocabulary_size=recipe.tokenizer.vocabulary_size,
+        pretrain=recipe.pretrain,
+        extend=recipe.extend,
+        tune=recipe.tune,
+    )
+
+
+def _settings(stage: Stage, recipe: Recipe) -> Any:
+    """The section of the stage's own name, or what it needs of several."""
+    if stage.name == "plan":
+        return planned_run(recipe)
+    if stage.name == "pretrain" and recipe.pretrain is not None:
+        return PretrainJob(recipe.model, recipe.pretrain)
+    return getattr(recipe, stage.name)
+
+
+def _parameters(stage: Stage, recipe: Recipe) -> dict[str, Any]:
+    """Flat `section.key -> JSON value` of the sections that decide the stage's output."""
+    flat: dict[str, Any] = {}
+
+    def walk(prefix: str, value: Any) -> None:
+        if isinstance(value, dict):
+            for key, item in value.items():
+                walk(f"{prefix}.{key}", item)
+        else:
+            flat[prefix] = value
+
+    whole = json.loads(json.dumps(dataclasses.asdict(recipe), default=str))
+    for section in stage.sections:
+        value: Any = whole
+        for part in section.split("."):
+            value = value[part]
+        walk(section, value)
+    return flat

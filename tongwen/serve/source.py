@@ -7,9 +7,9 @@ import torch
 
 from tongwen.errors import InputError
 from tongwen.files import read_json
+from tongwen.model.int8_folder import MODEL_TYPE, load_any_model
 from tongwen.model.llama import Llama
-from tongwen.quantize.folder import MODEL_TYPE, load_any_model
-from tongwen.recipe.loader import load_recipe
+from tongwen.recipe.loader import load_section
 from tongwen.serve.settings import ServeSettings
 from tongwen.tokenizer.special import IM_END, IM_START
 from tongwen.tokenizer.text import Tokenizer
@@ -81,7 +81,7 @@ def choose_model_folder(source: Path, *, quantized: bool) -> Path:
 def run_settings(source: Path) -> ServeSettings:
     """The `[serve]` section of a run's own recipe; of a model folder the defaults."""
     recipe = source / "recipe.toml"
-    return load_recipe(str(recipe)).serve if recipe.is_file() else ServeSettings()
+    return load_section(ServeSettings, recipe, "serve") if recipe.is_file() else ServeSettings()
 
 
 def load_served_model(source: Path, *, quantized: bool, settings: ServeSettings) -> ServedModel:

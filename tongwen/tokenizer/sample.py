@@ -9,8 +9,7 @@ import numpy.typing as npt
 import pyarrow.compute as pc
 
 from tongwen.errors import InputError
-from tongwen.formats.documents import document_batches, document_files
-from tongwen.formats.draws import draw
+from tongwen.formats.documents import document_batches, document_files, draw
 
 _BUCKETS = 1 << 16
 

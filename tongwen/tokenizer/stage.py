@@ -12,6 +12,7 @@ from tongwen.tokenizer.compare import open_side
 from tongwen.tokenizer.export import write_tokenizer_folder
 from tongwen.tokenizer.report import MEASURED_BYTES, Texts, compare, measure
 from tongwen.tokenizer.sample import DocumentSample, is_chinese, sample_documents
+from tongwen.tokenizer.settings import TokenizerSettings
 from tongwen.tokenizer.sides import SentencePieceSide
 from tongwen.tokenizer.text import Tokenizer
 from tongwen.tokenizer.train import train_model
@@ -22,7 +23,7 @@ from tongwen.tokenizer.verify import Check, verify_folder
 _MEMORY_PER_BYTE, _MEMORY_PER_CHINESE_BYTE = 9, 36
 
 
-def run(context: StageContext) -> Mapping[str, float]:
+def run(context: StageContext[TokenizerSettings]) -> Mapping[str, float]:
     """Train, export, verify and measure.
 
     Raises:
@@ -30,13 +31,13 @@ def run(context: StageContext) -> Mapping[str, float]:
             with cannot be read.
         TongwenError: the new tokenizer fails its acceptance suite.
     """
-    settings = context.recipe.tokenizer
+    settings = context.settings
     others = {folder: open_side(Path(folder)) for folder in settings.compare_with}
     sample = sample_documents(
         context.inputs["documents"],
         sample_bytes=settings.sample_bytes,
         chinese_share=settings.chinese_share,
-        seed=context.recipe.run.seed,
+        seed=context.run.seed,
     )
     check_memory(sample, available_memory_bytes())
     sampled = {"documents": 0, "utf8_bytes": 0, "chinese_utf8_bytes": 0}

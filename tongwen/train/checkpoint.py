@@ -38,7 +38,7 @@ from tongwen.files import (
 )
 from tongwen.progress import Progress
 from tongwen.train.identity import changes
-from tongwen.train.optim import Optimizer
+from tongwen.train.optim.build import Optimizer
 from tongwen.train.parallel.mesh import Processes
 
 COMPLETE = "_COMPLETE"

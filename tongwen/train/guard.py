@@ -5,8 +5,12 @@ ones than so many standard deviations (as in OLMo 2, Walsh et al. 2025, arXiv:25
 3.1). The window is part of the checkpoint, so a resumed run decides as an undisturbed one.
 """
 
+import faulthandler
 import math
-from collections.abc import Sequence
+import signal
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from statistics import fmean, pstdev
 
 WINDOW_STEPS = 128
@@ -40,3 +44,38 @@ def checkpoint_steps(save_seconds: float, step_seconds: float, failure_seconds: 
     """
     interval = math.sqrt(2 * save_seconds * failure_seconds)
     return max(1, round(interval / max(1e-9, step_seconds)))
+
+
+@contextmanager
+def stop_requested() -> Iterator[threading.Event]:
+    """An event that SIGINT and SIGTERM set, so that the step in hand ends before the run does."""
+    event = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield event
+        return
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.getsignal(number) for number in numbers}
+    for number in numbers:
+        signal.signal(number, lambda *_: event.set())
+    try:
+        yield event
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def hang_watch(minutes: float | None) -> Iterator[None]:
+    """End the process with the traceback of every thread when the body takes longer.
+
+    A collective that waits for a dead peer holds the interpreter: only a watchdog outside of
+    Python code gets through (faulthandler runs in a thread of its own).
+    """
+    if minutes is None:
+        yield
+        return
+    faulthandler.dump_traceback_later(60 * minutes, exit=True, file=2)
+    try:
+        yield
+    finally:
+        faulthandler.cancel_dump_traceback_later()

@@ -22,21 +22,19 @@ from tongwen.model.folder import save_model_folder, write_model_folder
 from tongwen.model.llama import Llama
 from tongwen.progress import Progress
 from tongwen.train.checkpoint import Checkpoints, Position
-from tongwen.train.data import Batch, PackedSequences
-from tongwen.train.guard import checkpoint_steps, is_spike, remember
+from tongwen.train.data.sequences import Batch, PackedSequences
+from tongwen.train.data.validation import ValidationSet, validation_loss
+from tongwen.train.guard import checkpoint_steps, hang_watch, is_spike, remember, stop_requested
 from tongwen.train.hardware import Arithmetic, peak_flops_per_second
 from tongwen.train.identity import run_identity
-from tongwen.train.ledger import Ledger
-from tongwen.train.metrics import MetricsLog
-from tongwen.train.optim import Optimizer, build_optimizer
+from tongwen.train.metrics import Ledger, MetricsLog
+from tongwen.train.optim.build import Optimizer, build_optimizer
+from tongwen.train.optim.schedule import learning_rate
 from tongwen.train.parallel.build import build_model
 from tongwen.train.parallel.gradients import clip_gradients
 from tongwen.train.parallel.mesh import Processes
 from tongwen.train.passes import Passes
-from tongwen.train.schedule import learning_rate
 from tongwen.train.settings import TrainSettings
-from tongwen.train.signals import hang_watch, stop_requested
-from tongwen.train.validation import ValidationSet, validation_loss
 from tongwen.train.weights import WeightSource, fill
 
 _SKIPS_BEFORE_ROLLBACK = 10

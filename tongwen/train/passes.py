@@ -15,15 +15,15 @@ from torch import Tensor, nn
 from torch.distributed.pipelining import PipelineStage, Schedule1F1B, ScheduleGPipe
 
 from tongwen.model.llama import KeyStore, Llama
-from tongwen.train.data import Batch
+from tongwen.train.data.sequences import Batch
 from tongwen.train.lanes import Lanes, lanes_for
-from tongwen.train.loss import Sampling, cross_entropy_sum
+from tongwen.train.loss.cross_entropy import Sampling, cross_entropy_sum
+from tongwen.train.loss.softmax import IGNORED, VocabularyShare
 from tongwen.train.parallel.context import GatheredKeys, share_of
 from tongwen.train.parallel.gradients import reduce_partial_gradients
 from tongwen.train.parallel.mesh import Processes
 from tongwen.train.parallel.tensor import local, vocabulary_share
 from tongwen.train.settings import TrainSettings
-from tongwen.train.softmax import IGNORED, VocabularyShare
 
 Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
 """Hidden states, weights of the output head and targets to the sum of the losses."""

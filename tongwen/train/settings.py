@@ -5,9 +5,10 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from tongwen.errors import RecipeError
-from tongwen.recipe.types import PathText
-from tongwen.train.batches import BatchPlan
-from tongwen.train.mixture_settings import MixtureStage, check_mixture
+from tongwen.model.settings import ModelSettings
+from tongwen.settings import PathText
+from tongwen.train.data.batches import BatchPlan
+from tongwen.train.data.mixture_settings import MixtureStage, check_mixture
 from tongwen.train.parallel.settings import ParallelSettings
 
 
@@ -220,3 +221,11 @@ _POSITIVE = (
 
 def _next_multiple(value: int, unit: int) -> int:
     return -(-value // unit) * unit
+
+
+@dataclass(frozen=True)
+class PretrainJob:
+    """What the pretrain stage is handed: the sections `model` and `pretrain`."""
+
+    model: ModelSettings
+    pretrain: PretrainSettings

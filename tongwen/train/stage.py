@@ -7,33 +7,32 @@ from tongwen.errors import InputError, RecipeError
 from tongwen.flow.stage import StageContext
 from tongwen.model.config import ModelConfig
 from tongwen.model.folder import find_model_folder, read_config
-from tongwen.recipe.schema import Recipe
 from tongwen.tokenizer.text import MODEL_FILE, Tokenizer
+from tongwen.train.data.sources import ShardData
 from tongwen.train.loop import Job, train
-from tongwen.train.sources import ShardData
+from tongwen.train.settings import PretrainJob
 from tongwen.train.weights import FolderWeights, InitialWeights, WeightSource, config_to_start_from
 
 
-def files(recipe: Recipe) -> list[Path]:
+def files(job: PretrainJob) -> list[Path]:
     """The files of the model to start from."""
-    if recipe.pretrain is None or recipe.pretrain.base is None:
+    if job.pretrain.base is None:
         return []
-    folder = find_model_folder(Path(recipe.pretrain.base))
+    folder = find_model_folder(Path(job.pretrain.base))
     read_config(folder)
     return sorted(path for path in folder.iterdir() if path.is_file())
 
 
-def run(context: StageContext) -> Mapping[str, float]:
+def run(context: StageContext[PretrainJob]) -> Mapping[str, float]:
     """Train a new model or another's weights, or go on where the last call of this was stopped.
 
     Raises:
         RecipeError: sequences are longer than the model's positions.
         InputError: no shards, another tokenizer made them, or the base model cannot be read.
     """
-    settings = context.recipe.pretrain
-    assert settings is not None
+    settings = context.settings.pretrain
     shards = ShardData.open(context.inputs["shards"], context.inputs["tokenizer"])
-    config = config_to_start_from(context.recipe.model, settings, shards.vocabulary_size)
+    config = config_to_start_from(context.settings.model, settings, shards.vocabulary_size)
     weights: WeightSource = InitialWeights(config, settings)
     if settings.base is not None:
         folder = find_model_folder(Path(settings.base))

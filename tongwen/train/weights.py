@@ -13,7 +13,7 @@ from tongwen.model.config import ModelConfig
 from tongwen.model.folder import find_model_folder, read_config, stream_weights
 from tongwen.model.llama import initial_weights
 from tongwen.model.settings import ModelSettings
-from tongwen.train.parametrization import scale_of
+from tongwen.train.optim.parametrization import scale_of
 from tongwen.train.settings import PretrainSettings, TrainSettings
 
 

@@ -17,7 +17,7 @@ import xxhash
 from tongwen.errors import InputError
 from tongwen.tokenizer.special import ANSWER_ROLE, Message, check_messages
 from tongwen.tokenizer.text import Tokenizer
-from tongwen.train.data import Documents
+from tongwen.train.data.sequences import Documents
 from tongwen.tune.settings import PairSettings
 
 _FIELD = re.compile(r"\{(\w+)\}")

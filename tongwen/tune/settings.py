@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from tongwen.errors import RecipeError
-from tongwen.recipe.types import PathText
+from tongwen.settings import PathText
 from tongwen.train.settings import TrainSettings
 
 

@@ -6,32 +6,28 @@ from pathlib import Path
 from tongwen.errors import InputError, RecipeError
 from tongwen.flow.stage import StageContext
 from tongwen.model.folder import find_model_folder, read_config
-from tongwen.recipe.schema import Recipe
 from tongwen.tokenizer.text import Tokenizer
-from tongwen.train.data import PackedSequences
+from tongwen.train.data.sequences import PackedSequences
 from tongwen.train.loop import Job, train
 from tongwen.train.weights import FolderWeights, WeightSource
 from tongwen.tune.dialogues import read_dialogues
 from tongwen.tune.settings import TuneSettings
 
 
-def files(recipe: Recipe) -> list[Path]:
+def files(settings: TuneSettings) -> list[Path]:
     """The user's own dialogue files."""
-    if recipe.tune is None:
-        return []
-    paths = [*recipe.tune.dialogues, *(pair.path for pair in recipe.tune.pairs)]
+    paths = [*settings.dialogues, *(pair.path for pair in settings.pairs)]
     return [Path(path) for path in paths if not path.startswith("{")]
 
 
-def run(context: StageContext) -> Mapping[str, float]:
+def run(context: StageContext[TuneSettings]) -> Mapping[str, float]:
     """Tune on all dialogues; several epochs when `max_tokens` asks for them.
 
     Raises:
         RecipeError: no dialogues are named, or sequences are longer than the model's window.
         InputError: no model, or a dialogue file is missing or malformed.
     """
-    settings = context.recipe.tune
-    assert settings is not None
+    settings = context.settings
     if not settings.dialogues and not settings.pairs:
         raise RecipeError(
             "neither tune.dialogues nor tune.pairs names a file",

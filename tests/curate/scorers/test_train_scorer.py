@@ -10,9 +10,9 @@ import pytest
 from click.testing import CliRunner
 from scorer_texts import made_text, write_texts
 
-from tongwen.curate.edits import EDIT
-from tongwen.curate.numbering import record_numbers
-from tongwen.curate.scorer_command import command
+from tongwen.cli.curate_train_scorer import command
+from tongwen.curate.records.edits import EDIT
+from tongwen.curate.records.numbering import record_numbers
 from tongwen.curate.scorers.clusters import read_cluster_labels
 from tongwen.curate.scorers.folder import open_folder
 from tongwen.curate.scorers.options import KINDS, TrainingOptions

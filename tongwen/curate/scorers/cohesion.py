@@ -20,7 +20,7 @@ from tongwen.curate.scorers.hashing import (
     Units,
     extended,
 )
-from tongwen.curate.units import mix
+from tongwen.curate.text.units import mix
 
 Places = npt.NDArray[np.int64]
 GAPS = 3

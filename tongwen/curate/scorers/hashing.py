@@ -14,7 +14,7 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
-from tongwen.curate.characters import (
+from tongwen.curate.text.characters import (
     CYRILLIC,
     DIGIT,
     HAN,
@@ -31,7 +31,7 @@ from tongwen.curate.characters import (
     kinds,
     script_tables,
 )
-from tongwen.curate.units import mix
+from tongwen.curate.text.units import mix
 
 Hashes = npt.NDArray[np.uint64]
 UnitKinds = npt.NDArray[np.uint8]

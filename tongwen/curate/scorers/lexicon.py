@@ -18,8 +18,8 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
-from tongwen.curate.characters import CodePoints, code_points, script_tables
-from tongwen.curate.units import mix
+from tongwen.curate.text.characters import CodePoints, code_points, script_tables
+from tongwen.curate.text.units import mix
 from tongwen.errors import InputError
 
 NEAR_CHARACTERS = 200

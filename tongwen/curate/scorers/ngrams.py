@@ -20,7 +20,7 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
-from tongwen.curate.units import mix
+from tongwen.curate.text.units import mix
 
 Keys = npt.NDArray[np.uint64]
 Symbols = npt.NDArray[np.uint16]

@@ -15,7 +15,6 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
-from tongwen.curate.characters import CodePoints, code_points
 from tongwen.curate.scorers.folder import ScorerFolder, TrainedScorer
 from tongwen.curate.scorers.hashing import Units, fold_table
 from tongwen.curate.scorers.measuring import auc
@@ -32,6 +31,7 @@ from tongwen.curate.scorers.ngrams import (
 from tongwen.curate.scorers.options import TrainingOptions
 from tongwen.curate.scorers.quality import POSITIVE, trained_languages
 from tongwen.curate.scorers.samples import CALIBRATE, LANGUAGES, TEST, TRAIN, Sample, Samples
+from tongwen.curate.text.characters import CodePoints, code_points
 
 FEWEST_CHARACTERS = 50
 LENGTHS = (50, 100, 200, 400, 800, 1_600, 3_200)

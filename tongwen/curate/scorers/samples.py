@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 import xxhash
 import zstandard
 
-from tongwen.curate.measures import prose
+from tongwen.curate.rules.measures import prose
 from tongwen.errors import InputError
 from tongwen.files import file_digest, tree_files
 
@@ -231,7 +231,7 @@ def pieces_of(text: str, characters: int) -> Iterator[str]:
 
 
 def _identified(text: str) -> str | None:
-    from tongwen.curate.language import identify
+    from tongwen.curate.extract.language import identify
 
     return language_group(identify(text[:5_000]).lang)
 

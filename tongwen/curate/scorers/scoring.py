@@ -5,7 +5,7 @@ from typing import Any, Protocol
 
 import pyarrow as pa
 
-from tongwen.curate.measures import prose
+from tongwen.curate.rules.measures import prose
 from tongwen.curate.scorers.clusters import ClusterScorer
 from tongwen.curate.scorers.coherence import CoherenceScorer
 from tongwen.curate.scorers.folder import ScorerFolder, refuse_twins

@@ -7,7 +7,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tongwen.curate.edits import edited_documents
+from tongwen.curate.records.edits import edited_documents
 from tongwen.curate.scorers.folder import DESCRIPTION, open_folder, refuse_twins
 from tongwen.curate.scorers.scoring import SCORE_SCHEMA, Scorers
 from tongwen.errors import InputError

@@ -8,7 +8,7 @@ from tongwen.errors import DoesNotFitError
 from tongwen.model.config import ModelConfig
 from tongwen.model.llama import DecoderLayer, Llama
 from tongwen.train.hardware import Arithmetic
-from tongwen.train.optim import is_inner_matrix
+from tongwen.train.optim.build import is_inner_matrix
 from tongwen.train.parallel.context import check_context_degree
 from tongwen.train.parallel.mesh import Processes
 from tongwen.train.parallel.pipeline import check_pipeline_degree, keep_stage

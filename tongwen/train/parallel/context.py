@@ -18,7 +18,7 @@ from torch import Tensor
 from tongwen.errors import RecipeError
 from tongwen.model.attention import KeyStretches, Segments, Visibility, after_zero
 from tongwen.model.llama import KeyStore
-from tongwen.train.data import Batch
+from tongwen.train.data.sequences import Batch
 from tongwen.train.parallel.collectives import gather
 from tongwen.train.settings import TrainSettings
 

@@ -23,8 +23,8 @@ from torch.distributed.tensor import DTensor, Partial, Placement, Replicate, Sha
 from tongwen.errors import RecipeError
 from tongwen.model.config import ModelConfig
 from tongwen.model.llama import DecoderLayer, Llama, RMSNorm, rms_normalize
+from tongwen.train.loss.softmax import VocabularyShare
 from tongwen.train.parallel.collectives import gather, sum_and_scatter
-from tongwen.train.softmax import VocabularyShare
 
 _TOKENS = 1
 """Dimension of (B, T, M) that is cut between the matrices."""

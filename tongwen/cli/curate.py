@@ -1,0 +1,114 @@
+"""`tongwen curate`: raw records to clean documents, and why any page was kept or dropped."""
+
+import json
+from difflib import get_close_matches
+from pathlib import Path
+
+import click
+
+from tongwen.cli.curate_calibrate import calibrate_rules
+from tongwen.cli.curate_train_scorer import command as train_scorer
+from tongwen.cli.options import stage_options
+from tongwen.errors import UsageError
+from tongwen.road.alone import run_alone
+
+
+class _RunByDefault(click.Group):
+    """`tongwen curate FOLDER` is `tongwen curate run FOLDER`: the stage needs no second word."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if args and args[0] not in self.commands and args[0] not in ctx.help_option_names:
+            near = get_close_matches(args[0], self.commands, n=1)
+            if near and not Path(args[0]).exists():
+                raise UsageError(
+                    f"there is no folder and no command `{args[0]}`",
+                    hint=f"did you mean `tongwen curate {near[0]}`?",
+                )
+            args = ["run", *args]
+        return super().parse_args(ctx, args)
+
+
+@click.group(name="curate", cls=_RunByDefault)
+def command() -> None:
+    """Turn raw records into clean documents, with a reason for every one dropped.
+
+    \b
+    Examples:
+      tongwen curate crawled --out curated
+      tongwen curate explain https://example.org/page --run runs/sample
+      tongwen curate replay runs/sample --set curate.english.minimum_words=80
+      tongwen curate calibrate good.jsonl
+      tongwen curate train-scorer quality --out scorers/quality --reference good.jsonl --against raw
+    """
+
+
+@command.command(name="run")
+@click.argument("crawl", metavar="CRAWL", type=click.Path(path_type=Path))
+@stage_options
+def run(crawl: Path, out: Path, recipe: str | None, overrides: tuple[str, ...]) -> None:
+    """Curate the folder CRAWL of `tongwen crawl`, or any folder of WARC files.
+
+    \b
+    Example:
+      tongwen curate run crawled --out curated --set curate.english.minimum_words=30
+    """
+    run_alone("curate", inputs={"crawl": crawl}, out=out, recipe=recipe, overrides=overrides)
+    click.echo(out)
+
+
+@command.command(name="explain")
+@click.argument("page", metavar="URL|DOC_ID")
+@click.option(
+    "--run", "run_dir", metavar="DIR", type=click.Path(path_type=Path), required=True,
+    help="Run directory, or the folder of a curate stage.",
+)  # fmt: skip
+@click.option("--json", "as_json", is_flag=True, help="Print the records as JSON.")
+def explain_page(page: str, run_dir: Path, as_json: bool) -> None:
+    """Print every value measured on a page, every threshold, the decision, and what it lost to."""
+    from tongwen.curate.outcome.explain import curate_folder, explain, explanation_text
+
+    found = explain(curate_folder(run_dir), page)
+    if as_json:
+        click.echo(json.dumps([item.to_json() for item in found], ensure_ascii=False, indent=1))
+    else:
+        click.echo("\n\n".join(map(explanation_text, found)))
+
+
+@command.command(name="replay")
+@click.argument("run_dir", metavar="RUN", type=click.Path(path_type=Path))
+@click.option(
+    "--set", "overrides", metavar="KEY=VALUE", multiple=True, required=True,
+    help="A threshold or another setting of decisions, duplicates or the mix.",
+)  # fmt: skip
+@click.option(
+    "--out", metavar="DIR", type=click.Path(path_type=Path),
+    help="Folder of the result; `curate-replay` beside the stage's when left out.",
+)  # fmt: skip
+@click.option(
+    "--crawl", metavar="DIR", type=click.Path(path_type=Path),
+    help="The crawl folder, when RUN is the folder of a curate stage that ran alone.",
+)  # fmt: skip
+@click.option("--json", "as_json", is_flag=True, help="Print the changes as JSON.")
+def replay_run(
+    run_dir: Path, overrides: tuple[str, ...], out: Path | None, crawl: Path | None, as_json: bool
+) -> None:
+    """Decide again with other thresholds; no text is read from the crawl or measured again.
+
+    The first run stays as it is. Prints what is kept and every reason that changed.
+
+    \b
+    Example:
+      tongwen curate replay runs/sample --set curate.english.minimum_words=80
+    """
+    from tongwen.curate.outcome.replay import changes, changes_text, replay
+
+    before, after = replay(run_dir, overrides, run_alone, out, crawl)
+    rows = changes(before, after)
+    if as_json:
+        click.echo(json.dumps([vars(row) for row in rows], ensure_ascii=False, indent=1))
+    else:
+        click.echo(changes_text(rows))
+
+
+command.add_command(calibrate_rules)
+command.add_command(train_scorer)

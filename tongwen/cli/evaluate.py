@@ -1,0 +1,113 @@
+"""`tongwen evaluate`: score a model folder on task files."""
+
+from pathlib import Path
+
+import click
+
+from tongwen.cli.options import stage_options
+from tongwen.road.alone import run_alone
+
+
+def _list_tasks(context: click.Context, _: click.Parameter, is_wanted: bool) -> None:
+    if not is_wanted:
+        return
+    from tongwen.evaluate.spec import builtin_names, builtin_spec
+
+    for name in builtin_names():
+        spec = builtin_spec(name)
+        click.echo(f"{name:18}  {spec.kind:8}  {spec.description} [{spec.license}]")
+    context.exit()
+
+
+@click.command(name="evaluate")
+@click.argument("model", type=click.Path(path_type=Path), metavar="MODEL_FOLDER")
+@click.option(
+    "--task",
+    "tasks",
+    metavar="NAME=PATH",
+    multiple=True,
+    help="A built-in task, or a task file (TOML), and its data. May be repeated.",
+)
+@click.option("--limit", type=click.IntRange(min=1), help="So many items a task, drawn by id.")
+@click.option("--shots", type=click.IntRange(min=0), help="Solved examples before every question.")
+@click.option("--chat/--no-chat", default=None, help="Ask in the ChatML format, or plainly.")
+@click.option("--json", "as_json", is_flag=True, help="Print results.json instead of a table.")
+@click.option(
+    "--list-tasks",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_list_tasks,
+    help="Print the built-in tasks.",
+)
+@stage_options
+def command(
+    model: Path,
+    tasks: tuple[str, ...],
+    limit: int | None,
+    shots: int | None,
+    chat: bool | None,
+    as_json: bool,
+    out: Path,
+    recipe: str | None,
+    overrides: tuple[str, ...],
+) -> None:
+    """Score the model in MODEL_FOLDER on task files; scores come with 95 % intervals.
+
+    The same command continues where it was stopped: finished tasks are not asked again.
+
+    \b
+    Examples:
+      tongwen evaluate my-model --task piqa=data/piqa --out scores
+      tongwen evaluate my-model --task my-task.toml=questions.jsonl --chat --out scores
+    """
+    from tongwen.evaluate.results import table
+    from tongwen.files import read_json
+
+    settings = [task_override(tasks, limit, shots)] if tasks else []
+    if chat is not None:
+        settings.append(f"evaluate.chat={str(chat).lower()}")
+    run_alone(
+        "evaluate",
+        inputs={"model": model},
+        out=out,
+        recipe=recipe,
+        overrides=(*settings, *overrides),
+    )
+    if as_json:
+        click.echo((out / "results.json").read_text(encoding="utf-8"), nl=False)
+    else:
+        click.echo(table(read_json(out / "results.json")["results"]))
+
+
+def task_override(tasks: tuple[str, ...], limit: int | None, shots: int | None) -> str:
+    """The recipe's `evaluate.tasks` for the `--task` options, as `KEY=VALUE`.
+
+    Raises:
+        UsageError: an option is not of the form NAME=PATH.
+    """
+    import json
+
+    from tongwen.errors import UsageError
+
+    tables = []
+    for text in tasks:
+        name, equals, path = text.partition("=")
+        if not equals or not name or not path:
+            raise UsageError(
+                f"--task {text}: not of the form NAME=PATH",
+                hint="for example --task piqa=data/piqa; --list-tasks prints the names",
+            )
+        fields: dict[str, str | int] = {"name": name, "path": str(Path(path).absolute())}
+        if name.endswith(".toml"):
+            fields |= {"name": Path(name).stem, "spec": str(Path(name).absolute())}
+        if limit is not None:
+            fields["limit"] = limit
+        if shots is not None:
+            fields["shots"] = shots
+        # A JSON string or number is a TOML value too.
+        values = ", ".join(
+            f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in fields.items()
+        )
+        tables.append(f"{{{values}}}")
+    return f"evaluate.tasks=[{', '.join(tables)}]"

@@ -1,0 +1,52 @@
+"""`tongwen export`: a Hugging Face folder with its model card."""
+
+from pathlib import Path
+
+import click
+
+from tongwen.cli.options import stage_options
+from tongwen.road.alone import run_alone
+
+
+@click.command(name="export")
+@click.argument("model", type=click.Path(path_type=Path))
+@click.option(
+    "--tokenizer",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Folder of the tokenizer; the model's own when absent.",
+)
+@click.option(
+    "--evaluate",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Folder with results.json, for the model card.",
+)
+@click.option(
+    "--curate",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Folder with funnel.json, for the model card.",
+)
+@stage_options
+def command(
+    model: Path,
+    tokenizer: Path | None,
+    evaluate: Path | None,
+    curate: Path | None,
+    out: Path,
+    recipe: str | None,
+    overrides: tuple[str, ...],
+) -> None:
+    """Export the model folder MODEL for transformers and every engine that reads Llama.
+
+    \b
+    Example:
+      tongwen export runs/sample/stages/tune/model --out exported \
+        --evaluate runs/sample/stages/evaluate
+    """
+    optional = {"evaluate": evaluate, "curate": curate}
+    inputs = {"model": model, "tokenizer": tokenizer or model}
+    inputs |= {role: path for role, path in optional.items() if path is not None}
+    run_alone("export", inputs=inputs, out=out, recipe=recipe, overrides=overrides)
+    click.echo(out)

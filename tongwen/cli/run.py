@@ -1,0 +1,46 @@
+"""`tongwen run`: the whole road of one recipe."""
+
+from pathlib import Path
+
+import click
+
+
+@click.command(name="run")
+@click.argument("recipe")
+@click.option("--set", "overrides", metavar="KEY=VALUE", multiple=True, help="Override a key.")
+@click.option("--runs", default="runs", show_default=True, help="Folder of the run directories.")
+@click.option("--until", metavar="STAGE", help="Stop after this stage.")
+@click.option("--dry-run", is_flag=True, help="Check the recipe and list the stages; run nothing.")
+def command(
+    recipe: str, overrides: tuple[str, ...], runs: str, until: str | None, dry_run: bool
+) -> None:
+    """Run the whole road of RECIPE, a preset's name or a TOML file.
+
+    Run the same command again to continue a stopped run; what is up to date is not run again.
+
+    \b
+    Examples:
+      tongwen run sample
+      tongwen run sample --set run.name=mine --set pretrain.peak_learning_rate=2e-3
+      tongwen run my-recipe.toml --until curate
+    """
+    from tongwen.errors import UsageError
+    from tongwen.progress import Progress
+    from tongwen.road.recipe import load_recipe
+    from tongwen.road.run import run_road, stages_of
+
+    loaded = load_recipe(recipe, overrides)
+    names = [stage.name for stage in stages_of(loaded)]
+    if until is not None and until not in names:
+        raise UsageError(
+            f"--until {until}: no such stage in this recipe", hint=f"stages: {', '.join(names)}"
+        )
+    if dry_run:
+        click.echo("\n".join(names))
+        return
+    run_dir = Path(runs) / loaded.run.name
+    result = run_road(loaded, run_dir, Progress(), until=until)
+    if result.report is not None:
+        click.echo(f"report: {result.report}")
+    if "export" in result.manifests:
+        click.echo(f"chat:   tongwen serve {run_dir}")

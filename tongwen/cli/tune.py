@@ -1,0 +1,43 @@
+"""`tongwen tune`: base model and dialogues to a chat model."""
+
+import json
+from pathlib import Path
+
+import click
+
+from tongwen.cli.options import stage_options
+from tongwen.road.alone import run_alone
+
+
+@click.command(name="tune")
+@click.argument("model", type=click.Path(path_type=Path))
+@click.argument("dialogues", nargs=-1, required=True, type=click.Path(path_type=Path))
+@stage_options
+def command(
+    model: Path,
+    dialogues: tuple[Path, ...],
+    out: Path,
+    recipe: str | None,
+    overrides: tuple[str, ...],
+) -> None:
+    """Tune MODEL on the JSONL files DIALOGUES; the loss counts the answers only.
+
+    \b
+    A row of the files:
+      {"messages": [{"role": "user", "content": "..."},
+                    {"role": "assistant", "content": "..."}]}
+    
+    Example:
+      tongwen tune base/model dialogues.jsonl --out chat --recipe sample
+    """
+    from tongwen.model.folder import find_model_folder
+
+    names = json.dumps([str(path.resolve()) for path in dialogues], ensure_ascii=False)
+    run_alone(
+        "tune",
+        inputs={"model": model, "tokenizer": find_model_folder(model)},
+        out=out,
+        recipe=recipe,
+        overrides=(*overrides, f"tune.dialogues={names}"),
+    )
+    click.echo(out / "model")

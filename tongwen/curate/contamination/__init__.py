@@ -1,0 +1,1 @@
+"""Finds items of benchmarks in the documents and cuts them out."""

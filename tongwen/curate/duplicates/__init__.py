@@ -1,0 +1,1 @@
+"""Finds equal and nearly equal documents."""

@@ -1,0 +1,184 @@
+"""Near duplicates: pairs of records that share a band, verified on their whole signatures.
+
+Four steps, each with bounded memory and sequential reading: band keys are exchanged by key, the
+pairs of each bucket by the block of their first record, which adds its signature, and then by the
+block of their second, where the two signatures are compared. A block is a run of extraction tasks
+with about as many records as a partition.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tongwen.curate.duplicates.exact import open_rows, read_parts, write_parts
+from tongwen.curate.duplicates.minhash import Signatures, band_keys, similarity
+from tongwen.curate.records.numbering import record_numbers, tasks_and_rows
+from tongwen.flow.task import TaskContext
+
+_BAND = np.dtype([("key", "<u8"), ("mark", "<u8"), ("record", "<u8")])
+_PAIR = np.dtype([("first", "<u8"), ("second", "<u8")])
+LINK = np.dtype([("first", "<u8"), ("second", "<u8"), ("equal", "<u2")])
+"""Two records and how many of their hashes are equal."""
+
+_NEIGHBOURS = 4
+_CHUNK_ROWS = 50_000
+
+
+def map_bands(context: TaskContext) -> Mapping[str, int]:
+    """The band keys of every record that is still open, partitioned by key.
+
+    Reads decisions, fingerprints, signatures and the losses of exact duplicates.
+    """
+    decisions, fingerprints, signature_file, losses = context.inputs
+    params = context.params
+    rows = open_rows(decisions)
+    records = record_numbers(params["task"], rows)
+    known = np.load(fingerprints)
+    is_open = known["has_signature"][rows]
+    is_open &= ~np.isin(records, np.load(losses, mmap_mode="r")["record"])
+    rows, records = rows[is_open], records[is_open]
+    bands = np.zeros((len(rows), params["bands"]), _BAND)
+    signatures = _signatures([signature_file], params["bands"] * params["rows"])[rows]
+    bands["key"] = band_keys(signatures, params["bands"], params["rows"])
+    bands["mark"] = known["doc_id"][rows, :1]
+    bands["record"] = records[:, None]
+    flat = bands.ravel()
+    partition = (flat["key"] >> np.uint64(32)) % np.uint64(params["partitions"])
+    write_parts(context.out, flat, partition, params["partitions"])
+    return {"keys": len(flat)}
+
+
+def pair_bands(context: TaskContext) -> Mapping[str, int]:
+    """Candidate pairs of each bucket, partitioned by the block of their first record.
+
+    Every record is paired with the `_NEIGHBOURS` before it and with the first of the bucket: all
+    pairs of small buckets, five a record of large ones. The order is that of document ids, so
+    neither the order of files nor their grouping changes the pairs.
+    """
+    bands = read_parts(context.inputs, _BAND)
+    bands = bands[np.argsort(bands["key"])]
+    same = np.zeros(len(bands) + 1, bool)
+    same[1:-1] = bands["key"][1:] == bands["key"][:-1]
+    bands = bands[same[:-1] | same[1:]]  # buckets of two and more
+    bands = bands[np.lexsort((bands["record"], bands["mark"], bands["key"]))]
+    is_first = np.ones(len(bands), bool)
+    is_first[1:] = bands["key"][1:] != bands["key"][:-1]
+    starts = np.flatnonzero(is_first)
+    places = np.arange(len(bands))
+    first = np.repeat(starts, np.diff(np.append(starts, len(bands))))
+    sides = [(first, places)]
+    sides += [(places - back, places) for back in range(1, _NEIGHBOURS + 1)]
+    pairs = np.concatenate(
+        [
+            _pairs(bands["record"][one[inside]], bands["record"][other[inside]])
+            for one, other in sides
+            for inside in [(one >= first) & (one < other)]
+        ]
+    )
+    pairs = _unique(pairs)
+    _write_blocks(context.out, pairs, pairs["first"], context.params["blocks"])
+    return {"pairs": len(pairs)}
+
+
+def _pairs(one: npt.NDArray[np.uint64], other: npt.NDArray[np.uint64]) -> npt.NDArray[Any]:
+    pairs = np.empty(len(one), _PAIR)
+    pairs["first"], pairs["second"] = np.minimum(one, other), np.maximum(one, other)
+    return pairs
+
+
+def _unique(pairs: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """The pairs, sorted, each once."""
+    pairs = pairs[np.lexsort((pairs["second"], pairs["first"]))]
+    is_new = np.ones(len(pairs), bool)
+    is_new[1:] = pairs[1:] != pairs[:-1]
+    return pairs[is_new]
+
+
+def _write_blocks(
+    out: Path, rows: npt.NDArray[Any], records: npt.NDArray[np.uint64], blocks: Sequence[int]
+) -> None:
+    """Partition rows by the block of a record; `blocks` holds the first task of each block."""
+    tasks = tasks_and_rows(records)[0]
+    block = np.searchsorted(np.array(blocks), tasks, "right") - 1
+    write_parts(out, rows, block, len(blocks))
+
+
+def sign_pairs(context: TaskContext) -> Mapping[str, int]:
+    """Add the signature of their first record to the pairs of one block; partitioned by the block
+    of the second.
+
+    Reads `pair_files` files of pairs, then the signatures of the block's tasks, in order.
+    """
+    params = context.params
+    pairs = _unique(read_parts(context.inputs[: params["pair_files"]], _PAIR))
+    known = _Block(context.inputs[params["pair_files"] :], params["first_task"], params["hashes"])
+    signed = _signed_pair(params["hashes"])
+    blocks = params["blocks"]
+    targets = np.searchsorted(np.array(blocks), tasks_and_rows(pairs["second"])[0], "right") - 1
+    order = np.argsort(targets, kind="stable")
+    bounds = np.searchsorted(targets[order], np.arange(len(blocks) + 1))
+    for block in range(len(blocks)):
+        with (context.out / f"part-{block:05d}").open("wb") as file:
+            for start in range(bounds[block], bounds[block + 1], _CHUNK_ROWS):
+                chunk = pairs[order[start : min(start + _CHUNK_ROWS, bounds[block + 1])]]
+                rows = np.empty(len(chunk), signed)
+                rows["first"], rows["second"] = chunk["first"], chunk["second"]
+                rows["signature"] = known.signatures(chunk["first"])
+                file.write(rows.tobytes())
+    return {"candidate_pairs": len(pairs)}
+
+
+def verify_pairs(context: TaskContext) -> Mapping[str, int]:
+    """Compare whole signatures; writes `links.npy` (dtype `LINK`), the pairs at least
+    `least_similarity` alike.
+
+    Reads `pair_files` files of signed pairs, whose second record is in this block, then the
+    signatures of the block's tasks, in order.
+    """
+    params = context.params
+    hashes = params["hashes"]
+    known = _Block(context.inputs[params["pair_files"] :], params["first_task"], hashes)
+    found = [np.zeros(0, LINK)]
+    for path in context.inputs[: params["pair_files"]]:
+        for rows in _chunks(path, _signed_pair(hashes)):
+            shares = similarity(rows["signature"], known.signatures(rows["second"]))
+            links = np.empty(len(rows), LINK)
+            links["first"], links["second"] = rows["first"], rows["second"]
+            links["equal"] = np.rint(shares * hashes)
+            found.append(links[shares >= params["least_similarity"]])
+    every = np.concatenate(found)
+    np.save(context.out / "links.npy", every)
+    return {"linked_pairs": len(every)}
+
+
+def _signed_pair(hashes: int) -> np.dtype[Any]:
+    return np.dtype([("first", "<u8"), ("second", "<u8"), ("signature", "<u4", (hashes,))])
+
+
+def _chunks(path: Path, dtype: np.dtype[Any]) -> Iterator[npt.NDArray[Any]]:
+    with path.open("rb") as file:
+        while data := file.read(dtype.itemsize * _CHUNK_ROWS):
+            yield np.frombuffer(data, dtype)
+
+
+def _signatures(paths: Sequence[Path], hashes: int) -> Signatures:
+    every = [np.fromfile(path, np.uint32) for path in paths]
+    return np.concatenate([np.zeros(0, np.uint32), *every]).reshape(-1, hashes)
+
+
+class _Block:
+    """The signatures of a run of tasks, in memory."""
+
+    def __init__(self, paths: Sequence[Path], first_task: int, hashes: int) -> None:
+        self._signatures = _signatures(paths, hashes)
+        sizes = [path.stat().st_size // (4 * hashes) for path in paths]
+        self._offsets = np.append(0, np.cumsum(sizes))
+        self._first_task = first_task
+
+    def signatures(self, records: npt.NDArray[np.uint64]) -> Signatures:
+        tasks, rows = tasks_and_rows(records)
+        found: Signatures = self._signatures[self._offsets[tasks - self._first_task] + rows]
+        return found

@@ -1,0 +1,1 @@
+"""From a raw record to its text: charset, main content, language, repair, lines."""

@@ -1,0 +1,1 @@
+"""Reads an HTML page and finds its main content, compiled."""

@@ -1,0 +1,63 @@
+"""Blocks of a page as Markdown: headings, lists, tables, fenced code, paragraphs."""
+
+from itertools import groupby
+
+from tongwen.curate.html.blocks import IS_LAYOUT
+from tongwen.curate.html.page import Block, Page
+
+_MAXIMUM_CELL_CHARACTERS = 300
+
+
+def render(page: Page, blocks: list[Block]) -> str:
+    """The text of `blocks`; paragraphs and sections are separated by one empty line."""
+    parts: list[str] = []
+    for (table, is_list), group in groupby(blocks, key=lambda b: (b.table, b.kind == "item")):
+        members = list(group)
+        if table >= 0:
+            parts += _table(page, table, members)
+        elif is_list:
+            parts.append("\n".join(_item(block) for block in members))
+        else:
+            parts += [_plain(block) for block in members]
+    return "\n\n".join(parts)
+
+
+def _plain(block: Block) -> str:
+    if block.kind == "code":
+        fence = "```"
+        while fence in block.text:
+            fence += "`"
+        return f"{fence}{block.prefix}\n{block.text}\n{fence}"
+    if block.kind == "heading":
+        return block.prefix + " ".join(block.text.split())
+    return block.text
+
+
+def _item(block: Block) -> str:
+    return block.prefix + block.text.replace("\n\n", "\n")
+
+
+def _table(page: Page, table: int, blocks: list[Block]) -> list[str]:
+    """One Markdown table, or a paragraph for each cell of a table that only lays out the page."""
+    rows: dict[int, dict[int, str]] = {}
+    for block in blocks:
+        cells = rows.setdefault(block.row, {})
+        text = " ".join(block.text.split())
+        cells[block.column] = f"{cells[block.column]} {text}" if block.column in cells else text
+    width = 1 + max(column for cells in rows.values() for column in cells)
+    longest = max(len(text) for cells in rows.values() for text in cells.values())
+    is_data = (
+        not page.tables[table, IS_LAYOUT]
+        and len(rows) > 1
+        and 1 < width <= 50
+        and longest <= _MAXIMUM_CELL_CHARACTERS
+        and sum(len(cells) for cells in rows.values()) * 2 > len(rows) * width
+    )
+    if not is_data:
+        return [block.text for block in blocks]
+    lines = [
+        "| " + " | ".join(cells.get(n, "").replace("|", "\\|") for n in range(width)) + " |"
+        for cells in rows.values()
+    ]
+    lines.insert(1, "|" + " --- |" * width)
+    return ["\n".join(lines)]

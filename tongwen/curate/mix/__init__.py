@@ -1,0 +1,1 @@
+"""Chooses how much of what goes into training."""

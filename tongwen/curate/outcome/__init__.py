@@ -1,0 +1,1 @@
+"""What came of every record: decisions, documents, and the numbers about them."""

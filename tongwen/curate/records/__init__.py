@@ -1,0 +1,1 @@
+"""Records by number, their edits, and exchanging rows between tasks."""

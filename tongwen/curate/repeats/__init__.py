@@ -1,0 +1,1 @@
+"""Cuts what many documents share: page frames, paragraphs, spans."""

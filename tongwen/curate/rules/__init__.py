@@ -1,0 +1,1 @@
+"""Measures texts and decides which documents stay."""

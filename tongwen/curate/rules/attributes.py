@@ -1,0 +1,88 @@
+"""Attributes: tables with one row a record that every decision is made from."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tongwen.curate.extract.record import PAGE_VALUES
+from tongwen.curate.records.edits import EditedText, Edits, edited_documents, no_edits
+from tongwen.curate.records.numbering import record_numbers
+from tongwen.curate.rules import measures
+from tongwen.curate.rules.personal import personal_edits
+from tongwen.flow.task import TaskContext
+
+TEXT_VALUES = (
+    "replaced_share", "mojibake_share", "symbol_share", "digit_share", "punctuation_share",
+    "spam_share", "mean_line_characters", "longest_line_characters", "terminal_line_share",
+    "ellipsis_line_share", "duplicate_line_share", "duplicate_line_character_share", "words",
+    "mean_word_characters", "symbols_per_word", "bullet_line_share", "alphabetic_word_share",
+    "function_words", "placeholders", "entropy_bits", "sentences", "short_line_share",
+    "newlines_per_word", "han_share", "bracket_share", "newlines_per_character",
+    *(f"top_{size}_gram_share"
+      for size in sorted({*measures.ENGLISH_TOP, *measures.CHINESE_TOP})),
+    *(f"repeated_{size}_gram_share"
+      for size in sorted({*measures.ENGLISH_REPEATED, *measures.CHINESE_REPEATED})),
+)  # fmt: skip
+"""Names of the values, columns that rules look at, that are measured on the text."""
+
+VALUES = (*PAGE_VALUES, *TEXT_VALUES)
+
+MEASURE_SCHEMA = pa.schema(
+    [("characters", pa.int64()), *((name, pa.float64()) for name in TEXT_VALUES)]
+)
+_BATCH_ROWS = 2_000
+_VALUE_SET = frozenset(TEXT_VALUES)
+
+
+def measure_records(context: TaskContext) -> Mapping[str, int]:
+    """Measure the texts of one extraction task, their host templates cut, and find personal data.
+
+    Reads `documents.parquet` and files of edits; writes `measures.parquet` (`MEASURE_SCHEMA`) and
+    `edits.npy`, the tokens that take the place of personal data.
+    """
+    documents, *edit_files = context.inputs
+    task = context.params["task"]
+    personal = [no_edits()]
+    rows: list[dict[str, Any]] = []
+    records = characters = 0
+    with pq.ParquetWriter(
+        context.out / "measures.parquet", MEASURE_SCHEMA, compression="zstd"
+    ) as writer:
+        for place, document, edited in edited_documents(documents, edit_files, task, ["lang"]):
+            row: dict[str, Any] = {"characters": len(edited.text)}
+            if document["lang"]:
+                values = measures.measure(edited.text, document["lang"])
+                row |= {name: values[name] for name in values if name in _VALUE_SET}
+                if context.params["personal"]:
+                    number = int(record_numbers(task, np.array([place]))[0])
+                    personal.append(_personal_edits(edited, number, document["lang"]))
+            rows.append(row)
+            records += 1
+            characters += len(edited.text)
+            if len(rows) == _BATCH_ROWS:
+                writer.write_table(pa.Table.from_pylist(rows, MEASURE_SCHEMA))
+                rows = []
+        writer.write_table(pa.Table.from_pylist(rows, MEASURE_SCHEMA))
+    np.save(context.out / "edits.npy", np.concatenate(personal))
+    return {"records": records, "characters": characters}
+
+
+def _personal_edits(edited: EditedText, record: int, lang: str) -> Edits:
+    """Personal data of one text, in places of the extracted text."""
+    found = personal_edits(edited.text, record=record, is_code=lang == "code")
+    for row in found if len(edited.starts) > 1 or edited.origins[:1] != (0,) else ():
+        row["start"], row["end"] = edited.to_extracted(int(row["start"]), int(row["end"]))
+    return found
+
+
+def read_attributes(files: Sequence[Path]) -> pa.Table:
+    """Tables with a row for each record of one task, side by side."""
+    tables = [pq.read_table(path) for path in files]
+    return pa.table(
+        [column for table in tables for column in table.columns],
+        schema=pa.schema([field for table in tables for field in table.schema]),
+    )

@@ -1,0 +1,63 @@
+"""One stage alone, on the user's own files, with the road's manifests, resume and messages."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tongwen.errors import UsageError
+from tongwen.flow.manifest import Manifest
+
+if TYPE_CHECKING:
+    from tongwen.flow.local import LocalRunner
+
+
+def run_alone(
+    name: str,
+    *,
+    inputs: Mapping[str, Path],
+    out: Path,
+    recipe: str | None,
+    overrides: tuple[str, ...],
+    runner: "LocalRunner | None" = None,
+) -> Manifest | None:
+    """Run the stage `name` with the given input folders into `out`.
+
+    Under torchrun every process calls this; the first gives the manifest.
+
+    Args:
+        name: of the stage.
+        inputs: role -> folder, as the stage's `reads` names the roles.
+        out: the stage's folder; it also holds the lock and the log.
+        recipe: preset or file; without one the defaults hold.
+        overrides: `section.key=value`.
+        runner: what runs the tasks; the recipe decides when None.
+
+    Raises:
+        TongwenError: the recipe leaves the stage out, an input is missing, or the stage failed.
+    """
+    from tongwen.flow.group import is_first_process, world_size
+    from tongwen.flow.stage import follow_stage, locked, run_stage
+    from tongwen.progress import Progress
+    from tongwen.road.recipe import load_recipe
+    from tongwen.road.stages import ROAD, stage_call
+
+    stage = next(stage for stage in ROAD if stage.name == name)
+    loaded = load_recipe(recipe or "defaults", overrides)
+    if getattr(loaded, name, True) is None:
+        raise UsageError(
+            f"the recipe {recipe or 'defaults'} has no [{name}] section",
+            hint=f"name a recipe that has one: --recipe sample, or --set {name}.KEY=VALUE",
+        )
+    missing = [role for role in stage.reads if role not in {*inputs, *stage.optional}]
+    if missing:
+        raise UsageError(f"{name} needs its input `{missing[0]}`", hint=f"tongwen {name} --help")
+    if world_size() > 1 and not stage.is_grouped:
+        raise UsageError(
+            f"{name} runs in one process, torchrun started {world_size()}",
+            hint=f"call `tongwen {name}` without torchrun",
+        )
+    if not is_first_process():
+        return follow_stage(stage_call(stage, loaded), inputs, out)
+    with locked(out):
+        manifest, _ = run_stage(stage_call(stage, loaded), inputs, out, out, Progress(), runner)
+        return manifest
