@@ -19,12 +19,13 @@ import subprocess
 import sys
 import tempfile
 import time
-import venv
 from datetime import UTC, datetime
 from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
 from typing import Any
+
+from peers import interpreter
 
 from tongwen.formats.readers import read_records
 
@@ -121,15 +122,6 @@ def run_peer(warcs: Path, work: Path, python: Path) -> dict[str, Any]:
     return {**answer, "processor": processor, "wall": wall}
 
 
-def peer_python(environment: Path) -> Path:
-    """The interpreter of the peers' environment, made on first use."""
-    python = environment / "bin" / "python"
-    if not python.exists():
-        venv.create(environment, with_pip=True)
-    subprocess.run([python, "-m", "pip", "install", "--quiet", *PEERS], check=True)
-    return python
-
-
 def table(results: dict[str, list[dict[str, Any]]], pages: int) -> list[str]:
     """One row of the table for each program, medians over the rounds."""
     date = datetime.now(UTC).date()
@@ -180,7 +172,7 @@ def main() -> None:
     parser.add_argument("--environment", type=Path, default=Path("build/bench/cascade"))
     parser.add_argument("--record", action="store_true", help="Append to docs/benchmarks.md.")
     options = parser.parse_args()
-    python = peer_python(options.environment.absolute())
+    python = interpreter(options.environment, PEERS)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         pages = input_folder(options.corpus, options.pattern, options.limit, folder / "warc")

@@ -13,7 +13,6 @@ The last rows are the whole stage, `tongwen encode` from Parquet to shards, star
 """
 
 import argparse
-import json
 import os
 import resource
 import statistics
@@ -21,7 +20,6 @@ import subprocess
 import sys
 import tempfile
 import time
-import venv
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from itertools import pairwise
@@ -32,6 +30,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from encode_peers import digest, timed
 from minhash import sample
+from peers import interpreter, result_of
 
 from tongwen.formats.documents import DOCUMENT_SCHEMA
 from tongwen.tokenizer.bulk import BulkEncoder
@@ -75,21 +74,6 @@ def single_encoder(folder: Path) -> Any:
     """Ours text by text, as a server uses it."""
     tokenizer = Tokenizer.load(folder)
     return lambda texts: [tokenizer.encode(text) for text in texts], list
-
-
-def run_peers(given: list[str], tokenizer: Path, passes: int, environment: Path) -> dict[str, Any]:
-    """Seconds and ids of every peer, in an environment of their own."""
-    python = environment / "bin" / "python"
-    if not python.exists():
-        venv.create(environment, with_pip=True)
-    subprocess.run([python, "-m", "pip", "install", "--quiet", *PEERS], check=True)
-    with tempfile.TemporaryDirectory() as folder:
-        path, result = Path(folder) / "texts.json", Path(folder) / "result.json"
-        path.write_text(json.dumps(given), encoding="utf-8")
-        script = Path(__file__).with_name("encode_peers.py")
-        subprocess.run([python, script, path, tokenizer, str(passes), result], check=True)
-        found: dict[str, Any] = json.loads(result.read_text(encoding="utf-8"))
-        return found
 
 
 def run_stage(texts: list[str], tokenizer: Path, folder: Path, workers: int) -> tuple[float, float]:
@@ -169,7 +153,8 @@ def main() -> None:
             "tongwen, batches": timed(bulk_encoder, tokenizer, texts, options.passes),
             "tongwen, text by text": timed(single_encoder, tokenizer, texts, options.passes),
         }
-        peers = run_peers(texts, tokenizer, options.passes, options.environment.absolute())
+        python = interpreter(options.environment, PEERS)
+        peers = result_of(python, "encode_peers.py", texts, tokenizer, options.passes)
         names = {peer.partition("==")[0]: peer.replace("==", " ") for peer in PEERS}
         results.update({names[name]: found for name, found in peers.items()})
         truth = [digest(reference.encode(text)) for text in texts]

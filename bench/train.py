@@ -24,11 +24,12 @@ import platform
 import statistics
 import subprocess
 import sys
-import venv
 from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
 from typing import Any
+
+from peers import interpreter
 
 HERE = Path(__file__).resolve().parent
 PACKAGES = {
@@ -36,6 +37,7 @@ PACKAGES = {
     "litgpt": ("litgpt==0.5.13",),
     "torchtitan": ("torchtitan==0.3.0", "triton==3.9.0"),
 }
+_TORCH = ("torch==2.13.0", "numpy")
 PEERS = tuple(f"{peer}{how}" for peer in PACKAGES for how in ("", "-compiled"))
 SHAPES = {
     "25m": {"hidden": 256, "intermediate": 704, "layers": 12, "heads": 4, "kv_heads": 2},
@@ -47,19 +49,6 @@ Row = dict[str, Any]
 """What a trainer was given, printed or reached, by the figure's name; or its `error`."""
 
 _FIGURES = ("tokens_per_second", "tokens_per_processor_second", "peak_mib")
-
-
-def python_of(peer: str, environments: Path) -> Path:
-    """The interpreter of a peer's environment, made when it is not there."""
-    peer = peer.removesuffix("-compiled")
-    folder = environments / peer
-    python = folder / "bin" / "python"
-    if not python.exists():
-        venv.create(folder, with_pip=True)
-        torch = ["torch==2.13.0", "numpy"]
-        subprocess.run([python, "-m", "pip", "install", "--quiet", *torch], check=True)
-        subprocess.run([python, "-m", "pip", "install", "--quiet", *PACKAGES[peer]], check=True)
-    return python
 
 
 def run(trainer: str, python: Path, job: Row, seconds: float) -> Row:
@@ -84,9 +73,11 @@ def run(trainer: str, python: Path, job: Row, seconds: float) -> Row:
 
 def measure(options: argparse.Namespace, precision: str) -> list[Row]:
     """One row for each shape, sequence length and trainer."""
-    environments = options.environments.absolute()
     trainers = [(name, Path(sys.executable)) for name in ("tongwen", *options.ours)]
-    trainers += [(peer, python_of(peer, environments)) for peer in options.peers]
+    for peer in options.peers:
+        package = peer.removesuffix("-compiled")
+        packages = (*_TORCH, *PACKAGES[package])
+        trainers.append((peer, interpreter(options.environments / package, packages)))
     rows = []
     for shape in options.shapes:
         for sequence_tokens in options.sequences:
