@@ -152,7 +152,7 @@ def _ratio(ours: Row, theirs: Row, name: str) -> str:
 
 def precision_here() -> str:
     """The fastest that this CPU has, as training chooses it."""
-    from tongwen.train.hardware import cpu_multiplies_bf16
+    from tongwen.model.device import cpu_multiplies_bf16
 
     return "bf16" if cpu_multiplies_bf16() else "fp32"
 

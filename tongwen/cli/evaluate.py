@@ -6,6 +6,7 @@ import click
 
 from tongwen.cli.options import stage_options
 from tongwen.road.alone import run_alone
+from tongwen.stages import find_model_folder
 
 
 def _list_tasks(context: click.Context, _: click.Parameter, is_wanted: bool) -> None:
@@ -69,7 +70,7 @@ def command(
         settings.append(f"evaluate.chat={str(chat).lower()}")
     run_alone(
         "evaluate",
-        inputs={"model": model},
+        inputs={"model": find_model_folder(model)},
         out=out,
         recipe=recipe,
         overrides=(*settings, *overrides),

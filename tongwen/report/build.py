@@ -23,12 +23,13 @@ from tongwen.report.evaluation import build_evaluation
 from tongwen.report.funnel import build_funnel
 from tongwen.report.gold import build_gold
 from tongwen.report.headline import build_headline
-from tongwen.report.run_files import TRAINING_STAGES, RunFiles
+from tongwen.report.run_files import RunFiles
 from tongwen.report.settings import ReportSettings
 from tongwen.report.thresholds import build_thresholds
 from tongwen.report.training import Phase, build_phase
 from tongwen.report.words import amount, duration, number, share, size, words
 from tongwen.report.yields import build_yield
+from tongwen.stages import TRAINING_STAGES
 
 REPORT = "report.html"
 _SETTINGS = ReportSettings()

@@ -17,6 +17,7 @@ from torch.distributed.checkpoint.state_dict_loader import load
 
 from tongwen.errors import RecipeError, TongwenError
 from tongwen.flow.memory import peak_memory_bytes
+from tongwen.model.device import Arithmetic
 from tongwen.model.flops import flops_per_token
 from tongwen.model.folder import save_model_folder, write_model_folder
 from tongwen.model.llama import Llama
@@ -25,7 +26,7 @@ from tongwen.train.checkpoint import Checkpoints, Position
 from tongwen.train.data.sequences import Batch, PackedSequences
 from tongwen.train.data.validation import ValidationSet, validation_loss
 from tongwen.train.guard import checkpoint_steps, hang_watch, is_spike, remember, stop_requested
-from tongwen.train.hardware import Arithmetic, peak_flops_per_second
+from tongwen.train.hardware import peak_flops_per_second
 from tongwen.train.identity import run_identity
 from tongwen.train.metrics import Ledger, MetricsLog
 from tongwen.train.optim.build import Optimizer, build_optimizer
@@ -89,7 +90,7 @@ def train(job: Job) -> dict[str, float]:
         KeyboardInterrupt: after SIGINT or SIGTERM, when a checkpoint has been written.
     """
     settings = job.settings
-    arithmetic = Arithmetic.of(settings)
+    arithmetic = Arithmetic.for_training(settings.device, settings.precision)
     torch.set_flush_denormal(True)  # Adam's smallest moments would slow a CPU down
     processes = Processes.start(settings.parallel, arithmetic.device)
     _check_batch(settings, processes)
