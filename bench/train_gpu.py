@@ -34,7 +34,8 @@ def tongwen(job):  # type: ignore[no-untyped-def]
     from tongwen.model.llama import Llama
     from tongwen.progress import Progress
     from tongwen.train.data.sequences import Documents, PackedSequences
-    from tongwen.train.loop import Job, train
+    from tongwen.train.job import Job
+    from tongwen.train.loop import train
     from tongwen.train.metrics import read_metrics
     from tongwen.train.settings import TrainSettings
     from tongwen.train.weights import WeightSource

@@ -3,6 +3,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from click.testing import CliRunner
 
 from tongwen.cli.evaluate import command, task_override
@@ -15,6 +16,8 @@ from tongwen.evaluate.settings import TaskSettings
 from tongwen.evaluate.spec import builtin_spec
 from tongwen.evaluate.stage import files
 from tongwen.files import read_json, read_jsonl
+from tongwen.model.folder import load_model_folder
+from tongwen.model.int8_folder import quantize_model, save_quantized_folder
 from tongwen.road.alone import run_alone
 from tongwen.road.recipe import load_recipe
 
@@ -234,3 +237,22 @@ def test_the_list_of_built_in_tasks_is_printed() -> None:
     assert result.exit_code == 0
     assert "mgsm_zh" in result.stdout
     assert "sample_answer" in result.stdout
+
+
+def test_a_gpu_that_is_not_there_is_an_error_with_a_way_out(
+    model_folder: Path, gold: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(InputError, match="torch sees no GPU") as caught:
+        evaluate(model_folder, tmp_path / "out", tasks_of(gold, *BOTH), "evaluate.device=cuda")
+    assert '"auto"' in str(caught.value.hint)
+
+
+def test_an_int8_model_is_evaluated_as_it_is_served(
+    model_folder: Path, gold: Path, tmp_path: Path
+) -> None:
+    model, _ = load_model_folder(model_folder)
+    names = quantize_model(model)
+    save_quantized_folder(tmp_path / "int8", model, model_folder, names)
+    evaluate(tmp_path / "int8", tmp_path / "out", tasks_of(gold, *BOTH))
+    assert len(list(read_jsonl(tmp_path / "out" / "items.jsonl"))) == 48

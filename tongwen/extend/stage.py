@@ -9,7 +9,8 @@ from tongwen.flow.stage import StageContext
 from tongwen.model.folder import read_config
 from tongwen.stages import find_model_folder
 from tongwen.train.data.sources import ShardData
-from tongwen.train.loop import Job, train
+from tongwen.train.job import Job
+from tongwen.train.loop import train
 from tongwen.train.weights import FolderWeights, check_tokenizer
 
 

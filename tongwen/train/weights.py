@@ -85,7 +85,9 @@ def config_to_start_from(
     return read_config(find_model_folder(Path(settings.base)))
 
 
-def check_tokenizer(folder: Path, config: ModelConfig, *, pieces: int, digest: str) -> None:
+def check_tokenizer(
+    folder: Path, config: ModelConfig, *, pieces: int, digest: str, data: str = "shards"
+) -> None:
     """Ids to train on must mean to the model in `folder` what they meant to their tokenizer.
 
     Args:
@@ -93,23 +95,24 @@ def check_tokenizer(folder: Path, config: ModelConfig, *, pieces: int, digest: s
         config: of that model.
         pieces: of the tokenizer that made the ids.
         digest: of that tokenizer.
+        data: what holds the ids, for messages.
 
     Raises:
         InputError: the model knows fewer pieces, or has another tokenizer.
     """
     if pieces > config.vocabulary_size:
         raise InputError(
-            f"the tokenizer of the training data has {pieces:,} pieces, the model in {folder} "
+            f"the tokenizer of the {data} has {pieces:,} pieces, the model in {folder} "
             f"knows {config.vocabulary_size:,}",
-            hint="use the model's own tokenizer",
+            hint="encode them with the model's own tokenizer",
         )
     if (folder / MODEL_FILE).is_file():
         own = Tokenizer.load(folder).digest
         if own != digest:
             raise InputError(
-                f"the training data was made with the tokenizer {digest}, the model in {folder} "
+                f"the {data} were made with the tokenizer {digest}, the model in {folder} "
                 f"has {own}",
-                hint="use the model's own tokenizer",
+                hint="encode them with the model's own tokenizer",
             )
 
 

@@ -9,7 +9,8 @@ from tongwen.model.folder import read_config
 from tongwen.stages import find_model_folder
 from tongwen.tokenizer.text import Tokenizer
 from tongwen.train.data.sequences import PackedSequences
-from tongwen.train.loop import Job, train
+from tongwen.train.job import Job
+from tongwen.train.loop import train
 from tongwen.train.weights import FolderWeights, WeightSource, check_tokenizer
 from tongwen.tune.dialogues import read_dialogues
 from tongwen.tune.settings import TuneSettings
@@ -82,5 +83,11 @@ def _base_weights(folder: Path, settings: TuneSettings, tokenizer: Tokenizer) ->
             f"{config.max_position_embeddings:,} positions",
             hint=f"--set tune.sequence_tokens={config.max_position_embeddings}",
         )
-    check_tokenizer(folder, config, pieces=tokenizer.vocabulary_size, digest=tokenizer.digest)
+    check_tokenizer(
+        folder,
+        config,
+        pieces=tokenizer.vocabulary_size,
+        digest=tokenizer.digest,
+        data="dialogues",
+    )
     return FolderWeights(folder, config)
