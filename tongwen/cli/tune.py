@@ -1,6 +1,5 @@
 """`tongwen tune`: base model and dialogues to a chat model."""
 
-import json
 from pathlib import Path
 
 import click
@@ -31,12 +30,12 @@ def command(
     Example:
       tongwen tune base/model dialogues.jsonl --out chat --recipe sample
     """
-    names = json.dumps([str(path.resolve()) for path in dialogues], ensure_ascii=False)
     run_alone(
         "tune",
         inputs=dict.fromkeys(("model", "tokenizer"), find_model_folder(model)),
         out=out,
         recipe=recipe,
-        overrides=(*overrides, f"tune.dialogues={names}"),
+        overrides=overrides,
+        options={"tune.dialogues": [str(path.resolve()) for path in dialogues]},
     )
     click.echo(out / "model")
