@@ -2,7 +2,6 @@
 
 import base64
 import hashlib
-import importlib.metadata
 import math
 import platform
 from collections import Counter
@@ -30,10 +29,10 @@ from tongwen.report.training import Phase, build_phase
 from tongwen.report.words import amount, duration, number, share, size, words
 from tongwen.report.yields import build_yield
 from tongwen.stages import TRAINING_STAGES
+from tongwen.versions import installed_versions
 
 REPORT = "report.html"
 _SETTINGS = ReportSettings()
-_PACKAGES = ("tongwen", "torch", "numpy", "pyarrow", "sentencepiece", "tokenizers")
 
 
 def build_report(run_dir: Path) -> Path:
@@ -183,13 +182,8 @@ def _reason(row: Mapping[str, Any]) -> str:
 
 
 def _versions() -> list[tuple[str, str]]:
-    found = [("python", platform.python_version()), ("system", platform.platform())]
-    for package in _PACKAGES:
-        try:
-            found.append((package, importlib.metadata.version(package)))
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found
+    machine = [("python", platform.python_version()), ("system", platform.platform())]
+    return [*machine, *installed_versions("data", "train").items()]
 
 
 def _page_file(name: str) -> Markup:
