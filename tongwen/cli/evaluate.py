@@ -55,7 +55,9 @@ def command(
     recipe: str | None,
     overrides: tuple[str, ...],
 ) -> None:
-    """Score the model in MODEL_FOLDER on task files; scores come with 95 % intervals.
+    """Score a model on task files; scores come with 95 % intervals.
+
+    MODEL_FOLDER is a Hugging Face folder, with int8 weights or plain ones, or a run directory.
 
     The same command continues where it was stopped: finished tasks are not asked again.
 

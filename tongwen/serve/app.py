@@ -15,10 +15,10 @@ from starlette.exceptions import HTTPException
 
 from tongwen import __version__
 from tongwen.errors import TongwenError
+from tongwen.serve.access import Guard
 from tongwen.serve.answers import Answers
 from tongwen.serve.engine import ContextLengthError, Engine, EngineBusyError
 from tongwen.serve.generation import GenerationRequest
-from tongwen.serve.guard import Guard
 from tongwen.serve.openai import AnswerRequest, ApiError, Reply, parse_request, usage_of
 from tongwen.serve.settings import ServeSettings
 
