@@ -28,7 +28,7 @@ from typing import NamedTuple
 
 import zstandard
 
-from tongwen.curate.extract.decode import decode
+from tongwen.formats.charset.decode import decode
 from tongwen.curate.html.main_content import extract
 from tongwen.formats.readers import read_records
 

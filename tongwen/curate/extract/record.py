@@ -8,7 +8,7 @@ import pyarrow as pa
 import xxhash
 
 from tongwen.curate.extract.addresses import AddressRules, address_problem
-from tongwen.curate.extract.decode import decode
+from tongwen.formats.charset.decode import decode
 from tongwen.curate.extract.language import identify
 from tongwen.curate.extract.lines import remove_boilerplate
 from tongwen.curate.extract.repair import repair
