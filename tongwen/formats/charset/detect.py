@@ -46,8 +46,9 @@ _COMMON_HANGUL = (
 class _Writing:
     """How characters score: those of `common`, those of the ranges, all others.
 
-    An `alphabet` of its own makes whole words: a letter of it that touches an ASCII letter is a sign
-    of another encoding, as in "caf\xe9", which Greek code pages read as "cafι".
+    Attributes:
+        has_alphabet: its letters make whole words, so one that touches an ASCII letter is a sign of
+            another encoding: "caf\\xe9" is "cafι" in Greek code pages.
     """
 
     codecs: tuple[str, ...]
@@ -82,12 +83,33 @@ _WRITINGS = (
         -0.5,
         has_alphabet=True,
     ),
-    _Writing(("cp1253", "iso8859_7"), "ατινεοκσπρςμηδλυ", 0.7, (("ά", "ώ", 0.3),), -0.5, has_alphabet=True),
-    _Writing(("cp1255", "iso8859_8"), "אעריןטונלדמהבת", 0.7, (("א", "ת", 0.2),), -0.5, has_alphabet=True),
-    _Writing(("cp1256", "iso8859_6"), "اودنترلمقسحبعيهةك", 0.6, (("ء", "ي", 0.1),), -0.5, has_alphabet=True),
-    _Writing(("cp874",), "ารนกอ่มิงทะัด้สลเคยีวตแหจปบ", 0.6, (("ก", "๛", 0.1),), -0.5, has_alphabet=True),
     _Writing(
-        ("cp1252",), "éèàâçêîôûùäöüßñáíóúãõåæøìòëï’‘“”–—…«»©®°·•×£€±¹²³½¼¾§¿¡ªº\xa0 ", 0.6, (("À", "ÿ", -0.1),)
+        ("cp1253", "iso8859_7"),
+        "ατινεοκσπρςμηδλυ",
+        0.7,
+        (("ά", "ώ", 0.3),),
+        -0.5,
+        has_alphabet=True,
+    ),
+    _Writing(
+        ("cp1255", "iso8859_8"), "אעריןטונלדמהבת", 0.7, (("א", "ת", 0.2),), -0.5, has_alphabet=True
+    ),
+    _Writing(
+        ("cp1256", "iso8859_6"),
+        "اودنترلمقسحبعيهةك",
+        0.6,
+        (("ء", "ي", 0.1),),
+        -0.5,
+        has_alphabet=True,
+    ),
+    _Writing(
+        ("cp874",), "ารนกอ่มิงทะัด้สลเคยีวตแหจปบ", 0.6, (("ก", "๛", 0.1),), -0.5, has_alphabet=True
+    ),
+    _Writing(
+        ("cp1252",),
+        "éèàâçêîôûùäöüßñáíóúãõåæøìòëï’‘“”–—…«»©®°·•×£€±¹²³½¼¾§¿¡ªº\xa0 ",
+        0.6,
+        (("À", "ÿ", -0.1),),
     ),
     _Writing(
         ("cp1250", "iso8859_2"), "ąęłńóśźżčěřšžůýáíéőűöüăâîșțđćŕľťďň„”–", 0.55, (("À", "ž", -0.1),)
