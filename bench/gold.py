@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import zstandard
 
-from tongwen.curate.extract.decode import decode
+from tongwen.formats.charset.decode import decode
 from tongwen.formats.readers import read_records
 
 _KINDS = ("full", "markdown-source")

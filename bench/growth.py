@@ -31,8 +31,8 @@ from pathlib import Path
 
 from record import put_below
 
-from tongwen.curate.extract.decode import decode
 from tongwen.flow.manifest import Manifest
+from tongwen.formats.charset.decode import decode
 from tongwen.formats.readers import read_records
 
 _FILE_PAGES = 1_000
