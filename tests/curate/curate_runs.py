@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from tongwen.files import file_digest, write_jsonl
 from tongwen.flow.local import TASK_MANIFEST, LocalRunner, TaskResult
 from tongwen.flow.manifest import Manifest, describe_outputs
-from tongwen.flow.task import Task, TaskContext, resolve_function
+from tongwen.flow.task import Task, TaskContext
 
 
 @dataclass
@@ -27,9 +27,7 @@ class InlineRunner(LocalRunner):
             manifest = Manifest.read(directory / TASK_MANIFEST)
             if manifest is None or manifest.digest != task.digest:
                 directory.mkdir(parents=True, exist_ok=True)
-                counts = resolve_function(task.function)(
-                    TaskContext(task, directory, frozenset(), None)
-                )
+                counts = task.function(TaskContext(task, directory, frozenset(), None))
                 manifest = Manifest(
                     digest=task.digest, outputs=describe_outputs(directory), counts=dict(counts)
                 )

@@ -13,7 +13,7 @@ from tongwen.curate.records.edits import EditedText, Edits, edited_documents, no
 from tongwen.curate.records.numbering import record_numbers
 from tongwen.curate.rules import measures
 from tongwen.curate.rules.personal import personal_edits
-from tongwen.flow.task import TaskContext
+from tongwen.flow.task import TaskContext, step
 
 TEXT_VALUES = (
     "replaced_share", "mojibake_share", "symbol_share", "digit_share", "punctuation_share",
@@ -38,13 +38,14 @@ _BATCH_ROWS = 2_000
 _VALUE_SET = frozenset(TEXT_VALUES)
 
 
+@step("measure", inputs=("documents", "edits"))
 def measure_records(context: TaskContext) -> Mapping[str, int]:
     """Measure the texts of one extraction task, their host templates cut, and find personal data.
 
-    Reads `documents.parquet` and files of edits; writes `measures.parquet` (`MEASURE_SCHEMA`) and
-    `edits.npy`, the tokens that take the place of personal data.
+    Writes `measures.parquet` (`MEASURE_SCHEMA`) and `edits.npy`, the tokens that replace personal
+    data.
     """
-    documents, *edit_files = context.inputs
+    documents, edit_files = context.file("documents"), context.inputs["edits"]
     task = context.params["task"]
     personal = [no_edits()]
     rows: list[dict[str, Any]] = []
