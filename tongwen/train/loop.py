@@ -58,6 +58,7 @@ class Job:
         out: folder of `checkpoints/`, `metrics.jsonl` and `model/`; with several processes one
             that all see.
         progress: what the user sees.
+        code: names the code that trains; a run that other code has finished is trained again.
         is_kept: whether checkpoints and the model are written; without, as in a benchmark, nothing
             but the metrics.
     """
@@ -70,6 +71,7 @@ class Job:
     tokenizer_folder: Path
     out: Path
     progress: Progress
+    code: str = ""
     is_kept: bool = True
 
 
@@ -110,7 +112,7 @@ def train(job: Job) -> dict[str, float]:
     job.progress.end()
     if job.is_kept:
         _write_model(job, model, processes, checkpoints, run.position)
-        checkpoints.mark_finished()
+        checkpoints.mark_finished(job.code)
     if stop.is_set():  # in the last step: no stage may follow
         raise KeyboardInterrupt
     return run.counts()
@@ -151,7 +153,7 @@ def _open_checkpoints(job: Job, processes: Processes, arithmetic: Arithmetic) ->
         or (settings.checkpoint_in_background == "auto" and arithmetic.device.type != "cpu"),
         progress=job.progress,
     )
-    checkpoints.open(restart=settings.changed_run == "restart")
+    checkpoints.open(restart=settings.changed_run == "restart", code=job.code)
     return checkpoints
 
 
