@@ -28,8 +28,8 @@ from typing import NamedTuple
 
 import zstandard
 
-from tongwen.curate.extract.decode import decode
 from tongwen.curate.html.main_content import extract
+from tongwen.formats.charset.decode import decode
 from tongwen.formats.readers import read_records
 
 PEERS = ("trafilatura==2.3.1", "lxml_html_clean==0.4.6", "resiliparse==2.0.1")

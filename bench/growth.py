@@ -29,8 +29,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from tongwen.curate.extract.decode import decode
 from tongwen.flow.manifest import Manifest
+from tongwen.formats.charset.decode import decode
 from tongwen.formats.readers import read_records
 
 _FILE_PAGES = 1_000

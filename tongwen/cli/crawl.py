@@ -18,8 +18,9 @@ from tongwen.road.alone import run_alone
     "--format",
     "source_format",
     type=click.Choice(get_args(SourceFormat)),
-    help="What the files are; `warc` takes WET and ARC, too. `common-crawl`: a list of paths or an "
-    "index of records.",
+    default="auto",
+    help="What the files are. `auto` looks into each; `warc` takes WET and ARC, too; "
+    "`common-crawl` is a list of paths or an index of records.",
 )
 @click.option("--text-field", default="text", show_default=True, help="Field of JSONL and Parquet.")
 @click.option("--name", default="", help="Name of the source in documents and reports.")
@@ -32,7 +33,7 @@ from tongwen.road.alone import run_alone
 @stage_options
 def command(
     sources: tuple[str, ...],
-    source_format: str | None,
+    source_format: str,
     text_field: str,
     name: str,
     license: str,
@@ -53,16 +54,15 @@ def command(
 
     \b
     Examples:
+      tongwen crawl my-documents/ --out crawled
       tongwen crawl CC-MAIN-*.warc.gz --format warc --out crawled
       tongwen crawl s3://bucket/texts/*.jsonl --format jsonl --out crawled
       tongwen crawl https://data.commoncrawl.org/crawl-data/CC-MAIN-2026-40/warc.paths.gz \\
         --format common-crawl --first 10 --cache ~/crawls --out crawled
       tongwen crawl --sample --set crawl.sample.pages=400 --out crawled
     """
-    if sources and source_format is None:
-        raise UsageError("the format of the sources is missing", hint="add --format warc")
     if not sources and not sample and recipe is None:
-        raise UsageError("nothing to crawl", hint="name a SOURCE with --format, or give --sample")
+        raise UsageError("nothing to crawl", hint="name a SOURCE, or give --sample")
     ours: list[str] = []
     if sample:
         ours.append("crawl.sample={}")
