@@ -11,8 +11,11 @@ Raising a step raises no stage: the versions of its steps are part of a stage's 
 import argparse
 import difflib
 import sys
+from collections import Counter
 from collections.abc import Collection
 from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
 
 from tongwen.files import write_json
 from tongwen.flow.task import declared_steps
@@ -25,16 +28,16 @@ def present() -> dict[str, Recorded]:
     """Name -> sources of every step and stage as the code is now; the version is 0."""
     stages = {stage.name: stage.entry.partition(":")[0] for stage in ROAD}
     reached = {name: set(closure([module], CANNOT_CHANGE_BYTES)) for name, module in stages.items()}
-    for module in sorted(set.union(*reached.values())):
-        if module.startswith(("tongwen.curate", "tongwen.encode")):  # the stages that have steps
-            import_module(module)
-    steps = {
-        name: module
-        for name, module in declared_steps().items()
-        if any(module in modules for modules in reached.values())
-    }
-    if twice := sorted(set(steps) & set(stages)):
-        raise SystemExit(f"error: a step and a stage are both called {', '.join(twice)}")
+    every = set.union(*reached.values())
+    for module in sorted(every):
+        spec = find_spec(module)
+        if spec is not None and "@step(" in Path(str(spec.origin)).read_text("utf-8"):
+            import_module(module)  # declares its steps
+    declared = [(name, module) for name, module in declared_steps() if module in every]
+    names = Counter([*stages, *(name for name, _ in declared)])
+    if twice := sorted(name for name, count in names.items() if count > 1):
+        raise SystemExit(f"error: more than one step or stage is called {', '.join(twice)}")
+    steps = dict(declared)
     found = {name: Recorded(0, source_of(module)) for name, module in steps.items()}
     for name, module in stages.items():
         own = sorted(step for step, home in steps.items() if home in reached[name])

@@ -66,9 +66,9 @@ def step_of(function: TaskFunction) -> Step:
     return _STEPS[function]
 
 
-def declared_steps() -> dict[str, str]:
-    """Name -> module of the steps in all modules that have been imported."""
-    return {declared.name: function.__module__ for function, declared in _STEPS.items()}
+def declared_steps() -> list[tuple[str, str]]:
+    """Name and module of the steps in all modules that have been imported."""
+    return [(declared.name, function.__module__) for function, declared in _STEPS.items()]
 
 
 @dataclass(frozen=True)

@@ -77,7 +77,7 @@ def _data_files(folder: Path) -> Iterable[Path]:
     for path in sorted(folder.iterdir()):
         if path.is_dir() and path.name != "__pycache__" and not (path / "__init__.py").exists():
             yield from _data_files(path)
-        elif path.is_file() and path.suffix not in (".py", ".pyc") and path != TABLE:
+        elif path.is_file() and path.suffix not in (".py", ".pyc") and path.name[0] != ".":
             yield path
 
 

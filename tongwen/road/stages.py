@@ -11,7 +11,7 @@ from tongwen.train.settings import PretrainJob
 
 _MODEL = ("tune", "extend", "pretrain")
 _CARD = ("curate", "encode", "pretrain", "extend", "tune", "evaluate")
-"""Stages whose numbers the model card tells."""
+"""Stages whose numbers are in the model card."""
 
 ROAD = (
     Stage(

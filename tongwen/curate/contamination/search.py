@@ -20,9 +20,8 @@ import pyarrow.parquet as pq
 
 from tongwen.curate.contamination.grams import units_of_text
 from tongwen.curate.contamination.index import Index, Occurrences
-from tongwen.curate.records.edits import EDIT, KINDS, EditedText, no_edits
+from tongwen.curate.records.edits import EDIT, KINDS, EditedText, edited_documents, no_edits
 from tongwen.curate.records.exchange import (
-    chosen_documents,
     open_records,
     partition_of,
     read_parts,
@@ -72,7 +71,7 @@ def map_contamination(context: TaskContext) -> Mapping[str, int]:
     rows = open_records(context.file("decisions"), context.inputs["duplicates"], task)
     parts = [np.zeros(0, _HIT)]
     characters = 0
-    for row, _, edited in chosen_documents(
+    for row, _, edited in edited_documents(
         context.file("documents"), context.inputs["edits"], task, [], rows
     ):
         characters += len(edited.text)

@@ -53,7 +53,7 @@ def decontaminate(
         settings: of the recipe; it names benchmarks.
         extracted: the records.
         edits: known so far.
-        decisions: of each extraction task; with `duplicates` they tell which records are open.
+        decisions: of each extraction task; with `duplicates` they say which records are open.
         duplicates: of all tasks.
     """
     if not settings.benchmarks:

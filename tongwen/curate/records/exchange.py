@@ -5,24 +5,21 @@ every map task. Which records are still open, which of two copies is preferred a
 edits are the same for all steps.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tongwen.curate.records.edits import EditedText, Edits, apply, edits_between
+from tongwen.curate.records.edits import Edits
 from tongwen.curate.records.numbering import record_numbers
-from tongwen.errors import InputError
 
 PREFERENCE = np.dtype([("first", "<u8"), ("second", "<u8")])
 """Which of two documents is kept: the one whose numbers come first."""
 
 _MOST_CHARACTERS = (1 << 40) - 1
-_BATCH_ROWS = 256
 
 
 def open_records(decisions: Path, duplicates: Sequence[Path], task: int) -> npt.NDArray[np.int64]:
@@ -53,38 +50,6 @@ def preference(document: Mapping[str, Any], ranks: Mapping[str, int]) -> tuple[i
 def source_ranks(sources: Sequence[str]) -> dict[str, int]:
     """The place of each source in the list of inputs."""
     return {source: rank for rank, source in enumerate(sources)}
-
-
-def chosen_documents(
-    documents: Path,
-    edit_files: Sequence[Path],
-    task: int,
-    columns: Sequence[str],
-    rows: npt.NDArray[np.int64],
-) -> Iterator[tuple[int, dict[str, Any], EditedText]]:
-    """Row, document and edited text like `edits.edited_documents`, but of some rows (ascending)
-    only; no Python object is made for the others.
-    """
-    file = pq.ParquetFile(documents)
-    if len(rows) and int(rows[-1]) >= file.metadata.num_rows:
-        raise InputError(
-            f"{documents} has {file.metadata.num_rows} records, row {int(rows[-1])} is wanted",
-            hint="the decisions are of another extraction; run the stage again from its first step",
-        )
-    numbers = record_numbers(task, np.array([0, max(file.metadata.num_rows - 1, 0)]))
-    edits = edits_between(edit_files, int(numbers[0]), int(numbers[1]))
-    lows = np.searchsorted(edits["record"], record_numbers(task, rows))
-    highs = np.searchsorted(edits["record"], record_numbers(task, rows), "right")
-    place = first = 0
-    wanted = list(dict.fromkeys([*columns, "text"]))
-    for batch in file.iter_batches(batch_size=_BATCH_ROWS, columns=wanted):
-        end = int(np.searchsorted(rows, first + batch.num_rows))
-        if end > place:
-            for document in batch.take(pa.array(rows[place:end] - first)).to_pylist():
-                edited = apply(document["text"], edits[lows[place] : highs[place]])
-                yield int(rows[place]), document, edited
-                place += 1
-        first += batch.num_rows
 
 
 def partition_of(keys: npt.NDArray[np.uint64], partitions: int) -> npt.NDArray[np.uint64]:

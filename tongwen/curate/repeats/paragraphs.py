@@ -11,11 +11,10 @@ from collections.abc import Mapping
 import numpy as np
 import numpy.typing as npt
 
-from tongwen.curate.records.edits import KINDS, EditedText, no_edits
+from tongwen.curate.records.edits import KINDS, EditedText, edited_documents, no_edits
 from tongwen.curate.records.exchange import (
     PREFERENCE,
     PartWriter,
-    chosen_documents,
     open_records,
     preference,
     read_parts,
@@ -41,7 +40,7 @@ def map_paragraphs(context: TaskContext) -> Mapping[str, int]:
     task, ranks = params["task"], source_ranks(params["sources"])
     writer = PartWriter(context.out, _PARAGRAPH, "key", params["partitions"])
     chosen = open_records(context.file("decisions"), context.inputs["duplicates"], task)
-    for row, document, edited in chosen_documents(
+    for row, document, edited in edited_documents(
         documents, edit_files, task, ["doc_id", "source", "lang"], chosen
     ):
         if document["lang"] == "code":

@@ -25,11 +25,10 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow.parquet as pq
 
-from tongwen.curate.records.edits import KINDS, Edits, no_edits
+from tongwen.curate.records.edits import KINDS, Edits, edited_documents, no_edits
 from tongwen.curate.records.exchange import (
     PREFERENCE,
     PartWriter,
-    chosen_documents,
     open_records,
     preference,
     read_parts,
@@ -68,7 +67,7 @@ def map_anchors(context: TaskContext) -> Mapping[str, int]:
     task = context.params["task"]
     writer = PartWriter(context.out, _ANCHOR, "key", context.params["partitions"])
     chosen = open_records(context.file("decisions"), context.inputs["duplicates"], task)
-    for row, document, edited in chosen_documents(documents, edit_files, task, ["lang"], chosen):
+    for row, document, edited in edited_documents(documents, edit_files, task, ["lang"], chosen):
         size = span_units(document["lang"], context.params)
         if size is not None:
             keys, places = anchors(placed_units(edited.text).hashes, size)
@@ -114,7 +113,7 @@ def map_windows(context: TaskContext) -> Mapping[str, int]:
     first, last = _numbers(documents, task)
     repeats = rows_between(context.inputs["repeats"], "record", first, last, _REPEAT)
     repeats.sort(order=["record", "unit"])
-    for row, document, edited in chosen_documents(
+    for row, document, edited in edited_documents(
         documents,
         context.inputs["edits"],
         task,
@@ -180,7 +179,7 @@ def quote_spans(context: TaskContext) -> Mapping[str, int]:
         pairs = rows_between(pair_files, "kept", low, high, _PAIR)
         found = _joined(pairs)
         rows = _rows(found, first, "kept")
-        for row, document, edited in chosen_documents(documents, edit_files, task, ["lang"], rows):
+        for row, document, edited in edited_documents(documents, edit_files, task, ["lang"], rows):
             size = span_units(document["lang"], params)
             assert size is not None
             start, end = _range_of(found["kept"], first + row)
@@ -216,7 +215,7 @@ def cut_spans(context: TaskContext) -> Mapping[str, int]:
     spans, sources = spans[order], sources[order]
     parts: list[Edits] = [no_edits()]
     refuted = mid_sentence = 0
-    for row, document, edited in chosen_documents(
+    for row, document, edited in edited_documents(
         documents, context.inputs["edits"], task, ["lang"], _rows(spans, first)
     ):
         size = span_units(document["lang"], params)

@@ -61,7 +61,7 @@ def cut_paragraphs(
         settings: of the recipe.
         extracted: the records.
         edits: known so far.
-        decisions: of each extraction task; with `duplicates` they tell which records are open.
+        decisions: of each extraction task; with `duplicates` they say which records are open.
         duplicates: of all tasks.
     """
     if not settings.paragraphs:

@@ -14,10 +14,9 @@ import numpy.typing as npt
 import pyarrow.parquet as pq
 import xxhash
 
-from tongwen.curate.records.edits import KINDS, Edits, no_edits
+from tongwen.curate.records.edits import KINDS, Edits, edited_documents, no_edits
 from tongwen.curate.records.exchange import (
     PartWriter,
-    chosen_documents,
     read_parts,
     rows_between,
     saved_edits,
@@ -57,7 +56,7 @@ def map_templates(context: TaskContext) -> Mapping[str, int]:
     is_page = about["problem"].is_null().to_numpy() & ~about["is_text"].to_numpy()
     writer = PartWriter(context.out, _LINE, "key", context.params["partitions"])
     hosts: list[int] = []
-    for row, document, edited in chosen_documents(
+    for row, document, edited in edited_documents(
         documents, edit_files, task, ["host"], np.flatnonzero(is_page)
     ):
         if not document["host"]:
@@ -136,7 +135,7 @@ def cut_templates(context: TaskContext) -> Mapping[str, int]:
     frequent.sort(order=["record", "start"])
     rows = (np.unique(frequent["record"]) - np.uint64(first)).astype(np.int64)
     parts: list[Edits] = [no_edits()]
-    for row, _, edited in chosen_documents(documents, context.inputs["edits"], task, [], rows):
+    for row, _, edited in edited_documents(documents, context.inputs["edits"], task, [], rows):
         low, high = np.searchsorted(
             frequent["record"], np.array([first + row, first + row + 1], np.uint64)
         )

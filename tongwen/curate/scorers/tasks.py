@@ -2,18 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
-
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from tongwen.curate.records.edits import edited_documents
+from tongwen.curate.records.tables import RowWriter
 from tongwen.curate.scorers.folder import DESCRIPTION, open_folder, refuse_twins
 from tongwen.curate.scorers.scoring import SCORE_SCHEMA, Scorers
 from tongwen.errors import InputError
 from tongwen.flow.task import TaskContext, TaskInput, step
-
-_BATCH_ROWS = 2_000
 
 
 def scorer_inputs(paths: Sequence[Path]) -> list[TaskInput]:
@@ -49,11 +44,8 @@ def score_records(context: TaskContext) -> Mapping[str, int]:
                 hint="start the stage again",
             )
     scorers = Scorers(folders)
-    rows: list[dict[str, Any]] = []
     records = scored = characters = 0
-    with pq.ParquetWriter(
-        context.out / "scores.parquet", SCORE_SCHEMA, compression="zstd"
-    ) as writer:
+    with RowWriter(context.out / "scores.parquet", SCORE_SCHEMA) as writer:
         for _, document, edited in edited_documents(
             context.file("documents"), context.inputs["edits"], context.params["task"], ["lang"]
         ):
@@ -61,9 +53,5 @@ def score_records(context: TaskContext) -> Mapping[str, int]:
             records += 1
             scored += bool(values)
             characters += len(edited.text) if values else 0
-            rows.append(values)
-            if len(rows) == _BATCH_ROWS:
-                writer.write_table(pa.Table.from_pylist(rows, SCORE_SCHEMA))
-                rows = []
-        writer.write_table(pa.Table.from_pylist(rows, SCORE_SCHEMA))
+            writer.add(values)
     return {"records": records, "scored_records": scored, "scored_characters": characters}
