@@ -19,9 +19,6 @@ from tongwen.stages import find_model_folder
 if TYPE_CHECKING:
     from tongwen.evaluate.evaluator import Evaluator
 
-_METHOD = 1
-"""Part of every digest; raise it when the same task on the same model scores otherwise."""
-
 
 @dataclass(frozen=True)
 class Prepared:
@@ -78,7 +75,7 @@ def run(context: StageContext[EvaluateSettings]) -> Mapping[str, float]:
     results: list[dict[str, Any]] = []
     rows: list[dict[str, Any]] = []
     for task in tasks:
-        digest = _task_digest(task, settings, model_digest)
+        digest = _task_digest(task, settings, model_digest, context.code)
         part = context.out / "parts" / f"{task.settings.name}.jsonl"
         records = _finished(part, digest)
         if records is None:
@@ -138,11 +135,11 @@ def _prepare(
     )
 
 
-def _task_digest(task: Prepared, settings: EvaluateSettings, model_digest: str) -> str:
+def _task_digest(task: Prepared, settings: EvaluateSettings, model_digest: str, code: str) -> str:
     """Of everything that decides a task's records; paths are not part of it."""
     own = asdict(task.settings) | {"path": "", "spec": "", "name": "", "layout": ""}
     how = asdict(settings) | {"tasks": [], "chat": task.chat}
-    return value_digest([_METHOD, asdict(task.spec), own, how, task.data_digest, model_digest])
+    return value_digest([code, asdict(task.spec), own, how, task.data_digest, model_digest])
 
 
 def _finished(part: Path, digest: str) -> list[dict[str, Any]] | None:
