@@ -20,6 +20,7 @@ from tongwen.files import (
     value_digest,
     write_json,
 )
+from tongwen.flow.changes import parameter_changes
 from tongwen.flow.local import LocalRunner
 from tongwen.flow.manifest import Manifest, describe_outputs
 from tongwen.flow.memory import peak_memory_bytes, reset_peak_memory
@@ -343,11 +344,7 @@ def _difference(
     previous: Manifest, parameters: Mapping[str, Any], input_digests: Mapping[str, str]
 ) -> str:
     """Why a stage runs again, in a few words."""
-    changes = [
-        f"{key} changed {previous.parameters.get(key)!r} -> {parameters.get(key)!r}"
-        for key in sorted({*previous.parameters, *parameters})
-        if previous.parameters.get(key) != parameters.get(key)
-    ]
+    changes = parameter_changes(previous.parameters, parameters)
     changes += [
         f"its input {name} changed"
         for name in sorted({*previous.inputs, *input_digests})
