@@ -11,7 +11,7 @@ from tongwen.road.alone import run_alone
 
 @click.command(name="tune")
 @click.argument("model", type=click.Path(path_type=Path))
-@click.argument("dialogues", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("dialogues", nargs=-1, type=click.Path(path_type=Path))
 @stage_options
 def command(
     model: Path,
@@ -21,6 +21,8 @@ def command(
     overrides: tuple[str, ...],
 ) -> None:
     """Tune MODEL on the JSONL files DIALOGUES; the loss counts the answers only.
+
+    Without DIALOGUES, on those that the recipe names in tune.dialogues and tune.pairs.
 
     \b
     A row of the files:
@@ -33,11 +35,12 @@ def command(
     from tongwen.model.folder import find_model_folder
 
     names = json.dumps([str(path.resolve()) for path in dialogues], ensure_ascii=False)
+    ours = (f"tune.dialogues={names}",) if dialogues else ()
     run_alone(
         "tune",
         inputs={"model": model, "tokenizer": find_model_folder(model)},
         out=out,
         recipe=recipe,
-        overrides=(*overrides, f"tune.dialogues={names}"),
+        overrides=(*overrides, *ours),
     )
     click.echo(out / "model")

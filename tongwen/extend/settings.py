@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 
 from tongwen.errors import RecipeError
-from tongwen.train.settings import TrainSettings
+from tongwen.train.settings import TextSettings
 
 
 @dataclass(frozen=True, kw_only=True)
-class ExtendSettings(TrainSettings):
+class ExtendSettings(TextSettings):
     """Continue on longer sequences with a larger RoPE base.
 
     Source: Xiong et al. 2023, arXiv:2309.16039.

@@ -1,4 +1,4 @@
-"""Settings shared by pretrain, extend and tune."""
+"""Settings shared by pretrain, extend and tune: what a recipe's [train] may hold."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -34,12 +34,6 @@ class TrainSettings:
     max_tokens: int
     """Stop after this many training tokens, rounded up to whole batches."""
     sequence_tokens: int = 4_096
-    mixture: Mapping[str, float] | None = None
-    """Share of the sequences of each language (`en`, `zh-Hans`, `zh-Hant`, `code`, `other`). They
-    need not add up to 1; what is not named is left out. None takes every sequence once an epoch."""
-    mixture_stages: tuple[MixtureStage, ...] = ()
-    """Mixtures that follow on it, to end on the best documents (Hu et al. 2024, arXiv:2404.06395,
-    section 5)."""
     separate_documents: bool = True
     """Documents packed into one sequence do not see each other, and positions restart."""
     batch_tokens: int = 4_194_304
@@ -147,7 +141,6 @@ class TrainSettings:
             value = getattr(self, name)
             if not 0 <= value <= 1:
                 raise RecipeError(f"{name} is {value}", hint="use a number from 0 to 1")
-        check_mixture(self.mixture, self.mixture_stages)
         for beta in self.adam_betas:
             if not 0 <= beta < 1:
                 raise RecipeError(
@@ -185,7 +178,23 @@ class TrainSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
-class PretrainSettings(TrainSettings):
+class TextSettings(TrainSettings):
+    """Training on the documents of the encode stage, whose languages are known."""
+
+    mixture: Mapping[str, float] | None = None
+    """Share of the sequences of each language (`en`, `zh-Hans`, `zh-Hant`, `code`, `other`). They
+    need not add up to 1; what is not named is left out. None takes every sequence once an epoch."""
+    mixture_stages: tuple[MixtureStage, ...] = ()
+    """Mixtures that follow on it, to end on the best documents (Hu et al. 2024, arXiv:2404.06395,
+    section 5)."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_mixture(self.mixture, self.mixture_stages)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PretrainSettings(TextSettings):
     """Training on plain text."""
 
     base: PathText | None = None

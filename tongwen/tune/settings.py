@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 
-from tongwen.errors import RecipeError
 from tongwen.settings import PathText
 from tongwen.train.settings import TrainSettings
 
@@ -23,6 +22,12 @@ class PairSettings:
 class TuneSettings(TrainSettings):
     """Supervised fine-tuning on ChatML dialogues; the loss counts the answers only."""
 
+    batch_tokens: int = 32_768
+    """As in [train]; tuning sees few tokens and takes many small steps."""
+    peak_learning_rate: float = 2e-5
+    """As in [train]; a pretrained model is moved gently."""
+    weight_decay: float = 0.0
+    """As in [train]."""
     dialogues: tuple[PathText, ...] = ()
     """JSONL files (also `.gz`, `.zst`) of `{"messages": [{"role": ..., "content": ...}, ...]}`.
 
@@ -30,11 +35,3 @@ class TuneSettings(TrainSettings):
     """
     pairs: tuple[PairSettings, ...] = ()
     """Files with other rows, and how to read them."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.mixture is not None:
-            raise RecipeError(
-                f"tune.mixture is {dict(self.mixture)}, but dialogues have no known language",
-                hint="leave it out",
-            )
