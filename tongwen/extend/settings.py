@@ -14,6 +14,7 @@ class ExtendSettings(TextSettings):
     """
 
     rope_theta: float = 10_000_000.0
+    """Base of the rotary position embedding from now on; no smaller than the model's."""
     separate_documents: bool = False
     """Documents see those before them: otherwise short documents would teach no long distance."""
 

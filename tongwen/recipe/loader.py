@@ -281,6 +281,8 @@ class Reader:
             hint = f"write {number}" if number else None
         elif isinstance(value, str) and expected == "true or false":
             hint = "write true or false, without quotes"
+        elif isinstance(value, dict) and all(key.isdecimal() for key in value) and value:
+            hint = f"it has no entry yet; set the whole list: --set '{name}=[...]'"
         elif isinstance(value, str) and self.origin.is_overridden(name):
             key = self.origin.written_key(name)
             if expected.startswith("a list"):

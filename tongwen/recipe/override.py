@@ -86,9 +86,9 @@ def apply_override(values: dict[str, Any], override: Override) -> None:
 def _entry(entries: list[Any], part: str, override: Override, name: str) -> int:
     if part.isdecimal() and int(part) < len(entries):
         return int(part)
-    known = f"0 to {len(entries) - 1}" if entries else "no entry"
+    known = f"the entries 0 to {len(entries) - 1}" if entries else "no entry"
     raise RecipeError(
-        f"--set {override.key}: `{name}` is a list with {known}",
+        f"--set {override.key}: `{name}` has {known}",
         hint=f"set the whole list: --set '{name}=[...]'",
     )
 

@@ -47,7 +47,20 @@ def syntax_error(text: str, name: str, error: tomllib.TOMLDecodeError) -> Recipe
     for why, mended in _guesses(lines[number - 1]):
         if mended != lines[number - 1] and _reads_past(lines, number, mended):
             return RecipeError(message, hint=f"{why}: {mended.strip()}")
-    return RecipeError(message, hint=said[:1].lower() + said[1:])
+    return RecipeError(message, hint=_general_hint(lines, number, said))
+
+
+def _general_hint(lines: list[str], number: int, said: str) -> str:
+    """What to do about a line whose meaning nobody can guess."""
+    if number == 1 and lines[0].lstrip().startswith("{"):
+        return "this looks like JSON; a recipe is TOML: [section], then key = value"
+    if lines[number - 1].rstrip().endswith("="):
+        return "write a value after the =; `false` for none"
+    if said.startswith("Expected newline"):
+        return "one key = value a line"
+    if said.startswith("Expected '=' after"):
+        return "write key = value"
+    return said[:1].lower() + said[1:]
 
 
 def error_line(error: tomllib.TOMLDecodeError, lines: int) -> int:
@@ -160,6 +173,9 @@ def _with_equals(line: str) -> str | None:
 
 
 def _header_closed(line: str) -> str | None:
+    block = re.match(r"^(\w+):\s*$", line)
+    if block:
+        return f"[{block[1]}]"
     match = re.match(r"^\s*(\[{1,2})\s*([\w. -]+?)\s*\]{0,2}\s*$", line)
     return match[1] + match[2] + "]" * len(match[1]) if match else None
 

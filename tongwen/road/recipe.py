@@ -73,6 +73,11 @@ def preset_names() -> list[str]:
     return sorted(item.name[:-5] for item in folder.iterdir() if item.name.endswith(".toml"))
 
 
+def preset_line(name: str) -> str:
+    """What a preset is, in one line: the comment it begins with."""
+    return _preset_text(name).partition("\n")[0].removeprefix("#").strip().rstrip(".")
+
+
 def load_recipe(name: str, overrides: Sequence[str] = ()) -> Recipe:
     """The recipe of a preset or of a TOML file, with `section.key=value` overrides applied.
 

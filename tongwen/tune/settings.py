@@ -15,19 +15,17 @@ class PairSettings:
     question: str
     """What the user says; `{field}` stands for a field of the row, as in `"Translate: {en}"`."""
     answer: str
-    """What the model shall answer, likewise."""
+    """What the model is to answer, likewise."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TuneSettings(TrainSettings):
     """Supervised fine-tuning on ChatML dialogues; the loss counts the answers only."""
 
+    # Other defaults than pretraining's: dialogues are few, and a trained model is moved gently.
     batch_tokens: int = 32_768
-    """As in [train]; tuning sees few tokens and takes many small steps."""
     peak_learning_rate: float = 2e-5
-    """As in [train]; a pretrained model is moved gently."""
     weight_decay: float = 0.0
-    """As in [train]."""
     dialogues: tuple[PathText, ...] = ()
     """JSONL files (also `.gz`, `.zst`) of `{"messages": [{"role": ..., "content": ...}, ...]}`.
 
