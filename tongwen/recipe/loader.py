@@ -5,6 +5,7 @@ It knows no stage; the recipe of the whole road is `tongwen.road.recipe`.
 
 import dataclasses
 import difflib
+import functools
 import math
 import re
 import tomllib
@@ -108,7 +109,8 @@ def to_toml(value: Any) -> Any:
     if not dataclasses.is_dataclass(value):
         return value
     table: dict[str, Any] = {}
-    for key, hint in get_type_hints(type(value)).items():
+    kind: type = type(value)
+    for key, hint in hints_of(kind).items():
         item = getattr(value, key)
         if item is not None:
             table[key] = to_toml(item)
@@ -119,9 +121,15 @@ def to_toml(value: Any) -> Any:
 
 def tables_of(kind: type) -> dict[str, Tables]:
     """The keys of a dataclass that are settings dataclasses themselves."""
-    hints = get_type_hints(kind)
+    hints = hints_of(kind)
     found = {field.name: table_kind(hints[field.name]) for field in dataclasses.fields(kind)}
     return {key: tables_of(inner) for key, inner in found.items() if inner is not None}
+
+
+@functools.cache
+def hints_of(kind: type) -> Mapping[str, Any]:
+    """The annotations of a settings class, with their notes."""
+    return get_type_hints(kind, include_extras=True)
 
 
 def table_kind(hint: Any) -> type | None:
@@ -174,7 +182,7 @@ class Reader:
         """
         if not isinstance(values, dict):
             raise self._wrong_type(prefix, "a table", values)
-        hints = get_type_hints(kind, include_extras=True)
+        hints = hints_of(kind)
         fields = {field.name: field for field in dataclasses.fields(kind)}
         arguments: dict[str, Any] = {}
         for key, value in values.items():

@@ -12,9 +12,9 @@ import itertools
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import MISSING
-from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-from tongwen.recipe.loader import table_kind, to_toml
+from tongwen.recipe.loader import hints_of, table_kind, to_toml
 from tongwen.settings import RELATIVE_TO_RECIPE
 
 
@@ -37,7 +37,7 @@ class Key:
 
 def keys_of(kind: type, prefix: str) -> Iterator[Key]:
     """The keys of a settings dataclass and of the tables in it, in the order of the source."""
-    hints = get_type_hints(kind, include_extras=True)
+    hints = hints_of(kind)
     meanings = field_meanings(kind)
     for field in dataclasses.fields(kind):
         name = f"{prefix}.{field.name}" if prefix else field.name

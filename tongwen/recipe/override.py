@@ -109,17 +109,20 @@ def _parts(key: str) -> tuple[str, ...] | None:
 
 
 def _value(value: str, shown: str) -> Any:
-    try:
-        parsed = tomllib.loads(f"value = {value}")
-    except tomllib.TOMLDecodeError as error:
-        is_list = value.startswith("[")
-        if is_list or (value.startswith("{") and "=" in value):
-            what = "list" if is_list else "table"
-            raise RecipeError(
-                f"--set {shown}: not a TOML {what}",
-                hint=f"strings in it have quotes, and the whole is quoted for the shell: "
-                f"--set '{shown.partition('=')[0]}="
-                + ('["a", "b"]\'' if is_list else '{key = "value"}\''),
-            ) from error
-        return value  # a bare word is a string: --set run.name=mine
-    return parsed["value"] if list(parsed) == ["value"] else value
+    # TOML wants an inline table on one line; in a shell a long one is broken into several.
+    for text in (value, " ".join(value.splitlines())):
+        try:
+            parsed = tomllib.loads(f"value = {text}")
+        except tomllib.TOMLDecodeError:
+            continue
+        if list(parsed) == ["value"]:
+            return parsed["value"]
+    is_list = value.startswith("[")
+    if is_list or (value.startswith("{") and "=" in value):
+        example = '["a", "b"]' if is_list else '{key = "value"}'
+        raise RecipeError(
+            f"--set {shown}: not a TOML {'list' if is_list else 'table'}",
+            hint="strings in it have quotes, and the whole is quoted for the shell: --set "
+            f"'{shown.partition('=')[0]}={example}'",
+        )
+    return value  # a bare word is a string: --set run.name=mine

@@ -5,12 +5,12 @@ import dataclasses
 from collections import Counter
 from collections.abc import Mapping
 from functools import cached_property
-from typing import Any, get_type_hints
+from typing import Any
 
 import tomli_w
 
 from tongwen.errors import RecipeError
-from tongwen.recipe.loader import Reader, Tables, table_kind, tables_of
+from tongwen.recipe.loader import Reader, Tables, hints_of, table_kind, tables_of
 from tongwen.recipe.origin import Origin
 
 
@@ -35,7 +35,7 @@ class SharedSection:
         homes = self.homes
         hints: dict[str, Any] = {}
         for kind in self.kinds.values():
-            known = get_type_hints(kind, include_extras=True)
+            known = hints_of(kind)
             hints = {**{key: hint for key, hint in known.items() if len(homes[key]) > 1}, **hints}
         return hints
 

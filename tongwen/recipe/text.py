@@ -1,6 +1,7 @@
 """The text of a recipe file, whatever an editor has made of it."""
 
 import codecs
+import re
 from pathlib import Path
 
 from tongwen.errors import RecipeError
@@ -59,19 +60,11 @@ def _foreign_encoding(data: bytes) -> str | None:
         pass
     else:
         return None
+    # GBK writes a character in two bytes or four; a lone one is an accented letter.
+    if not re.search(rb"[\x80-\xff]{2}", data):
+        return "Windows-1252"
     try:
-        text = data.decode("gb18030")
+        data.decode("gb18030")
     except UnicodeDecodeError:
         return None
-    foreign = [sign for sign in text if not sign.isascii()]
-    han = sum("\u4e00" <= sign <= "\u9fff" for sign in foreign)
-    # Punctuation goes with the Han signs; accented letters read as GB18030 give single signs
-    # that swallow the ASCII letter after them, mostly rare ones.
-    is_gbk = 2 * han >= len(foreign) and _common(foreign)
-    return "GBK (GB18030)" if is_gbk else "Windows-1252"
-
-
-def _common(signs: list[str]) -> bool:
-    """Whether the Han signs are mostly of GB 2312's first level, the 3,755 in everyday use."""
-    levels = [sign.encode("gb18030")[0] for sign in signs if "\u4e00" <= sign <= "\u9fff"]
-    return sum(0xB0 <= level <= 0xD7 for level in levels) > 0.7 * len(levels)
+    return "GBK (GB18030)"

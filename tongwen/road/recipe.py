@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
-from typing import Any, get_args, get_type_hints
+from typing import Any, get_args
 
 from tongwen.crawl.settings import CrawlSettings
 from tongwen.curate.settings import CurateSettings
@@ -21,6 +21,7 @@ from tongwen.plan.settings import PlanSettings
 from tongwen.quantize.settings import QuantizeSettings
 from tongwen.recipe.loader import (
     from_toml,
+    hints_of,
     merge,
     parse_toml,
     read_toml,
@@ -194,18 +195,18 @@ def _take_tokenizer(values: dict[str, Any], origin: Origin) -> None:
 
 def _homes() -> dict[str, list[str]]:
     """Key -> sections that have it; where none has it itself, the tables inside them."""
-    hints = get_type_hints(Recipe)
+    hints = hints_of(Recipe)
     homes: dict[str, list[str]] = {key: [TRAIN.name] for key in TRAIN.hints}
     inside: dict[str, list[str]] = {}
     for section, hint in hints.items():
         kind = table_kind(hint)
         assert kind is not None
-        for key, inner_hint in get_type_hints(kind).items():
+        for key, inner_hint in hints_of(kind).items():
             homes.setdefault(key, []).append(section)
             inner = table_kind(inner_hint) or next(
                 (found for item in get_args(inner_hint) if (found := table_kind(item))), None
             )
             if inner is not None:
-                for inner_key in get_type_hints(inner):
+                for inner_key in hints_of(inner):
                     inside.setdefault(inner_key, []).append(f"{section}.{key}")
     return {**inside, **homes}

@@ -2,10 +2,10 @@
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Any, get_type_hints
+from typing import Any
 
 from tongwen.errors import UsageError
-from tongwen.recipe.loader import nearest, table_kind
+from tongwen.recipe.loader import hints_of, nearest, table_kind
 from tongwen.recipe.meanings import Key, keys_of, section_meaning
 from tongwen.road.recipe import TRAIN, Recipe
 
@@ -32,7 +32,7 @@ def sections() -> list[Section]:
     found: list[Section] = []
     train = _train_section()
     usual = {key.name.partition(".")[2]: key for key in train.keys}
-    for name, hint in get_type_hints(Recipe).items():
+    for name, hint in hints_of(Recipe).items():
         kind = table_kind(hint)
         assert kind is not None
         keys = tuple(keys_of(kind, name))
