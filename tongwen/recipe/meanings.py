@@ -105,12 +105,16 @@ def default_text(field: Any) -> str | None:
     value = field.default_factory() if field.default_factory is not MISSING else field.default
     if value is MISSING:
         return None
+    if dataclasses.is_dataclass(value):
+        return "{}"  # a table that is left empty has the defaults of its keys
     return "false" if value is None else _toml(to_toml(value))
 
 
 def _toml(value: Any) -> str:
+    if value == {}:
+        return "{}"
     if isinstance(value, dict):
-        return "{}" if not value else "{...}"
+        return "{ " + ", ".join(f"{key} = {_toml(item)}" for key, item in value.items()) + " }"
     if isinstance(value, list):
         return "[" + ", ".join(map(_toml, value)) + "]"
     if isinstance(value, bool):

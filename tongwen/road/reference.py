@@ -2,7 +2,6 @@
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Any
 
 from tongwen.errors import UsageError
 from tongwen.recipe.loader import hints_of, nearest, table_kind
@@ -75,17 +74,18 @@ def explain(name: str) -> list[Key]:
 
 def _train_section() -> Section:
     """[train], with the default of each stage that has another."""
-    shared = TRAIN.hints
     keys: dict[str, Key] = {}
+    others: dict[str, list[str]] = {}
     for section, kind in TRAIN.kinds.items():
         for key in keys_of(kind, TRAIN.name):
             inner = key.name.partition(".")[2]
-            if inner.partition(".")[0] not in shared:
-                continue
-            first = keys.setdefault(inner, key)
-            if key.default != first.default:
-                default = f"{first.default}; {key.default} in [{section}]"
-                keys[inner] = dataclasses.replace(first, default=default)
+            if _plain(inner).partition(".")[0] in TRAIN.hints:
+                first = keys.setdefault(inner, key)
+                if key.default != first.default:
+                    others.setdefault(inner, []).append(f"{key.default} in [{section}]")
+    for inner, defaults in others.items():
+        default = "; ".join([str(keys[inner].default), *defaults])
+        keys[inner] = dataclasses.replace(keys[inner], default=default)
     return Section(
         TRAIN.name,
         "What pretrain, extend and tune have in common; each may write a key for itself.",
@@ -94,10 +94,10 @@ def _train_section() -> Section:
     )
 
 
-def _is_usual(key: Key, usual: dict[str, Any]) -> bool:
+def _is_usual(key: Key, usual: dict[str, Key]) -> bool:
     """Whether a stage's key is just the one of [train]."""
     shared = usual.get(key.name.partition(".")[2])
-    return shared is not None and shared.default == key.default
+    return shared is not None and str(shared.default).partition("; ")[0] == str(key.default)
 
 
 def _plain(name: str) -> str:
