@@ -1,12 +1,12 @@
 """`tongwen tune`: base model and dialogues to a chat model."""
 
-import json
 from pathlib import Path
 
 import click
 
 from tongwen.cli.options import stage_options
 from tongwen.road.alone import run_alone
+from tongwen.stages import find_model_folder
 
 
 @click.command(name="tune")
@@ -32,15 +32,13 @@ def command(
     Example:
       tongwen tune base/model dialogues.jsonl --out chat --recipe sample
     """
-    from tongwen.model.folder import find_model_folder
-
-    names = json.dumps([str(path.resolve()) for path in dialogues], ensure_ascii=False)
-    ours = (f"tune.dialogues={names}",) if dialogues else ()
+    names = [str(path.resolve()) for path in dialogues]
     run_alone(
         "tune",
-        inputs={"model": model, "tokenizer": find_model_folder(model)},
+        inputs=dict.fromkeys(("model", "tokenizer"), find_model_folder(model)),
         out=out,
         recipe=recipe,
-        overrides=(*overrides, *ours),
+        overrides=overrides,
+        options={"tune.dialogues": names} if names else {},
     )
     click.echo(out / "model")

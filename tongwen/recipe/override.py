@@ -10,12 +10,12 @@ from tongwen.errors import RecipeError
 
 @dataclass(frozen=True)
 class Override:
-    """One `--set`.
+    """One `--set`, or what an option of a command sets.
 
     Attributes:
         path: the key's parts, from the section down.
         value: as TOML reads it; a bare word is a string.
-        text: the value as it was typed.
+        text: the value as it was typed; empty when an option set it.
     """
 
     path: tuple[str, ...]

@@ -30,7 +30,7 @@ from tongwen.recipe.loader import (
     to_toml,
 )
 from tongwen.recipe.origin import Origin, Source
-from tongwen.recipe.override import apply_override, parse_override
+from tongwen.recipe.override import Override, apply_override, parse_override
 from tongwen.recipe.shared import SharedSection
 from tongwen.report.settings import ReportSettings
 from tongwen.serve.settings import ServeSettings
@@ -79,8 +79,13 @@ def preset_line(name: str) -> str:
     return _preset_text(name).partition("\n")[0].removeprefix("#").strip().rstrip(".")
 
 
-def load_recipe(name: str, overrides: Sequence[str] = ()) -> Recipe:
+def load_recipe(
+    name: str, overrides: Sequence[str] = (), options: Mapping[str, Any] = {}
+) -> Recipe:
     """The recipe of a preset or of a TOML file, with `section.key=value` overrides applied.
+
+    `options` are what a command's own options and arguments set, `section.key` -> value as TOML
+    has it; they go over the recipe, and `overrides` over them.
 
     A file may begin with `base = "NAME"`, a preset or another file: its keys then replace the
     base's one by one. [train] holds for pretrain, extend and tune, each of which may say otherwise
@@ -96,7 +101,8 @@ def load_recipe(name: str, overrides: Sequence[str] = ()) -> Recipe:
     values: dict[str, Any] = {}
     for source in reversed(sources):
         _lay_over(values, source.values)
-    given = [parse_override(text) for text in overrides]
+    given = [Override(tuple(key.split(".")), value, "") for key, value in options.items()]
+    given += [parse_override(text) for text in overrides]
     names_sample = any(override.path[:2] == ("crawl", "sample") for override in given)
     for override in sorted(given, key=lambda override: override.path[0] != TRAIN.name):
         TRAIN.override(values, override.table)
