@@ -43,6 +43,7 @@ ROAD = (
         reads={"documents": ("curate",)},
         uses={"documents": "documents/*"},
         sections=("tokenizer", "run.seed"),
+        files="tongwen.tokenizer.stage:files",
     ),
     Stage(
         name="encode",
