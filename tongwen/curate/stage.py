@@ -17,9 +17,10 @@ from tongwen.curate.outcome.histograms import merged_histograms
 from tongwen.curate.outcome.materialize import merged_rejects
 from tongwen.curate.outcome.score import GOLD_PAGES, score
 from tongwen.curate.records.sources import read_sources
+from tongwen.curate.rules.own import own_files
 from tongwen.curate.scorers.folder import DESCRIPTION, open_folder
 from tongwen.curate.settings import CurateSettings
-from tongwen.curate.steps import Steps
+from tongwen.curate.steps import FAILURES, Steps
 from tongwen.files import (
     disk_errors,
     read_json,
@@ -46,6 +47,7 @@ def run(context: StageContext[CurateSettings]) -> Mapping[str, float]:
     steps.cut_templates()
     steps.measure()
     steps.score()
+    steps.measure_own()
     steps.decide()
     steps.deduplicate()
     steps.cut_repeats()
@@ -57,6 +59,10 @@ def run(context: StageContext[CurateSettings]) -> Mapping[str, float]:
         (context.out / name).unlink(missing_ok=True)  # of a run with other settings
         if report is not None:
             write_json(context.out / name, report)
+    (context.out / FAILURES).unlink(missing_ok=True)
+    if steps.failures:
+        rows = (row for path in steps.failures for row in read_jsonl(path))
+        write_jsonl(context.out / FAILURES, rows)
     write_json(context.out / "cost.json", steps.cost())
     return counts
 
@@ -117,8 +123,11 @@ def _link(source: Path, target: Path) -> None:
 
 
 def files(settings: CurateSettings) -> list[Path]:
-    """The user's own files that the stage reads: benchmarks, scorers, labels of clusters."""
+    """The user's own files that the stage reads: benchmarks, scorers, labels of clusters, code."""
     benchmarks = settings.contamination.benchmarks
     scorers = [open_folder(Path(path)).path / DESCRIPTION for path in settings.scorers]
     labels = [Path(settings.cluster_labels)] if settings.cluster_labels else []
-    return [*(path for item in benchmarks for path in benchmark_of(item)[1]), *scorers, *labels]
+    own = own_files(settings)
+    return [
+        *(path for item in benchmarks for path in benchmark_of(item)[1]), *scorers, *labels, *own
+    ]  # fmt: skip

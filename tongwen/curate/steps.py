@@ -1,19 +1,26 @@
 """The steps of curation, each a set of tasks over the outputs of those before it."""
 
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from tongwen.curate.contamination.steps import find_contamination
 from tongwen.curate.duplicates.near_steps import near_links
 from tongwen.curate.extract.addresses import domain_files
+from tongwen.curate.extract.record import PAGE_SCHEMA
 from tongwen.curate.mix.settings import WeightSettings
 from tongwen.curate.mix.steps import mix_documents
+from tongwen.curate.records.edits import CUTS, KINDS
 from tongwen.curate.records.sources import Source, grouped
 from tongwen.curate.repeats.steps import paragraph_edits, span_edits, template_edits
-from tongwen.curate.rules.decide import decision_parameters
+from tongwen.curate.rules.attributes import MEASURE_SCHEMA
+from tongwen.curate.rules.decide import DECISION_SCHEMA, decision_parameters
+from tongwen.curate.rules.own import own_values
 from tongwen.curate.scorers.clusters import cluster_weights
 from tongwen.curate.scorers.folder import open_folder
+from tongwen.curate.scorers.scoring import SCORE_SCHEMA
 from tongwen.curate.scorers.tasks import scorer_inputs
 from tongwen.curate.settings import SCORE_RULES, CurateSettings, DuplicateSettings
 from tongwen.errors import RecipeError
@@ -22,6 +29,19 @@ from tongwen.flow.local import TaskResult, exchange
 from tongwen.flow.stage import StageContext
 from tongwen.flow.task import Task, TaskInput
 
+COLUMNS = frozenset(
+    (
+        *PAGE_SCHEMA.names,
+        *MEASURE_SCHEMA.names,
+        *SCORE_SCHEMA.names,
+        *DECISION_SCHEMA.names,
+        *(f"{kind}_{'characters' if kind in CUTS else 'count'}" for kind in KINDS),
+        *("duplicate_of", "cluster_size", "language", "tokens"),
+    )
+)
+"""Columns of the attributes and of the mix's conditions, which a value of the user's own must not
+be named after."""
+FAILURES = "failures.jsonl"
 _RECORDS_A_PARTITION = 200_000
 _RECORDS_A_SPAN_PARTITION = 20_000
 """A page has tens of anchors and windows of 130 bytes: 1 GiB is about 8 million."""
@@ -40,6 +60,7 @@ class Steps:
         attributes: of every extraction task the tables with a row for each record, so far.
         edits: of every extraction task the files with edits of its records, so far.
         decisions: of every extraction task what the rules have decided.
+        failures: files of documents on which the user's own rules and scorers failed.
     """
 
     def __init__(
@@ -59,6 +80,9 @@ class Steps:
         self._cluster_weights: Mapping[int, float] = cluster_weights(
             folders, settings.cluster_labels, context.resolve
         )
+        self._own = {
+            section: own_values(settings, section, COLUMNS) for section in ("rules", "own_scorers")
+        }
         self._personal: list[TaskInput] = []
         self._duplicates: TaskInput
         self._drops: list[tuple[TaskInput, ...]] = []
@@ -66,6 +90,7 @@ class Steps:
         self.attributes: list[tuple[TaskInput, ...]] = []
         self.edits: list[tuple[TaskInput, ...]] = []
         self.decisions: list[TaskInput] = []
+        self.failures: list[Path] = []
 
     def _run(self, tasks: Sequence[Task]) -> list[TaskResult]:
         results = self._context.runner.run(tasks, self._context.out / "tasks")
@@ -107,13 +132,17 @@ class Steps:
             for paths in (settings.blocked_domains, settings.allowed_domains)
         )
         lists = tuple(TaskInput(path, file_digest(path)) for path in (*block, *allow))
+        readers = {
+            source.format: source.reader for source in self._sources if source.reader is not None
+        }
+        code = tuple(TaskInput(Path(item["path"]), item["digest"]) for item in readers.values())
         results = self._run(
             [
                 Task(
                     "extract",
                     index,
                     "tongwen.curate.extract.pages:extract_records",
-                    (*(TaskInput(source.path, source.digest) for source in group), *lists),
+                    (*(TaskInput(source.path, source.digest) for source in group), *lists, *code),
                     {
                         "files": [
                             {"name": source.path.name, "format": source.format,
@@ -125,6 +154,11 @@ class Steps:
                         "line_reasons": list(settings.line_reasons),
                         "address_words": settings.address_words,
                         "block_lists": len(block),
+                        "readers": [
+                            {"format": name, "function": item["function"],
+                             "module": item["module"], "digest": item["digest"]}
+                            for name, item in readers.items()
+                        ],
                     },
                 )
                 for index, group in enumerate(grouped(self._sources, settings.task_bytes))
@@ -178,6 +212,38 @@ class Steps:
             ]
         )  # fmt: skip
         self._add_attributes(results, "scores.parquet")
+
+    def measure_own(self) -> None:
+        """The values of the user's own rules and scorers; what failed is said."""
+        failed: Counter[str] = Counter()
+        for step, section in (("measure-own", "rules"), ("score-own", "own_scorers")):
+            values = self._own[section]
+            if not values:
+                continue
+            code = tuple(TaskInput(value.path, value.digest) for value in values)
+            parameters = {
+                "values": [value.to_json() for value in values],
+                "digests": [value.digest for value in values],
+                "allowed_failure_share": self._settings.allowed_failure_share,
+            }
+            results = self._run(
+                [
+                    Task(step, index, "tongwen.curate.rules.own:measure_own",
+                         (documents, *code, *self.edits[index]), {"task": index, **parameters})
+                    for index, documents in enumerate(self.documents)
+                ]
+            )  # fmt: skip
+            self._add_attributes(results, "own.parquet")
+            self.failures += [result.file("failures.jsonl").path for result in results]
+            for result in results:
+                for value in values:
+                    failed[value.name] += int(result.manifest.counts[f"failures of {value.name}"])
+        for name, number in sorted(failed.items()):
+            if number:
+                self._context.progress.say(
+                    f"  {name} failed on {number:,} documents and has no value for them: "
+                    f"{self._context.out / FAILURES}"
+                )
 
     def _check_score_rules(self, kinds: Collection[str]) -> None:
         for section in ("english", "chinese"):

@@ -60,7 +60,7 @@ Answer = Manifest | TongwenError | str | Death
 """What comes of an order; `str` is the traceback of an error of ours."""
 
 
-def _run_task(order: Order, mark_path: Path) -> Manifest:
+def run_task(order: Order, mark_path: Path) -> Manifest:
     """Run one task in this process; its folder takes its final name when all is written."""
     started = time.monotonic()
     task, directory = order.task, order.directory
@@ -127,7 +127,7 @@ def _work(connection: Connection) -> None:
     with contextlib.suppress(EOFError, BrokenPipeError):
         while (order := connection.recv()) is not None:
             try:
-                connection.send(_run_task(*order))
+                connection.send(run_task(*order))
             except TongwenError as error:
                 connection.send(error)
             except Exception:

@@ -71,13 +71,15 @@ def read_toml(path: Path) -> tuple[dict[str, Any], Origin]:
     return parse_toml(text, str(path), path.resolve().parent)
 
 
-def load_table(kind: type[Table], text: str, name: str) -> Table:
+def load_table(kind: type[Table], text: str, name: str, folder: Path | None = None) -> Table:
     """A settings dataclass from the text of a TOML file of its own; `name` says where it is from.
+
+    Relative paths in it are completed with `folder`, if there is one.
 
     Raises:
         RecipeError: as in `from_toml`.
     """
-    values, origin = parse_toml(text, name)
+    values, origin = parse_toml(text, name, folder)
     return from_toml(kind, values, origin)
 
 
@@ -109,6 +111,8 @@ def to_toml(value: Any) -> Any:
     """A dataclass as TOML values, every one written out; `false` stands for an absent one."""
     if isinstance(value, tuple):
         return [to_toml(item) for item in value]
+    if isinstance(value, Mapping):
+        return {key: to_toml(item) for key, item in value.items()}
     if not dataclasses.is_dataclass(value):
         return value
     table: dict[str, Any] = {}

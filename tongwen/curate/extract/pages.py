@@ -11,10 +11,12 @@ from tongwen.curate.extract.record import PAGE_SCHEMA, curate_record
 from tongwen.curate.rules.attributes import read_attributes
 from tongwen.curate.rules.decide import decide
 from tongwen.curate.settings import LINE_REASONS
+from tongwen.errors import InputError
 from tongwen.flow.task import TaskContext
 from tongwen.formats.documents import DOCUMENT_SCHEMA
 from tongwen.formats.readers import Piece, read_records
 from tongwen.formats.records import RawRecord
+from tongwen.plugins import Code
 
 _BATCH_ROWS = 1_000
 _BATCH_CHARACTERS = 16 << 20
@@ -81,7 +83,7 @@ def _compile_kernels() -> None:
 def _address_rules(context: TaskContext) -> AddressRules | None:
     """The rules for web addresses; their lists of domains stand behind the files to read."""
     params = context.params
-    lists = context.inputs[len(params["files"]) :]
+    lists = context.inputs[len(params["files"]) : len(context.inputs) - len(params["readers"])]
     block, allow = lists[: params["block_lists"]], lists[params["block_lists"] :]
     if not lists and not params["address_words"]:
         return None
@@ -90,6 +92,7 @@ def _address_rules(context: TaskContext) -> AddressRules | None:
 
 def _records(context: TaskContext) -> Iterator[RawRecord]:
     files = context.params["files"]
+    readers = _own_readers(context)
     for path, source in zip(context.inputs[: len(files)], files, strict=True):
         yield from read_records(
             path,
@@ -100,7 +103,29 @@ def _records(context: TaskContext) -> Iterator[RawRecord]:
             mark=context.mark,
             skip=context.skip,
             piece=Piece(source["start"], source["end"], source["first_row"]),
+            reader=readers.get(source["format"]),
         )
+
+
+def _own_readers(context: TaskContext) -> dict[str, Code]:
+    """Format -> the user's own reader; their files are the last of the inputs.
+
+    Raises:
+        InputError: one is not what the crawl has listed.
+    """
+    found: dict[str, Code] = {}
+    readers = context.params["readers"]
+    for path, item in zip(
+        context.inputs[len(context.inputs) - len(readers) :], readers, strict=True
+    ):
+        code = Code("reader", item["function"], path, item["module"])
+        if code.digest != item["digest"]:
+            raise InputError(
+                f"{path} has changed since the crawl was listed, or differs on this machine",
+                hint="run `tongwen crawl` again",
+            )
+        found[item["format"]] = code
+    return found
 
 
 def decide_records(context: TaskContext) -> Mapping[str, int]:
