@@ -12,7 +12,9 @@ from tongwen.plugins import Record, reader
 def mbox(path: Path) -> Iterator[Record]:
     """The text of every letter; one without a text part is named, not passed over."""
     for letter in mailbox.mbox(path):
-        part = next((part for part in letter.walk() if part.get_content_type() == "text/plain"), None)
+        part = next(
+            (part for part in letter.walk() if part.get_content_type() == "text/plain"), None
+        )
         address = "mid:" + letter["Message-ID"].strip("<>")
         if part is None:
             yield Record(url=address, problem="no_text")

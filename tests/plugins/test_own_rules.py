@@ -176,7 +176,7 @@ def test_names_that_are_none_and_twins_are_refused(write: Write) -> None:
         curated(TEXTS, rules={"Shouts": {"path": path}})
     with pytest.raises(RecipeError, match="both have 'shouts'"):
         curated(TEXTS, rules={"shouts": {"path": path}}, own_scorers={"shouts": {"path": path}})
-    with pytest.raises(RecipeError, match="minimum is 2.0, more than maximum, 1.0"):
+    with pytest.raises(RecipeError, match=r"minimum is 2\.0, more than maximum, 1\.0"):
         curated(TEXTS, rules={"shouts": {"path": path, "minimum": 2, "maximum": 1}})
 
 
@@ -231,7 +231,7 @@ def test_two_packages_that_offer_one_name_are_refused(install: Write) -> None:
 
 def test_the_code_of_this_second_is_run_not_the_bytecode_of_the_last(write: Write) -> None:
     path = write("rules.py", RULE)
-    times = os.stat(path)
+    times = path.stat()
     assert curated(TEXTS, rules={"shouts": {"path": path}})[0].values["shouts"] == 2.0
     write("rules.py", RULE.replace('count("!")', 'count(".")'))  # as long as before
     os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))

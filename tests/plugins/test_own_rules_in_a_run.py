@@ -1,6 +1,5 @@
 """Rules of a user's own in a stage: resume, replay, explain, failures and workers that die."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -34,8 +33,15 @@ def crawl(folder: Path, texts: list[str]) -> Path:
     path = folder / "crawl" / "texts.jsonl"
     path.parent.mkdir(parents=True)
     write_jsonl(path, [{"text": text, "url": f"mid:{n}"} for n, text in enumerate(texts)])
-    row = {"path": path.name, "format": "jsonl", "bytes": path.stat().st_size,
-           "digest": file_digest(path), "source": "texts", "license": "", "text_field": "text"}  # fmt: skip
+    row = {
+        "path": path.name,
+        "format": "jsonl",
+        "bytes": path.stat().st_size,
+        "digest": file_digest(path),
+        "source": "texts",
+        "license": "",
+        "text_field": "text",
+    }
     write_jsonl(path.parent / "inputs.jsonl", [row])
     return path.parent
 
@@ -58,7 +64,8 @@ def folder(tmp_path: Path) -> Path:
     crawl(tmp_path, TEXTS)
     (tmp_path / "rules.py").write_text(RULES, encoding="utf-8")
     (tmp_path / "recipe.toml").write_text(
-        'base = "defaults"\n[run]\nname = "own"\nworkers = 1\n[curate]\nallowed_failure_share = 0.5\n'
+        'base = "defaults"\n[run]\nname = "own"\nworkers = 1\n'
+        "[curate]\nallowed_failure_share = 0.5\n"
         '[curate.rules.shouts]\npath = "rules.py"\nmaximum = 0.5\n',
         encoding="utf-8",
     )
@@ -80,7 +87,9 @@ def test_what_failed_is_listed_and_what_was_dropped_is_explained(
     assert "dropped at rules by maximum_shouts: 1, threshold 0.5" in explanation_text(dropped)
     (failed,) = explain(folder / "curate", "mid:1")
     assert failed.checks[-1].value is None
-    row = next(row for row in read_json(folder / "curate/histograms.json") if row["section"] == "rules")
+    row = next(
+        row for row in read_json(folder / "curate/histograms.json") if row["section"] == "rules"
+    )
     assert (row["rule"], row["documents"], row["outside"]) == ("maximum_shouts", 2, 1)
     funnel = read_json(folder / "curate/funnel.json")
     assert {"stage": "rules", "rule": "maximum_shouts"}.items() <= funnel["dropped"][0].items()
@@ -119,7 +128,9 @@ def test_a_replay_with_another_threshold_computes_no_value_again(folder: Path) -
         replay(folder / "curate", [override], run_alone, folder / "other", folder / "crawl")
 
 
-def test_a_document_on_which_code_kills_its_worker_is_quarantined(tmp_path: Path, folder: Path) -> None:
+def test_a_document_on_which_code_kills_its_worker_is_quarantined(
+    tmp_path: Path, folder: Path
+) -> None:
     again = tmp_path / "again"
     crawl(again, [TEXTS[0], ENGLISH.format(5) + " deadly"])
     for name in ("rules.py", "recipe.toml"):

@@ -99,9 +99,9 @@ def curate_documents(
         TypeError: an item is neither a text nor a record.
 
     Example:
-        >>> verdicts = list(tongwen.curate_documents(["A text.", "A text."]))
-        >>> verdicts[1].stage
-        'same_text'
+        >>> verdicts = list(tongwen.curate_documents(["One text of two.", "One text of two."]))
+        >>> sorted(verdict.stage or "kept" for verdict in verdicts)
+        ['kept', 'same_text']
     """
     if workers < 1:
         raise UsageError(f"workers is {workers}", hint="use 1 or more")

@@ -1,7 +1,8 @@
 """Recipes, the whole road and single stages."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from tongwen.errors import UsageError
@@ -58,7 +59,8 @@ def run_road(
         raise UsageError(f"there is no stage {until!r}", hint=f"stages: {', '.join(names)}")
     recipe = _loaded(recipe)
     run_dir = Path(folder) if folder is not None else Path("runs") / recipe.run.name
-    return run.run_road(recipe, run_dir, _progress(quiet), until=until)
+    with _progress(quiet) as progress:
+        return run.run_road(recipe, run_dir, progress, until=until)
 
 
 def run_stage(
@@ -90,14 +92,15 @@ def run_stage(
     if name not in names:
         raise UsageError(f"there is no stage {name!r}", hint=f"stages: {', '.join(names)}")
     folders = {role: Path(folder) for role, folder in (inputs or {}).items()}
-    return run_loaded(
-        name, _loaded(recipe), inputs=folders, out=Path(out), progress=_progress(quiet)
-    )
+    with _progress(quiet) as progress:
+        return run_loaded(name, _loaded(recipe), inputs=folders, out=Path(out), progress=progress)
 
 
 def _loaded(recipe: Recipe | str | Path) -> Recipe:
     return recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
 
 
-def _progress(quiet: bool) -> Progress:
-    return Progress(Path(os.devnull).open("w", encoding="utf-8")) if quiet else Progress()
+@contextmanager
+def _progress(quiet: bool) -> Iterator[Progress]:
+    with Path(os.devnull).open("w", encoding="utf-8") as silence:
+        yield Progress(silence) if quiet else Progress()

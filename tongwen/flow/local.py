@@ -77,7 +77,7 @@ class InProcessRunner(Runner):
             while order := work.next_order():
                 answer: Answer
                 try:
-                    answer = run_task(order, marks / "item")
+                    answer = run_task(order, marks / "item", own_process=False)
                 except TongwenError as error:
                     answer = error
                 work.settle(order, answer)

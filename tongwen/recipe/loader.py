@@ -192,7 +192,9 @@ def _build(kind: type, values: Any, prefix: str, origin: Origin) -> Any:
         message = (
             error.message if error.message.startswith(prefix) else f"{prefix}: {error.message}"
         )
-        raise RecipeError(f"{message} ({origin.place(prefix)})", hint=error.hint) from error
+        named = message.split()[0]  # a key below, where the message begins with one
+        place = origin.place(named if named.startswith(f"{prefix}.") else prefix)
+        raise RecipeError(f"{message} ({place})", hint=error.hint) from error
 
 
 def _convert(expected: Any, value: Any, name: str, origin: Origin) -> Any:
