@@ -14,6 +14,7 @@ from tongwen.evaluate.settings import EvaluateSettings, TaskSettings
 from tongwen.evaluate.spec import TaskSpec, task_files, task_spec
 from tongwen.files import file_digest, read_jsonl, value_digest, write_json, write_jsonl
 from tongwen.flow.stage import StageContext
+from tongwen.stages import find_model_folder
 
 if TYPE_CHECKING:
     from tongwen.evaluate.evaluator import Evaluator
@@ -70,7 +71,7 @@ def run(context: StageContext[EvaluateSettings]) -> Mapping[str, float]:
             "evaluate has no task", hint='add [[evaluate.tasks]] with name = "piqa", path = "..."'
         )
     tasks = [_prepare(context, task, settings) for task in settings.tasks]
-    folder = _model_folder(context.inputs["model"])
+    folder = find_model_folder(context.inputs["model"])
     model_digest = digest_of_model(folder)
     evaluator: Evaluator | None = None
     results: list[dict[str, Any]] = []
@@ -117,12 +118,6 @@ def digest_of_model(folder: Path) -> str:
     names = ("config.json", "*.safetensors", "*.safetensors.index.json", "tokenizer.model")
     paths = sorted({path for name in names for path in folder.glob(name)})
     return value_digest([[path.name, file_digest(path)] for path in paths])
-
-
-def _model_folder(directory: Path) -> Path:
-    """A stage keeps its model in `model/`; a user names the model folder itself."""
-    inner = directory / "model"
-    return inner if (inner / "config.json").is_file() else directory
 
 
 def _prepare(

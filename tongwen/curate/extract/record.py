@@ -8,12 +8,12 @@ import pyarrow as pa
 import xxhash
 
 from tongwen.curate.extract.addresses import AddressRules, address_problem
-from tongwen.curate.extract.decode import decode
 from tongwen.curate.extract.language import identify
 from tongwen.curate.extract.lines import remove_boilerplate
 from tongwen.curate.extract.repair import repair
 from tongwen.curate.html.main_content import extract
 from tongwen.curate.rules import measures
+from tongwen.formats.charset.decode import decode
 from tongwen.formats.records import RawRecord
 
 _PAGE_TYPES = ("", "text/html", "application/xhtml+xml", "application/xml", "text/xml")
