@@ -1,7 +1,7 @@
 import tomllib
 from pathlib import Path
 
-from tongwen.versions import installed_versions, package_versions
+from tongwen.packages import installed_versions, package_versions
 
 
 def test_the_packages_are_those_of_pyproject_and_of_the_extras_asked_for() -> None:

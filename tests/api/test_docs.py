@@ -1,4 +1,4 @@
-"""The pages about Python and about one's own code: their examples run, and are those of the files."""
+"""The pages about Python and your own code: their examples run and are those of the files."""
 
 import doctest
 import re

@@ -9,7 +9,7 @@ import pytest
 from own_texts import CHINESE, ENGLISH
 
 from tongwen import Verdict, curate_documents
-from tongwen.curate.rules.patterns import PatternRule
+from tongwen.curate.own.patterns import PatternRule
 from tongwen.errors import InputError, RecipeError, TongwenError
 
 Write = Callable[..., Path]

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from tongwen.curate.extract.record import curate_record
-from tongwen.curate.settings import LINE_REASONS
+from tongwen.curate.names import LINE_REASONS
 from tongwen.formats.records import RawRecord
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from tongwen import __version__
-from tongwen.versions import package_versions
+from tongwen.packages import package_versions
 
 
 def machine_facts() -> dict[str, Any]:

@@ -19,9 +19,6 @@ from tongwen.stages import find_model_folder
 if TYPE_CHECKING:
     from tongwen.evaluate.evaluator import Evaluator
 
-_METHOD = 1
-"""Part of every digest; raise it when the same task on the same model scores otherwise."""
-
 
 @dataclass(frozen=True)
 class Prepared:
@@ -77,7 +74,7 @@ def run(context: StageContext[EvaluateSettings]) -> Mapping[str, float]:
     results: list[dict[str, Any]] = []
     rows: list[dict[str, Any]] = []
     for task in tasks:
-        digest = _task_digest(task, settings, model_digest)
+        digest = _task_digest(task, settings, model_digest, context.code)
         part = context.out / "parts" / f"{task.settings.name}.jsonl"
         records = _finished(part, digest)
         if records is None:
@@ -137,13 +134,13 @@ def _prepare(
     )
 
 
-def _task_digest(task: Prepared, settings: EvaluateSettings, model_digest: str) -> str:
+def _task_digest(task: Prepared, settings: EvaluateSettings, model_digest: str, code: str) -> str:
     """Of everything that decides a task's records; paths are not part of it."""
     own = asdict(task.settings) | {"path": "", "spec": "", "name": "", "layout": ""}
     how = asdict(settings) | {"tasks": [], "task_folders": [], "chat": task.chat}
-    code = file_digest(Path(task.spec.code)) if task.spec.code else ""
-    spec = asdict(task.spec) | {"code": code}
-    return value_digest([_METHOD, spec, own, how, task.data_digest, model_digest])
+    own_code = file_digest(Path(task.spec.code)) if task.spec.code else ""
+    spec = asdict(task.spec) | {"code": own_code}
+    return value_digest([code, spec, own, how, task.data_digest, model_digest])
 
 
 def _finished(part: Path, digest: str) -> list[dict[str, Any]] | None:

@@ -53,5 +53,6 @@ def run(context: StageContext[ExtendSettings]) -> Mapping[str, float]:
             tokenizer_folder=context.inputs["tokenizer"],
             out=context.out,
             progress=context.progress,
+            code=context.code,
         )
     )

@@ -16,6 +16,7 @@ import jinja2
 from markupsafe import Markup
 
 from tongwen.files import write_text
+from tongwen.packages import installed_versions
 from tongwen.report.charts import bar
 from tongwen.report.cost import build_cost
 from tongwen.report.evaluation import build_evaluation
@@ -29,7 +30,6 @@ from tongwen.report.training import Phase, build_phase
 from tongwen.report.words import amount, duration, number, share, size, words
 from tongwen.report.yields import build_yield
 from tongwen.stages import TRAINING_STAGES
-from tongwen.versions import installed_versions
 
 REPORT = "report.html"
 _SETTINGS = ReportSettings()

@@ -25,7 +25,7 @@ def run_alone(
 ) -> Manifest | None:
     """Run the stage `name` with the given input folders into `out`.
 
-    Under torchrun every process calls this; the first gives the manifest.
+    Under torchrun every process calls this; the first returns the manifest.
 
     Args:
         name: of the stage.

@@ -11,7 +11,7 @@ from tongwen.stages import LATEST_MODEL_FIRST
 from tongwen.train.settings import PretrainJob
 
 _CARD = ("curate", "encode", "pretrain", "extend", "tune", "evaluate")
-"""Stages whose numbers the model card tells."""
+"""Stages whose numbers are in the model card."""
 
 ROAD = (
     Stage(

@@ -5,7 +5,7 @@ Below `checkpoints/`, one folder a run, named by its identity:
     <identity>/identity.json            what decides the run (`identity.py`)
     <identity>/step-<n>/*.distcp        weights and optimizer (torch.distributed.checkpoint)
     <identity>/step-<n>/_COMPLETE       position, and size and digest of every file; written last
-    <identity>/_FINISHED                the run has come to its end
+    <identity>/_FINISHED                the run has come to its end; which code it was that ended it
 
 Each process writes and reads its own part of every tensor, so that a checkpoint can be read by
 any number of processes.
@@ -125,8 +125,15 @@ class Checkpoints:
         self._writing: _Writing | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
 
-    def open(self, *, restart: bool) -> None:
-        """Claim the folder; those of other runs lie beside it and are never removed.
+    def open(self, *, restart: bool, code: str) -> None:
+        """Claim the folder; those of other runs stay next to it and are never removed.
+
+        A run that is not finished goes on, also under new code. One that other code has finished
+        makes room for a new one.
+
+        Args:
+            restart: begin anew although the folder holds another, unfinished run.
+            code: names the code that trains.
 
         Raises:
             InputError: it holds an unfinished run with other settings or data, and `restart` does
@@ -134,6 +141,7 @@ class Checkpoints:
         """
         problem = None
         if self._processes.is_first:
+            self._set_aside(code)
             others = [
                 path
                 for path in sorted(self._all.glob("*/"))
@@ -155,6 +163,17 @@ class Checkpoints:
                 hint="give the old values back, choose another folder with --out, or "
                 'begin anew beside it with changed_run = "restart" in the stage\'s section',
             )
+
+    def _set_aside(self, code: str) -> None:
+        """Rename this run's folder if other code has finished it, or it would count as done."""
+        finished = self.folder / _FINISHED
+        if not finished.exists() or (before := finished.read_text("utf-8").strip()) == code:
+            return
+        aside = self.folder.with_name(f"{self.folder.name}-{before[:8] or 'before'}")
+        remove_tree(aside)
+        self.folder.rename(aside)
+        sync_directory(self._all)
+        self._progress.say(f"  the code has changed since this run was finished: kept in {aside}")
 
     def save(self, position: Position, model: nn.Module, optimizer: Optimizer) -> None:
         """Begin to write a checkpoint; it counts when `finish` has been called.
@@ -263,10 +282,14 @@ class Checkpoints:
 
         return read
 
-    def mark_finished(self) -> None:
-        """Say that the run has come to its end: what follows may have other settings."""
+    def mark_finished(self, code: str) -> None:
+        """Say that the run has come to its end: what follows may have other settings.
+
+        Args:
+            code: names the code that trained.
+        """
         if self._processes.is_first:
-            write_text(self.folder / _FINISHED, "")
+            write_text(self.folder / _FINISHED, f"{code}\n")
 
     def _check(self, path: Path) -> tuple[Position | None, str]:
         """The position of a whole checkpoint; each process reads its part of the files."""

@@ -25,6 +25,7 @@ class Job:
         out: folder of `checkpoints/`, `metrics.jsonl` and `model/`; with several processes one
             that all see.
         progress: what the user sees.
+        code: names the code that trains; a run that other code has finished is trained again.
         is_kept: whether checkpoints and the model are written; without, as in a benchmark, nothing
             but the metrics.
     """
@@ -37,4 +38,5 @@ class Job:
     tokenizer_folder: Path
     out: Path
     progress: Progress
+    code: str = ""
     is_kept: bool = True

@@ -68,7 +68,7 @@ def _train(job: Job) -> dict[str, float]:
     job.progress.end()
     if job.is_kept:
         _write_model(job, model, processes, checkpoints, recovery.position.step)
-        checkpoints.mark_finished()
+        checkpoints.mark_finished(job.code)
     if stop.is_set():  # in the last step: no stage may follow
         raise KeyboardInterrupt
     return run.counts()

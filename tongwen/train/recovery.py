@@ -38,7 +38,7 @@ def open_checkpoints(job: Job, processes: Processes, device: torch.device) -> Ch
         or (settings.checkpoint_in_background == "auto" and device.type != "cpu"),
         progress=job.progress,
     )
-    checkpoints.open(restart=settings.changed_run == "restart")
+    checkpoints.open(restart=settings.changed_run == "restart", code=job.code)
     return checkpoints
 
 

@@ -65,5 +65,6 @@ def run(context: StageContext[PretrainJob]) -> Mapping[str, float]:
             tokenizer_folder=context.inputs["tokenizer"],
             out=context.out,
             progress=context.progress,
+            code=context.code,
         )
     )

@@ -64,6 +64,7 @@ def run(context: StageContext[TuneSettings]) -> Mapping[str, float]:
             tokenizer_folder=context.inputs["tokenizer"],
             out=context.out,
             progress=context.progress,
+            code=context.code,
         )
     )
     return {

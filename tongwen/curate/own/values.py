@@ -7,7 +7,7 @@ documents fail, or all of them, the run ends and says where.
 """
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,13 +15,13 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from tongwen.curate.names import LANGUAGES
+from tongwen.curate.own.patterns import read_pattern_rule
 from tongwen.curate.records.edits import edited_documents
-from tongwen.curate.rules.patterns import read_pattern_rule
-from tongwen.curate.settings import LANGUAGES, CurateSettings, OwnRuleSettings
-from tongwen.errors import InputError, RecipeError
+from tongwen.errors import InputError
 from tongwen.files import file_digest, write_jsonl
-from tongwen.flow.task import TaskContext
-from tongwen.plugins import Code, Document, Kind, find_code, told
+from tongwen.flow.task import TaskContext, step
+from tongwen.plugins import Code, Document, Kind, told
 
 SECTIONS: Mapping[str, Kind] = {"rules": "rule", "own_scorers": "scorer"}
 """Tables of `[curate]` that add values, and what a function in them is marked as."""
@@ -68,74 +68,6 @@ class OwnValue:
             "module": self.module,
             "languages": list(self.languages),
         }
-
-
-def own_files(settings: CurateSettings) -> list[Path]:
-    """The files of the user's own rules and scorers, and of the packages they are installed with.
-
-    Raises:
-        RecipeError: a file is not there, or there is no such entry point.
-    """
-    found: list[Path] = []
-    for section in SECTIONS:
-        for name, item in getattr(settings, section).items():
-            if _is_toml(item):
-                found.append(Path(item.path))
-            else:
-                found += _code(section, name, item).files()
-    return list(dict.fromkeys(found))
-
-
-def own_values(settings: CurateSettings, section: str, taken: Iterable[str]) -> list[OwnValue]:
-    """The values that one table adds, by name; all code is loaded, so that errors come early.
-
-    Args:
-        settings: of the stage.
-        section: of `SECTIONS`.
-        taken: names of columns there are already.
-
-    Raises:
-        RecipeError: a name is taken, a file is missing or describes no rule.
-        InputError: a file cannot be read or run, or lacks the function.
-    """
-    columns = {*taken}
-    return [
-        _own_value(section, name, item, columns)
-        for name, item in sorted(getattr(settings, section).items())
-    ]
-
-
-def _own_value(section: str, name: str, item: OwnRuleSettings, taken: set[str]) -> OwnValue:
-    key = f"curate.{section}.{name}"
-    if name in taken or name.endswith("_decile"):
-        raise RecipeError(
-            f"{key} has the name of a column that Tongwen itself writes",
-            hint=f"choose another, such as own_{name}",
-        )
-    if _is_toml(item):
-        assert item.path is not None
-        path = Path(item.path)
-        declared = read_pattern_rule(path).languages
-        digest, function, module = file_digest(path), "", ""
-    else:
-        code = _code(section, name, item)
-        declared = code.mark().languages
-        digest, function, module, path = code.digest, code.function, code.module, code.path
-    for language in declared:
-        if language not in LANGUAGES:
-            raise RecipeError(
-                f"{path} measures the language {language!r}", hint=f"known: {', '.join(LANGUAGES)}"
-            )
-    languages = item.languages or declared
-    return OwnValue(name, section, path, digest, function, module, languages)
-
-
-def _is_toml(item: OwnRuleSettings) -> bool:
-    return item.path is not None and item.path.endswith(".toml")
-
-
-def _code(section: str, name: str, item: OwnRuleSettings) -> Code:
-    return find_code(SECTIONS[section], name, item.path, item.function, f"curate.{section}.{name}")
 
 
 class _Failure(NamedTuple):
@@ -280,20 +212,33 @@ def _numbers(values: Any, wanted: int) -> list[float | None]:
     return numbers
 
 
-def measure_own(context: TaskContext) -> Mapping[str, int]:
-    """Measure the user's own values of the records of one extraction task.
+@step("measure-own", inputs=("documents", "code", "edits"))
+def measure_own_rules(context: TaskContext) -> Mapping[str, int]:
+    """Measure the values of the user's own rules on the records of one extraction task.
 
-    Inputs: `documents.parquet`, the file of each of params `values` (of `OwnValue.to_json`), then
-    files of edits. Writes `own.parquet`, a column a value and a row for every record in order, and
-    `failures.jsonl`.
+    The input `code` is the file of each of params `values` (of `OwnValue.to_json`), `digests` those
+    of the files or packages. Writes `own.parquet`, a column a value and a row for every record in
+    order, and `failures.jsonl`.
+
+    Raises:
+        InputError: too many documents failed, or the code has changed.
     """
+    return _measure(context)
+
+
+@step("score-own", inputs=("documents", "code", "edits"))
+def measure_own_scores(context: TaskContext) -> Mapping[str, int]:
+    """The same for the user's own scorers."""
+    return _measure(context)
+
+
+def _measure(context: TaskContext) -> Mapping[str, int]:
     params = context.params
-    documents, *others = context.inputs
-    number = len(params["values"])
+    documents = context.file("documents")
     values = [
         OwnValue(**{**item, "languages": tuple(item["languages"])}, path=path, digest=digest)
         for item, path, digest in zip(
-            params["values"], others[:number], params["digests"], strict=True
+            params["values"], context.inputs["code"], params["digests"], strict=True
         )
     ]
     records = pq.ParquetFile(documents).metadata.num_rows
@@ -303,7 +248,7 @@ def measure_own(context: TaskContext) -> Mapping[str, int]:
     rows: list[Document] = []
     with pq.ParquetWriter(context.out / "own.parquet", schema, compression="zstd") as writer:
         for _, row, edited in edited_documents(
-            documents, others[number:], params["task"], DOCUMENT_COLUMNS
+            documents, context.inputs["edits"], params["task"], DOCUMENT_COLUMNS
         ):
             rows.append(Document(**{**row, "text": edited.text}))
             if len(rows) == _BATCH_ROWS:
@@ -317,8 +262,13 @@ def measure_own(context: TaskContext) -> Mapping[str, int]:
         context.out / "failures.jsonl",
         [failure._asdict() for failure in failures[:_MOST_MESSAGES]],
     )
-    counts = {f"failures of {item.value.name}": len(item.failures) for item in measurers}
+    counts = {failures_key(item.value.name): len(item.failures) for item in measurers}
     return {"records": records, **counts}
+
+
+def failures_key(value: str) -> str:
+    """Name of the count of documents that a value failed on."""
+    return f"failures of {value}"
 
 
 def _table(
