@@ -53,13 +53,15 @@ def read_toml(path: Path) -> Source:
     return parse_toml(read_recipe_text(path), str(path), path.resolve().parent)
 
 
-def load_table(kind: type[Table], text: str, name: str) -> Table:
+def load_table(kind: type[Table], text: str, name: str, folder: Path | None = None) -> Table:
     """A settings dataclass from the text of a TOML file of its own; `name` says where it is from.
+
+    Relative paths in it are completed with `folder`, if there is one.
 
     Raises:
         RecipeError: as in `from_toml`.
     """
-    source = parse_toml(text, name)
+    source = parse_toml(text, name, folder)
     return from_toml(kind, source.values, Origin((source,)))
 
 

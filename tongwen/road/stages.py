@@ -35,6 +35,7 @@ ROAD = (
             "score.json",
             "contamination.json",
             "mix.json",
+            "failures.jsonl",
         ),
     ),
     Stage(
