@@ -21,7 +21,6 @@ import resource
 import subprocess
 import tempfile
 import time
-import venv
 from collections.abc import Iterator
 from io import TextIOWrapper
 from pathlib import Path
@@ -31,6 +30,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import zstandard
+from peers import interpreter
 
 from tongwen.curate.duplicates.exact import DUPLICATE_SCHEMA
 from tongwen.curate.repeats import spans
@@ -145,10 +145,7 @@ class Ours:
 
 def run_peer(texts: list[str], shortest_bytes: int, environment: Path) -> dict[str, Any]:
     """Seconds, memory and repeated characters of the suffix array."""
-    python = environment / "bin" / "python"
-    if not python.exists():
-        venv.create(environment, with_pip=True)
-    subprocess.run([python, "-m", "pip", "install", "--quiet", *PEERS], check=True)
+    python = interpreter(environment, PEERS)
     with tempfile.TemporaryDirectory() as folder:
         given = Path(folder) / "texts.bin"
         given.write_bytes(b"\0".join(text.encode() for text in texts))
@@ -199,7 +196,7 @@ def main() -> None:
         edits = ours.run()
     memory = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
     cut = int((edits["end"].astype(np.int64) - edits["start"]).sum())
-    peer = run_peer(texts, _PEER_BYTES[options.lang], options.environment.absolute())
+    peer = run_peer(texts, _PEER_BYTES[options.lang], options.environment)
     seconds = sum(ours.seconds.values())
     print(f"{options.lang}: {len(texts)} documents, {characters / 1e6:.1f} million characters")
     for name, rate in kernel_rates(texts, size).items():

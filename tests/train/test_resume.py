@@ -18,9 +18,10 @@ from tongwen.errors import DiskFullError, InputError, RecipeError
 from tongwen.flow import versions
 from tongwen.model.folder import load_model_folder
 from tongwen.road.alone import run_alone
-from tongwen.train import guard, loop, passes
+from tongwen.train import guard, passes
 from tongwen.train.checkpoint import Checkpoints
 from tongwen.train.metrics import read_metrics
+from tongwen.train.recovery import DivergedError
 
 _TIMES = ("seconds", "tokens_per_second", "mfu_full", "mfu_causal", "peak_memory_bytes")
 
@@ -294,7 +295,7 @@ def test_a_step_without_a_finite_loss_is_skipped_and_counted_and_ten_in_a_row_st
     assert all(torch.isfinite(parameter).all() for parameter in model.parameters())
     calls.clear()
     bad = (20).__lt__
-    with pytest.raises(loop.DivergedError, match="10 steps in a row, up to step 20"):
+    with pytest.raises(DivergedError, match="10 steps in a row, up to step 20"):
         pretrain(*words, tmp_path / "many", recipe_file)
     assert [row["step"] for row in curve(tmp_path / "many") if row["kind"] == "rollback"] == [
         10

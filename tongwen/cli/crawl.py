@@ -1,6 +1,5 @@
 """`tongwen crawl`: take stock of raw records, or write the sample web."""
 
-import json
 from pathlib import Path
 from typing import Any, get_args
 
@@ -63,36 +62,28 @@ def command(
     """
     if not sources and not sample and recipe is None:
         raise UsageError("nothing to crawl", hint="name a SOURCE, or give --sample")
-    ours: list[str] = []
+    options: dict[str, Any] = {}
     if sample:
-        ours.append("crawl.sample={}")
+        options["crawl.sample"] = {}
     if sources:
-        tables = ", ".join(
-            _table(
-                **{"url" if "://" in path else "path": path},
-                format=source_format,
-                text_field=text_field,
-                name=name,
-                license=license,
-                select={"first": first, "every": every},
-            )
-            for path in sources
+        shared = _given(
+            format=source_format,
+            text_field=text_field,
+            name=name,
+            license=license,
+            select=_given(first=first, every=every),
         )
-        ours.append(f"crawl.sources=[{tables}]")
-    if cache is not None:
-        ours.append(f"crawl.download.cache={json.dumps(cache, ensure_ascii=False)}")
-    if connections is not None:
-        ours.append(f"crawl.download.connections={connections}")
-    run_alone("crawl", inputs={}, out=out, recipe=recipe, overrides=(*ours, *overrides))
+        options["crawl.sources"] = [
+            {"url" if "://" in path else "path": path, **shared} for path in sources
+        ]
+    options |= {
+        f"crawl.download.{key}": value
+        for key, value in _given(cache=cache, connections=connections).items()
+    }
+    run_alone("crawl", inputs={}, out=out, recipe=recipe, overrides=overrides, options=options)
     click.echo(out / "inputs.jsonl")
 
 
-def _table(**values: Any) -> str:
-    """An inline TOML table without absent values."""
-    items = (f"{key} = {_value(value)}" for key, value in values.items() if value is not None)
-    return "{" + ", ".join(items) + "}"
-
-
-def _value(value: Any) -> str:
-    """JSON writes strings and numbers as TOML does."""
-    return _table(**value) if isinstance(value, dict) else json.dumps(value, ensure_ascii=False)
+def _given(**options: Any) -> dict[str, Any]:
+    """The options that were given."""
+    return {name: value for name, value in options.items() if value is not None}

@@ -10,10 +10,8 @@ All nodes read and write the run directory and the crawl, at the same paths.
 
 import contextlib
 import importlib
-import importlib.metadata
 import os
 import platform
-import re
 import tempfile
 import time
 import uuid
@@ -27,6 +25,7 @@ from tongwen.files import file_digest, remove_tree, tree_files, value_digest
 from tongwen.flow.manifest import Manifest
 from tongwen.flow.runner import Round, Runner
 from tongwen.flow.worker import TASK_MANIFEST, Answer, Order, Worker, WorkerFailure
+from tongwen.packages import installed_versions
 
 _OBJECT_STORE_BYTES = 100 << 20
 """We pass only manifests through Ray; its default is a third of the memory."""
@@ -38,22 +37,13 @@ def identity() -> dict[str, str]:
     """Name -> version of all that decides bytes on this node: our code, Python, the libraries."""
     code = Path(tongwen.__file__).parent
     files = [path for path in tree_files(code) if "__pycache__" not in path.parts]
-    found = {
+    return installed_versions("data") | {
         "tongwen": tongwen.__version__,
         "the code of tongwen": value_digest(
             [[path.relative_to(code).as_posix(), file_digest(path)] for path in files]
         )[:8],
         "Python": platform.python_version(),
     }
-    with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-        for requirement in importlib.metadata.requires("tongwen") or ():
-            name, _, condition = requirement.partition(";")
-            if "extra" in condition and "data" not in condition:
-                continue
-            name = re.split(r"[\s<>=!~\[]", name, maxsplit=1)[0]
-            with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-                found[name] = importlib.metadata.version(name)
-    return found
 
 
 class RemoteWorker:

@@ -15,12 +15,14 @@ import errno
 import os
 import shutil
 import uuid
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Self
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 from torch.distributed.checkpoint.filesystem import FileSystemReader, FileSystemWriter
 from torch.distributed.checkpoint.state_dict_loader import load
 from torch.distributed.checkpoint.state_dict_saver import async_save, save
@@ -36,6 +38,8 @@ from tongwen.files import (
     write_json,
     write_text,
 )
+from tongwen.model.config import ModelConfig
+from tongwen.model.llama import Llama
 from tongwen.progress import Progress
 from tongwen.train.identity import changes
 from tongwen.train.optim.build import Optimizer
@@ -178,7 +182,7 @@ class Checkpoints:
             DiskFullError: as `finish`, for one that was still being written.
         """
         self.finish()
-        path = self.folder / f"step-{position.step:08d}"
+        path = _step_folder(self.folder, position.step)
         name = self._processes.broadcast(f".{path.name}.{uuid.uuid4().hex[:8]}.partial")
         partial = self.folder / name
         state = _state(model, optimizer)
@@ -263,6 +267,21 @@ class Checkpoints:
             return position
         return None
 
+    def weights_at(
+        self, step: int, config: ModelConfig
+    ) -> Callable[[Sequence[str]], dict[str, Tensor]]:
+        """What reads whole tensors by name from the checkpoint of a step, in this process alone."""
+        reader = FileSystemReader(_step_folder(self.folder, step))
+        with torch.device("meta"):
+            shapes = {name: item.shape for name, item in Llama(config).named_parameters()}
+
+        def read(names: Sequence[str]) -> dict[str, Tensor]:
+            tensors = {name: torch.empty(shapes[name]) for name in names}
+            load({"model": tensors}, storage_reader=reader, no_dist=True)
+            return tensors
+
+        return read
+
     def mark_finished(self, code: str) -> None:
         """Say that the run has come to its end: what follows may have other settings.
 
@@ -324,6 +343,10 @@ def _describe(done: Future[Any], partial: Path, rank: int) -> dict[str, list[Any
     done.result()
     mine = [*partial.glob(f"__{rank}_*.distcp"), *([partial / _METADATA] if rank == 0 else [])]
     return {path.name: [path.stat().st_size, file_digest(path)] for path in sorted(mine)}
+
+
+def _step_folder(folder: Path, step: int) -> Path:
+    return folder / f"step-{step:08d}"
 
 
 def _by_step(folder: Path) -> list[Path]:
