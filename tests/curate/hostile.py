@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 import brotli
 from curate_texts import CHINESE, ENGLISH, story
 
-from tongwen.curate.html.main_content import pages
+from tongwen.curate.extract import pages
 from tongwen.flow.task import TaskContext
 
 POISON = b"this page kills whoever reads it"
