@@ -1,7 +1,6 @@
-"""One process of `processes.curves`: trains a tiny model once for each layout, in turn."""
+"""What a process of `processes.curves` does: train a tiny model once for each layout, in turn."""
 
 import json
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -93,12 +92,8 @@ def run_with(settings: TrainSettings, out: Path, *, tied: bool = False) -> list[
     return read_metrics(out / "metrics.jsonl")
 
 
-def main() -> None:
-    out, layouts = Path(sys.argv[1]), json.loads(sys.argv[2])
+def run_all(out: Path, layouts: list[dict[str, Any]]) -> None:
+    """Train once for each layout, and write down the rows of each."""
     found = [run(layout, out / str(number)) for number, layout in enumerate(layouts)]
     if is_first_process():
-        print(json.dumps(found))
-
-
-if __name__ == "__main__":
-    main()
+        (out / "curves.json").write_text(json.dumps(found))

@@ -4,15 +4,13 @@ import errno
 import json
 import os
 import signal
-import subprocess
-import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from processes import run_tongwen, stop_after, tongwen
 
 from tongwen.errors import DiskFullError, InputError, RecipeError
 from tongwen.model.folder import load_model_folder
@@ -22,11 +20,6 @@ from tongwen.train.checkpoint import Checkpoints
 from tongwen.train.metrics import read_metrics
 
 _TIMES = ("seconds", "tokens_per_second", "mfu_full", "mfu_causal", "peak_memory_bytes")
-
-
-def command_line(shards: Path, tokenizer: Path, out: Path, recipe: Path) -> list[str]:
-    words = ("pretrain", shards, tokenizer, "--out", out, "--recipe", recipe)
-    return [sys.executable, "-m", "tongwen", *map(str, words)]
 
 
 def pretrain(shards: Path, tokenizer: Path, out: Path, recipe: Path, *overrides: str) -> None:
@@ -49,20 +42,6 @@ def curve(out: Path) -> list[dict[str, Any]]:
 
 def model_files(out: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in (out / "model").iterdir()}
-
-
-def stop_after(process: subprocess.Popen[bytes], out: Path, lines: int, number: int) -> None:
-    """Send the signal when the metrics have grown by so many lines."""
-    metrics = out / "metrics.jsonl"
-
-    def written() -> int:
-        return metrics.read_bytes().count(b"\n") if metrics.is_file() else 0
-
-    goal = written() + lines
-    deadline = time.monotonic() + 60
-    while written() < goal and process.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.002)
-    process.send_signal(number)
 
 
 @pytest.fixture
@@ -91,11 +70,13 @@ def test_a_killed_run_ends_with_the_bytes_and_the_curve_of_an_undisturbed_one(
     words = (shards_folder, small_tokenizer_folder)
     undisturbed, killed = tmp_path / "undisturbed", tmp_path / "killed"
     pretrain(*words, undisturbed, recipe_file)
+    command = ("pretrain", *words, "--recipe", recipe_file, "--out", killed)
     for lines, number in ((13, signal.SIGKILL), (17, signal.SIGTERM)):
-        process = subprocess.Popen(command_line(*words, killed, recipe_file))
-        stop_after(process, killed, lines, number)
+        process = tongwen(*command)
+        stop_after(process, killed / "metrics.jsonl", lines, number)
         assert process.wait() == (130 if number == signal.SIGTERM else -number)
-    subprocess.run(command_line(*words, killed, recipe_file), check=True)
+        process.end()
+    run_tongwen(*command)
     assert model_files(killed) == model_files(undisturbed)
     assert curve(killed) == curve(undisturbed)
     assert [row["step"] for row in curve(killed) if row["kind"] == "train"] == list(range(1, 61))
