@@ -31,9 +31,9 @@ CONFIG = ModelConfig(
     qk_norm=True,
 )
 SETTINGS = TrainSettings(
-    max_tokens=2_048,
+    max_tokens=1_024,
     sequence_tokens=64,
-    batch_tokens=512,
+    batch_tokens=256,
     micro_batch_tokens=64,
     peak_learning_rate=1e-2,
     warmup_share=0.0,

@@ -12,15 +12,28 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from multiprocessing.context import ForkServerProcess
+from functools import cache
+from multiprocessing import forkserver
+from multiprocessing.context import ForkServerContext, ForkServerProcess
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 LIMIT_SECONDS = 280
-_FORKS = multiprocessing.get_context("forkserver")
-_FORKS.set_forkserver_preload(
-    ["tongwen.cli.main", "tongwen.cli.pretrain", "tongwen.train.loop", "tongwen.train.stage"]
-)
+HERE = Path(__file__).parent
+
+
+@cache
+def _forks() -> ForkServerContext:
+    """Where processes are forked; the first call imports what they need."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["preloaded"])
+    with pytest.MonkeyPatch.context() as patch:  # it knows nothing of our sys.path
+        patch.setenv("PYTHONPATH", os.pathsep.join([str(HERE), *sys.path]))
+        patch.setenv("OMP_NUM_THREADS", "1")  # a process with threads cannot be forked
+        forkserver.ensure_running()
+    return context
 
 
 class Forked:
@@ -36,7 +49,7 @@ class Forked:
     ) -> None:
         self._output = Path(tempfile.mkstemp(suffix=".log")[1])
         call = (function, arguments, {**os.environ, **environment}, str(self._output))
-        self._process: ForkServerProcess = _FORKS.Process(target=_call, args=call)
+        self._process: ForkServerProcess = _forks().Process(target=_call, args=call)
         self._process.start()
 
     @property
