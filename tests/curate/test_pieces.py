@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pieces_runs import Pieces, document
 
-from tongwen.curate.repeats.paragraphs import open_records
+from tongwen.curate.records.exchange import open_records
 from tongwen.curate.repeats.units import letter_table, letters_of, lines_of, placed_units
 from tongwen.curate.text.characters import folded
 from tongwen.curate.text.units import units_of

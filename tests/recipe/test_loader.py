@@ -185,3 +185,12 @@ def test_every_key_of_a_toml_text_is_found_on_its_line(
         for key in keys:
             number = found[f"{table}.{key}"]
             assert lines[number - 1].startswith(f"{key} = ")
+
+
+def test_a_commands_options_go_over_the_recipe_and_set_goes_over_them() -> None:
+    options = {"crawl.sources": [{"path": 'a "b" 文/*.warc', "format": "warc"}], "run.name": "a"}
+    recipe = load_recipe("sample", ["run.name=b"], options)
+    assert recipe.run.name == "b"
+    assert [source.path for source in recipe.crawl.sources] == ['a "b" 文/*.warc']
+    with pytest.raises(RecipeError, match=r"unknown key `crawl\.sources\.0\.fromat` \(--set crawl"):
+        load_recipe("sample", options={"crawl.sources": [{"path": "a", "fromat": "warc"}]})

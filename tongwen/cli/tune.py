@@ -1,12 +1,12 @@
 """`tongwen tune`: base model and dialogues to a chat model."""
 
-import json
 from pathlib import Path
 
 import click
 
 from tongwen.cli.options import stage_options
 from tongwen.road.alone import run_alone
+from tongwen.stages import find_model_folder
 
 
 @click.command(name="tune")
@@ -30,14 +30,12 @@ def command(
     Example:
       tongwen tune base/model dialogues.jsonl --out chat --recipe sample
     """
-    from tongwen.model.folder import find_model_folder
-
-    names = json.dumps([str(path.resolve()) for path in dialogues], ensure_ascii=False)
     run_alone(
         "tune",
-        inputs={"model": model, "tokenizer": find_model_folder(model)},
+        inputs=dict.fromkeys(("model", "tokenizer"), find_model_folder(model)),
         out=out,
         recipe=recipe,
-        overrides=(*overrides, f"tune.dialogues={names}"),
+        overrides=overrides,
+        options={"tune.dialogues": [str(path.resolve()) for path in dialogues]},
     )
     click.echo(out / "model")

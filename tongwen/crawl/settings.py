@@ -11,8 +11,9 @@ from tongwen.sample.settings import SampleWebSettings
 from tongwen.settings import PathText
 
 SourceFormat = Literal[
-    "warc", "wet", "html", "jsonl", "parquet", "text", "pdf", "epub", "common-crawl"
-]
+    "auto", "warc", "wet", "html", "mhtml", "jsonl", "json", "csv", "parquet", "text", "pdf",
+    "epub", "docx", "xlsx", "pptx", "common-crawl",
+]  # fmt: skip
 _SECRET_NAME = re.compile(r"key|secret|token|passw|signature|credential|^sig$", re.IGNORECASE)
 _VARIABLE = re.compile(r"\$\{\w+\}")
 
@@ -49,9 +50,11 @@ class SourceSettings:
     """Instead of `path`: `https://...`, or `s3://...`, `gs://...`, `hf://...` and what else fsspec
     knows, there also folders and patterns. `${NAME}` stands for an environment variable; this is
     how keys are given, which never stand in a recipe."""
-    format: SourceFormat
-    """Of the files. `common-crawl`: the file lists paths (`warc.paths.gz`, `wet.paths.gz`) or is an
-    index of records (`url`, `filename`, `offset`, `length` in CDXJ, JSON Lines or Parquet)."""
+    format: SourceFormat = "auto"
+    """Of the files. `auto`: each file's own kind, by its content; ZIP and gzip are unpacked, and
+    what cannot be read is named. `common-crawl`: the file lists paths (`warc.paths.gz`,
+    `wet.paths.gz`) or is an index of records (`url`, `filename`, `offset`, `length` in CDXJ, JSON
+    Lines or Parquet)."""
     name: str = ""
     """Name of the source in documents and reports; that of the file or folder when empty."""
     text_field: str = "text"
@@ -125,10 +128,18 @@ class CrawlSettings:
     download: DownloadSettings = DownloadSettings()
     piece_bytes: int = 64 << 20
     """Larger WARC, JSONL and Parquet files are given to curation in pieces of about this size."""
+    maximum_bad_files: float = 0.1
+    """Files that may be empty, damaged or unreadable before the run ends: below 1 a share of all
+    files, from 1 on a number. They are listed in `not_taken.jsonl`."""
 
     def __post_init__(self) -> None:
         if self.piece_bytes < 1:
             raise RecipeError(f"crawl.piece_bytes is {self.piece_bytes}", hint="use 1 or more")
+        if self.maximum_bad_files < 0:
+            raise RecipeError(
+                f"crawl.maximum_bad_files is {self.maximum_bad_files}",
+                hint="use a share such as 0.1, or a number of files; 0 allows none",
+            )
 
 
 def _refuse_secrets(source: SourceSettings) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from tongwen.crawl.auto import FileNotTaken, not_taken_text, take_files
 from tongwen.crawl.settings import CrawlSettings, SourceFormat, SourceSettings
 from tongwen.errors import InputError
 from tongwen.files import file_digest, remove_tree, tree_files, write_jsonl
@@ -24,10 +25,13 @@ _SUFFIXES: Mapping[SourceFormat, tuple[str, ...]] = {
     "wet": (".wet", ".wet.gz"),
     "html": (".html", ".htm", ".xhtml"),
     "jsonl": (".jsonl", ".jsonl.gz", ".jsonl.zst", ".ndjson", ".ndjson.gz", ".ndjson.zst"),
+    "json": (".json",),
+    "csv": (".csv", ".tsv"),
     "parquet": (".parquet",),
     "text": (".txt", ".md"),
-    "pdf": (".pdf",),
-    "epub": (".epub",),
+    "mhtml": (".mhtml", ".mht"),
+    **{format: (f".{format}",) for format in ("pdf", "epub", "docx", "xlsx", "pptx")},
+    "auto": ("",),
     "common-crawl": (),
 }
 
@@ -48,7 +52,7 @@ def run(context: StageContext[CrawlSettings]) -> Mapping[str, float]:
     inputs in `inputs.jsonl`, large files in pieces.
 
     `downloads.jsonl` tells where each downloaded file came from, `missing.jsonl` what was not
-    there.
+    there, `not_taken.jsonl` what is left out and why.
 
     Raises:
         InputError: a source is missing, empty, or there is none.
@@ -60,7 +64,7 @@ def run(context: StageContext[CrawlSettings]) -> Mapping[str, float]:
             "the recipe names nothing to crawl",
             hint="add [[crawl.sources]] with `path` and `format`, or [crawl.sample]",
         )
-    for folder in ("warc", "gold"):  # of an earlier sample web, maybe a larger one
+    for folder in ("warc", "gold", "unpacked"):  # of an earlier run
         remove_tree(context.out / folder)
     found: list[_Found] = []
     if settings.sample is not None:
@@ -80,9 +84,66 @@ def run(context: StageContext[CrawlSettings]) -> Mapping[str, float]:
             found += downloaded[index]
         else:
             found += [_Found(path, str(path), source, name) for path in source_files(source)]
+    found, not_taken = _taken(context, found)
+    _check_bad_files(context, not_taken, len(found))
     rows = _rows(context, found)
     write_jsonl(context.out / "inputs.jsonl", rows)
-    return {"files": len(found), "bytes": sum(row["bytes"] for row in rows)}
+    counts = {"files": len(found), "bytes": sum(row["bytes"] for row in rows)}
+    return counts | ({"files not taken": len(not_taken)} if not_taken else {})
+
+
+def _taken(
+    context: StageContext[CrawlSettings], found: Sequence[_Found]
+) -> tuple[list[_Found], list[FileNotTaken]]:
+    """The files that are read, each with its reader, and those that are not."""
+    taken: list[_Found] = []
+    not_taken: list[FileNotTaken] = []
+    for number, item in enumerate(found):
+        if item.path.stat().st_size == 0:
+            not_taken.append(
+                FileNotTaken(item.shown, "empty file", "was it downloaded whole?", is_bad=True)
+            )
+        elif item.source.format != "auto":
+            taken.append(item)
+        else:
+            unpacked = context.out / "unpacked" / f"{number:06d}"
+            for file in take_files([(item.path, item.shown)], item.source, unpacked):
+                if isinstance(file, FileNotTaken):
+                    not_taken.append(file)
+                    continue
+                source = replace(item.source, format=file.format, text_field=file.text_field)
+                # What was unpacked is named by where it lies now; the rest as the user did.
+                is_ours = file.path.is_relative_to(context.out)
+                shown = file.path.relative_to(context.out).as_posix() if is_ours else file.shown
+                taken.append(_Found(file.path, shown, source, item.name))
+    path = context.out / "not_taken.jsonl"
+    path.unlink(missing_ok=True)
+    if not_taken:
+        write_jsonl(path, [asdict(file) for file in not_taken])
+        context.progress.say(f"  not taken: {not_taken_text(not_taken)}; see {path}")
+    return taken, not_taken
+
+
+def _check_bad_files(
+    context: StageContext[CrawlSettings], not_taken: Sequence[FileNotTaken], taken: int
+) -> None:
+    """Refuse a crawl with more broken files than the settings allow, or with nothing to read."""
+    bad = [file for file in not_taken if file.is_bad]
+    if not taken:
+        names = ", ".join(f"{file.path} ({file.kind})" for file in not_taken[:5])
+        raise InputError(
+            f"none of the {len(not_taken):,} files can be read: {names}",
+            hint=next((file.hint for file in not_taken if file.hint), None),
+        )
+    bound = context.settings.maximum_bad_files
+    most = bound if bound >= 1 else max(1, bound * (taken + len(not_taken))) if bound else 0
+    if len(bad) > most:
+        names = ", ".join(f"{file.path} ({file.kind})" for file in bad[:5])
+        raise InputError(
+            f"{len(bad):,} of {taken + len(not_taken):,} files are empty or damaged: {names}"
+            + (", ..." if len(bad) > 5 else ""),
+            hint=f"mend or remove them, or allow them: --set crawl.maximum_bad_files={len(bad)}",
+        )
 
 
 def _downloaded(context: StageContext[CrawlSettings]) -> dict[int, list[_Found]]:
@@ -170,7 +231,7 @@ def source_files(source: SourceSettings) -> list[Path]:
     source's format; of a pattern (`*`, `?`, `[...]`, `**`), the files and folders it matches.
 
     Raises:
-        InputError: nothing is there, or one of the files is empty.
+        InputError: nothing is there.
     """
     assert source.path is not None
     path = Path(source.path).expanduser().absolute()
@@ -192,9 +253,6 @@ def source_files(source: SourceSettings) -> list[Path]:
             f"no {source.format} files in {path}",
             hint=f"looked for {suffixes}; is `format` right?",
         )
-    for file in found:
-        if file.stat().st_size == 0:
-            raise InputError(f"{file} is empty", hint="was it downloaded whole? else remove it")
     return sorted(set(found))
 
 

@@ -12,19 +12,9 @@ from typing import Literal
 
 from tongwen.curate.contamination.settings import ContaminationSettings
 from tongwen.curate.mix.settings import MixSettings
+from tongwen.curate.names import LANGUAGES, LINE_REASONS, SCORE_RULES
 from tongwen.errors import RecipeError
 from tongwen.settings import PathText
-
-LANGUAGES = ("en", "zh-Hans", "zh-Hant", "code")
-LINE_REASONS = ("button", "counter", "notice", "menu", "repeated", "uppercase", "numbers")
-SCORE_RULES = {
-    "minimum_quality": "quality",
-    "maximum_perplexity_percentile": "perplexity",
-    "minimum_coherence": "coherence",
-    "maximum_safety_level": "safety",
-    "maximum_safety_score": "safety",
-}
-"""Rules over what a scorer gives, and the kind of the scorer."""
 
 
 class _Rules:

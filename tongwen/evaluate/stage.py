@@ -14,12 +14,10 @@ from tongwen.evaluate.settings import EvaluateSettings, TaskSettings
 from tongwen.evaluate.spec import TaskSpec, task_spec
 from tongwen.files import file_digest, read_jsonl, value_digest, write_json, write_jsonl
 from tongwen.flow.stage import StageContext
+from tongwen.stages import find_model_folder
 
 if TYPE_CHECKING:
     from tongwen.evaluate.evaluator import Evaluator
-
-_METHOD = 1
-"""Part of every digest; raise it when the same task on the same model scores otherwise."""
 
 
 @dataclass(frozen=True)
@@ -71,13 +69,13 @@ def run(context: StageContext[EvaluateSettings]) -> Mapping[str, float]:
             "evaluate has no task", hint='add [[evaluate.tasks]] with name = "piqa", path = "..."'
         )
     tasks = [_prepare(context, task, settings) for task in settings.tasks]
-    folder = _model_folder(context.inputs["model"])
+    folder = find_model_folder(context.inputs["model"])
     model_digest = digest_of_model(folder)
     evaluator: Evaluator | None = None
     results: list[dict[str, Any]] = []
     rows: list[dict[str, Any]] = []
     for task in tasks:
-        digest = _task_digest(task, settings, model_digest)
+        digest = _task_digest(task, settings, model_digest, context.code)
         part = context.out / "parts" / f"{task.settings.name}.jsonl"
         records = _finished(part, digest)
         if records is None:
@@ -120,12 +118,6 @@ def digest_of_model(folder: Path) -> str:
     return value_digest([[path.name, file_digest(path)] for path in paths])
 
 
-def _model_folder(directory: Path) -> Path:
-    """A stage keeps its model in `model/`; a user names the model folder itself."""
-    inner = directory / "model"
-    return inner if (inner / "config.json").is_file() else directory
-
-
 def _prepare(
     context: StageContext[EvaluateSettings], task: TaskSettings, settings: EvaluateSettings
 ) -> Prepared:
@@ -143,11 +135,11 @@ def _prepare(
     )
 
 
-def _task_digest(task: Prepared, settings: EvaluateSettings, model_digest: str) -> str:
+def _task_digest(task: Prepared, settings: EvaluateSettings, model_digest: str, code: str) -> str:
     """Of everything that decides a task's records; paths are not part of it."""
     own = asdict(task.settings) | {"path": "", "spec": "", "name": "", "layout": ""}
     how = asdict(settings) | {"tasks": [], "chat": task.chat}
-    return value_digest([_METHOD, asdict(task.spec), own, how, task.data_digest, model_digest])
+    return value_digest([code, asdict(task.spec), own, how, task.data_digest, model_digest])
 
 
 def _finished(part: Path, digest: str) -> list[dict[str, Any]] | None:

@@ -12,16 +12,14 @@ import torch
 from tongwen.errors import DoesNotFitError, InputError, RecipeError
 from tongwen.files import read_json
 from tongwen.model.config import ModelConfig
+from tongwen.model.device import Arithmetic, choose_device
 from tongwen.model.flops import flops_per_token
 from tongwen.plan.calibrate import seconds_per_step
 from tongwen.plan.formulas import checkpoint_bytes, training_memory
 from tongwen.plan.settings import PlannedRun, PlanSettings
-from tongwen.train.hardware import Arithmetic
 from tongwen.train.lanes import lanes_for
 from tongwen.train.settings import TrainSettings
 from tongwen.train.weights import config_to_start_from
-
-TRAINING_STAGES = ("pretrain", "extend", "tune")
 
 _TARGET_SHARE = {"tune": 0.33}
 """Share of tokens in the loss: all of a text, about a third of a dialogue."""
@@ -130,7 +128,7 @@ def add_times(plan: dict[str, Any], planned: PlannedRun) -> None:
 def _stage_plan(
     name: str, config: ModelConfig, settings: TrainSettings, shards: Mapping[str, Any] | None
 ) -> dict[str, Any]:
-    arithmetic = Arithmetic.of(settings)
+    arithmetic = Arithmetic.for_training(settings.device, settings.precision)
     lanes = lanes_for(
         settings.sequences_per_micro_batch, arithmetic.device, settings.parallel.fewest_processes
     )
@@ -198,7 +196,7 @@ def _machine(
     settings: PlanSettings, stages: Mapping[str, TrainSettings], out: Path
 ) -> dict[str, int | str | None]:
     memory_bytes = psutil.virtual_memory().available
-    if any(Arithmetic.of(stage).device.type == "cuda" for stage in stages.values()):
+    if any(choose_device(stage.device).type == "cuda" for stage in stages.values()):
         memory_bytes = torch.cuda.mem_get_info()[0]
     if settings.memory_gib is not None:
         memory_bytes = round(settings.memory_gib * 2**30)

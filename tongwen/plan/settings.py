@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from tongwen.errors import RecipeError
 from tongwen.extend.settings import ExtendSettings
 from tongwen.model.settings import ModelSettings
+from tongwen.stages import TRAINING_STAGES
 from tongwen.train.settings import PretrainSettings, TrainSettings
 from tongwen.tune.settings import TuneSettings
 
@@ -51,5 +52,5 @@ class PlannedRun:
     @property
     def stages(self) -> dict[str, TrainSettings]:
         """Name -> settings of the stages that train, in the order of the road."""
-        named = {"pretrain": self.pretrain, "extend": self.extend, "tune": self.tune}
+        named = {name: getattr(self, name) for name in TRAINING_STAGES}
         return {name: settings for name, settings in named.items() if settings is not None}

@@ -147,6 +147,11 @@ def apply_override(values: dict[str, Any], override: str, origin: Origin) -> Non
         value = tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
         value = text  # a bare word is a string: --set run.name=mine
+    set_value(values, key, value, origin)
+
+
+def set_value(values: dict[str, Any], key: str, value: Any, origin: Origin) -> None:
+    """Set the dotted `key`; messages then say that the command line gave it."""
     table = values
     *parents, last = key.split(".")
     for parent in parents:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tongwen.errors import UsageError
 from tongwen.flow.manifest import Manifest
@@ -18,11 +18,12 @@ def run_alone(
     out: Path,
     recipe: str | None,
     overrides: tuple[str, ...],
+    options: Mapping[str, Any] = {},
     runner: "LocalRunner | None" = None,
 ) -> Manifest | None:
     """Run the stage `name` with the given input folders into `out`.
 
-    Under torchrun every process calls this; the first gives the manifest.
+    Under torchrun every process calls this; the first returns the manifest.
 
     Args:
         name: of the stage.
@@ -30,6 +31,7 @@ def run_alone(
         out: the stage's folder; it also holds the lock and the log.
         recipe: preset or file; without one the defaults hold.
         overrides: `section.key=value`.
+        options: `section.key` -> value, of the command's own options; `overrides` go over them.
         runner: what runs the tasks; the recipe decides when None.
 
     Raises:
@@ -42,7 +44,7 @@ def run_alone(
     from tongwen.road.stages import ROAD, stage_call
 
     stage = next(stage for stage in ROAD if stage.name == name)
-    loaded = load_recipe(recipe or "defaults", overrides)
+    loaded = load_recipe(recipe or "defaults", overrides, options)
     if getattr(loaded, name, True) is None:
         raise UsageError(
             f"the recipe {recipe or 'defaults'} has no [{name}] section",

@@ -1,7 +1,7 @@
 """The recipe of the whole road: one frozen dataclass a section, its presets, and reading it."""
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
@@ -25,6 +25,7 @@ from tongwen.recipe.loader import (
     merge,
     parse_toml,
     read_toml,
+    set_value,
     to_toml,
 )
 from tongwen.report.settings import ReportSettings
@@ -61,8 +62,13 @@ def preset_names() -> list[str]:
     return sorted(item.name[:-5] for item in folder.iterdir() if item.name.endswith(".toml"))
 
 
-def load_recipe(name: str, overrides: Sequence[str] = ()) -> Recipe:
+def load_recipe(
+    name: str, overrides: Sequence[str] = (), options: Mapping[str, Any] = {}
+) -> Recipe:
     """The recipe of a preset or of a TOML file, with `section.key=value` overrides applied.
+
+    `options` are what a command's own options and arguments set, `section.key` -> value as TOML
+    has it; they go over the recipe, and `overrides` over them.
 
     A file may start with `base = "PRESET"`: its keys then replace the preset's one by one.
     `SECTION = false` leaves an optional stage out.
@@ -72,6 +78,8 @@ def load_recipe(name: str, overrides: Sequence[str] = ()) -> Recipe:
             message names the key, the file's line and the nearest valid name.
     """
     values, origin = _read(name)
+    for key, value in options.items():
+        set_value(values, key, value, origin)
     for override in overrides:
         apply_override(values, override, origin)
     return from_toml(Recipe, values, origin)

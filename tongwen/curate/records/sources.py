@@ -12,7 +12,7 @@ from tongwen.files import file_digest, read_jsonl
 class Source:
     """One row of the crawl's `inputs.jsonl`, its path made whole.
 
-    A large file stands there in several pieces (`readers.pieces`), one row each.
+    A large file is listed in several pieces (`readers.pieces`), one row each.
     """
 
     path: Path

@@ -6,14 +6,17 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.parquet as pq
 
-from tongwen.curate.settings import SCORE_RULES, CurateSettings
+from tongwen.curate.names import SCORE_RULES
+from tongwen.curate.rules.attributes import read_attributes
+from tongwen.flow.task import TaskContext, step
 
 READ, ADDRESS, EXTRACT, LANGUAGE = "read", "address", "extract", "language"
 RULES, SCORES = "rules", "scores"
 SAME_URL, SAME_TEXT, NEAR_DUPLICATE = "same_url", "same_text", "near_duplicate"
 REPEATS, CONTAMINATION = "repeats", "contamination"
-STAGES = (
+DROP_STAGES = (
     READ, ADDRESS, EXTRACT, LANGUAGE, RULES, SCORES, SAME_URL, SAME_TEXT, NEAR_DUPLICATE, REPEATS,
     CONTAMINATION,
 )  # fmt: skip
@@ -75,14 +78,12 @@ def rule_sets(attributes: pa.Table, parameters: Mapping[str, Any]) -> npt.NDArra
     )  # fmt: skip
 
 
-def decision_parameters(settings: CurateSettings) -> dict[str, Any]:
-    """The settings that decisions before deduplication depend on, as JSON values."""
-    return {
-        "languages": list(settings.languages),
-        "minimum_language_confidence": settings.minimum_language_confidence,
-        "rules_for_texts": settings.rules_for_texts,
-        **{name: vars(getattr(settings, name)) for name in ("english", "chinese", "code", "texts")},
-    }
+@step("decide", inputs=("attributes",))
+def decide_records(context: TaskContext) -> Mapping[str, int]:
+    """Decide for the records of one task, from tables with a row for each: `decisions.parquet`."""
+    decisions = decide(read_attributes(context.inputs["attributes"]), context.params)
+    pq.write_table(decisions, context.out / "decisions.parquet", compression="zstd")
+    return {"open": decisions["drop_stage"].null_count}
 
 
 def decide(attributes: pa.Table, parameters: Mapping[str, Any]) -> pa.Table:

@@ -64,6 +64,22 @@ def read_records(
         from tongwen.formats.readers.pdf import read_pdf
 
         return read_pdf(path, options)
+    if format == "json":
+        from tongwen.formats.readers.rows import read_json
+
+        return read_json(path, options)
+    if format == "csv":
+        from tongwen.formats.readers.rows import read_csv
+
+        return read_csv(path, options)
+    if format == "mhtml":
+        from tongwen.formats.readers.mhtml import read_mhtml
+
+        return read_mhtml(path, options)
+    if format in ("docx", "xlsx", "pptx"):
+        from tongwen.formats.readers.office import read_office
+
+        return read_office(format)(path, options)
     if format == "epub":
         from tongwen.formats.readers.epub import read_epub
 
