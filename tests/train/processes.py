@@ -4,18 +4,20 @@ Each is a fork of one process that has imported torch and the trainer, which tak
 several times what a test's training takes.
 """
 
+import itertools
 import json
 import multiprocessing
 import os
 import socket
 import sys
 import tempfile
-import time
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from multiprocessing import forkserver
 from multiprocessing.context import ForkServerContext, ForkServerProcess
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -45,7 +47,10 @@ class Forked:
     """
 
     def __init__(
-        self, function: Callable[..., Any], *arguments: Any, environment: Mapping[str, str]
+        self,
+        function: Callable[..., Any],
+        *arguments: Any,
+        environment: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         self._output = Path(tempfile.mkstemp(suffix=".log")[1])
         call = (function, arguments, {**os.environ, **environment}, str(self._output))
@@ -56,11 +61,6 @@ class Forked:
     def returncode(self) -> int | None:
         """As `subprocess` has it: None while it runs, the negative signal that killed it."""
         return self._process.exitcode
-
-    def send_signal(self, number: int) -> None:
-        if self._process.is_alive():
-            assert self._process.pid is not None
-            os.kill(self._process.pid, number)
 
     def wait(self, timeout: float = LIMIT_SECONDS) -> int:
         """Its exit code.
@@ -111,9 +111,21 @@ def command(*words: object) -> None:
     main()
 
 
-def tongwen(*words: object) -> Forked:
-    """Start the command."""
-    return Forked(command, *words, environment={})
+def stopped_command(rows: int, number: int, rank: int, *words: object) -> None:
+    """Be `tongwen`, and a moment after so many rows of metrics send the process of this rank the
+    signal, however slow the machine is.
+    """
+    from tongwen.train.metrics import MetricsLog
+
+    append, written = MetricsLog.append, itertools.count(1)
+
+    def append_and_stop(self: MetricsLog, **row: Any) -> None:
+        append(self, **row)
+        if next(written) == rows and int(os.environ.get("RANK", "0")) == rank:
+            threading.Timer(0.005, os.kill, (os.getpid(), number)).start()
+
+    MetricsLog.append = append_and_stop  # type: ignore[method-assign]
+    command(*words)
 
 
 def start_together(count: int, function: Callable[..., Any], *arguments: Any) -> list[Forked]:
@@ -155,21 +167,8 @@ def end_together(processes: Sequence[Forked]) -> None:
 
 
 def run_tongwen(*words: object) -> None:
-    """The command, which must end well."""
-    end_together([tongwen(*words)])
-
-
-def stop_after(process: Forked, metrics: Path, lines: int, number: int) -> None:
-    """Send the signal when the file of metrics has grown by so many lines."""
-
-    def written() -> int:
-        return metrics.read_bytes().count(b"\n") if metrics.is_file() else 0
-
-    goal = written() + lines
-    deadline = time.monotonic() + LIMIT_SECONDS
-    while written() < goal and process.returncode is None and time.monotonic() < deadline:
-        time.sleep(0.002)
-    process.send_signal(number)
+    """The command in a process of its own, which must end well."""
+    end_together([Forked(command, *words)])
 
 
 def curves(count: int, out: Path, layouts: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:

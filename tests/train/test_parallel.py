@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 from layout_worker import CONFIG, SETTINGS
-from processes import command, curves, end_together, run_tongwen, start_together, stop_after
+from processes import command, curves, end_together, run_tongwen, start_together, stopped_command
 from safetensors.torch import load_file
 
 from tongwen.errors import DoesNotFitError, InputError, RecipeError
@@ -192,8 +192,7 @@ def test_a_group_stops_together_when_one_is_told_to_and_one_process_goes_on(
     words = ["pretrain", shards_folder, small_tokenizer_folder, "--recipe", recipe_file, "--out"]
     out, one = tmp_path / "out", tmp_path / "one"
     metrics = out / "metrics.jsonl"
-    group = start_together(2, command, *words, out)
-    stop_after(group[1], metrics, 7, signal.SIGTERM)
+    group = start_together(2, stopped_command, 7, signal.SIGTERM, 1, *words, out)
     assert [process.wait() for process in group] == [130, 130]
     stopped = len(samples(read_metrics(metrics)))
     assert 7 <= stopped < 60

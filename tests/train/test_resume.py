@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from processes import run_tongwen, stop_after, tongwen
+from processes import Forked, run_tongwen, stopped_command
 
 from tongwen.errors import DiskFullError, InputError, RecipeError
 from tongwen.flow import versions
@@ -73,9 +73,8 @@ def test_a_killed_run_ends_with_the_bytes_and_the_curve_of_an_undisturbed_one(
     undisturbed, killed = tmp_path / "undisturbed", tmp_path / "killed"
     pretrain(*words, undisturbed, recipe_file)
     command = ("pretrain", *words, "--recipe", recipe_file, "--out", killed)
-    for lines, number in ((7, signal.SIGKILL), (9, signal.SIGTERM)):
-        process = tongwen(*command)
-        stop_after(process, killed / "metrics.jsonl", lines, number)
+    for rows, number in ((7, signal.SIGKILL), (9, signal.SIGTERM)):
+        process = Forked(stopped_command, rows, number, 0, *command)
         assert process.wait() == (130 if number == signal.SIGTERM else -number)
         process.end()
     run_tongwen(*command)
