@@ -11,7 +11,7 @@ from tongwen.stages import find_model_folder
 
 @click.command(name="tune")
 @click.argument("model", type=click.Path(path_type=Path))
-@click.argument("dialogues", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("dialogues", nargs=-1, type=click.Path(path_type=Path))
 @stage_options
 def command(
     model: Path,
@@ -22,6 +22,8 @@ def command(
 ) -> None:
     """Tune MODEL on the JSONL files DIALOGUES; the loss counts the answers only.
 
+    Without DIALOGUES, on those that the recipe names in tune.dialogues and tune.pairs.
+
     \b
     A row of the files:
       {"messages": [{"role": "user", "content": "..."},
@@ -30,12 +32,13 @@ def command(
     Example:
       tongwen tune base/model dialogues.jsonl --out chat --recipe sample
     """
+    names = [str(path.resolve()) for path in dialogues]
     run_alone(
         "tune",
         inputs=dict.fromkeys(("model", "tokenizer"), find_model_folder(model)),
         out=out,
         recipe=recipe,
         overrides=overrides,
-        options={"tune.dialogues": [str(path.resolve()) for path in dialogues]},
+        options={"tune.dialogues": names} if names else {},
     )
     click.echo(out / "model")

@@ -11,13 +11,14 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from tongwen.crawl.auto import FileNotTaken, not_taken_text, take_files
-from tongwen.crawl.settings import CrawlSettings, SourceFormat, SourceSettings
+from tongwen.crawl.settings import FORMATS, CrawlSettings, OwnReaderSettings, SourceSettings
 from tongwen.errors import InputError
 from tongwen.files import file_digest, remove_tree, tree_files, write_jsonl
 from tongwen.flow.stage import StageContext
 from tongwen.formats.readers.pieces import split_file
+from tongwen.plugins import Code, find_code
 
-_SUFFIXES: Mapping[SourceFormat, tuple[str, ...]] = {
+_SUFFIXES: Mapping[str, tuple[str, ...]] = {
     "warc": (
         *(".warc", ".warc.gz", ".warc.lz4", ".warc.zst", ".wet", ".wet.gz"),
         *(".arc", ".arc.gz"),
@@ -77,13 +78,15 @@ def run(context: StageContext[CrawlSettings]) -> Mapping[str, float]:
             _Found(path, path.relative_to(context.out).as_posix(), source, source.name)
             for path in tree_files(context.out / "warc")
         ]
-    downloaded = _downloaded(context)
+    suffixes = _suffixes(settings)
+    downloaded = _downloaded(context, suffixes)
     for index, source in enumerate(settings.sources):
         name = source.name or _name(source)
         if index in downloaded:
             found += downloaded[index]
         else:
-            found += [_Found(path, str(path), source, name) for path in source_files(source)]
+            files = source_files(source, suffixes)
+            found += [_Found(path, str(path), source, name) for path in files]
     found, not_taken = _taken(context, found)
     _check_bad_files(context, not_taken, len(found))
     rows = _rows(context, found)
@@ -146,7 +149,9 @@ def _check_bad_files(
         )
 
 
-def _downloaded(context: StageContext[CrawlSettings]) -> dict[int, list[_Found]]:
+def _downloaded(
+    context: StageContext[CrawlSettings], suffixes: Mapping[str, tuple[str, ...]]
+) -> dict[int, list[_Found]]:
     """The files of the sources that are in the net, by number of the source, in the cache."""
     settings = context.settings
     remote_sources = {
@@ -167,7 +172,7 @@ def _downloaded(context: StageContext[CrawlSettings]) -> dict[int, list[_Found]]
     jobs = [
         (index, job)
         for index, source in remote_sources.items()
-        for job in remote.jobs(source, _has_suffix(source.format))
+        for job in remote.jobs(source, _has_suffix(suffixes[source.format]))
     ]
     results = remote.run([job for _, job in jobs])
     found: dict[int, list[_Found]] = {index: [] for index in remote_sources}
@@ -200,11 +205,16 @@ def _downloaded(context: StageContext[CrawlSettings]) -> dict[int, list[_Found]]
 def _rows(context: StageContext[CrawlSettings], found: Sequence[_Found]) -> list[dict[str, Any]]:
     """A row for each file, or for each piece of a large one."""
     piece_bytes = context.settings.piece_bytes
+    readers = {
+        name: {"function": code.function, "module": code.module, "path": str(code.path),
+               "digest": code.digest}
+        for name, code in own_readers(context.settings).items()
+    }  # fmt: skip
     rows: list[dict[str, Any]] = []
     context.progress.start()
     # Threads: reading, hashing and decompressing let others run.
     with ThreadPoolExecutor(context.run.workers or os.cpu_count() or 1) as pool:
-        futures = [pool.submit(_file_rows, item, piece_bytes) for item in found]
+        futures = [pool.submit(_file_rows, item, piece_bytes, readers) for item in found]
         try:
             for number, future in enumerate(futures, 1):
                 rows += future.result()
@@ -216,19 +226,44 @@ def _rows(context: StageContext[CrawlSettings], found: Sequence[_Found]) -> list
 
 
 def files(settings: CrawlSettings) -> list[Path]:
-    """The user's own files that the recipe names, each once; of Common Crawl its local lists."""
-    return list(
-        dict.fromkeys(
-            path for source in settings.sources if source.path for path in source_files(source)
-        )
-    )
+    """The user's own files that the recipe names, each once; of Common Crawl its local lists. And
+    the code of readers of his own.
+    """
+    suffixes = _suffixes(settings)
+    sources = [source for source in settings.sources if source.path]
+    data = [path for source in sources for path in source_files(source, suffixes)]
+    code = [path for reader in own_readers(settings).values() for path in reader.files()]
+    return list(dict.fromkeys([*data, *code]))
 
 
-def source_files(source: SourceSettings) -> list[Path]:
+def own_readers(settings: CrawlSettings) -> dict[str, Code]:
+    """Format -> the user's own reader, for those that a source uses.
+
+    Raises:
+        RecipeError: a file is not there, or there is no such entry point.
+    """
+    found: dict[str, Code] = {}
+    for source in settings.sources:
+        if source.format not in FORMATS:
+            own = settings.readers.get(source.format, OwnReaderSettings())
+            key = f"crawl.readers.{source.format}"
+            found[source.format] = find_code("reader", source.format, own.path, own.function, key)
+    return found
+
+
+def _suffixes(settings: CrawlSettings) -> dict[str, tuple[str, ...]]:
+    """Format -> endings of its files' names, with the user's own formats."""
+    own = {name: code.mark().suffixes for name, code in own_readers(settings).items()}
+    return {**_SUFFIXES, **own}
+
+
+def source_files(
+    source: SourceSettings, suffixes: Mapping[str, tuple[str, ...]] = _SUFFIXES
+) -> list[Path]:
     """The files of a source, absolute and sorted.
 
-    A file is taken whatever its suffix; of a folder, at any depth, those with a suffix of the
-    source's format; of a pattern (`*`, `?`, `[...]`, `**`), the files and folders it matches.
+    A file is taken whatever its suffix; of a folder, at any depth, those with one of `suffixes` of
+    the source's format; of a pattern (`*`, `?`, `[...]`, `**`), the files and folders it matches.
 
     Raises:
         InputError: nothing is there.
@@ -236,36 +271,33 @@ def source_files(source: SourceSettings) -> list[Path]:
     assert source.path is not None
     path = Path(source.path).expanduser().absolute()
     if path.exists():
-        found = list(_below(path, source.format))
+        found = list(_below(path, suffixes[source.format]))
     elif glob.has_magic(source.path):
         matches = Path(path.anchor).glob(str(path.relative_to(path.anchor)))
         found = [
             file
             for match in matches
             if not match.name.startswith(".")
-            for file in _below(match, source.format)
+            for file in _below(match, suffixes[source.format])
         ]
     else:
         raise InputError(f"there is no {path}", hint=_nearest(path))
     if not found:
-        suffixes = ", ".join(_SUFFIXES[source.format])
         raise InputError(
             f"no {source.format} files in {path}",
-            hint=f"looked for {suffixes}; is `format` right?",
+            hint=f"looked for {', '.join(suffixes[source.format])}; is `format` right?",
         )
     return sorted(set(found))
 
 
-def _below(path: Path, format: SourceFormat) -> Iterator[Path]:
+def _below(path: Path, suffixes: tuple[str, ...]) -> Iterator[Path]:
     if path.is_dir():
-        suffixes = _SUFFIXES[format]
         yield from (file for file in tree_files(path) if file.name.lower().endswith(suffixes))
     else:
         yield path
 
 
-def _has_suffix(format: SourceFormat) -> Callable[[str], bool]:
-    suffixes = _SUFFIXES[format]
+def _has_suffix(suffixes: tuple[str, ...]) -> Callable[[str], bool]:
     return lambda name: name.lower().endswith(suffixes)
 
 
@@ -293,16 +325,18 @@ def _crawl_name(url: str) -> str:
     return found.group() if found else ""
 
 
-def _file_rows(found: _Found, piece_bytes: int) -> list[dict[str, Any]]:
+def _file_rows(
+    found: _Found, piece_bytes: int, readers: Mapping[str, Mapping[str, str]]
+) -> list[dict[str, Any]]:
     """The rows of one file. `start`, `end` and `first_row` are those of a `Piece`, and given only
-    where there are several.
+    where there are several; `reader` names the user's own, where the format has one.
     """
     path, source = found.path, found.source
     try:
         digest = found.digest or file_digest(path)
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror}") from error
-    whole = {
+    whole: dict[str, Any] = {
         "path": found.shown,
         "format": source.format,
         "digest": digest,
@@ -310,6 +344,8 @@ def _file_rows(found: _Found, piece_bytes: int) -> list[dict[str, Any]]:
         "license": source.license,
         "text_field": source.text_field,
     }
+    if source.format in readers:
+        whole["reader"] = readers[source.format]
     pieces = split_file(path, source.format, piece_bytes)
     if len(pieces) == 1:
         return [{**whole, "bytes": path.stat().st_size}]

@@ -22,6 +22,7 @@ from tongwen.curate.outcome.histograms import merged_histograms
 from tongwen.curate.outcome.materialize import merged_rejects
 from tongwen.curate.outcome.score import GOLD_PAGES, gold_score
 from tongwen.curate.outcome.steps import materialize
+from tongwen.curate.own.steps import OwnMeasured, choose_own, measure_own, own_files
 from tongwen.curate.records.extracted import EditFiles
 from tongwen.curate.records.sources import Source, read_sources
 from tongwen.curate.repeats.steps import cut_paragraphs, cut_spans, cut_templates
@@ -57,6 +58,7 @@ def run(context: StageContext[CurateSettings]) -> Mapping[str, float]:
     settings = context.settings
     sources = read_sources(context.inputs["crawl"])
     scorers = choose_scorers(settings, context.resolve)
+    own = choose_own(settings)
     costs = _Costs(context)
     run = costs.run
 
@@ -65,7 +67,10 @@ def run(context: StageContext[CurateSettings]) -> Mapping[str, float]:
     edits = cut_templates(run, settings.repeats, extracted, edits)
     measured = measure(run, extracted, edits, replace_personal_data=settings.replace_personal_data)
     scores = score(run, scorers, extracted, edits)
-    tables = (extracted.pages, measured.values, *([] if scores is None else [scores]))
+    others = measure_own(run, own, settings.allowed_failure_share, extracted, edits)
+    tables = (
+        extracted.pages, measured.values, *([] if scores is None else [scores]), *others.tables
+    )  # fmt: skip
     attributes = tuple(zip(*tables, strict=True))
     decisions = decide(run, settings, attributes, scorers.dropped_clusters)
     duplicates = deduplicate(run, settings.duplicates, extracted, edits, decisions)
@@ -94,6 +99,7 @@ def run(context: StageContext[CurateSettings]) -> Mapping[str, float]:
         (context.out / name).unlink(missing_ok=True)  # of a run with other settings
         if report is not None:
             write_json(context.out / name, report)
+    _publish_failures(context, others)
     write_json(context.out / "cost.json", costs.report(sources))
     return counts
 
@@ -173,6 +179,19 @@ def _publish(
     return counts
 
 
+def _publish_failures(context: StageContext[CurateSettings], others: OwnMeasured) -> None:
+    """List the documents that the user's own code failed on, and say how many they are."""
+    path = context.out / "failures.jsonl"
+    path.unlink(missing_ok=True)
+    if others.failures:
+        write_jsonl(path, (row for file in others.failures for row in read_jsonl(file.path)))
+    for name, number in sorted(others.failed.items()):
+        if number:
+            context.progress.say(
+                f"  {name} failed on {number:,} documents, which have no value of it; see {path}"
+            )
+
+
 def _link(source: Path, target: Path) -> None:
     """A second name for a finished file, or a copy where the file system has no links."""
     partial = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.partial")
@@ -184,8 +203,11 @@ def _link(source: Path, target: Path) -> None:
 
 
 def files(settings: CurateSettings) -> list[Path]:
-    """The user's own files that the stage reads: benchmarks, scorers, labels of clusters."""
+    """The user's own files that the stage reads: benchmarks, scorers, labels of clusters, code."""
     benchmarks = settings.contamination.benchmarks
     scorers = [open_folder(Path(path)).path / DESCRIPTION for path in settings.scorers]
     labels = [Path(settings.cluster_labels)] if settings.cluster_labels else []
-    return [*(path for item in benchmarks for path in benchmark_of(item)[1]), *scorers, *labels]
+    own = own_files(settings)
+    return [
+        *(path for item in benchmarks for path in benchmark_of(item)[1]), *scorers, *labels, *own
+    ]  # fmt: skip

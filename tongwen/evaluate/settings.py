@@ -48,6 +48,9 @@ class EvaluateSettings:
     """Which tasks score the model, and how it is run."""
 
     tasks: tuple[TaskSettings, ...] = ()
+    task_folders: tuple[PathText, ...] = ()
+    """Folders of task files of your own; a task's `name` or `layout` is then the name of a file in
+    one of them, without `.toml`. A task file that names Python code runs it."""
     chat: bool = False
     """Ask in the ChatML format, as a tuned model expects; plain prompts when false."""
     batch_tokens: int = 16_384

@@ -11,7 +11,7 @@ from tongwen.evaluate.items import Item, make_items
 from tongwen.evaluate.readers import data_files, read_rows
 from tongwen.evaluate.results import SCHEMA, VERSION, summaries, warnings
 from tongwen.evaluate.settings import EvaluateSettings, TaskSettings
-from tongwen.evaluate.spec import TaskSpec, task_spec
+from tongwen.evaluate.spec import TaskSpec, task_files, task_spec
 from tongwen.files import file_digest, read_jsonl, value_digest, write_json, write_jsonl
 from tongwen.flow.stage import StageContext
 from tongwen.stages import find_model_folder
@@ -43,13 +43,12 @@ class Prepared:
 
 
 def files(settings: EvaluateSettings) -> list[Path]:
-    """The user's own files that the tasks read: their data and their descriptions."""
+    """The user's own files that the tasks read: their data, their descriptions and their code."""
     found: list[Path] = []
     for task in settings.tasks:
-        if task.spec is not None:
-            found.append(Path(task.spec))
+        found += task_files(task, settings.task_folders)
         if not task.path.startswith("{"):
-            found += data_files(task_spec(task), Path(task.path))
+            found += data_files(task_spec(task, settings.task_folders), Path(task.path))
     return found
 
 
@@ -121,7 +120,7 @@ def digest_of_model(folder: Path) -> str:
 def _prepare(
     context: StageContext[EvaluateSettings], task: TaskSettings, settings: EvaluateSettings
 ) -> Prepared:
-    spec = task_spec(task)
+    spec = task_spec(task, settings.task_folders)
     path = context.resolve(task.path)
     rows = read_rows(spec, path)
     chat = settings.chat if task.chat is None else task.chat
@@ -138,8 +137,10 @@ def _prepare(
 def _task_digest(task: Prepared, settings: EvaluateSettings, model_digest: str, code: str) -> str:
     """Of everything that decides a task's records; paths are not part of it."""
     own = asdict(task.settings) | {"path": "", "spec": "", "name": "", "layout": ""}
-    how = asdict(settings) | {"tasks": [], "chat": task.chat}
-    return value_digest([code, asdict(task.spec), own, how, task.data_digest, model_digest])
+    how = asdict(settings) | {"tasks": [], "task_folders": [], "chat": task.chat}
+    own_code = file_digest(Path(task.spec.code)) if task.spec.code else ""
+    spec = asdict(task.spec) | {"code": own_code}
+    return value_digest([code, spec, own, how, task.data_digest, model_digest])
 
 
 def _finished(part: Path, digest: str) -> list[dict[str, Any]] | None:

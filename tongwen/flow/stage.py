@@ -21,6 +21,7 @@ from tongwen.files import (
     value_digest,
     write_json,
 )
+from tongwen.flow.changes import parameter_changes
 from tongwen.flow.local import LocalRunner
 from tongwen.flow.manifest import Manifest, describe_outputs
 from tongwen.flow.memory import peak_memory_bytes, reset_peak_memory
@@ -358,11 +359,7 @@ def _input_digests(
 
 def _difference(previous: Manifest, planned: Manifest) -> str:
     """Why a stage runs again, in a few words."""
-    changes = [
-        f"{key} changed {previous.parameters.get(key)!r} -> {planned.parameters.get(key)!r}"
-        for key in sorted({*previous.parameters, *planned.parameters})
-        if previous.parameters.get(key) != planned.parameters.get(key)
-    ]
+    changes = parameter_changes(previous.parameters, planned.parameters)
     changes += [
         f"its input {name} changed"
         for name in sorted({*previous.inputs, *planned.inputs})

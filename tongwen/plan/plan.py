@@ -9,14 +9,14 @@ from typing import Any
 import psutil
 import torch
 
-from tongwen.errors import DoesNotFitError, InputError, RecipeError
+from tongwen.errors import DoesNotFitError, InputError
 from tongwen.files import read_json
 from tongwen.model.config import ModelConfig
 from tongwen.model.device import Arithmetic, choose_device
 from tongwen.model.flops import flops_per_token
 from tongwen.plan.calibrate import seconds_per_step
 from tongwen.plan.formulas import checkpoint_bytes, training_memory
-from tongwen.plan.settings import PlannedRun, PlanSettings
+from tongwen.plan.settings import PlannedRun, PlanSettings, check_windows
 from tongwen.train.lanes import lanes_for
 from tongwen.train.settings import TrainSettings
 from tongwen.train.weights import config_to_start_from
@@ -49,7 +49,7 @@ def make_plan(planned: PlannedRun, shards_folder: Path | None, out: Path) -> dic
     vocabulary_size = shards["vocabulary_size"] if shards else planned.vocabulary_size
     config = config_to_start_from(planned.model, planned.pretrain, vocabulary_size)
     stages = planned.stages
-    _check_windows(config, stages)
+    check_windows(config.max_position_embeddings, stages)
     return {
         "model": {
             **asdict(config),
@@ -177,19 +177,6 @@ def _stage_plan(
         "predicted_price": None,
         "notes": notes,
     }
-
-
-def _check_windows(config: ModelConfig, stages: Mapping[str, TrainSettings]) -> None:
-    window = config.max_position_embeddings
-    for name, settings in stages.items():
-        if name == "extend":
-            window = max(window, settings.sequence_tokens)
-        if settings.sequence_tokens > window:
-            raise RecipeError(
-                f"{name}.sequence_tokens is {settings.sequence_tokens:,}, but the model's window "
-                f"is {window:,} tokens",
-                hint=f"--set {name}.sequence_tokens={window}",
-            )
 
 
 def _machine(

@@ -8,7 +8,9 @@ from tongwen.errors import UsageError
 from tongwen.flow.manifest import Manifest
 
 if TYPE_CHECKING:
-    from tongwen.flow.local import LocalRunner
+    from tongwen.flow.runner import Runner
+    from tongwen.progress import Progress
+    from tongwen.road.recipe import Recipe
 
 
 def run_alone(
@@ -19,7 +21,7 @@ def run_alone(
     recipe: str | None,
     overrides: tuple[str, ...],
     options: Mapping[str, Any] = {},
-    runner: "LocalRunner | None" = None,
+    runner: "Runner | None" = None,
 ) -> Manifest | None:
     """Run the stage `name` with the given input folders into `out`.
 
@@ -37,19 +39,39 @@ def run_alone(
     Raises:
         TongwenError: the recipe leaves the stage out, an input is missing, or the stage failed.
     """
-    from tongwen.flow.group import is_first_process, world_size
-    from tongwen.flow.stage import follow_stage, locked, run_stage
-    from tongwen.progress import Progress
     from tongwen.road.recipe import load_recipe
-    from tongwen.road.stages import ROAD, stage_call
 
-    stage = next(stage for stage in ROAD if stage.name == name)
     loaded = load_recipe(recipe or "defaults", overrides, options)
     if getattr(loaded, name, True) is None:
         raise UsageError(
             f"the recipe {recipe or 'defaults'} has no [{name}] section",
             hint=f"name a recipe that has one: --recipe sample, or --set {name}.KEY=VALUE",
         )
+    return run_loaded(name, loaded, inputs=inputs, out=out, runner=runner)
+
+
+def run_loaded(
+    name: str,
+    recipe: "Recipe",
+    *,
+    inputs: Mapping[str, Path],
+    out: Path,
+    runner: "Runner | None" = None,
+    progress: "Progress | None" = None,
+) -> Manifest | None:
+    """As `run_alone`, with a recipe that is loaded already.
+
+    Raises:
+        TongwenError: the recipe leaves the stage out, an input is missing, or the stage failed.
+    """
+    from tongwen.flow.group import is_first_process, world_size
+    from tongwen.flow.stage import follow_stage, locked, run_stage
+    from tongwen.progress import Progress
+    from tongwen.road.stages import ROAD, stage_call
+
+    stage = next(stage for stage in ROAD if stage.name == name)
+    if getattr(recipe, name, True) is None:
+        raise UsageError(f"the recipe has no [{name}] section", hint="take one that has")
     missing = [role for role in stage.reads if role not in {*inputs, *stage.optional}]
     if missing:
         raise UsageError(f"{name} needs its input `{missing[0]}`", hint=f"tongwen {name} --help")
@@ -58,8 +80,9 @@ def run_alone(
             f"{name} runs in one process, torchrun started {world_size()}",
             hint=f"call `tongwen {name}` without torchrun",
         )
+    call = stage_call(stage, recipe)
     if not is_first_process():
-        return follow_stage(stage_call(stage, loaded), inputs, out)
+        return follow_stage(call, inputs, out)
     with locked(out):
-        manifest, _ = run_stage(stage_call(stage, loaded), inputs, out, out, Progress(), runner)
+        manifest, _ = run_stage(call, inputs, out, out, progress or Progress(), runner)
         return manifest

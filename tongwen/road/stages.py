@@ -35,6 +35,7 @@ ROAD = (
             "score.json",
             "contamination.json",
             "mix.json",
+            "failures.jsonl",
         ),
     ),
     Stage(
@@ -43,6 +44,7 @@ ROAD = (
         reads={"documents": ("curate",)},
         uses={"documents": "documents/*"},
         sections=("tokenizer", "run.seed"),
+        files="tongwen.tokenizer.stage:files",
     ),
     Stage(
         name="encode",

@@ -9,16 +9,18 @@ import pyarrow.parquet as pq
 from tongwen.curate.extract.addresses import AddressRules, read_rules
 from tongwen.curate.extract.record import PAGE_SCHEMA, curate_record
 from tongwen.curate.names import LINE_REASONS
+from tongwen.errors import InputError
 from tongwen.flow.task import TaskContext, step
 from tongwen.formats.documents import DOCUMENT_SCHEMA
 from tongwen.formats.readers import Piece, read_records
 from tongwen.formats.records import RawRecord
+from tongwen.plugins import Code
 
 _BATCH_ROWS = 1_000
 _BATCH_CHARACTERS = 16 << 20
 
 
-@step("extract", inputs=("crawl", "blocked", "allowed"))
+@step("extract", inputs=("crawl", "blocked", "allowed", "readers"))
 def extract_records(context: TaskContext) -> Mapping[str, int]:
     """Read, decode, extract, repair and identify the records of some input files.
 
@@ -89,6 +91,7 @@ def _address_rules(context: TaskContext) -> AddressRules | None:
 
 
 def _records(context: TaskContext) -> Iterator[RawRecord]:
+    readers = _own_readers(context)
     pairs = zip(context.inputs["crawl"], context.params["files"], strict=True)
     for path, source in pairs:
         yield from read_records(
@@ -100,4 +103,23 @@ def _records(context: TaskContext) -> Iterator[RawRecord]:
             mark=context.mark,
             skip=context.skip,
             piece=Piece(source["start"], source["end"], source["first_row"]),
+            reader=readers.get(source["format"]),
         )
+
+
+def _own_readers(context: TaskContext) -> dict[str, Code]:
+    """Format -> the user's own reader.
+
+    Raises:
+        InputError: one is not what the crawl has listed.
+    """
+    found: dict[str, Code] = {}
+    for path, item in zip(context.inputs["readers"], context.params["readers"], strict=True):
+        code = Code("reader", item["function"], path, item["module"])
+        if code.digest != item["digest"]:
+            raise InputError(
+                f"{path} has changed since the crawl was listed, or differs on this machine",
+                hint="run `tongwen crawl` again",
+            )
+        found[item["format"]] = code
+    return found

@@ -31,6 +31,7 @@ def extract(
         [TaskInput(path, file_digest(path)) for path in domain_files(map(resolve, paths))]
         for paths in (settings.blocked_domains, settings.allowed_domains)
     )
+    readers = {source.format: source.reader for source in sources if source.reader is not None}
     results = run(
         [
             Task(
@@ -40,6 +41,9 @@ def extract(
                     "crawl": [TaskInput(source.path, source.digest) for source in group],
                     "blocked": blocked,
                     "allowed": allowed,
+                    "readers": [
+                        TaskInput(Path(item["path"]), item["digest"]) for item in readers.values()
+                    ],
                 },
                 {
                     "files": [
@@ -51,6 +55,11 @@ def extract(
                     ],
                     "line_reasons": list(settings.line_reasons),
                     "address_words": settings.address_words,
+                    "readers": [
+                        {"format": name, "function": item["function"], "module": item["module"],
+                         "digest": item["digest"]}
+                        for name, item in readers.items()
+                    ],
                 },
             )
             for index, group in enumerate(grouped(sources, settings.task_bytes))

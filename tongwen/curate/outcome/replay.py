@@ -23,7 +23,7 @@ from tongwen.flow.task import Task
 
 COMPUTED = (
     "extract", "template-map", "template-hosts", "template-find", "template-cut", "measure",
-    "score", "fingerprint",
+    "score", "measure-own", "score-own", "fingerprint",
 )  # fmt: skip
 """Steps that read every text; a replay that would need one of them again is refused."""
 

@@ -52,6 +52,11 @@ class Rule(NamedTuple):
             return False
         return value < self.threshold if self.is_minimum else value > self.threshold
 
+    def is_outside(self, values: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
+        """The same for many; NaN, what was not measured, passes."""
+        found = values < self.threshold if self.is_minimum else values > self.threshold
+        return np.asarray(found)
+
 
 def rules_of(thresholds: Mapping[str, float | None]) -> Iterator[Rule]:
     """The rules that `minimum_X` and `maximum_X` settings name, those turned off left out."""
@@ -59,6 +64,16 @@ def rules_of(thresholds: Mapping[str, float | None]) -> Iterator[Rule]:
         side, _, value = name.partition("_")
         if threshold is not None:
             yield Rule(value, side == "minimum", float(threshold))
+
+
+OWN_STAGES = {"rules": RULES, "own_scorers": SCORES}
+"""Tables of `[curate]` with thresholds of the user's own, and the stage that drops by them."""
+
+
+def own_rules(tables: Mapping[str, Mapping[str, Any]]) -> Iterator[Rule]:
+    """The rules of a table of the user's own values, in the order of their names."""
+    for value, item in sorted(tables.items()):
+        yield from rules_of({f"{side}_{value}": item[side] for side in ("minimum", "maximum")})
 
 
 def rule_set(lang: str, is_text: bool, rules_for_texts: str) -> str:
@@ -106,9 +121,13 @@ def decide(attributes: pa.Table, parameters: Mapping[str, Any]) -> pa.Table:
     for section in ("english", "chinese", "code", "texts"):
         for rule in rules_of(parameters[section]):
             values = column_values(attributes, rule.value)
-            outside = values < rule.threshold if rule.is_minimum else values > rule.threshold
+            outside = rule.is_outside(values)
             stage = SCORES if rule.name in SCORE_RULES else RULES
             decisions.drop((chosen == section) & outside, stage, rule.name, values, rule.threshold)
+    for section, stage in OWN_STAGES.items():
+        for rule in own_rules(parameters[section]):
+            values = column_values(attributes, rule.value)
+            decisions.drop(rule.is_outside(values), stage, rule.name, values, rule.threshold)
     if parameters.get("dropped_clusters"):
         clusters = column_values(attributes, "cluster")
         dropped = np.isin(clusters, parameters["dropped_clusters"])

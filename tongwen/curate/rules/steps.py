@@ -6,7 +6,7 @@ from typing import Any
 
 from tongwen.curate.records.extracted import EditFiles, Extracted, Files
 from tongwen.curate.rules.attributes import measure_records
-from tongwen.curate.rules.decide import decide_records
+from tongwen.curate.rules.decide import OWN_STAGES, decide_records
 from tongwen.curate.settings import CurateSettings
 from tongwen.flow.runner import RunTasks, outputs
 from tongwen.flow.task import Task
@@ -73,4 +73,11 @@ def decision_parameters(settings: CurateSettings) -> dict[str, Any]:
         "minimum_language_confidence": settings.minimum_language_confidence,
         "rules_for_texts": settings.rules_for_texts,
         **{name: vars(getattr(settings, name)) for name in ("english", "chinese", "code", "texts")},
+        **{
+            section: {
+                name: {"minimum": item.minimum, "maximum": item.maximum}
+                for name, item in getattr(settings, section).items()
+            }
+            for section in OWN_STAGES
+        },
     }
