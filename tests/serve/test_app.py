@@ -255,7 +255,10 @@ def test_a_client_that_leaves_stops_the_generation(
 ) -> None:
     engine, model = scripted_engine("路" * 4_000, context_tokens=40_000)
     model.step_seconds = 0.002
-    with serve(engine) as url, httpx.Client(timeout=httpx.Timeout(5, read=0.3)) as client:
+    with (
+        serve(engine) as url,
+        httpx.Client(timeout=httpx.Timeout(60, read=60 if is_stream else 0.3)) as client,
+    ):
         body = {"model": "small", "messages": QUESTION, "max_tokens": 30_000, "stream": is_stream}
         path = f"{url}/v1/chat/completions"
         if is_stream:

@@ -81,7 +81,7 @@ def test_every_one_of_many_concurrent_requests_gets_its_own_text(
     for number, deltas in enumerate(deliveries):
         text, finish = "", None
         while finish is None:
-            delta = deltas.get(timeout=10)
+            delta = deltas.get(timeout=60)
             text, finish = text + delta.text, delta.finish
         assert text == texts[(30 + number) % 30]
         assert finish == "stop"
@@ -176,6 +176,6 @@ def test_closing_ends_every_answer(scripted_engine: Any) -> None:
     engine.close()
     ended = 0
     while ended < 3:
-        ended += deltas.get(timeout=5).finish == "error"
+        ended += deltas.get(timeout=60).finish == "error"
     with pytest.raises(EngineBusyError):
         engine.submit(request(20), deltas.put)
