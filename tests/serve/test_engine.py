@@ -179,3 +179,21 @@ def test_closing_ends_every_answer(scripted_engine: Any) -> None:
         ended += deltas.get(timeout=60).finish == "error"
     with pytest.raises(EngineBusyError):
         engine.submit(request(20), deltas.put)
+
+
+def test_a_token_that_cannot_be_chosen_ends_its_own_answer_alone(scripted_engine: Any) -> None:
+    engine, _ = scripted_engine("a long answer " * 20)
+    broken = GenerationRequest(
+        prompt_ids=(5,), max_tokens=50, sampling=Sampling(temperature=float("nan"))
+    )
+    answers: queue.SimpleQueue[Delta] = queue.SimpleQueue()
+    good = GenerationRequest(prompt_ids=(5,), max_tokens=40)
+    engine.submit(good, answers.put)
+    with pytest.raises(TongwenError, match="the next token could not be chosen"):
+        list(engine.stream(broken))
+    text = ""
+    while (delta := answers.get(timeout=60)).finish is None:
+        text += delta.text
+    assert delta.finish == "length"
+    assert (text + delta.text).startswith("a long answer")
+    assert list(engine.stream(good))[-1].finish == "length"
