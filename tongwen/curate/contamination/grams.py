@@ -9,7 +9,6 @@ import unicodedata
 from functools import cache
 from typing import Any, NamedTuple
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
@@ -27,6 +26,7 @@ from tongwen.curate.text.characters import (
     script_tables,
 )
 from tongwen.curate.text.units import Hashes, mix
+from tongwen.kernels import inner, kernel
 
 Places = npt.NDArray[np.int64]
 
@@ -114,7 +114,7 @@ def has_letter(text: str, units: Units) -> npt.NDArray[np.bool_]:
     return np.asarray(before[units.ends] > before[units.starts])
 
 
-@numba.njit(cache=True)
+@kernel(allocates=True)
 def _units(points: CodePoints, table: CodePoints) -> Any:
     """The fields of `Units`; singles is -1 when there is a character to expand first."""
     capacity = len(points) + 1
@@ -155,7 +155,7 @@ def _units(points: CodePoints, table: CodePoints) -> Any:
     return hashes[:number], firsts[:number], lasts[:number], singles
 
 
-@numba.njit(cache=True)
+@kernel(allocates=True)
 def _expanded(points: CodePoints, table: CodePoints, starts: Places, expansions: CodePoints) -> Any:
     """The text with ligatures and the like written out, and where each character was before."""
     number = 0
@@ -180,13 +180,13 @@ def _expanded(points: CodePoints, table: CodePoints, starts: Places, expansions:
     return written, origins
 
 
-@numba.njit(cache=True)
+@inner
 def _key(value: np.uint64, units: int) -> np.uint64:
     """The hash under which a run of units is known, from its polynomial."""
     return mix(value + np.uint64(units) * _PRIME)
 
 
-@numba.njit(cache=True)
+@kernel(allocates=True)
 def gram_keys(hashes: Hashes, starts: Places, sizes: Places, units: Places, anchor: int) -> Any:
     """Keys of all n-grams of some passages, and of the first `anchor` units of each.
 
@@ -218,7 +218,7 @@ def gram_keys(hashes: Hashes, starts: Places, sizes: Places, units: Places, anch
     return keys, anchors
 
 
-@numba.njit(cache=True)
+@inner
 def _pattern(anchor: np.uint64) -> np.uint64:
     """Three bits of a filter word. The word is chosen by the high half."""
     one = np.uint64(1)
@@ -242,7 +242,7 @@ def _make_filter(anchors: Hashes) -> Hashes:
     return filled
 
 
-@numba.njit(cache=True)
+@kernel
 def _fill_filter(words: Hashes, anchors: Hashes) -> None:
     for position in range(len(anchors)):
         anchor = anchors[position]
@@ -259,7 +259,7 @@ def make_table(keys: Hashes) -> npt.NDArray[np.int32]:
     return table
 
 
-@numba.njit(cache=True)
+@kernel
 def _fill_table(table: Any, keys: Hashes) -> None:
     mask = np.int64(len(table) - 1)
     for number in range(len(keys)):
@@ -295,7 +295,7 @@ def make_anchors(anchors: Hashes, length_numbers: Places) -> Anchors:
     return Anchors(_make_filter(keys), make_table(keys), keys, sizes)
 
 
-@numba.njit(cache=True)
+@inner
 def _look_up(wanted: np.uint64, table: Any, keys: Hashes) -> Any:
     """The number of a key, -1 when it is not known."""
     mask = np.int64(len(table) - 1)
@@ -305,7 +305,7 @@ def _look_up(wanted: np.uint64, table: Any, keys: Hashes) -> Any:
     return np.int64(table[slot])
 
 
-@numba.njit(cache=True)
+@kernel(allocates=True)
 def find_grams(hashes: Hashes, lengths: Places, anchors: Anchors, table: Any, keys: Hashes) -> Any:
     """Every known n-gram in the units of a text.
 

@@ -8,7 +8,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numba
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
@@ -18,6 +17,7 @@ from tongwen.curate.duplicates.exact import DUPLICATE_SCHEMA, LOSS, NEAR, STAGES
 from tongwen.curate.duplicates.fingerprints import FINGERPRINT
 from tongwen.curate.records.numbering import record_numbers, tasks_and_rows
 from tongwen.flow.task import TaskContext
+from tongwen.kernels import kernel
 
 Records = npt.NDArray[np.uint64]
 
@@ -93,7 +93,7 @@ def _links(paths: Sequence[Path], least_equal: float) -> Iterator[npt.NDArray[An
         yield links[links["equal"] >= least_equal]
 
 
-@numba.njit(cache=True)
+@kernel
 def _join(
     parents: npt.NDArray[np.int64],
     most_equal: npt.NDArray[np.uint16],
@@ -115,7 +115,7 @@ def _join(
         parents[max(first, second)] = min(first, second)
 
 
-@numba.njit(cache=True)
+@kernel
 def _settle(parents: npt.NDArray[np.int64]) -> None:
     """Let every node name its root; parents are never larger than their children."""
     for node in range(len(parents)):

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
 
-import numba
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
@@ -29,6 +28,7 @@ from tongwen.curate.text.folding import (
     normal_tables,
 )
 from tongwen.curate.text.units import Hashes, Lengths, fill_units, mix
+from tongwen.kernels import kernel
 
 Signatures = npt.NDArray[np.uint32]
 SIGNATURE_BYTES = 4  # of one hash
@@ -160,7 +160,7 @@ def _buffers(
     return data, offsets.astype(np.int64)
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel(allocates=True)
 def _sketch(
     data: npt.NDArray[np.uint8],
     offsets: npt.NDArray[np.int64],
@@ -199,7 +199,7 @@ def _sketch(
             signatures[row, place] = np.uint32(bins[place] & np.uint64(0xFFFFFFFF))
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def shingle_hashes(units: Hashes, shingle: int, seed: np.uint64, out: Hashes) -> int:
     """A 64-bit hash of every run of `shingle` units, by a rolling polynomial; gives their number.
 
@@ -219,7 +219,7 @@ def shingle_hashes(units: Hashes, shingle: int, seed: np.uint64, out: Hashes) ->
     return len(units) - size + 1
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel(allocates=True)
 def fill_bins(values: Hashes, bins: Hashes) -> None:
     """Fast Similarity Sketching of at least one element: each bin gets its smallest candidate.
 
@@ -260,7 +260,7 @@ def band_keys(signatures: Signatures, bands: int, rows: int) -> npt.NDArray[np.u
     return keys
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel(allocates=True)
 def similarity(first: Signatures, second: Signatures) -> npt.NDArray[np.float64]:
     """Estimated Jaccard similarity of pairs of signatures, row by row."""
     shares = np.empty(len(first), np.float64)

@@ -16,7 +16,6 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
@@ -39,6 +38,7 @@ from tongwen.curate.text.traits import (
     kind_table,
     trait_table,
 )
+from tongwen.kernels import inner, kernel
 
 LETTERS_PER_HAN = 3
 """A Han character says about as much as three Latin letters: the ratio of characters in
@@ -207,7 +207,7 @@ def _code_starts() -> npt.NDArray[np.bool_]:
     return table
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel(allocates=True)
 def _survey(
     points: CodePoints,
     kinds: npt.NDArray[np.uint8],
@@ -251,7 +251,7 @@ def _survey(
     return lines[:kept], rows[:kept], languages[:kept], may_be_code[:kept]
 
 
-@numba.njit(cache=True, nogil=True)
+@inner
 def _script_language(row: npt.NDArray[np.int64]) -> int:
     """The language that the letters of one line allow; `_NONE` for too few of them."""
     han, kana, hangul = row[HAN], row[KANA], row[HANGUL]
@@ -272,7 +272,7 @@ def _script_language(row: npt.NDArray[np.int64]) -> int:
     return _LATIN if row[LATIN] >= others else _OTHER
 
 
-@numba.njit(cache=True, nogil=True)
+@inner(allocates=True)
 def _may_be_code(
     points: CodePoints,
     start: int,

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
@@ -41,6 +40,7 @@ from tongwen.curate.text.traits import (
     trait_table,
 )
 from tongwen.curate.text.units import mix
+from tongwen.kernels import inner, kernel
 
 REASONS = LINE_REASONS
 """Why a line is cut: a link or button, `3 likes`, a cookie or copyright notice, a row of menu
@@ -201,7 +201,7 @@ def _heads() -> npt.NDArray[np.bool_]:
     return table
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel(allocates=True)
 def _survey(
     points: CodePoints,
     traits: npt.NDArray[np.uint32],
@@ -244,12 +244,12 @@ def _survey(
     return rows[:kept]
 
 
-@numba.njit(cache=True, nogil=True)
+@inner
 def _is_fence(points: CodePoints, first: int) -> bool:
     return bool(points[first] == 96 and points[first + 1] == 96 and points[first + 2] == 96)
 
 
-@numba.njit(cache=True, nogil=True)
+@inner
 def _split(points: CodePoints, traits: npt.NDArray[np.uint32], lines: Any) -> None:
     """Fill in start and end of every line, and its first and last character that is no space."""
     last = np.uint32(len(traits) - 1)
@@ -267,7 +267,7 @@ def _split(points: CodePoints, traits: npt.NDArray[np.uint32], lines: Any) -> No
         start = end + 1
 
 
-@numba.njit(cache=True, nogil=True)
+@inner(allocates=True)
 def _mark_repeated(points: CodePoints, lines: Any) -> None:
     """Mark, outside of code, all but the first of a short line that stands there three times."""
     capacity = 16
@@ -304,7 +304,7 @@ def _mark_repeated(points: CodePoints, lines: Any) -> None:
             seen[slot] = 1
 
 
-@numba.njit(cache=True, nogil=True)
+@inner
 def _line_flags(
     points: CodePoints,
     first: int,

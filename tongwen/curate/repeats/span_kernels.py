@@ -5,12 +5,12 @@ All work on the units of one text, see `piece_kernels.placed_units`.
 
 from typing import Any
 
-import numba
 import numpy as np
 
 from tongwen.curate.repeats.units import Flags, Places, Units
 from tongwen.curate.text.characters import CodePoints, code_points
 from tongwen.curate.text.units import Hashes, mix
+from tongwen.kernels import inner, kernel
 
 _BASE = np.uint64(0x9E3779B97F4A7C15)
 _OTHER_BASE = np.uint64(0xD6E8FEB86659FD93)
@@ -29,7 +29,7 @@ _NARROW_ENDS = _table(".!?")
 _CLOSERS = _table("”’\"')]）」』】》。！？…!?.")
 
 
-@numba.njit(cache=True, nogil=True)
+@inner(allocates=True)
 def _rolled(hashes: Hashes, size: int, base: np.uint64) -> Hashes:
     """A hash of every run of `size` units, by a rolling polynomial modulo 2^64."""
     number = len(hashes) - size + 1
@@ -47,7 +47,7 @@ def _rolled(hashes: Hashes, size: int, base: np.uint64) -> Hashes:
     return keys
 
 
-@numba.njit(cache=True, nogil=True)
+@inner(allocates=True)
 def _selected(keys: Hashes, window: int) -> Places:
     """For every window of keys the place of its smallest, the last of equal ones."""
     number = len(keys) - window + 1
@@ -71,7 +71,7 @@ def gram_units(units: int) -> int:
     return (units + 1) // 2
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel(allocates=True)
 def _anchors(hashes: Hashes, units: int, gram: int) -> Any:
     keys = _rolled(hashes, gram, _BASE + np.uint64(2 * units))
     selected = _selected(keys, units - gram + 1)
@@ -91,7 +91,7 @@ def anchors(hashes: Hashes, units: int) -> tuple[Hashes, Places]:
     return keys, places
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel(allocates=True)
 def _windows(hashes: Hashes, units: int, gram: int, repeated: Places) -> Any:
     selected = _selected(_rolled(hashes, gram, _BASE + np.uint64(2 * units)), units - gram + 1)
     is_repeated = np.zeros(len(hashes), np.bool_)
@@ -108,7 +108,7 @@ def windows(hashes: Hashes, units: int, repeated: Places) -> tuple[Hashes, Place
     return keys, starts
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel(allocates=True)
 def copies_of_first(
     keys: Hashes, order: Places, first: Hashes, second: Hashes, records: Hashes, units: Any
 ) -> Any:
@@ -162,12 +162,12 @@ def sentence_cuts(
     return starts, ends
 
 
-@numba.njit(cache=True, nogil=True)
+@inner
 def _is_in(table: Flags, point: np.uint32) -> Any:
     return point < len(table) and table[point]
 
 
-@numba.njit(cache=True, nogil=True)
+@inner
 def _sentence_end(
     points: CodePoints, start: int, wide: Flags, narrow: Flags, closers: Flags
 ) -> int:
@@ -188,7 +188,7 @@ def _sentence_end(
     return place
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel(allocates=True)
 def _sentence_cuts(
     points: CodePoints,
     unit_starts: Places,

@@ -9,12 +9,12 @@ import unicodedata
 from functools import cache
 from typing import Any, NamedTuple
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
 from tongwen.curate.text.characters import TABLE_SIZE, CodePoints, code_points, fold_table
 from tongwen.curate.text.units import Hashes, mix
+from tongwen.kernels import inner, kernel
 
 Places = npt.NDArray[np.int64]
 Flags = npt.NDArray[np.bool_]
@@ -86,25 +86,25 @@ def placed_units(text: str) -> Units:
     return Units(*_units(code_points(text), letter_table()))
 
 
-@numba.njit(cache=True, nogil=True)
+@inner
 def is_single(point: np.uint32) -> Any:
     """Whether a character belongs to a script without spaces, and so is a unit of its own."""
     return 0x2E80 <= point < 0xAC00 or 0xF900 <= point < 0xFB00 or 0x20000 <= point < 0x33480
 
 
-@numba.njit(cache=True, nogil=True)
+@inner
 def _is_space(point: np.uint32) -> Any:
     return point <= 0x20 or point == 0xA0 or point == 0x3000
 
 
-@numba.njit(cache=True, nogil=True)
+@inner(allocates=True)
 def _is_fence(points: CodePoints, start: int, end: int) -> Any:
     if end - start < _FENCE_CHARACTERS:
         return False
     return (points[start : start + _FENCE_CHARACTERS] == _FENCE).all()
 
 
-@numba.njit(cache=True, nogil=True)
+@inner
 def _line_end(points: CodePoints, start: int) -> int:
     end = start
     while end < len(points) and points[end] != _NEWLINE:
@@ -112,7 +112,7 @@ def _line_end(points: CodePoints, start: int) -> int:
     return end
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel(allocates=True)
 def _lines(points: CodePoints, table: CodePoints) -> Any:
     number = 1
     for place in range(len(points)):
@@ -152,7 +152,7 @@ def _lines(points: CodePoints, table: CodePoints) -> Any:
     return starts, ends, keys, weights, is_prose
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel(allocates=True)
 def _units(points: CodePoints, table: CodePoints) -> Any:
     hashes = np.empty(len(points), np.uint64)
     starts = np.empty(len(points), np.int64)

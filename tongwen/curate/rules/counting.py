@@ -3,7 +3,6 @@
 from functools import cache
 from typing import Any, NamedTuple
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
@@ -22,6 +21,7 @@ from tongwen.curate.text.traits import (
     WIDE_STOP,
 )
 from tongwen.curate.text.units import mix
+from tongwen.kernels import inner, kernel
 
 _SHORT_LINE_CHARACTERS = 30
 _PRIME = np.uint64(0x9E3779B97F4A7C15)
@@ -60,7 +60,7 @@ def _key(word: str) -> int:
     return int.from_bytes(word.encode("ascii"), "big")
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel(allocates=True)
 def survey(
     points: CodePoints,
     kinds: npt.NDArray[np.uint8],
@@ -115,7 +115,7 @@ def survey(
     return found
 
 
-@numba.njit(cache=True, nogil=True)
+@inner
 def _signs(points: CodePoints) -> int:
     """Number signs and ellipses; three dots or more are one."""
     signs = run = 0
@@ -131,7 +131,7 @@ def _signs(points: CodePoints) -> int:
     return signs
 
 
-@numba.njit(cache=True, nogil=True)
+@inner
 def _sentences(points: CodePoints, traits: npt.NDArray[np.uint32]) -> int:
     """Ends of sentences: ASCII marks, perhaps closing quotes, and white space; or wide marks."""
     last = np.uint32(len(traits) - 1)
@@ -154,7 +154,7 @@ def _sentences(points: CodePoints, traits: npt.NDArray[np.uint32]) -> int:
     return ends
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel(allocates=True)
 def line_counts(
     points: CodePoints, traits: npt.NDArray[np.uint32], endings: CodePoints, ending_count: int
 ) -> Any:
@@ -207,7 +207,7 @@ def line_counts(
     return found
 
 
-@numba.njit(cache=True, nogil=True)
+@inner
 def _is_known(value: np.uint64, keys: npt.NDArray[np.uint64]) -> bool:
     """Whether a hash is in the table; it is afterwards."""
     value = max(mix(value), np.uint64(1))
@@ -221,7 +221,7 @@ def _is_known(value: np.uint64, keys: npt.NDArray[np.uint64]) -> bool:
     return False
 
 
-@numba.njit(cache=True, nogil=True)
+@inner
 def _ends_short(
     points: CodePoints, first: int, end: int, endings: CodePoints, ending_count: int
 ) -> bool:

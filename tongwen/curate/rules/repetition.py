@@ -6,10 +6,10 @@ only at the places that the size before left over: few, in a text that says some
 
 from typing import Any
 
-import numba
 import numpy as np
 
 from tongwen.curate.text.units import Hashes, Lengths, mix
+from tongwen.kernels import inner, kernel
 
 _MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
 
@@ -37,7 +37,7 @@ def repetition_names(top: tuple[int, ...], repeated: tuple[int, ...]) -> list[st
     return names + [f"repeated_{size}_gram_share" for size in repeated]
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel(allocates=True)
 def repetition_shares(hashes: Hashes, lengths: Lengths, sizes: Lengths, tops: int) -> Any:
     """The entropy, then a share for each size, the first `tops` of them of most frequent ones."""
     number = len(hashes)
@@ -87,7 +87,7 @@ def repetition_shares(hashes: Hashes, lengths: Lengths, sizes: Lengths, tops: in
     return shares
 
 
-@numba.njit(cache=True, nogil=True)
+@inner
 def _extend(
     grams: Hashes, starts: Lengths, active: int, hashes: Hashes, reached: int, size: int
 ) -> int:
@@ -106,7 +106,7 @@ def _extend(
     return kept
 
 
-@numba.njit(cache=True, nogil=True)
+@inner
 def _count(gram: np.uint64, keys: Hashes, counts: Any, capacity: int) -> Any:
     """Count an n-gram in the open-addressing table; its place there."""
     mask = np.int64(capacity - 1)
@@ -118,7 +118,7 @@ def _count(gram: np.uint64, keys: Hashes, counts: Any, capacity: int) -> Any:
     return slot
 
 
-@numba.njit(cache=True, nogil=True)
+@inner
 def _keep_repeated(grams: Hashes, starts: Lengths, slots: Lengths, counts: Any, active: int) -> int:
     """Keep, in place and in order, the n-grams that occur more than once."""
     kept = 0
@@ -130,7 +130,7 @@ def _keep_repeated(grams: Hashes, starts: Lengths, slots: Lengths, counts: Any, 
     return kept
 
 
-@numba.njit(cache=True, nogil=True)
+@inner
 def _entropy_bits(counts: Any, number: int) -> Any:
     weighted = 0.0
     for slot in range(len(counts)):

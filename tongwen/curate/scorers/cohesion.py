@@ -6,7 +6,6 @@ paragraph is a line.
 
 from typing import NamedTuple
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
@@ -21,6 +20,7 @@ from tongwen.curate.scorers.hashing import (
     extended,
 )
 from tongwen.curate.text.units import mix
+from tongwen.kernels import inner, kernel
 
 Places = npt.NDArray[np.int64]
 GAPS = 3
@@ -38,7 +38,7 @@ class Sentences(NamedTuple):
     paragraphs: Places
 
 
-@numba.njit(cache=True)
+@kernel(allocates=True)
 def _sentences(kinds: UnitKinds) -> tuple[Places, Places, Places]:
     starts = np.empty(len(kinds), np.int64)
     ends = np.empty(len(kinds), np.int64)
@@ -70,7 +70,7 @@ def sentences_of(units: Units) -> Sentences:
     return Sentences(*_sentences(units.kinds))
 
 
-@numba.njit(cache=True)
+@inner(allocates=True)
 def _occurrences(
     hashes: Hashes, kinds: UnitKinds, starts: Places, ends: Places, groups: Places
 ) -> tuple[Places, Places, Places, int]:
@@ -112,7 +112,7 @@ def _occurrences(
     return slots[:number], gaps[:number], counts, group + 1
 
 
-@numba.njit(cache=True)
+@kernel(allocates=True)
 def repetition_excess(
     hashes: Hashes, kinds: UnitKinds, starts: Places, ends: Places, groups: Places
 ) -> npt.NDArray[np.float64]:
@@ -158,7 +158,7 @@ def repetition_excess(
     return excess
 
 
-@numba.njit(cache=True)
+@inner
 def _step(length: int) -> int:
     step = 0
     while length > 3 and step < _LENGTH_STEPS:
@@ -167,7 +167,7 @@ def _step(length: int) -> int:
     return step
 
 
-@numba.njit(cache=True)
+@kernel(allocates=True)
 def junctions(hashes: Hashes, starts: Places, ends: Places, paragraphs: Places) -> Hashes:
     """Hashes of how each sentence joins the one before: its opening alone and with the other's
     opening and end, whether a paragraph begins, and both lengths.

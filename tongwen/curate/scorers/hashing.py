@@ -10,7 +10,6 @@ import unicodedata
 from functools import cache
 from typing import NamedTuple
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
@@ -32,6 +31,7 @@ from tongwen.curate.text.characters import (
     script_tables,
 )
 from tongwen.curate.text.units import mix
+from tongwen.kernels import inner, kernel
 
 Hashes = npt.NDArray[np.uint64]
 UnitKinds = npt.NDArray[np.uint8]
@@ -78,14 +78,14 @@ def fold_table() -> npt.NDArray[np.uint32]:
     return (classes << np.uint32(_CLASS_SHIFT)) | compared
 
 
-@numba.njit(cache=True)
+@inner
 def _is_end(point: int, following: int) -> bool:
     if point == _FULL_STOP:  # not the one inside a number or a name
         return following == 0x20 or following == 0x0A or following == 0 or following == 0x22
     return point == 0x21 or point == 0x3F or point == 0x3002 or point == 0xFF01 or point == 0xFF1F
 
 
-@numba.njit(cache=True)
+@kernel(allocates=True)
 def _units(points: CodePoints, table: npt.NDArray[np.uint32]) -> tuple[Hashes, UnitKinds]:
     hashes = np.empty(len(points) + 1, np.uint64)
     unit_kinds = np.empty(len(points) + 1, np.uint8)
@@ -132,7 +132,7 @@ def units_of(text: str) -> Units:
     return Units(*_units(code_points(text), fold_table()))
 
 
-@numba.njit(cache=True, inline="always")
+@inner
 def extended(value: np.uint64, unit: np.uint64) -> np.uint64:
     """The hash of an n-gram from that of its first n - 1 units and the last one."""
     turned = (value << _TURN) | (value >> _TURN_BACK)

@@ -14,13 +14,13 @@ from functools import cache
 from importlib.resources import files
 from pathlib import Path
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
 from tongwen.curate.text.characters import CodePoints, code_points, script_tables
 from tongwen.curate.text.units import mix
 from tongwen.errors import InputError
+from tongwen.kernels import inner, kernel
 
 NEAR_CHARACTERS = 200
 LEVELS = (1, 2, 3)
@@ -107,7 +107,7 @@ def _fold_table() -> npt.NDArray[np.uint32]:
     return table
 
 
-@numba.njit(cache=True)
+@kernel(allocates=True)
 def _fold(points: CodePoints, table: npt.NDArray[np.uint32]) -> CodePoints:
     result = np.empty(len(points), np.uint32)
     for place in range(len(points)):
@@ -126,7 +126,7 @@ def folded(text: str) -> str:
     return _folded_points(text).astype("<u4").tobytes().decode("utf-32-le", "surrogatepass")
 
 
-@numba.njit(cache=True, inline="always")
+@inner
 def _next(
     edges: npt.NDArray[np.uint64], nodes: npt.NDArray[np.int64], node: int, point: int
 ) -> int:
@@ -141,7 +141,7 @@ def _next(
     return 0
 
 
-@numba.njit(cache=True)
+@kernel(allocates=True)
 def _build(
     flat: CodePoints, offsets: npt.NDArray[np.int64], slots: int
 ) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
@@ -171,12 +171,12 @@ def _build(
     return edges, nodes, ends
 
 
-@numba.njit(cache=True)
+@inner
 def _is_latin(point: int) -> bool:
     return 0x30 <= point <= 0x39 or 0x61 <= point <= 0x7A or 0xC0 <= point < 0x250
 
 
-@numba.njit(cache=True)
+@kernel(allocates=True)
 def _search(
     points: CodePoints,
     begins: npt.NDArray[np.bool_],

@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from itertools import pairwise
 from typing import Any
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
@@ -32,6 +31,7 @@ from tongwen.curate.scorers.options import TrainingOptions
 from tongwen.curate.scorers.quality import POSITIVE, trained_languages
 from tongwen.curate.scorers.samples import CALIBRATE, LANGUAGES, TEST, TRAIN, Sample, Samples
 from tongwen.curate.text.characters import CodePoints, code_points
+from tongwen.kernels import kernel
 
 FEWEST_CHARACTERS = 50
 LENGTHS = (50, 100, 200, 400, 800, 1_600, 3_200)
@@ -40,7 +40,7 @@ _POINT_MASK = np.uint32(0xFFFFFF)
 _QUANTILES = 101
 
 
-@numba.njit(cache=True)
+@kernel(allocates=True)
 def _symbols(
     points: CodePoints, table: npt.NDArray[np.uint32], symbols: npt.NDArray[np.uint16]
 ) -> Symbols:

@@ -4,11 +4,11 @@ writes no spaces.
 So a Latin name in a Chinese text is one unit, not ten, and no word segmentation is needed.
 """
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
 from tongwen.curate.text.characters import CodePoints
+from tongwen.kernels import inner, kernel
 
 Hashes = npt.NDArray[np.uint64]
 Lengths = npt.NDArray[np.int64]
@@ -19,7 +19,7 @@ _MIX_2 = np.uint64(0xC4CEB9FE1A85EC53)
 _HALF = np.uint64(33)
 
 
-@numba.njit(cache=True)
+@inner
 def mix(value: np.uint64) -> np.uint64:
     """A well-spread 64-bit number from any other (the finalizer of MurmurHash3)."""
     value = (value ^ (value >> _HALF)) * _MIX_1
@@ -27,7 +27,7 @@ def mix(value: np.uint64) -> np.uint64:
     return value ^ (value >> _HALF)
 
 
-@numba.njit(cache=True, nogil=True)
+@inner
 def fill_units(folded: CodePoints, hashes: Hashes, lengths: Lengths) -> int:
     """Write a hash of every unit of a folded text, and its length; gives their number.
 
@@ -58,7 +58,7 @@ def fill_units(folded: CodePoints, hashes: Hashes, lengths: Lengths) -> int:
     return number
 
 
-@numba.njit(cache=True)
+@kernel(allocates=True)
 def units_of(folded: CodePoints) -> tuple[Hashes, Lengths]:
     """A 64-bit hash of every unit of a folded text (see `characters.folded`), and its length in
     characters. Han characters and kana are units of their own.
