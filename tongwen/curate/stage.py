@@ -20,6 +20,7 @@ from tongwen.curate.records.sources import read_sources
 from tongwen.curate.scorers.folder import DESCRIPTION, open_folder
 from tongwen.curate.settings import CurateSettings
 from tongwen.curate.steps import Steps
+from tongwen.curate.trials import trials
 from tongwen.files import (
     disk_errors,
     read_json,
@@ -31,6 +32,7 @@ from tongwen.files import (
 )
 from tongwen.flow.runner import TaskResult
 from tongwen.flow.stage import StageContext
+from tongwen.kernels import compile_once
 
 
 def run(context: StageContext[CurateSettings]) -> Mapping[str, float]:
@@ -42,6 +44,8 @@ def run(context: StageContext[CurateSettings]) -> Mapping[str, float]:
     """
     settings = context.settings
     steps = Steps(context, settings, read_sources(context.inputs["crawl"]))
+    scorers = [context.resolve(path) for path in settings.scorers]
+    compile_once(trials(settings, scorers), context.progress)
     steps.extract()
     steps.cut_templates()
     steps.measure()

@@ -81,9 +81,9 @@ def linked(
     number = 0
     for links in _links(paths, least_equal):
         ends = [np.searchsorted(records, links[side]) for side in ("first", "second")]
-        _join(parents, most_equal, ends[0], ends[1], links["equal"].copy())
+        join_links(parents, most_equal, ends[0], ends[1], links["equal"].copy())
         number += len(links)
-    _settle(parents)
+    settle(parents)
     return records, parents, most_equal, number
 
 
@@ -94,7 +94,7 @@ def _links(paths: Sequence[Path], least_equal: float) -> Iterator[npt.NDArray[An
 
 
 @kernel
-def _join(
+def join_links(
     parents: npt.NDArray[np.int64],
     most_equal: npt.NDArray[np.uint16],
     firsts: npt.NDArray[np.int64],
@@ -116,7 +116,7 @@ def _join(
 
 
 @kernel
-def _settle(parents: npt.NDArray[np.int64]) -> None:
+def settle(parents: npt.NDArray[np.int64]) -> None:
     """Let every node name its root; parents are never larger than their children."""
     for node in range(len(parents)):
         parents[node] = parents[parents[node]]
