@@ -24,12 +24,17 @@ from typing import Any, TypeVar, cast, overload
 import llvmlite.binding
 import numba
 import numba.core.event as events
+import numpy as np
 
 from tongwen.files import cache_folder, file_digest, value_digest
 from tongwen.progress import Progress, duration_text
 from tongwen.sources import source_digest
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
+
+ZERO: Any = np.int64(0)
+"""Where a place that is handed to another kernel starts. With a plain 0 numba would compile that
+one for the constant first, and then again for any number."""
 
 _UNUSED_SECONDS = 30 * 86_400
 _LOCK = ".lock"

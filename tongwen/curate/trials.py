@@ -40,7 +40,7 @@ def trials(settings: CurateSettings, scorers: Sequence[Path]) -> dict[str, Trial
         settings: of the recipe.
         scorers: folders of its scorers.
     """
-    found = {"read": read_trial_page, "measure": _measure, "sketch": _sketch}
+    found: dict[str, Trial] = {"read": read_trial_page, "measure": _measure, "sketch": _sketch}
     if settings.duplicates.similarity is not None:
         found["compare"] = _compare
     if settings.repeats.templates or settings.repeats.paragraphs:
@@ -88,7 +88,7 @@ def _spans() -> None:
         units = placed_units(text)
         keys, places = anchors(units.hashes, 6)
         windows(units.hashes, 6, places)
-        copies_of_first(keys, np.argsort(keys), keys, keys, keys, places)
+        copies_of_first(keys, np.argsort(keys), keys, keys, keys, places.astype(np.uint32))
         sentence_cuts(text, units, np.ones(len(units.hashes), bool), 3)
 
 

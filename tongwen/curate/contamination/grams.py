@@ -25,13 +25,11 @@ from tongwen.curate.text.characters import (
     kinds,
     script_tables,
 )
-from tongwen.curate.text.units import Hashes, mix
+from tongwen.curate.text.units import GOLDEN, SECOND, Hashes, mix
 from tongwen.kernels import inner, kernel
 
 Places = npt.NDArray[np.int64]
 
-_BASE = np.uint64(0x9E3779B97F4A7C15)
-_PRIME = np.uint64(0xD6E8FEB86659FD93)
 _HALF = np.uint64(33)
 _SKIPPED = np.uint32(0xFFFFFFFF)
 _EXPANDED = np.uint32(0x80000000)
@@ -134,7 +132,7 @@ def _units(points: CodePoints, table: CodePoints) -> Any:
             if first < 0:
                 first = position
                 value = np.uint64(0)
-            value = (value + np.uint64(folded)) * _PRIME
+            value = (value + np.uint64(folded)) * SECOND
             value ^= value >> _HALF
             last = position + 1
             continue
@@ -183,7 +181,7 @@ def _expanded(points: CodePoints, table: CodePoints, starts: Places, expansions:
 @inner
 def _key(value: np.uint64, units: int) -> np.uint64:
     """The hash under which a run of units is known, from its polynomial."""
-    return mix(value + np.uint64(units) * _PRIME)
+    return mix(value + np.uint64(units) * SECOND)
 
 
 @kernel(allocates=True)
@@ -210,7 +208,7 @@ def gram_keys(hashes: Hashes, starts: Places, sizes: Places, units: Places, anch
         for offset in range(sizes[passage] - units[passage] + 1):
             value = np.uint64(0)
             for unit in range(units[passage]):
-                value = value * _BASE + hashes[starts[passage] + offset + unit]
+                value = value * GOLDEN + hashes[starts[passage] + offset + unit]
                 if unit + 1 == anchor:
                     anchors[filled] = mix(value)
             keys[filled] = _key(value, units[passage])
@@ -327,12 +325,12 @@ def find_grams(hashes: Hashes, lengths: Places, anchors: Anchors, table: Any, ke
     power = np.uint64(1)
     value = np.uint64(0)
     for unit in range(anchor - 1):
-        power *= _BASE
-        value = value * _BASE + hashes[unit]
+        power *= GOLDEN
+        value = value * GOLDEN + hashes[unit]
     words = anchors.words
     last_word = np.uint64(len(words) - 1)
     for start in range(len(hashes) - anchor + 1):
-        value = value * _BASE + hashes[start + anchor - 1]
+        value = value * GOLDEN + hashes[start + anchor - 1]
         key = mix(value)
         pattern = _pattern(key)
         if words[np.int64((key >> np.uint64(20)) & last_word)] & pattern == pattern:
@@ -345,7 +343,7 @@ def find_grams(hashes: Hashes, lengths: Places, anchors: Anchors, table: Any, ke
                 if sizes < bit or start + lengths[place] > len(hashes):
                     break
                 while units < lengths[place]:
-                    longer = longer * _BASE + hashes[start + units]
+                    longer = longer * GOLDEN + hashes[start + units]
                     units += 1
                 if sizes & bit == 0:
                     continue

@@ -29,6 +29,7 @@ from tongwen.curate.extract.frame_patterns import (
 from tongwen.curate.settings import LINE_REASONS
 from tongwen.curate.text.automaton import Automaton, automaton_of
 from tongwen.curate.text.characters import CodePoints, code_points
+from tongwen.curate.text.hash_table import find_slot, table_slots
 from tongwen.curate.text.traits import (
     ALPHABETIC,
     ASCII_DIGIT,
@@ -39,7 +40,7 @@ from tongwen.curate.text.traits import (
     lower_table,
     trait_table,
 )
-from tongwen.curate.text.units import mix
+from tongwen.curate.text.units import GOLDEN, mix
 from tongwen.kernels import inner, kernel
 
 REASONS = LINE_REASONS
@@ -66,7 +67,6 @@ _MAY_BE_CHINESE, _MAY_BE_ENGLISH, _MAY_BE_MENU, _IS_REPEATED, _IS_UPPER, _IS_NUM
 )  # fmt: skip
 _BAR, _HASH = ord("|"), ord("#")
 _FIRST_WIDE = 0x2E80
-_PRIME = np.uint64(0x9E3779B97F4A7C15)
 
 
 @dataclass(frozen=True)
@@ -270,10 +270,7 @@ def _split(points: CodePoints, traits: npt.NDArray[np.uint32], lines: Any) -> No
 @inner(allocates=True)
 def _mark_repeated(points: CodePoints, lines: Any) -> None:
     """Mark, outside of code, all but the first of a short line that stands there three times."""
-    capacity = 16
-    while capacity < 2 * len(lines):
-        capacity *= 2
-    mask = capacity - 1
+    capacity = table_slots(len(lines))
     keys = np.zeros(capacity, np.uint64)
     counts = np.zeros(capacity, np.int32)
     seen = np.zeros(capacity, np.int32)
@@ -285,11 +282,9 @@ def _mark_repeated(points: CodePoints, lines: Any) -> None:
             continue
         value = np.uint64(final + 1 - first)
         for place in range(first, final + 1):
-            value = (mix(value) + np.uint64(points[place])) * _PRIME
+            value = (mix(value) + np.uint64(points[place])) * GOLDEN
         value = max(mix(value), np.uint64(1))
-        slot = np.int64(value & np.uint64(mask))
-        while keys[slot] != 0 and keys[slot] != value:
-            slot = (slot + 1) & mask
+        slot = find_slot(keys, value, value)
         keys[slot] = value
         counts[slot] += 1
         slots[line] = slot

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from tongwen.curate.records.edits import EDIT, KINDS, Edits, no_edits, token_of
 from tongwen.curate.rules.secrets import KEY_SIGNS, api_keys
 from tongwen.curate.text.characters import CodePoints, code_points
-from tongwen.kernels import inner, kernel
+from tongwen.kernels import ZERO, inner, kernel
 
 EMAIL, PHONE, RESIDENT_ID = token_of("email"), token_of("phone"), token_of("resident_id")
 
@@ -248,7 +248,8 @@ def _survey(points: CodePoints, keys: npt.NDArray[np.bool_]) -> Any:
     enough to be looked at: [n, 2] starts and ends; the hints of addresses and contacts: [n, 2]
     places and signs.
     """
-    signs = number = hinted = place = 0
+    signs = number = hinted = 0
+    place = ZERO
     total = len(points)
     chunks = np.empty((total // 7 + 1, 2), np.int64)
     hints = np.empty((total + 1, 2), np.int64)

@@ -8,10 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from tongwen.curate.text.units import Hashes, Lengths, mix
-from tongwen.kernels import inner, kernel
-
-_MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
+from tongwen.curate.text.hash_table import table_slots
+from tongwen.curate.text.units import GOLDEN, Hashes, Lengths, mix
+from tongwen.kernels import ZERO, inner, kernel
 
 
 def repetition(
@@ -44,28 +43,29 @@ def repetition_shares(hashes: Hashes, lengths: Lengths, sizes: Lengths, tops: in
     shares = np.zeros(len(sizes) + 1)
     if number == 0:
         return shares
-    total = max(1, lengths.sum())
-    capacity = 16
-    while capacity < 2 * number:
-        capacity *= 2
+    total = ZERO
+    for place in range(number):
+        total += lengths[place]
+    total = max(1, total)
+    capacity = table_slots(number)
     keys = np.empty(capacity, np.uint64)
     counts = np.zeros(capacity, np.int32)
-    grams = hashes.copy()
-    starts = np.arange(number)
+    grams = np.empty(number, np.uint64)
+    starts = np.empty(number, np.int64)
     slots = np.empty(number, np.int64)
     for place in range(number):
+        grams[place], starts[place] = hashes[place], place
         slots[place] = _count(grams[place], keys, counts, capacity)
     shares[0] = _entropy_bits(counts, number)
     active = _keep_repeated(grams, starts, slots, counts, number)
-    reached = 1
+    reached = ZERO + 1
     for level in range(len(sizes)):
         size = sizes[level]
         active = _extend(grams, starts, active, hashes, reached, size)
         reached = size
-        capacity = 16
-        while capacity < 2 * active:
-            capacity *= 2
-        counts[:capacity] = 0
+        capacity = table_slots(active)
+        for slot in range(capacity):
+            counts[slot] = 0
         most, characters, covered_to = 1, 0, 0
         for place in range(active):
             slot = _count(grams[place], keys, counts, capacity)
@@ -79,7 +79,10 @@ def repetition_shares(hashes: Hashes, lengths: Lengths, sizes: Lengths, tops: in
                     characters += lengths[unit]
                 covered_to = start + size
             elif times >= most:
-                own = lengths[start : start + size].sum() * times
+                own = ZERO
+                for unit in range(start, start + size):
+                    own += lengths[unit]
+                own *= times
                 characters = own if times > most else max(characters, own)
                 most = times
         shares[level + 1] = min(1.0, characters / total)
@@ -99,7 +102,7 @@ def _extend(
             break
         gram = grams[place]
         for offset in range(reached, size):
-            gram = (gram * _MULTIPLIER) ^ hashes[start + offset]
+            gram = (gram * GOLDEN) ^ hashes[start + offset]
         grams[kept] = gram
         starts[kept] = start
         kept += 1

@@ -19,6 +19,7 @@ from tongwen.curate.scorers.hashing import (
     Units,
     extended,
 )
+from tongwen.curate.text.hash_table import find_slot, table_slots
 from tongwen.curate.text.units import mix
 from tongwen.kernels import inner, kernel
 
@@ -78,10 +79,7 @@ def _occurrences(
     it before (0 for the first); for each slot the number of groups; and how many groups there are.
     """
     most = (ends - starts).sum()
-    size = 16
-    while size < 2 * most:
-        size *= 2
-    mask = np.uint64(size - 1)
+    size = table_slots(most)
     keys = np.zeros(size, np.uint64)
     latest = np.full(size, -1, np.int64)
     counts = np.zeros(size, np.int64)
@@ -98,9 +96,7 @@ def _occurrences(
                 key = extended(hashes[place - 1], hashes[place])
             else:
                 continue
-            slot = key & mask
-            while keys[slot] != 0 and keys[slot] != key:
-                slot = (slot + np.uint64(1)) & mask
+            slot = find_slot(keys, key, key)
             keys[slot] = key
             if latest[slot] == group:
                 continue

@@ -30,7 +30,7 @@ from tongwen.curate.text.characters import (
     kinds,
     script_tables,
 )
-from tongwen.curate.text.units import mix
+from tongwen.curate.text.units import GOLDEN, mix
 from tongwen.kernels import inner, kernel
 
 Hashes = npt.NDArray[np.uint64]
@@ -43,7 +43,6 @@ _SPACE_CLASS, _WORD_CLASS, _SINGLE_CLASS, _SIGN_CLASS, _BREAK_CLASS = range(5)
 _CLASS_SHIFT = 24
 _POINT_MASK = 0xFFFFFF
 _TABLE_SIZE = 0x33480
-_PRIME = np.uint64(0x9E3779B97F4A7C15)
 _PAIR_PRIME = np.uint64(0xC2B2AE3D27D4EB4F)
 _TURN, _TURN_BACK = np.uint64(23), np.uint64(41)
 _HALF = np.uint64(33)
@@ -58,7 +57,7 @@ class Units(NamedTuple):
 
 
 @cache
-def fold_table() -> npt.NDArray[np.uint32]:
+def class_table() -> npt.NDArray[np.uint32]:
     """For every code point below 0x33480 its class in the top byte and what it is compared as."""
     points = np.arange(_TABLE_SIZE, dtype=np.uint32)
     kind = kinds(points)
@@ -101,7 +100,7 @@ def _units(points: CodePoints, table: npt.NDArray[np.uint32]) -> tuple[Hashes, U
         kind = entry >> np.uint32(_CLASS_SHIFT)
         point = np.uint64(entry & np.uint32(_POINT_MASK))
         if kind == _WORD_CLASS:
-            value = (value + point) * _PRIME
+            value = (value + point) * GOLDEN
             value ^= value >> _HALF
             in_word = True
             continue
@@ -129,7 +128,7 @@ def _units(points: CodePoints, table: npt.NDArray[np.uint32]) -> tuple[Hashes, U
 
 def units_of(text: str) -> Units:
     """The units of `text`. Cost: one pass, about 10 ns a character."""
-    return Units(*_units(code_points(text), fold_table()))
+    return Units(*_units(code_points(text), class_table()))
 
 
 @inner

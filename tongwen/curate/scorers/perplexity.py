@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tongwen.curate.scorers.folder import ScorerFolder, TrainedScorer
-from tongwen.curate.scorers.hashing import Units, fold_table
+from tongwen.curate.scorers.hashing import Units, class_table
 from tongwen.curate.scorers.measuring import auc
 from tongwen.curate.scorers.ngrams import (
     ORDER,
@@ -67,13 +67,13 @@ def _symbols(
 
 def symbols_of(text: str, symbols: npt.NDArray[np.uint16]) -> Symbols:
     """The text as the model reads it: letters folded as in `hashing`, digits as 0."""
-    found: Symbols = _symbols(code_points(text), fold_table(), symbols)
+    found: Symbols = _symbols(code_points(text), class_table(), symbols)
     return found
 
 
 def _alphabet(texts: list[str], symbol_bits: int) -> tuple[npt.NDArray[np.uint16], int]:
     """A symbol for each of the most frequent characters, UNKNOWN for the rest, and how many."""
-    table = fold_table()
+    table = class_table()
     counts = np.zeros(len(table), np.int64)
     for text in texts:
         points = code_points(text)

@@ -13,7 +13,12 @@ from tongwen.kernels import inner, kernel
 Hashes = npt.NDArray[np.uint64]
 Lengths = npt.NDArray[np.int64]
 
-_PRIME = np.uint64(0x9E3779B97F4A7C15)
+GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+"""2^64 divided by the golden ratio, made odd: multiples of it are far apart (Knuth 1998, The Art of
+Computer Programming 3, section 6.4). Odd is all that is asked of a multiplier modulo 2^64."""
+SECOND = np.uint64(0xD6E8FEB86659FD93)
+"""An odd multiplier for a second, independent hash; 3 modulo 4, so that in a polynomial with powers
+of it two units that change places change the low bits too."""
 _MIX_1 = np.uint64(0xFF51AFD7ED558CCD)
 _MIX_2 = np.uint64(0xC4CEB9FE1A85EC53)
 _HALF = np.uint64(33)
@@ -47,7 +52,7 @@ def fill_units(folded: CodePoints, hashes: Hashes, lengths: Lengths) -> int:
         )
         is_new = is_single | was_single | (point == 0)
         number += is_new & (length > 0)
-        value = (np.uint64(0) if is_new else value * _PRIME) + np.uint64(point)
+        value = (np.uint64(0) if is_new else value * GOLDEN) + np.uint64(point)
         length = (0 if is_new else length) + (point != 0)
         hashes[number] = value
         lengths[number] = length
