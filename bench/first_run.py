@@ -27,11 +27,11 @@ each hall. Readers came from villages around on market days and stayed until the
 Today the library has forty thousand volumes, a reading room for children and a small press on which
 it prints its own catalogue. Visitors may use the garden in summer. Those who wish to see the oldest
 maps are asked to write a few days before, because only one person knows where they are kept."""
-CHINESE = """镇上的图书馆创办于一九一一年春天，最初设在旧邮局楼上的两间屋子里。当时藏书只有四百册，大多是
-小学校长和他的朋友们捐赠的，凡是住在城里的居民都可以免费借阅。
+CHINESE = """镇上的图书馆创办于一九一一年春天，最初设在旧邮局楼上的两间屋子里。当时藏书只有四百册，
+大多是小学校长和他的朋友们捐赠的，凡是住在城里的居民都可以免费借阅。
 
-十年以后，房间已经不够用了。木匠沿着楼梯做了新的书架，镇里决定在河边另建一座房子，朝北开高大的窗户，
-每个大厅都装上火炉。赶集的日子，附近村子里的读者也来看书，一直坐到点灯的时候才回家。
+十年以后，房间已经不够用了。木匠沿着楼梯做了新的书架，镇里决定在河边另建一座房子，朝北开高大的窗
+户，每个大厅都装上火炉。赶集的日子，附近村子里的读者也来看书，一直坐到点灯的时候才回家。
 
 如今图书馆有四万多册藏书，一间儿童阅览室，还有一台小印刷机，用来印自己的目录。夏天读者可以在花园里
 休息。想看最古老的地图的人，需要提前几天写信预约，因为只有一个人知道它们放在什么地方。"""
