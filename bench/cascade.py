@@ -19,12 +19,14 @@ import subprocess
 import sys
 import tempfile
 import time
-import venv
 from datetime import UTC, datetime
 from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
 from typing import Any
+
+from peers import interpreter
+from record import append_rows
 
 from tongwen.formats.readers import read_records
 
@@ -121,15 +123,6 @@ def run_peer(warcs: Path, work: Path, python: Path) -> dict[str, Any]:
     return {**answer, "processor": processor, "wall": wall}
 
 
-def peer_python(environment: Path) -> Path:
-    """The interpreter of the peers' environment, made on first use."""
-    python = environment / "bin" / "python"
-    if not python.exists():
-        venv.create(environment, with_pip=True)
-    subprocess.run([python, "-m", "pip", "install", "--quiet", *PEERS], check=True)
-    return python
-
-
 def table(results: dict[str, list[dict[str, Any]]], pages: int) -> list[str]:
     """One row of the table for each program, medians over the rounds."""
     date = datetime.now(UTC).date()
@@ -153,22 +146,6 @@ def table(results: dict[str, list[dict[str, Any]]], pages: int) -> list[str]:
     return rows
 
 
-def record(rows: list[str], pages: int) -> None:
-    """Append the rows to the section of `docs/benchmarks.md`."""
-    path = Path(__file__).parents[1] / "docs" / "benchmarks.md"
-    text = path.read_text(encoding="utf-8")
-    title = _HEAD.strip().splitlines()[0]
-    if title not in text:
-        text = text.rstrip("\n") + "\n" + _HEAD
-    before, _, after = text.partition(title)
-    lines = after.split("\n")
-    last = max(number for number, line in enumerate(lines) if line.startswith("|"))
-    end = next((n for n, line in enumerate(lines) if line.startswith("## ")), len(lines))
-    last = max(number for number, line in enumerate(lines[:end]) if line.startswith("|"))
-    lines[last + 1 : last + 1] = [row.replace(" |", f", {pages} pages |", 1) for row in rows]
-    path.write_text(before + title + "\n".join(lines), encoding="utf-8")
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("corpus", type=Path)
@@ -180,7 +157,7 @@ def main() -> None:
     parser.add_argument("--environment", type=Path, default=Path("build/bench/cascade"))
     parser.add_argument("--record", action="store_true", help="Append to docs/benchmarks.md.")
     options = parser.parse_args()
-    python = peer_python(options.environment.absolute())
+    python = interpreter(options.environment, PEERS)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         pages = input_folder(options.corpus, options.pattern, options.limit, folder / "warc")
@@ -203,7 +180,8 @@ def main() -> None:
     steps = ", ".join(f"{step} {seconds:.1f}" for step, seconds in peer["steps"].items())
     print(f"processor seconds of the peer's steps: {steps}")
     if options.record:
-        record(rows, pages)
+        counted = [row.replace(" |", f", {pages} pages |", 1) for row in rows]
+        append_rows(_HEAD, counted)
 
 
 if __name__ == "__main__":

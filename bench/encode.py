@@ -13,7 +13,6 @@ The last rows are the whole stage, `tongwen encode` from Parquet to shards, star
 """
 
 import argparse
-import json
 import os
 import resource
 import statistics
@@ -21,7 +20,6 @@ import subprocess
 import sys
 import tempfile
 import time
-import venv
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from itertools import pairwise
@@ -32,6 +30,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from encode_peers import digest, timed
 from minhash import sample
+from peers import interpreter, result_of
+from record import append_rows
 
 from tongwen.formats.documents import DOCUMENT_SCHEMA
 from tongwen.tokenizer.bulk import BulkEncoder
@@ -77,21 +77,6 @@ def single_encoder(folder: Path) -> Any:
     return lambda texts: [tokenizer.encode(text) for text in texts], list
 
 
-def run_peers(given: list[str], tokenizer: Path, passes: int, environment: Path) -> dict[str, Any]:
-    """Seconds and ids of every peer, in an environment of their own."""
-    python = environment / "bin" / "python"
-    if not python.exists():
-        venv.create(environment, with_pip=True)
-    subprocess.run([python, "-m", "pip", "install", "--quiet", *PEERS], check=True)
-    with tempfile.TemporaryDirectory() as folder:
-        path, result = Path(folder) / "texts.json", Path(folder) / "result.json"
-        path.write_text(json.dumps(given), encoding="utf-8")
-        script = Path(__file__).with_name("encode_peers.py")
-        subprocess.run([python, script, path, tokenizer, str(passes), result], check=True)
-        found: dict[str, Any] = json.loads(result.read_text(encoding="utf-8"))
-        return found
-
-
 def run_stage(texts: list[str], tokenizer: Path, folder: Path, workers: int) -> tuple[float, float]:
     """Processor and wall seconds of `tongwen encode`."""
     documents = folder / "documents"
@@ -134,21 +119,6 @@ def row(
     )
 
 
-def record(rows: list[str]) -> None:
-    """Append the rows to the section of `docs/benchmarks.md`."""
-    path = Path(__file__).parents[1] / "docs" / "benchmarks.md"
-    text = path.read_text(encoding="utf-8")
-    title = _HEAD.strip().splitlines()[0]
-    if title not in text:
-        text = text.rstrip("\n") + "\n" + _HEAD
-    before, _, after = text.partition(title)
-    section, mark, rest = after.partition("\n## ")
-    path.write_text(
-        before + title + section.rstrip("\n") + "\n" + "\n".join(rows) + "\n" + mark + rest,
-        encoding="utf-8",
-    )
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("corpus", type=Path)
@@ -169,7 +139,8 @@ def main() -> None:
             "tongwen, batches": timed(bulk_encoder, tokenizer, texts, options.passes),
             "tongwen, text by text": timed(single_encoder, tokenizer, texts, options.passes),
         }
-        peers = run_peers(texts, tokenizer, options.passes, options.environment.absolute())
+        python = interpreter(options.environment, PEERS)
+        peers = result_of(python, "encode_peers.py", texts, tokenizer, options.passes)
         names = {peer.partition("==")[0]: peer.replace("==", " ") for peer in PEERS}
         results.update({names[name]: found for name, found in peers.items()})
         truth = [digest(reference.encode(text)) for text in texts]
@@ -188,7 +159,7 @@ def main() -> None:
     print(_HEAD.strip().split("\n\n")[1])
     print("\n".join(rows))
     if options.record:
-        record(rows)
+        append_rows(_HEAD, rows)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from typing import NamedTuple
 from urllib.parse import urlsplit
 from zlib import crc32
 
-import extraction
+from gold import GoldPage, gold_pages, word_scores
 
 from tongwen.curate.html.content import Thresholds
 from tongwen.curate.html.main_content import extracted
@@ -60,14 +60,14 @@ class Fitted(NamedTuple):
     choices: list[tuple[int, str]]
 
 
-def fit(rows: list[extraction.GoldPage]) -> Fitted:
+def fit(rows: list[GoldPage]) -> Fitted:
     """Choose thresholds on all folds but one, for each fold."""
     languages = [row.language for row in rows]
     folds = [crc32((urlsplit(row.url).hostname or row.url).encode()) % _FOLDS for row in rows]
     pages = [parse(row.html) for row in rows]
     scores = {
         name: [
-            extraction.word_scores(extracted(page, thresholds).text, row.text)[2]
+            word_scores(extracted(page, thresholds).text, row.text)[2]
             for page, row in zip(pages, rows, strict=True)
         ]
         for name, thresholds in candidates().items()
@@ -89,7 +89,7 @@ def fit(rows: list[extraction.GoldPage]) -> Fitted:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("corpus", type=Path)
-    rows = extraction.gold_pages(parser.parse_args().corpus)
+    rows = gold_pages(parser.parse_args().corpus)
     languages = [row.language for row in rows]
     fitted = fit(rows)
     for fold, (count, best) in enumerate(fitted.choices):

@@ -1,6 +1,6 @@
-"""Runs in the peers' own environment: extract the pages of a JSON Lines file with each of them.
+"""Runs in the peers' own environment: extract the pages of a JSON list with each of them.
 
-    python extraction_peers.py PAGES.jsonl RESULT.json
+    python extraction_peers.py PAGES.json RESULT.json
 
 `bench/extraction.py` calls it. Imports nothing of ours.
 """
@@ -41,7 +41,7 @@ EXTRACTORS: dict[str, Callable[[str], str | None]] = {
 
 
 def main() -> None:
-    pages = [json.loads(line) for line in Path(sys.argv[1]).read_text("utf-8").split("\n") if line]
+    pages = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
     results = {}
     for name, extract in EXTRACTORS.items():
         extract(pages[0])  # what is loaded once is not the extractor's speed

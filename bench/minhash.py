@@ -20,25 +20,22 @@ import io
 import json
 import random
 import statistics
-import subprocess
-import tempfile
 import time
-import venv
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numba
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import zstandard
+from peers import interpreter, result_of
 
 from tongwen.curate.duplicates.minhash import band_keys, shingle_hashes, similarity, sketch_texts
-from tongwen.curate.extract.decode import decode
 from tongwen.curate.html.main_content import extract
 from tongwen.curate.text.characters import folded
 from tongwen.curate.text.units import units_of
+from tongwen.formats.charset.decode import decode
 from tongwen.formats.readers import read_records
 
 PEERS = (
@@ -189,21 +186,6 @@ def scores(found: set[tuple[int, int]], exact: npt.NDArray[np.float64]) -> tuple
     )  # fmt: skip
 
 
-def run_peers(given: dict[str, Any], environment: Path) -> dict[str, Any]:
-    """Rates and pairs of every peer, in an environment of their own."""
-    python = environment / "bin" / "python"
-    if not python.exists():
-        venv.create(environment, with_pip=True)
-    subprocess.run([python, "-m", "pip", "install", "--quiet", *PEERS], check=True)
-    with tempfile.TemporaryDirectory() as folder:
-        path, result = Path(folder) / "texts.json", Path(folder) / "result.json"
-        path.write_text(json.dumps(given), encoding="utf-8")
-        script = Path(__file__).with_name("minhash_peers.py")
-        subprocess.run([python, script, path, result], check=True)
-        found: dict[str, Any] = json.loads(result.read_text(encoding="utf-8"))
-        return found
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("corpus", type=Path)
@@ -216,7 +198,7 @@ def main() -> None:
     given = {"speed": speed, "quality": quality, "shingle": SHINGLE, "hashes": HASHES,
              "threshold": THRESHOLD, "passes": _PASSES}  # fmt: skip
     rates = {"tongwen": {language: our_rate(texts, language) for language, texts in speed.items()}}
-    peers = run_peers(given, options.environment.absolute())
+    peers = result_of(interpreter(options.environment, PEERS), "minhash_peers.py", given)
     rates.update({name: result["rates"] for name, result in peers.items()})
     for language, texts in speed.items():
         ours = rates["tongwen"][language]

@@ -12,15 +12,13 @@ second time counts. The peers are installed, pinned, in an environment below `--
 """
 
 import argparse
-import json
-import subprocess
 import tempfile
 import time
-import venv
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+from peers import interpreter, result_of
 
 from tongwen.curate.scorers.folder import open_folder
 from tongwen.curate.scorers.hashing import units_of
@@ -127,23 +125,6 @@ def write_arpa(path: Path, orders: list[NgramOrder], bits: int) -> None:
         file.write("\n\\end\\\n")
 
 
-def run_peers(
-    given: dict[str, object], environment: Path
-) -> dict[str, dict[str, dict[str, object]]]:
-    """Scores and seconds of every peer by language."""
-    python = environment / "bin" / "python"
-    if not python.exists():
-        venv.create(environment, with_pip=True)
-    subprocess.run([python, "-m", "pip", "install", "--quiet", *PEERS], check=True)
-    with tempfile.TemporaryDirectory() as folder:
-        paths = Path(folder) / "given.json", Path(folder) / "result.json"
-        paths[0].write_text(json.dumps(given), encoding="utf-8")
-        script = Path(__file__).with_name("scorers_peers.py")
-        subprocess.run([python, script, *paths], check=True)
-        found: dict[str, dict[str, dict[str, object]]] = json.loads(paths[1].read_text("utf-8"))
-        return found
-
-
 def compare(
     language: str, corpus: Path, work: Path, options: TrainingOptions, files: TrainingFiles
 ) -> tuple[dict[str, object], dict[str, object]]:
@@ -245,7 +226,8 @@ def main() -> None:
                 language, options.corpus, work, training, every["quality"]
             )
         print()
-        print_peers(own, run_peers(given, options.environment.absolute()))
+        python = interpreter(options.environment, PEERS)
+        print_peers(own, result_of(python, "scorers_peers.py", given))
 
 
 def print_speeds(

@@ -20,15 +20,16 @@ ours.
 import argparse
 import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
-import venv
 from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
 from typing import Any
+
+from peers import interpreter
+from record import append_section, machine
 
 HERE = Path(__file__).resolve().parent
 PACKAGES = {
@@ -36,6 +37,7 @@ PACKAGES = {
     "litgpt": ("litgpt==0.5.13",),
     "torchtitan": ("torchtitan==0.3.0", "triton==3.9.0"),
 }
+_TORCH = ("torch==2.13.0", "numpy")
 PEERS = tuple(f"{peer}{how}" for peer in PACKAGES for how in ("", "-compiled"))
 SHAPES = {
     "25m": {"hidden": 256, "intermediate": 704, "layers": 12, "heads": 4, "kv_heads": 2},
@@ -47,19 +49,6 @@ Row = dict[str, Any]
 """What a trainer was given, printed or reached, by the figure's name; or its `error`."""
 
 _FIGURES = ("tokens_per_second", "tokens_per_processor_second", "peak_mib")
-
-
-def python_of(peer: str, environments: Path) -> Path:
-    """The interpreter of a peer's environment, made when it is not there."""
-    peer = peer.removesuffix("-compiled")
-    folder = environments / peer
-    python = folder / "bin" / "python"
-    if not python.exists():
-        venv.create(folder, with_pip=True)
-        torch = ["torch==2.13.0", "numpy"]
-        subprocess.run([python, "-m", "pip", "install", "--quiet", *torch], check=True)
-        subprocess.run([python, "-m", "pip", "install", "--quiet", *PACKAGES[peer]], check=True)
-    return python
 
 
 def run(trainer: str, python: Path, job: Row, seconds: float) -> Row:
@@ -84,9 +73,11 @@ def run(trainer: str, python: Path, job: Row, seconds: float) -> Row:
 
 def measure(options: argparse.Namespace, precision: str) -> list[Row]:
     """One row for each shape, sequence length and trainer."""
-    environments = options.environments.absolute()
     trainers = [(name, Path(sys.executable)) for name in ("tongwen", *options.ours)]
-    trainers += [(peer, python_of(peer, environments)) for peer in options.peers]
+    for peer in options.peers:
+        package = peer.removesuffix("-compiled")
+        packages = (*_TORCH, *PACKAGES[package])
+        trainers.append((peer, interpreter(options.environments / package, packages)))
     rows = []
     for shape in options.shapes:
         for sequence_tokens in options.sequences:
@@ -161,25 +152,9 @@ def _ratio(ours: Row, theirs: Row, name: str) -> str:
 
 def precision_here() -> str:
     """The fastest that this CPU has, as training chooses it."""
-    from tongwen.train.hardware import cpu_multiplies_bf16
+    from tongwen.model.device import cpu_multiplies_bf16
 
     return "bf16" if cpu_multiplies_bf16() else "fp32"
-
-
-def machine() -> str:
-    """Cores, processor and versions."""
-    import torch
-
-    cpuinfo = Path("/proc/cpuinfo")
-    text = cpuinfo.read_text() if cpuinfo.exists() else ""
-    fields = dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
-    fields = {name.strip(): value.strip() for name, value in fields.items()}
-    kind = ", ".join(f"{name} {fields[name]}" for name in ("cpu family", "model") if name in fields)
-    return (
-        f"{os.cpu_count()} cores of {fields.get('model name', platform.machine())} ({kind}), "
-        f"{torch.backends.cpu.get_cpu_capability()}, Python {platform.python_version()}, "
-        f"torch {torch.__version__}"
-    )
 
 
 def main() -> None:
@@ -205,11 +180,11 @@ def main() -> None:
     if options.record:
         passes = f"{options.batch_tokens:,} tokens in passes of {options.micro_batch_tokens:,}"
         steps = f"{options.rounds} rounds of {options.steps - 1} steps"
-        with (HERE.parent / "docs" / "benchmarks.md").open("a", encoding="utf-8") as file:
-            file.write(
-                f"\n## Training, `python bench/train.py`\n{date.today()}, {machine()}, "
-                f"{precision}. Batches of {passes}, medians of {steps}.\n\n{text}\n"
-            )
+        append_section(
+            "## Training, `python bench/train.py`",
+            f"{date.today()}, {machine()}, {precision}. Batches of {passes}, medians of {steps}."
+            f"\n\n{text}",
+        )
 
 
 if __name__ == "__main__":

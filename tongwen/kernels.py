@@ -10,6 +10,7 @@ features of the CPU and the types of the arguments, and its file name the versio
 import contextlib
 import fcntl
 import os
+import re
 import shutil
 import sys
 import tempfile
@@ -36,6 +37,7 @@ ZERO: Any = np.int64(0)
 """Where a place that is handed to another kernel starts. With a plain 0 numba would compile that
 one for the constant first, and then again for any number."""
 
+_DECORATED = re.compile(rb"^@(?:kernel|inner)\b", re.M)
 _UNUSED_SECONDS = 30 * 86_400
 _LOCK = ".lock"
 _SHARED: dict[str, Any] = {"error_model": "numpy", "nogil": True}
@@ -121,12 +123,12 @@ def kernel_folder() -> Path:
 
 
 def _kernel_files() -> list[Path]:
-    """Files of this package, relative to it, whose text names this module."""
+    """Files of this package, relative to it, that define kernels."""
     package = Path(__file__).parent
     return sorted(
         path.relative_to(package)
         for path in package.rglob("*.py")
-        if b"tongwen.kernels" in path.read_bytes()
+        if _DECORATED.search(path.read_bytes())
     )
 
 

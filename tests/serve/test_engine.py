@@ -15,18 +15,18 @@ from tongwen.model.generate import generate
 from tongwen.model.int8_folder import load_any_model
 from tongwen.model.sampler import Sampling
 from tongwen.serve.engine import ContextLengthError, Engine, EngineBusyError
-from tongwen.serve.sequence import Delta, Request
+from tongwen.serve.generation import Delta, GenerationRequest
 from tongwen.serve.stop import StopText
 from tongwen.tokenizer.text import Tokenizer
 
 TEXTS = st.text(st.sampled_from("ab 　路长。，《》👩‍👩‍👧🇨🇳é\n𠮷▁<|"), max_size=40)
 
 
-def request(*ids: int, **options: Any) -> Request:
-    return Request(prompt_ids=ids, **{"max_tokens": 1_000, **options})
+def request(*ids: int, **options: Any) -> GenerationRequest:
+    return GenerationRequest(prompt_ids=ids, **{"max_tokens": 1_000, **options})
 
 
-def answer(engine: Engine, asked: Request) -> tuple[str, str | None, list[str]]:
+def answer(engine: Engine, asked: GenerationRequest) -> tuple[str, str | None, list[str]]:
     deltas = list(engine.stream(asked))
     texts = [delta.text for delta in deltas]
     return "".join(texts), deltas[-1].finish, texts
@@ -81,7 +81,7 @@ def test_every_one_of_many_concurrent_requests_gets_its_own_text(
     for number, deltas in enumerate(deliveries):
         text, finish = "", None
         while finish is None:
-            delta = deltas.get(timeout=10)
+            delta = deltas.get(timeout=60)
             text, finish = text + delta.text, delta.finish
         assert text == texts[(30 + number) % 30]
         assert finish == "stop"
@@ -176,6 +176,24 @@ def test_closing_ends_every_answer(scripted_engine: Any) -> None:
     engine.close()
     ended = 0
     while ended < 3:
-        ended += deltas.get(timeout=5).finish == "error"
+        ended += deltas.get(timeout=60).finish == "error"
     with pytest.raises(EngineBusyError):
         engine.submit(request(20), deltas.put)
+
+
+def test_a_token_that_cannot_be_chosen_ends_its_own_answer_alone(scripted_engine: Any) -> None:
+    engine, _ = scripted_engine("a long answer " * 20)
+    broken = GenerationRequest(
+        prompt_ids=(5,), max_tokens=50, sampling=Sampling(temperature=float("nan"))
+    )
+    answers: queue.SimpleQueue[Delta] = queue.SimpleQueue()
+    good = GenerationRequest(prompt_ids=(5,), max_tokens=40)
+    engine.submit(good, answers.put)
+    with pytest.raises(TongwenError, match="the next token could not be chosen"):
+        list(engine.stream(broken))
+    text = ""
+    while (delta := answers.get(timeout=60)).finish is None:
+        text += delta.text
+    assert delta.finish == "length"
+    assert (text + delta.text).startswith("a long answer")
+    assert list(engine.stream(good))[-1].finish == "length"

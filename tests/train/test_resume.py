@@ -4,29 +4,24 @@ import errno
 import json
 import os
 import signal
-import subprocess
-import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from processes import Forked, run_tongwen, stopped_command
 
 from tongwen.errors import DiskFullError, InputError, RecipeError
+from tongwen.flow import versions
 from tongwen.model.folder import load_model_folder
 from tongwen.road.alone import run_alone
-from tongwen.train import guard, loop, passes
+from tongwen.train import guard, passes
 from tongwen.train.checkpoint import Checkpoints
 from tongwen.train.metrics import read_metrics
+from tongwen.train.recovery import DivergedError
 
 _TIMES = ("seconds", "tokens_per_second", "mfu_full", "mfu_causal", "peak_memory_bytes")
-
-
-def command_line(shards: Path, tokenizer: Path, out: Path, recipe: Path) -> list[str]:
-    words = ("pretrain", shards, tokenizer, "--out", out, "--recipe", recipe)
-    return [sys.executable, "-m", "tongwen", *map(str, words)]
 
 
 def pretrain(shards: Path, tokenizer: Path, out: Path, recipe: Path, *overrides: str) -> None:
@@ -51,20 +46,6 @@ def model_files(out: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in (out / "model").iterdir()}
 
 
-def stop_after(process: subprocess.Popen[bytes], out: Path, lines: int, number: int) -> None:
-    """Send the signal when the metrics have grown by so many lines."""
-    metrics = out / "metrics.jsonl"
-
-    def written() -> int:
-        return metrics.read_bytes().count(b"\n") if metrics.is_file() else 0
-
-    goal = written() + lines
-    deadline = time.monotonic() + 60
-    while written() < goal and process.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.002)
-    process.send_signal(number)
-
-
 @pytest.fixture
 def threads(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """So many threads, here and in processes started here."""
@@ -87,18 +68,19 @@ def test_a_killed_run_ends_with_the_bytes_and_the_curve_of_an_undisturbed_one(
     changed: str,
 ) -> None:
     recipe = recipe_file.read_text().replace("[pretrain]\n", f"[pretrain]\n{changed}")
-    recipe_file.write_text(recipe)
+    recipe_file.write_text(recipe.replace("max_tokens = 30_720", "max_tokens = 15_360"))
     words = (shards_folder, small_tokenizer_folder)
     undisturbed, killed = tmp_path / "undisturbed", tmp_path / "killed"
     pretrain(*words, undisturbed, recipe_file)
-    for lines, number in ((13, signal.SIGKILL), (17, signal.SIGTERM)):
-        process = subprocess.Popen(command_line(*words, killed, recipe_file))
-        stop_after(process, killed, lines, number)
+    command = ("pretrain", *words, "--recipe", recipe_file, "--out", killed)
+    for rows, number in ((7, signal.SIGKILL), (9, signal.SIGTERM)):
+        process = Forked(stopped_command, rows, number, 0, *command)
         assert process.wait() == (130 if number == signal.SIGTERM else -number)
-    subprocess.run(command_line(*words, killed, recipe_file), check=True)
+        process.end()
+    run_tongwen(*command)
     assert model_files(killed) == model_files(undisturbed)
     assert curve(killed) == curve(undisturbed)
-    assert [row["step"] for row in curve(killed) if row["kind"] == "train"] == list(range(1, 61))
+    assert [row["step"] for row in curve(killed) if row["kind"] == "train"] == list(range(1, 31))
 
 
 @pytest.fixture
@@ -165,6 +147,36 @@ def test_checkpoints_of_other_settings_are_neither_used_nor_removed(
     assert len(list(trained.glob("checkpoints/*/step-00000060"))) == 1
     pretrain(*words, tmp_path / "fresh", recipe_file, *changed)
     assert model_files(trained) == model_files(tmp_path / "fresh")
+
+
+def test_what_other_code_finished_is_trained_again_and_what_it_left_unfinished_goes_on(
+    trained: Path,
+    shards_folder: Path,
+    small_tokenizer_folder: Path,
+    recipe_file: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    words = (shards_folder, small_tokenizer_folder, trained, recipe_file)
+    before, rows = model_files(trained), curve(trained)
+    (first,) = (trained / "checkpoints").iterdir()
+    monkeypatch.setattr(versions, "code_of", lambda name, module: "7")
+    pretrain(*words)
+    said = capfd.readouterr().err
+    assert "pretrain: runs again, the code of pretrain has changed (version " in said
+    assert "continues after" not in said
+    aside = {path.name for path in (trained / "checkpoints").iterdir()} - {first.name}
+    assert len(aside) == 1  # kept, as a run of other settings is
+    assert (model_files(trained), curve(trained)) == (
+        before,
+        rows,
+    )  # it was the same code after all
+
+    (first / "_FINISHED").unlink()  # as if it was killed
+    monkeypatch.setattr(versions, "code_of", lambda name, module: "8")
+    pretrain(*words)
+    assert "continues after step 60" in capfd.readouterr().err
+    assert {path.name for path in (trained / "checkpoints").iterdir()} == {first.name, *aside}
 
 
 def test_a_full_disk_keeps_the_checkpoint_before_and_the_run_goes_on_from_it(
@@ -263,7 +275,7 @@ def test_a_step_without_a_finite_loss_is_skipped_and_counted_and_ten_in_a_row_st
     assert all(torch.isfinite(parameter).all() for parameter in model.parameters())
     calls.clear()
     bad = (20).__lt__
-    with pytest.raises(loop.DivergedError, match="10 steps in a row, up to step 20"):
+    with pytest.raises(DivergedError, match="10 steps in a row, up to step 20"):
         pretrain(*words, tmp_path / "many", recipe_file)
     assert [row["step"] for row in curve(tmp_path / "many") if row["kind"] == "rollback"] == [
         10

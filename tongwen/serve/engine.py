@@ -11,11 +11,12 @@ from collections import deque
 from collections.abc import Callable, Collection, Iterator
 
 import torch
+from torch import Tensor
 
 from tongwen.errors import InputError, TongwenError
 from tongwen.model.decoding import DecodingBatch, Prefill
 from tongwen.model.llama import Llama
-from tongwen.serve.sequence import Delta, Request, Sequence
+from tongwen.serve.generation import Delta, Generation, GenerationRequest
 from tongwen.tokenizer.text import Tokenizer
 
 logger = logging.getLogger("tongwen.serve")
@@ -55,30 +56,35 @@ class Engine:
         self._stop_ids = frozenset(stop_ids)
         self._concurrent_requests = concurrent_requests
         self._waiting_requests = waiting_requests
-        self._waiting: deque[Sequence] = deque()
+        self._waiting: deque[Generation] = deque()
         self._wake = threading.Condition()
         self._is_closing = False
         # These four belong to the engine's thread.
-        self._reading: Sequence | None = None
+        self._reading: Generation | None = None
         self._prefill: Prefill | None = None
-        self._writing: list[Sequence] = []
+        self._writing: list[Generation] = []
         self._batch = DecodingBatch(model)
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
         self._thread.start()
 
-    def check(self, request: Request) -> None:
+    def check(self, request: GenerationRequest) -> None:
         """Refuse what can never be answered.
 
         Raises:
-            InputError: the prompt is empty or holds an id the model does not know.
+            InputError: the prompt is empty, or an id is named that the model does not know.
             ContextLengthError: no place is left for an answer.
         """
         if not request.prompt_ids:
             raise InputError("the prompt is empty", hint="give the model a first token")
         largest = self._model.config.vocabulary_size - 1
-        wrong = next((i for i in request.prompt_ids if not 0 <= i <= largest), None)
-        if wrong is not None:
-            raise InputError(f"the prompt holds the token id {wrong}; ids are 0 to {largest:,}")
+        for what, ids in (
+            ("the prompt holds", request.prompt_ids),
+            ("the stop ids hold", request.stop_ids),
+            ("the logit bias holds", request.sampling.logit_bias),
+        ):
+            wrong = next((i for i in ids if not 0 <= i <= largest), None)
+            if wrong is not None:
+                raise InputError(f"{what} the token id {wrong}; ids are 0 to {largest:,}")
         needed = len(request.prompt_ids) + 1
         if needed > self.context_tokens:
             raise ContextLengthError(
@@ -87,7 +93,7 @@ class Engine:
                 hint="shorten the prompt; it is never cut silently",
             )
 
-    def submit(self, request: Request, deliver: Callable[[Delta], None]) -> Sequence:
+    def submit(self, request: GenerationRequest, deliver: Callable[[Delta], None]) -> Generation:
         """Queue a request. `deliver` is called from the engine's thread with each delta.
 
         Raises:
@@ -96,9 +102,9 @@ class Engine:
         """
         self.check(request)
         space = self.context_tokens - len(request.prompt_ids)
-        sequence = Sequence(
+        generation = Generation(
             request,
-            max_tokens=min(request.max_tokens, space),
+            max_tokens=space if request.max_tokens is None else min(request.max_tokens, space),
             stop_ids=self._stop_ids,
             decoder=self.tokenizer.streaming_decoder(),
             deliver=deliver,
@@ -111,18 +117,18 @@ class Engine:
                     f"{len(self._waiting)} requests are waiting already",
                     hint="try again later, or raise serve.waiting_requests",
                 )
-            self._waiting.append(sequence)
+            self._waiting.append(generation)
             self._wake.notify()
-        return sequence
+        return generation
 
-    def abort(self, sequence: Sequence) -> None:
+    def abort(self, generation: Generation) -> None:
         """Stop an answer; nothing more of it is delivered, and its place is free after a round."""
-        sequence.is_aborted = True
+        generation.is_aborted = True
         with self._wake:
-            if sequence in self._waiting:
-                self._waiting.remove(sequence)
+            if generation in self._waiting:
+                self._waiting.remove(generation)
 
-    def stream(self, request: Request) -> Iterator[Delta]:
+    def stream(self, request: GenerationRequest) -> Iterator[Delta]:
         """The answer, piece by piece. Leaving the loop early stops the answer.
 
         Raises:
@@ -130,7 +136,7 @@ class Engine:
             TongwenError: the answer broke off.
         """
         deltas: queue.SimpleQueue[Delta] = queue.SimpleQueue()
-        sequence = self.submit(request, deltas.put)
+        generation = self.submit(request, deltas.put)
         try:
             while True:
                 delta = deltas.get()
@@ -140,7 +146,7 @@ class Engine:
                 if delta.finish is not None:
                     return
         finally:
-            self.abort(sequence)
+            self.abort(generation)
 
     @property
     def active_requests(self) -> int:
@@ -181,7 +187,7 @@ class Engine:
         if self._prefill is None:
             self._prefill = Prefill(self._model, self._reading.request.prompt_ids)
         logits_V = None if self._reading.is_aborted else self._prefill.advance()
-        if logits_V is not None and self._reading.take(logits_V):
+        if logits_V is not None and _take(self._reading, logits_V):
             self._batch.append(self._prefill)
             self._writing.append(self._reading)
         if logits_V is not None or self._reading.is_aborted:
@@ -194,10 +200,10 @@ class Engine:
                 self._remove(row)
         if not self._writing:
             return
-        logits_BV = self._batch.step([sequence.last_id for sequence in self._writing])
+        logits_BV = self._batch.step([generation.last_id for generation in self._writing])
         # From the last row to the first: a removed row is replaced by one already dealt with.
         for row in reversed(range(len(self._writing))):
-            if not self._writing[row].take(logits_BV[row]):
+            if not _take(self._writing[row], logits_BV[row]):
                 self._remove(row)
 
     def _remove(self, row: int) -> None:
@@ -216,5 +222,15 @@ class Engine:
             self._reading = self._prefill = None
             self._writing = []
             self._batch = DecodingBatch(self._model)
-        for sequence in failed:
-            sequence.fail(message)
+        for generation in failed:
+            generation.fail(message)
+
+
+def _take(generation: Generation, logits_V: Tensor) -> bool:
+    """`Generation.take`; an error in choosing one answer's token ends that answer alone."""
+    try:
+        return generation.take(logits_V)
+    except Exception:
+        logger.exception("a token could not be chosen")
+        generation.fail("the next token could not be chosen; see the log")
+        return False

@@ -294,13 +294,12 @@ def _may_be_code(
         end -= 1
     if points[end - 1] in _CODE_ENDS or points[first] in _CODE_HEADS:
         return True
-    if end - first > 1 and points[first] < 128 and points[first + 1] < 128:
-        if starts[points[first] * 128 + points[first + 1]]:
-            return True
-    for place in range(first, end):
-        if points[place] == _EQUALS:
-            return True
-    return False
+    is_ascii = end - first > 1 and points[first] < 128 and points[first + 1] < 128
+    if is_ascii and starts[points[first] * 128 + points[first + 1]]:
+        return True
+    while first < end and points[first] != _EQUALS:
+        first += 1
+    return bool(first < end)
 
 
 _CODE_ENDS = tuple(map(ord, ";{}:)],'\">"))

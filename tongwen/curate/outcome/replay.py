@@ -13,17 +13,18 @@ from typing import Any
 
 import tomli_w
 
-from tongwen.curate.outcome.explain import curate_folder
+from tongwen.curate.records.folders import curate_folder
 from tongwen.errors import InputError, UsageError
 from tongwen.files import disk_errors, read_json, tree_files, write_text
 from tongwen.flow.local import TASK_MANIFEST, LocalRunner, TaskResult
 from tongwen.flow.manifest import Manifest
 from tongwen.flow.stage import MANIFEST
 from tongwen.flow.task import Task
+from tongwen.flow.versions import code_changes
 
 COMPUTED = (
     "extract", "template-map", "template-hosts", "template-find", "template-cut", "measure",
-    "score", "fingerprint",
+    "score", "measure-own", "score-own", "fingerprint",
 )  # fmt: skip
 """Steps that read every text; a replay that would need one of them again is refused."""
 
@@ -43,6 +44,12 @@ class ReplayRunner(LocalRunner):
         for task in tasks:
             if task.step in COMPUTED:
                 manifest = Manifest.read(out / task.step / f"{task.index:05d}" / TASK_MANIFEST)
+                if manifest is not None and manifest.code != task.code:
+                    raise UsageError(
+                        f"`{task.step}` would have to run again: "
+                        + "; ".join(code_changes(manifest.code, task.code)),
+                        hint="run `tongwen curate` again with this version, then replay",
+                    )
                 if manifest is None or manifest.digest != task.digest:
                     raise UsageError(
                         f"`{task.step}` would have to run again with {', '.join(self.overrides)}",

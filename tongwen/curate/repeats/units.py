@@ -99,10 +99,10 @@ def _is_space(point: np.uint32) -> Any:
 def _is_fence(points: CodePoints, start: int, end: int) -> Any:
     if end - start < _FENCE_CHARACTERS:
         return False
-    for place in range(start, start + _FENCE_CHARACTERS):
-        if points[place] != _FENCE:
-            return False
-    return True
+    after = start + _FENCE_CHARACTERS
+    while start < after and points[start] == _FENCE:
+        start += 1
+    return start == after
 
 
 @inner

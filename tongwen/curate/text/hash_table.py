@@ -1,5 +1,5 @@
-"""Open addressing with linear probing (Knuth 1998, The Art of Computer Programming 3, 6.4, algorithm
-L), for tables of 64-bit hashes that are their own keys.
+"""Open addressing with linear probing (Knuth 1998, The Art of Computer Programming 3, section 6.4,
+algorithm L), for tables of 64-bit hashes that are their own keys.
 """
 
 from typing import Any
