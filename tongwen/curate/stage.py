@@ -30,6 +30,7 @@ from tongwen.curate.rules.steps import decide, measure
 from tongwen.curate.scorers.folder import DESCRIPTION, open_folder
 from tongwen.curate.scorers.steps import choose_scorers, score
 from tongwen.curate.settings import CurateSettings
+from tongwen.curate.trials import trials
 from tongwen.files import (
     disk_errors,
     read_json,
@@ -42,6 +43,7 @@ from tongwen.files import (
 from tongwen.flow.runner import TaskResult
 from tongwen.flow.stage import StageContext
 from tongwen.flow.task import Task
+from tongwen.kernels import compile_once
 
 
 def run(context: StageContext[CurateSettings]) -> Mapping[str, float]:
@@ -59,6 +61,8 @@ def run(context: StageContext[CurateSettings]) -> Mapping[str, float]:
     sources = read_sources(context.inputs["crawl"])
     scorers = choose_scorers(settings, context.resolve)
     own = choose_own(settings)
+    scorer_folders = [context.resolve(path) for path in settings.scorers]
+    compile_once(trials(settings, scorer_folders), context.progress)
     costs = _Costs(context)
     run = costs.run
 

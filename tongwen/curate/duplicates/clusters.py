@@ -8,7 +8,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numba
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
@@ -18,6 +17,7 @@ from tongwen.curate.duplicates.exact import DUPLICATE_SCHEMA, LOSS, LOSS_STAGES,
 from tongwen.curate.duplicates.fingerprints import FINGERPRINT
 from tongwen.curate.records.numbering import record_numbers, tasks_and_rows
 from tongwen.flow.task import TaskContext, step
+from tongwen.kernels import kernel
 
 Records = npt.NDArray[np.uint64]
 
@@ -81,9 +81,9 @@ def linked(
     number = 0
     for links in _links(paths, least_equal):
         ends = [np.searchsorted(records, links[side]) for side in ("first", "second")]
-        _join(parents, most_equal, ends[0], ends[1], links["equal"].copy())
+        join_links(parents, most_equal, ends[0], ends[1], links["equal"].copy())
         number += len(links)
-    _settle(parents)
+    settle(parents)
     return records, parents, most_equal, number
 
 
@@ -93,8 +93,8 @@ def _links(paths: Sequence[Path], least_equal: float) -> Iterator[npt.NDArray[An
         yield links[links["equal"] >= least_equal]
 
 
-@numba.njit(cache=True)
-def _join(
+@kernel
+def join_links(
     parents: npt.NDArray[np.int64],
     most_equal: npt.NDArray[np.uint16],
     firsts: npt.NDArray[np.int64],
@@ -115,8 +115,8 @@ def _join(
         parents[max(first, second)] = min(first, second)
 
 
-@numba.njit(cache=True)
-def _settle(parents: npt.NDArray[np.int64]) -> None:
+@kernel
+def settle(parents: npt.NDArray[np.int64]) -> None:
     """Let every node name its root; parents are never larger than their children."""
     for node in range(len(parents)):
         parents[node] = parents[parents[node]]

@@ -1,5 +1,6 @@
 """Extraction: the raw records of some input files to texts and what is known of their pages."""
 
+import io
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -7,14 +8,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tongwen.curate.extract.addresses import AddressRules, read_rules
-from tongwen.curate.extract.record import PAGE_SCHEMA, curate_record
-from tongwen.curate.names import LINE_REASONS
+from tongwen.curate.extract.record import PAGE_SCHEMA, curate_record, read_trial_page
 from tongwen.errors import InputError
 from tongwen.flow.task import TaskContext, step
 from tongwen.formats.documents import DOCUMENT_SCHEMA
 from tongwen.formats.readers import Piece, read_records
 from tongwen.formats.records import RawRecord
+from tongwen.kernels import compile_once
 from tongwen.plugins import Code
+from tongwen.progress import Progress
 
 _BATCH_ROWS = 1_000
 _BATCH_CHARACTERS = 16 << 20
@@ -31,7 +33,9 @@ def extract_records(context: TaskContext) -> Mapping[str, int]:
     params = context.params
     addresses = _address_rules(context)
     line_reasons = frozenset(params["line_reasons"])
-    _compile_kernels()
+    # Done before, unless this is another machine than the stage's: there the first page would take
+    # so long that the runner would think it hangs.
+    compile_once({"read": read_trial_page}, Progress(io.StringIO()))
     documents: list[dict[str, Any]] = []
     pages: list[dict[str, Any]] = []
     records = characters = pending = 0
@@ -62,23 +66,6 @@ def extract_records(context: TaskContext) -> Mapping[str, int]:
         document_writer.write_table(pa.Table.from_pylist(documents, DOCUMENT_SCHEMA))
         page_writer.write_table(pa.Table.from_pylist(pages, PAGE_SCHEMA))
     return {"records": records, "characters": characters + pending}
-
-
-_TRIAL_PAGE = """<!doctype html><html lang="zh"><head><title>Trial 试</title></head><body><main>
-<h1>A trial</h1><p>On a fresh machine the kernels are compiled on this page; nothing of it is
-kept.</p><p>全新的机器在这一页上编译内核，其内容不会保留。</p><ul><li>one<li>two</ul>
-<table><tr><th>a<th>b<tr><td>1<td>2</table><pre>x = 1;</pre></main></body></html>"""
-
-
-def _compile_kernels() -> None:
-    """Compile what the first page of a fresh machine would compile while its time is counted: that
-    can take a minute, and the runner would take the page for one that hangs.
-    """
-    trial = RawRecord(
-        source="", file="", offset=0, url="http://trial.invalid/", date="", charset="",
-        is_text=False, body=_TRIAL_PAGE.encode("utf-8"), content_type="text/html",
-    )  # fmt: skip
-    curate_record(trial, addresses=None, line_reasons=frozenset(LINE_REASONS))
 
 
 def _address_rules(context: TaskContext) -> AddressRules | None:

@@ -2,7 +2,6 @@
 
 from typing import Any, NamedTuple
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
@@ -11,6 +10,7 @@ from tongwen.curate.html import names as name_of
 from tongwen.curate.html.blocks import ELEMENT, KIND, LENGTH, LINKED_LENGTH, SIZE, Rows
 from tongwen.curate.html.names import Integers
 from tongwen.curate.html.tree import END, IS_HIDDEN, PARENT, PRIOR, TAG
+from tongwen.kernels import inner, kernel
 
 Numbers = npt.NDArray[np.float64]
 Truths = npt.NDArray[np.bool_]
@@ -51,7 +51,7 @@ class Thresholds(NamedTuple):
     link_list_share: float = 0.6
 
 
-@numba.njit(cache=True)
+@kernel(allocates=True)
 def content_blocks(traits: Integers, elements: Rows, blocks: Rows, limits: Thresholds) -> Any:
     """Indices of the blocks that are content, before any is read.
 
@@ -106,7 +106,7 @@ def content_blocks(traits: Integers, elements: Rows, blocks: Rows, limits: Thres
     return chosen
 
 
-@numba.njit(cache=True)
+@inner(allocates=True)
 def _is_linked_line(block: Any, limits: Any) -> Any:
     return (
         block[KIND] == text_of.TEXT_KIND
@@ -115,7 +115,7 @@ def _is_linked_line(block: Any, limits: Any) -> Any:
     )
 
 
-@numba.njit(cache=True)
+@inner(allocates=True)
 def _prose(blocks: Rows, limits: Any) -> Any:
     is_prose = np.zeros(len(blocks), np.bool_)
     for n in range(len(blocks)):
@@ -128,7 +128,7 @@ def _prose(blocks: Rows, limits: Any) -> Any:
     return is_prose
 
 
-@numba.njit(cache=True)
+@inner(allocates=True)
 def _homes(traits: Integers, elements: Rows) -> Any:
     """For each element the nearest one around it (or itself) that is no part of running text."""
     homes = np.zeros(len(elements), np.int64)
@@ -138,7 +138,7 @@ def _homes(traits: Integers, elements: Rows) -> Any:
     return homes
 
 
-@numba.njit(cache=True)
+@inner(allocates=True)
 def _masses(elements: Rows, blocks: Rows, homes: Integers, is_prose: Truths, limits: Any) -> Any:
     """How much each block speaks for being main content.
 
@@ -160,14 +160,14 @@ def _masses(elements: Rows, blocks: Rows, homes: Integers, is_prose: Truths, lim
     return masses
 
 
-@numba.njit(cache=True)
+@inner(allocates=True)
 def _sum_up(elements: Rows, sums: Numbers) -> None:
     """Turn the sums of elements into those of everything inside them."""
     for index in range(len(sums) - 1, 0, -1):
         sums[elements[index, PARENT]] += sums[index]
 
 
-@numba.njit(cache=True)
+@inner(allocates=True)
 def _left_out(elements: Rows, blocks: Rows, masses: Numbers, limits: Any) -> Any:
     """Which elements are boilerplate by name or hidden, unless they hold most of the mass."""
     sums = np.zeros(len(elements))
@@ -185,7 +185,7 @@ def _left_out(elements: Rows, blocks: Rows, masses: Numbers, limits: Any) -> Any
     return left_out
 
 
-@numba.njit(cache=True)
+@inner(allocates=True)
 def _container(
     traits: Integers, elements: Rows, blocks: Rows, masses: Numbers, left_out: Truths, limits: Any
 ) -> Any:
@@ -212,7 +212,7 @@ def _container(
     return best
 
 
-@numba.njit(cache=True)
+@inner(allocates=True)
 def _sections(blocks: Rows, chosen: Any, homes: Integers, count: int) -> Any:
     """Homes with a heading of their own and no link at all: short answers, not teasers."""
     sections = np.zeros(count, np.bool_)
@@ -225,7 +225,7 @@ def _sections(blocks: Rows, chosen: Any, homes: Integers, count: int) -> Any:
     return sections
 
 
-@numba.njit(cache=True)
+@inner(allocates=True)
 def _link_lists(elements: Rows, blocks: Rows, container: int, limits: Any) -> Any:
     """For each element from `container` on whether it is inside a list of links."""
     count = len(elements)
