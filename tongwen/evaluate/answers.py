@@ -7,48 +7,125 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from fractions import Fraction
+
+from tongwen.evaluate.numbers import (
+    LARGE_UNITS,
+    NUMERALS,
+    SMALL_UNITS,
+    parse_number,
+    read_number,
+)
 
 _CJK = r"\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
 _CJK_CHARACTER = re.compile(f"[{_CJK}]")
 _SPACE_BESIDE_CJK = re.compile(f"(?<=[{_CJK}]) | (?=[{_CJK}])")
-_DIGITS = {character: value for value, character in enumerate("零一二三四五六七八九")} | {
-    "〇": 0,
-    "两": 2,
-    "兩": 2,
-}
-_SMALL_UNITS = {"十": 10, "百": 100, "千": 1_000}
-_LARGE_UNITS = {"万": 10**4, "萬": 10**4, "亿": 10**8, "億": 10**8}
-_NUMERALS = "".join((*_DIGITS, *_SMALL_UNITS, *_LARGE_UNITS))
-_NUMERAL_RUN = re.compile(f"[{_NUMERALS}]+")
-_NUMBER = re.compile(rf"(?<![\w.])-?(?:\d+(?:\.\d+)?)[万萬亿億]?(?!\d)|[{_NUMERALS}]+", re.ASCII)
+_NUMBER = re.compile(rf"(?<![\w.])-?(?:\d+(?:\.\d+)?)[万萬亿億]?(?!\d)%?|[{NUMERALS}]+", re.ASCII)
+_ARTICLES = frozenset({"a", "an", "the"})
+_SUFFIX = re.compile(r"(?<=[^\W\d_])[+#\u266f\u266d]{1,3}(?![\w+#])")
+_MINUS_AFTER_LETTERS = re.compile(r"(?<![\w-])[a-z]{1,2}-(?![\w-])")
+_BRACKETED_LETTER = re.compile(r"\(\s?([a-z])\s?\)")
+_BRACKETED_LETTERS = re.compile(r"(?:[\s,;]*\(\s?[A-Za-z]\s?\))+\s*")
+_ARTICLE_BEFORE_WORD = re.compile(
+    r"\b[Aa]\s+(?=[a-z])"
+    r"(?!(?:and|are|as|because|best|but|fits|for|has|is|not|or|says|seems|since|was|will|would)\b)"
+)
+_LABEL = re.compile(r"[^\W\d]{1,12}\s?[:：]\s*")
 
 
-def comparable(text: str, language: str) -> str:
+@dataclass(frozen=True)
+class Form:
+    """What a comparison keeps because the accepted answers consist of it.
+
+    Attributes:
+        letter_a: "A" is a letter unless a word follows it.
+        articles: an accepted answer is nothing but articles (the band "The The").
+        brackets: the accepted answers are letters in brackets; "(A)" is not "A".
+    """
+
+    letter_a: bool = False
+    articles: bool = False
+    brackets: bool = False
+
+
+def form_of(answers: Sequence[str], language: str) -> Form:
+    """How texts are compared with these answers."""
+    words = [comparable(answer, language, Form(articles=True)).split() for answer in answers]
+    has_letters = any(
+        found and all(_is_letter(word) or word in ("and", "or") for word in found)
+        for found in words
+    )
+    has_articles = any(found and _ARTICLES.issuperset(found) for found in words)
+    return Form(
+        letter_a=has_letters or any(found[-1:] == ["a"] for found in words),
+        articles=has_articles and not has_letters,
+        brackets=any(
+            _BRACKETED_LETTERS.fullmatch(unicodedata.normalize("NFKC", answer))
+            for answer in answers
+        ),
+    )
+
+
+def is_letter_answer(text: str) -> bool:
+    """Whether an answer is a single letter, alone or in brackets."""
+    return _is_letter(comparable(text, "en", Form(articles=True)))
+
+
+def _is_letter(word: str) -> bool:
+    return len(word) == 1 and word.isascii() and word.isalpha()
+
+
+def comparable(text: str, language: str, form: Form = Form()) -> str:
     """A copy of `text` in which equal answers are equal.
 
     Width and case are folded (NFKC), punctuation and symbols become spaces, thousands
-    separators go, decimal points and minus signs stay. English also loses its articles
-    (Rajpurkar et al. 2016, arXiv:1606.05250); Chinese the spaces beside its characters.
+    separators go. What tells answers apart stays: decimal points, minus signs, a percent sign
+    after a number, the signs of `C++`, `C#`, `O-`. English also loses its articles (Rajpurkar et
+    al. 2016, arXiv:1606.05250) as far as `form` lets it; Chinese the spaces beside its characters.
     """
-    text = unicodedata.normalize("NFKC", text).casefold().replace("\u2212", "-")
+    text = unicodedata.normalize("NFKC", text).replace("\u2212", "-")
+    is_chinese = language.startswith("zh")
+    if form.letter_a and not is_chinese:
+        text = _ARTICLE_BEFORE_WORD.sub(" ", text)
+    text = text.casefold()
     text = re.sub(r"(?<=\d),(?=\d{3}(?!\d))", "", text)
+    text = re.sub(r"(?<=\d) (?=%)", "", text)
     text = re.sub(r"\b(?:[a-z]\.){2,}", lambda found: found.group().replace(".", ""), text)
     text = re.sub(r"(?<=[^\W\d])['’](?=[^\W\d])", "", text)
+    if form.brackets:
+        text = _BRACKETED_LETTER.sub(r"(\1)", text)
+    kept = _kept_signs(text, form)
     characters = []
     for index, character in enumerate(text):
-        if unicodedata.category(character)[0] in "PSZC" and not _is_in_number(text, index):
+        if (
+            unicodedata.category(character)[0] in "PSZC"
+            and index not in kept
+            and not _is_in_number(text, index)
+        ):
             character = " "
         characters.append(character)
     text = "".join(characters)
-    if not language.startswith("zh"):
-        text = re.sub(r"\b(?:a|an|the)\b", " ", text)
+    if not is_chinese and not form.articles:
+        text = re.sub(r"\b(?:an|the)\b" if form.letter_a else r"\b(?:a|an|the)\b", " ", text)
     return _SPACE_BESIDE_CJK.sub("", " ".join(text.split()))
 
 
+def _kept_signs(text: str, form: Form) -> set[int]:
+    """Places of signs that belong to a name: `c++`, `f#`, `o-`, and `(a)` where brackets count."""
+    kept = {place for found in _SUFFIX.finditer(text) for place in range(*found.span())}
+    kept |= {found.end() - 1 for found in _MINUS_AFTER_LETTERS.finditer(text)}
+    if form.brackets:
+        for found in _BRACKETED_LETTER.finditer(text):
+            kept |= {found.start(), found.end() - 1}
+    return kept
+
+
 def _is_in_number(text: str, index: int) -> bool:
-    """Whether the character is a decimal point, or a minus sign at a number's start."""
+    """Whether a sign is part of a number: its point, the minus before it, the percent after it."""
     before, after = text[index - 1 : index], text[index + 1 : index + 2]
+    if text[index] == "%":
+        return before.isascii() and before.isdigit()
     if not (after.isascii() and after.isdigit()):
         return False
     if text[index] == ".":
@@ -56,53 +133,35 @@ def _is_in_number(text: str, index: int) -> bool:
     return text[index] == "-" and not before.isalnum()
 
 
-def parse_number(text: str) -> Fraction | None:
-    """The value of a text that is one number: `1,234.5`, `$18`, `3/4`, `五百二十`, `3万`."""
-    text = unicodedata.normalize("NFKC", text).strip().replace("\u2212", "-").replace(",", "")
-    text = text.strip(" $€£¥%.。元").replace("\u2044", "/")
-    if text and all(character in _NUMERALS for character in text):
-        value = chinese_number(text)
-        return None if value is None else Fraction(value)
-    unit = _LARGE_UNITS.get(text[-1:], 1)
-    text = text.rstrip("".join(_LARGE_UNITS)) if unit != 1 else text
-    if not re.fullmatch(r"[-+]?\d+(?:\.\d+|/\d*[1-9]\d*)?", text, re.ASCII):
-        return None
-    return Fraction(text) * unit
+def without_question(text: str, prompts: Sequence[str]) -> str:
+    """An answer without a repetition of the question at its start.
+
+    A question names numbers and words of its answer; a model that only repeats it says nothing.
+    Whole lines are compared, in the order of the prompt, with or without their label.
+    """
+    lines = text.split("\n")
+    asked = [[_folded(line) for line in prompt.split("\n") if line.strip()] for prompt in prompts]
+    start, end = 0, -1
+    while start != end:
+        end, start = start, max(_after_repeated(lines, start, prompt) for prompt in asked)
+    return "\n".join(lines[start:]) if start else text
 
 
-def chinese_number(text: str) -> int | None:
-    """The value of Chinese numerals: `二〇二四`, `十五`, `三万零五十`; None when they say none."""
-    if not text:
-        return None
-    if all(character in _DIGITS for character in text):
-        return int("".join(str(_DIGITS[character]) for character in text))
-    total = section = 0
-    digit: int | None = None
-    unit = 1
-    for character in text:
-        if character in _DIGITS:
-            if digit:
-                return None
-            digit = _DIGITS[character]
-            unit = unit if digit else 10  # after a spoken zero a last digit means ones
-        elif character in _SMALL_UNITS:
-            if digit is None and (character != "十" or section % 100):
-                return None
-            unit = _SMALL_UNITS[character]
-            section += (1 if digit is None else digit) * unit
-            digit = None
-        else:
-            section += digit or 0
-            if not section and not total:
-                return None
-            unit = _LARGE_UNITS[character]
-            if character in "亿億":
-                total, section = (total + section) * unit, 0
-            else:
-                total, section = total + section * unit, 0
-            digit = None
-    # 三百五 is 350 and 一万二 is 12,000: a last digit counts in the next lower unit.
-    return total + section + (digit or 0) * max(unit // 10, 1)
+def _after_repeated(lines: Sequence[str], start: int, asked: Sequence[str]) -> int:
+    """Number of the line after those that repeat the beginning of a prompt."""
+    end, matched = start, 0
+    for index in range(start, len(lines)):
+        line = _folded(lines[index])
+        if not line:
+            continue
+        if matched == len(asked) or line not in (asked[matched], _LABEL.sub("", asked[matched], 1)):
+            break
+        end, matched = index + 1, matched + 1
+    return end
+
+
+def _folded(line: str) -> str:
+    return " ".join(line.casefold().split())
 
 
 def extract(text: str, patterns: Sequence[str]) -> tuple[str, bool]:
@@ -125,15 +184,41 @@ def cut_at(text: str, stops: Sequence[str]) -> str:
 
 
 def exact_match(text: str, accepted: Sequence[str], language: str) -> bool:
-    """Whether the text is an accepted answer and nothing else."""
-    said = comparable(text, language)
-    return any(said == comparable(answer, language) for answer in accepted)
+    """Whether the text is an accepted answer and nothing else.
+
+    Answers of which nothing is left to compare (`] ) }`) must be equal as they are written.
+    """
+    return any(_is_same(text, answer, form_of([answer], language), language) for answer in accepted)
+
+
+def _is_same(text: str, answer: str, form: Form, language: str) -> bool:
+    right = comparable(answer, language, form)
+    if not right:
+        return text.split() == answer.split()
+    return comparable(text, language, form) == right
+
+
+def is_empty(text: str) -> bool:
+    """Whether nothing is left of a text when it is compared."""
+    return not comparable(text, "en", Form(articles=True))
 
 
 def number_match(text: str, accepted: Sequence[str]) -> bool:
     """Whether the text is a number equal to an accepted one."""
     said = parse_number(text)
-    return said is not None and any(said == parse_number(answer) for answer in accepted)
+    return said is not None and said in accepted_numbers(accepted)
+
+
+def accepted_numbers(accepted: Sequence[str]) -> set[Fraction]:
+    """The values of accepted answers; of `18 apples` the number in it."""
+    values = set()
+    for answer in accepted:
+        value = parse_number(answer)
+        if value is None and (reading := read_number(answer)) is not None:
+            value = reading.value
+        if value is not None:
+            values.add(value)
+    return values
 
 
 def f1(text: str, accepted: Sequence[str], language: str) -> float:
@@ -142,18 +227,20 @@ def f1(text: str, accepted: Sequence[str], language: str) -> float:
     The measure of SQuAD (Rajpurkar et al. 2016, arXiv:1606.05250), and of XQuAD and MLQA in
     Chinese; CMRC's own script counts the longest common substring instead and gives less.
     """
-    return max(_f1(_words(text, language), _words(answer, language)) for answer in accepted)
+    return max(_f1(text, answer, language) for answer in accepted)
 
 
-def _words(text: str, language: str) -> list[str]:
-    return re.findall(f"[{_CJK}]|[^{_CJK}\\s]+", comparable(text, language))
-
-
-def _f1(said: list[str], right: list[str]) -> float:
-    shared = sum((Counter(said) & Counter(right)).values())
+def _f1(text: str, answer: str, language: str) -> float:
+    form = form_of([answer], language)
+    said, right = _words(text, language, form), _words(answer, language, form)
     if not said or not right:
-        return float(said == right)
+        return float(text.split() == answer.split())
+    shared = sum((Counter(said) & Counter(right)).values())
     return 2 * shared / (len(said) + len(right))
+
+
+def _words(text: str, language: str, form: Form) -> list[str]:
+    return re.findall(f"[{_CJK}]|[^{_CJK}\\s]+", comparable(text, language, form))
 
 
 def contains(text: str, accepted: Sequence[str], others: Sequence[str], language: str) -> bool:
@@ -163,9 +250,12 @@ def contains(text: str, accepted: Sequence[str], others: Sequence[str], language
     part of another ("Harbour", "New Harbour"), the longer one takes the place. An accepted
     number is found in any notation: `1,500`, `1500`, `一千五百`.
     """
-    said = comparable(text, language)
-    right = {comparable(answer, language) for answer in accepted}
-    wrong = {comparable(answer, language) for answer in others} - right
+    form = form_of([*accepted, *others], language)
+    if any(text.split() == answer.split() for answer in accepted):
+        return True  # also answers of which nothing is left to compare
+    said = comparable(text, language, form)
+    right = {comparable(answer, language, form) for answer in accepted}
+    wrong = {comparable(answer, language, form) for answer in others} - right
     taken: list[tuple[int, int]] = []
     found: set[str] = set()
     for candidate in sorted(right | wrong, key=lambda item: (-len(item), item)):
@@ -178,17 +268,22 @@ def contains(text: str, accepted: Sequence[str], others: Sequence[str], language
 
 def stands_in(text: str, candidate: str, language: str) -> bool:
     """Whether the candidate stands in the text as whole words, or as a number of equal value."""
-    return bool(_places(comparable(text, language), comparable(candidate, language)))
+    form = form_of([candidate], language)
+    return bool(_places(comparable(text, language, form), comparable(candidate, language, form)))
 
 
 def _places(text: str, candidate: str) -> list[tuple[int, int]]:
     """Where a candidate stands as whole words, or as a number of equal value."""
     if not candidate:
         return []
-    value = parse_number(candidate)
+    number = candidate.rstrip("元")
+    value = parse_number(number) if _NUMBER.fullmatch(number) else None
     if value is not None:
         return [
-            found.span() for found in _NUMBER.finditer(text) if parse_number(found.group()) == value
+            found.span()
+            for found in _NUMBER.finditer(text)
+            if found.group().endswith("%") == number.endswith("%")
+            and parse_number(found.group()) == value
         ]
     places = []
     start = text.find(candidate)
@@ -205,7 +300,9 @@ def _is_boundary(text: str, index: int) -> bool:
     if index in (0, len(text)):
         return True
     before, after = text[index - 1], text[index]
+    if after in "+#\u266f\u266d" or (after == "-" and before.isalnum()):
+        return False  # c++ does not name c
     if _CJK_CHARACTER.match(before) or _CJK_CHARACTER.match(after):
-        is_unit = after in _SMALL_UNITS or after in _LARGE_UNITS
+        is_unit = after in SMALL_UNITS or after in LARGE_UNITS
         return not (before.isascii() and before.isdigit() and is_unit)
     return not (before.isalnum() or before in ".-") or not (after.isalnum() or after == ".")

@@ -6,6 +6,7 @@ Shape suffixes in this file: B rows, T tokens, N scored positions, M hidden_size
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from enum import IntEnum
 from itertools import pairwise
 
 import torch
@@ -21,6 +22,16 @@ _LOGITS_AT_ONCE = 1 << 24
 """Logits held at once: 64 MiB in float32, whatever the vocabulary and the batch."""
 
 
+class Fit(IntEnum):
+    """How an item fits the model's window."""
+
+    WHOLE = 0
+    CUT = 1
+    """Its prompt lost its beginning."""
+    TOO_LONG = 2
+    """Even without its prompt there is no place for it; it cannot be scored."""
+
+
 @dataclass(frozen=True)
 class Request:
     """Tokens to read; those from `context_tokens` on are scored (at least one of each)."""
@@ -31,7 +42,10 @@ class Request:
 
 @dataclass(frozen=True)
 class Score:
-    """Natural logarithm of the scored tokens' probability, and whether each was the likeliest."""
+    """Natural logarithm of the scored tokens' probability, and whether each was the likeliest.
+
+    The logarithm is NaN or infinite where the model's logits are.
+    """
 
     log_probability: float
     is_greedy: bool
@@ -39,13 +53,15 @@ class Score:
 
 def choice_requests(
     spec: TaskSpec, item: Item, tokenizer: Tokenizer, *, chat: bool, window_tokens: int
-) -> tuple[list[Request], bool]:
-    """One request for each choice, and whether the prompt was cut to fit the window.
+) -> tuple[list[Request], Fit]:
+    """One request for each choice, and how they fit the window.
 
     Prompt and choice are encoded together, since tokens may reach across the boundary; every
     token that holds a byte of the choice is scored. Where the prompt is the same for all
     choices, all are scored from the same place: the end of the longest token prefix they share
-    inside the prompt. A prompt that is too long loses its beginning.
+    inside the prompt. A prompt that is too long loses its beginning, for all choices as much as
+    the longest needs, so that all are judged on the same evidence. Where no token of the prompt
+    would be left before a choice, the requests come whole and must not be asked.
     """
     encoded: list[tuple[list[int], int]] = []
     for index, choice in enumerate(item.choices):
@@ -59,15 +75,14 @@ def choice_requests(
         shared = min(count for _, count in encoded)
         shared = min(shared, _common_prefix([ids for ids, _ in encoded]))
         encoded = [(ids, shared) for ids, _ in encoded]
-    requests, is_cut = [], False
-    for ids, context_tokens in encoded:
-        if context_tokens == 0:  # nothing to predict the first token from but a document's start
-            ids, context_tokens = [EOS_ID, *ids], 1
-        surplus = min(len(ids) - 1 - window_tokens, context_tokens - 1)
-        if surplus > 0:
-            ids, context_tokens, is_cut = ids[surplus:], context_tokens - surplus, True
-        requests.append(Request(tuple(ids), context_tokens))
-    return requests, is_cut
+    # Without context there is nothing to predict a first token from but a document's start.
+    encoded = [(ids, count) if count else ([EOS_ID, *ids], 1) for ids, count in encoded]
+    surplus = max(len(ids) - 1 - window_tokens for ids, _ in encoded)
+    if surplus >= min(count for _, count in encoded):
+        return [Request(tuple(ids), count) for ids, count in encoded], Fit.TOO_LONG
+    surplus = max(surplus, 0)
+    requests = [Request(tuple(ids[surplus:]), count - surplus) for ids, count in encoded]
+    return requests, Fit.CUT if surplus else Fit.WHOLE
 
 
 def dialogue(item: Item, context: str) -> list[Message]:

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tongwen.evaluate.choices import Request, Score, choice_requests, score
-from tongwen.evaluate.free import answer_prompts, free_prompt, judge
+from tongwen.evaluate.choices import Fit, Request, Score, choice_requests, score
+from tongwen.evaluate.free import Answer, answer_prompts, free_prompt, judge
 from tongwen.evaluate.items import Item
 from tongwen.evaluate.settings import EvaluateSettings
 from tongwen.evaluate.spec import TaskSpec
@@ -18,6 +18,11 @@ from tongwen.tokenizer.text import Tokenizer
 
 Report = Callable[[int, int], None]
 Record = dict[str, Any]
+
+NOT_FINITE = "not_finite"
+"""Why an item was not scored: a logit that decides it is NaN or infinite."""
+TOO_LONG = "too_long"
+"""Likewise: it does not fit the model's window."""
 
 
 @dataclass(frozen=True)
@@ -70,17 +75,23 @@ class Evaluator:
         scores = iter(
             score(
                 self.model,
-                [request for requests, _ in asked for request in requests],
+                [
+                    request
+                    for requests, fit in asked
+                    if fit is not Fit.TOO_LONG
+                    for request in requests
+                ],
                 batch_tokens=self.batch_tokens,
                 report=report,
             )
         )
-        for item, (requests, is_cut) in zip(items, asked, strict=True):
-            item_scores = [next(scores) for _ in requests]
+        for item, (requests, fit) in zip(items, asked, strict=True):
+            is_asked = fit is not Fit.TOO_LONG
+            item_scores = [next(scores) for _ in requests] if is_asked else []
             yield {
                 **_common(item),
                 "prompt": self._shown(requests[0].token_ids[: requests[0].context_tokens]),
-                "truncated": is_cut,
+                "truncated": fit is Fit.CUT,
                 **_choice_record(item, requests, item_scores),
             }
 
@@ -104,28 +115,34 @@ class Evaluator:
             )
             for item in items
         ]
-        answers = answer_prompts(
-            self.model,
-            self.tokenizer,
-            [prompt.token_ids for prompt in prompts],
-            stops=() if chat else spec.stop,
-            max_new_tokens=max_new_tokens,
-            batch_tokens=self.batch_tokens,
-            report=report,
+        answers = iter(
+            answer_prompts(
+                self.model,
+                self.tokenizer,
+                [prompt.token_ids for prompt in prompts if prompt.fit is not Fit.TOO_LONG],
+                stops=() if chat else spec.stop,
+                max_new_tokens=max_new_tokens,
+                batch_tokens=self.batch_tokens,
+                report=report,
+            )
         )
-        for item, prompt, answer in zip(items, prompts, answers, strict=True):
+        for item, prompt in zip(items, prompts, strict=True):
+            is_asked = prompt.fit is not Fit.TOO_LONG
+            answer = next(answers) if is_asked else Answer("", hit_limit=False)
+            is_scored = is_asked and answer.is_finite
             scores, judged, is_found = judge(spec, item, answer.text)
             yield {
                 **_common(item),
                 "prompt": self._shown(prompt.token_ids),
-                "truncated": prompt.is_cut,
+                "truncated": prompt.fit is Fit.CUT,
                 "answer": answer.text,
                 "judged": judged,
                 "accepted": list(item.accepted),
                 "choices": list(item.choices),
                 "extracted": is_found,
                 "hit_limit": answer.hit_limit,
-                "scores": scores,
+                "not_scored": None if is_scored else NOT_FINITE if is_asked else TOO_LONG,
+                "scores": scores if is_scored else {},
             }
 
     def _shown(self, token_ids: Sequence[int]) -> str:
@@ -144,7 +161,7 @@ def _common(item: Item) -> Record:
 
 
 def _choice_record(item: Item, requests: Sequence[Request], scores: Sequence[Score]) -> Record:
-    """Scores of a multiple-choice item.
+    """Scores of a multiple-choice item; none where it was not asked or a logit is not finite.
 
     acc takes the likeliest choice, acc_norm the likeliest per UTF-8 byte (fair to long choices
     in either script), greedy asks whether the right choice is what greedy decoding writes;
@@ -152,26 +169,38 @@ def _choice_record(item: Item, requests: Sequence[Request], scores: Sequence[Sco
     long before accuracy leaves chance.
     """
     assert item.gold is not None
-    sums = [result.log_probability for result in scores]
     lengths = [len(choice.strip().encode("utf-8")) for choice in item.choices]
+    sums = [result.log_probability for result in scores]
+    is_finite = all(map(math.isfinite, sums))
+    choices = [
+        {
+            "text": text,
+            "log_probability": round(sums[index], 5) if scores and is_finite else None,
+            "tokens": len(request.token_ids) - request.context_tokens,
+            "bytes": length,
+        }
+        for index, (text, request, length) in enumerate(
+            zip(item.choices, requests, lengths, strict=True)
+        )
+    ]
+    if not scores or not is_finite:
+        reason = NOT_FINITE if scores else TOO_LONG
+        return {
+            "choices": choices,
+            "predicted": None,
+            "margin": None,
+            "not_scored": reason,
+            "scores": {},
+        }
     per_byte = [total / length for total, length in zip(sums, lengths, strict=True)]
     top = max(sums)
     whole = math.fsum(math.exp(total - top) for total in sums)
     ordered = sorted(sums, reverse=True)
     return {
-        "choices": [
-            {
-                "text": text,
-                "log_probability": round(result.log_probability, 5),
-                "tokens": len(request.token_ids) - request.context_tokens,
-                "bytes": length,
-            }
-            for text, result, request, length in zip(
-                item.choices, scores, requests, lengths, strict=True
-            )
-        ],
+        "choices": choices,
         "predicted": sums.index(top),
         "margin": round(ordered[0] - ordered[1], 5) if len(ordered) > 1 else None,
+        "not_scored": None,
         "scores": {
             "acc": float(sums.index(top) == item.gold),
             "acc_norm": float(per_byte.index(max(per_byte)) == item.gold),

@@ -5,16 +5,21 @@ from dataclasses import dataclass
 
 from tongwen.errors import InputError
 from tongwen.evaluate.answers import (
+    accepted_numbers,
     contains,
     cut_at,
     exact_match,
     extract,
     f1,
+    is_empty,
+    is_letter_answer,
     number_match,
     stands_in,
+    without_question,
 )
-from tongwen.evaluate.choices import dialogue
+from tongwen.evaluate.choices import Fit, dialogue
 from tongwen.evaluate.items import Item, plain_prompt
+from tongwen.evaluate.numbers import Reading, last_number, read_number
 from tongwen.evaluate.spec import TaskSpec
 from tongwen.model.generate import generate
 from tongwen.model.llama import Llama
@@ -29,18 +34,21 @@ _ROWS = (1, 128)
 
 @dataclass(frozen=True)
 class Prompt:
-    """What the model continues; `is_cut` when its beginning was left out to fit the window."""
+    """What the model continues, and how it fits the window with the answer."""
 
     token_ids: list[int]
-    is_cut: bool
+    fit: Fit
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What the model said, and whether it was stopped by the limit of new tokens."""
+    """What the model said, whether it was stopped by the limit of new tokens, and whether all its
+    logits were finite.
+    """
 
     text: str
     hit_limit: bool
+    is_finite: bool = True
 
 
 def free_prompt(
@@ -52,14 +60,19 @@ def free_prompt(
     window_tokens: int,
     max_new_tokens: int,
 ) -> Prompt:
-    """The item's prompt as token ids, with room for the answer inside the window."""
+    """The item's prompt as token ids, with room for the answer inside the window.
+
+    A window without room for the prompt's last token and the longest answer cannot ask anything.
+    """
     if chat:
         turns = dialogue(item, item.contexts[0])
         ids, _ = tokenizer.encode_dialogue(turns, add_generation_prompt=True)
     else:
         ids = tokenizer.encode(plain_prompt(spec, item, item.contexts[0])) or [EOS_ID]
-    room = max(1, window_tokens - max_new_tokens)
-    return Prompt(ids[-room:], len(ids) > room)
+    room = window_tokens - max_new_tokens
+    if len(ids) <= room:
+        return Prompt(ids, Fit.WHOLE)
+    return Prompt(ids[-room:], Fit.CUT) if room > 0 else Prompt(ids, Fit.TOO_LONG)
 
 
 def answer_prompts(
@@ -94,33 +107,40 @@ def answer_prompts(
         indices = order[start : start + _PROMPTS_AT_ONCE]
         longest = len(prompts[indices[0]]) + max_new_tokens
         rows = min(max(batch_tokens // longest, _ROWS[0]), _ROWS[1])
+        broken: set[int] = set()
         written = generate(
             model,
             [prompts[index] for index in indices],
             max_new_tokens=max_new_tokens,
             stop_ids=stop_ids,
             rows=rows,
+            report_not_finite=broken.add,
         )
-        for index, ids in zip(indices, written, strict=True):
+        for place, (index, ids) in enumerate(zip(indices, written, strict=True)):
             text = tokenizer.decode(ids)
             cut = cut_at(text, stops)
-            answers[index] = Answer(cut, cut == text and len(ids) >= max_new_tokens)
+            hit_limit = cut == text and len(ids) >= max_new_tokens
+            answers[index] = Answer(cut, hit_limit, is_finite=place not in broken)
         report(start + len(indices), len(order))
     return [answer for answer in answers if answer is not None]
 
 
 def judge(spec: TaskSpec, item: Item, text: str) -> tuple[dict[str, float], str, bool]:
-    """All scores of an answer, what was judged of it, and whether a pattern found that.
+    """All scores of an answer, what was judged of it, and whether an answer was found in it.
 
-    A wrong choice that the question itself names does not count against an answer, which may
-    repeat the question: "4 plus 6 is 10".
+    `exact_match` is strict and `flexible` lenient, so that a score which depends on how answers
+    are read shows it. A wrong choice that the question itself names does not count against an
+    answer, which may repeat the question ("4 plus 6 is 10"), unless it is a letter.
     """
-    judged, is_found = _judged(spec, item, text)
+    said = _without_question(spec, item, text)
+    reading = read_number(said) if _reads_numbers(spec) else None
+    judged, is_found = _judged(spec, item, text, said, reading)
     language = item.language
     others = [
         choice
         for index, choice in enumerate(item.choices)
-        if index != item.gold and not stands_in(item.contexts[0], choice, language)
+        if index != item.gold
+        and (is_letter_answer(choice) or not stands_in(item.contexts[0], choice, language))
     ]
     scores: dict[str, float] = {
         "contains": float(contains(judged, item.accepted, others, language)),
@@ -128,7 +148,14 @@ def judge(spec: TaskSpec, item: Item, text: str) -> tuple[dict[str, float], str,
         "f1": f1(judged, item.accepted, language),
     }
     if spec.metric == "number":
-        scores["number"] = float(number_match(judged, item.accepted))
+        scores |= _number_scores(item, judged, said, reading)
+    else:
+        scores["flexible"] = max(
+            scores["contains"],
+            scores["exact_match"],
+            float(contains(said, item.accepted, others, language)),
+            float(_is_same_letter(judged, item.accepted)),
+        )
     if (code := spec.metric_code) is not None:
         answer = JudgedAnswer(
             text=text,
@@ -142,11 +169,29 @@ def judge(spec: TaskSpec, item: Item, text: str) -> tuple[dict[str, float], str,
     return scores, judged, is_found
 
 
-def _judged(spec: TaskSpec, item: Item, text: str) -> tuple[str, bool]:
-    """What is judged of an answer, and whether it was found."""
+def _without_question(spec: TaskSpec, item: Item, text: str) -> str:
+    if exact_match(text, item.accepted, item.language):
+        return text
+    context = item.contexts[0]
+    return without_question(text, (context, plain_prompt(spec, item, context)))
+
+
+def _reads_numbers(spec: TaskSpec) -> bool:
+    """Whether answers are read as numbers, not by patterns or code of the task."""
+    return spec.metric == "number" and not spec.extract and spec.extraction_code is None
+
+
+def _judged(
+    spec: TaskSpec, item: Item, text: str, said: str, reading: Reading | None
+) -> tuple[str, bool]:
+    """What is judged of an answer, and whether there is an answer in it."""
+    if _reads_numbers(spec):
+        return (said.strip(), False) if reading is None else (reading.text, True)
     code = spec.extraction_code
     if code is None:
-        return extract(text, spec.extract)
+        judged, is_found = extract(said, spec.extract)
+        has_answer = not is_empty(judged) or exact_match(judged, item.accepted, item.language)
+        return judged, is_found and has_answer
     function = code.load()
     found = call(code, f"the answer to {item.place}", lambda: function(text))
     if found is not None and not isinstance(found, str):
@@ -155,6 +200,26 @@ def _judged(spec: TaskSpec, item: Item, text: str) -> tuple[str, bool]:
             hint="answer a text, or None where nothing is found",
         )
     return (text.strip(), False) if found is None else (found.strip(), True)
+
+
+def _number_scores(item: Item, judged: str, said: str, reading: Reading | None) -> dict[str, float]:
+    """Strict, counted and lenient: a stated result, the number that was read, also the last one."""
+    accepted = accepted_numbers(item.accepted)
+    is_right = number_match(judged, item.accepted) if reading is None else reading.value in accepted
+    is_stated = reading is None or reading.is_marked
+    return {
+        "number": float(is_right),
+        "exact_match": float(is_right and is_stated),
+        "flexible": float(is_right or last_number(said) in accepted),
+    }
+
+
+def _is_same_letter(judged: str, accepted: Sequence[str]) -> bool:
+    """Whether the letter is right, brackets or not."""
+    letters = {
+        answer.strip(" ()（）.").casefold() for answer in accepted if is_letter_answer(answer)
+    }
+    return judged.strip(" ()（）.*").casefold() in letters
 
 
 def _own_score(code: Code, item: Item, answer: JudgedAnswer) -> float:

@@ -1,9 +1,11 @@
 """Results: what a task's items come to, with error bars, as JSON and as a table."""
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from tongwen.errors import InputError
 from tongwen.evaluate.spec import TaskSpec
 from tongwen.evaluate.statistics import Estimate, estimate
 from tongwen.files import value_digest
@@ -18,7 +20,11 @@ Record = Mapping[str, Any]
 
 
 def summaries(task: str, spec: TaskSpec, records: Sequence[Record]) -> list[dict[str, Any]]:
-    """One result for each language of a task, languages in the order of their names."""
+    """One result for each language of a task, languages in the order of their names.
+
+    Raises:
+        InputError: no item of a language could be scored.
+    """
     languages = sorted({record["language"] for record in records})
     return [
         _summary(task, spec, language, [row for row in records if row["language"] == language])
@@ -27,11 +33,15 @@ def summaries(task: str, spec: TaskSpec, records: Sequence[Record]) -> list[dict
 
 
 def _summary(task: str, spec: TaskSpec, language: str, records: Sequence[Record]) -> dict[str, Any]:
+    asked, records = records, [record for record in records if not record["not_scored"]]
+    reasons = Counter(record["not_scored"] for record in asked if record["not_scored"])
+    if not records:
+        raise _nothing_scored(task, language, reasons)
     main = _estimate(records, spec.metric)
     chance = spec.chance if spec.chance is not None else _chance(spec, records)
     groups = sorted({record["group"] for record in records} - {""})
     example = records[0]
-    return {
+    result = {
         "task": task,
         "description": spec.description,
         "license": spec.license,
@@ -50,16 +60,33 @@ def _summary(task: str, spec: TaskSpec, language: str, records: Sequence[Record]
             group: _group_json([row for row in records if row["group"] == group], spec.metric)
             for group in groups
         },
+        "not_scored": {"not_finite": reasons["not_finite"], "too_long": reasons["too_long"]},
         "truncated": sum(record["truncated"] for record in records),
         **_kind_counts(spec, records),
         "example": {key: example[key] for key in ("id", "prompt", "gold", "scores")}
         | {key: example[key] for key in ("answer", "accepted", "choices") if key in example},
-        "prompt_digest": value_digest([[row["prompt"], row["choices"]] for row in records])
+        "prompt_digest": value_digest([[row["prompt"], row["choices"]] for row in asked])
         if spec.kind == "generate"
         else value_digest(
-            [[row["prompt"], [choice["text"] for choice in row["choices"]]] for row in records]
+            [[row["prompt"], [choice["text"] for choice in row["choices"]]] for row in asked]
         ),
     }
+    return result | {"warnings": warnings(result)}
+
+
+def _nothing_scored(task: str, language: str, reasons: Mapping[str, int]) -> InputError:
+    broken, too_long = reasons["not_finite"], reasons["too_long"]
+    if broken >= too_long:
+        return InputError(
+            f"{task} ({language}): the model's logits are NaN or infinite for all of "
+            f"{broken:,} items that fit its window",
+            hint="its weights are damaged or overflow in this precision: try "
+            "--set evaluate.precision=fp32, or an earlier checkpoint",
+        )
+    return InputError(
+        f"{task} ({language}): none of {too_long:,} items fits the model's window",
+        hint="lower the task's max_new_tokens or shots, or leave the task out",
+    )
 
 
 def _kind_counts(spec: TaskSpec, records: Sequence[Record]) -> dict[str, int]:
@@ -103,13 +130,25 @@ def warnings(result: Mapping[str, Any]) -> list[str]:
     """What a reader of the score must know before believing it."""
     name, n = f"{result['task']} ({result['language']})", result["n"]
     found = []
+    not_scored = result["not_scored"]
+    asked = n + sum(not_scored.values())
+    if not_scored["not_finite"]:
+        found.append(
+            f"{name}: {not_scored['not_finite']:,} of {asked:,} items are not scored, the model's "
+            "logits are NaN or infinite"
+        )
+    if not_scored["too_long"]:
+        found.append(
+            f"{name}: {not_scored['too_long']:,} of {asked:,} items are not scored, they do not "
+            "fit the model's window"
+        )
     if result["truncated"]:
         found.append(
             f"{name}: {result['truncated']:,} of {n:,} prompts are longer than the model's "
             "window and lost their beginning"
         )
     if result.get("not_extracted", 0) > 0.95 * n:
-        found.append(f"{name}: {result['not_extracted']:,} of {n:,} texts hold no answer to judge")
+        found.append(f"{name}: {result['not_extracted']:,} of {n:,} answers could not be read")
     if result.get("hit_limit", 0) > 0.5 * n:
         found.append(f"{name}: {result['hit_limit']:,} of {n:,} answers were cut at max_new_tokens")
     return found

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from tongwen.errors import InputError, RecipeError
 from tongwen.evaluate.items import Item, make_items
 from tongwen.evaluate.readers import data_files, read_rows
-from tongwen.evaluate.results import SCHEMA, VERSION, summaries, warnings
+from tongwen.evaluate.results import SCHEMA, VERSION, summaries
 from tongwen.evaluate.settings import EvaluateSettings, TaskSettings
 from tongwen.evaluate.spec import TaskSpec, task_files, task_spec
 from tongwen.files import file_digest, read_jsonl, value_digest, write_json, write_jsonl
@@ -81,10 +81,10 @@ def run(context: StageContext[EvaluateSettings]) -> Mapping[str, float]:
             if evaluator is None:
                 evaluator = _load(folder, settings)
             records = _ask(context, evaluator, task, part, digest)
-        results += _results(task, records)
+        results += _results(task, records, folder)
         rows += [{"task": task.settings.name, **record} for record in records]
     for result in results:
-        for warning in warnings(result):
+        for warning in result["warnings"]:
             context.progress.say(f"  {warning}")
     _remove_other_parts(context.out / "parts", settings.tasks)
     write_jsonl(context.out / "items.jsonl", rows)
@@ -176,13 +176,15 @@ def _ask(
         report=lambda done, total: progress.update(task.settings.name, done, total),
     )
     # Through JSON, so that a resumed run and an undisturbed one see the same values.
-    rows = [json.loads(json.dumps(record)) for record in records]
+    rows = [json.loads(json.dumps(record, allow_nan=False)) for record in records]
     progress.end()
     write_jsonl(part, [{"digest": digest}, *rows])
     return rows
 
 
-def _results(task: Prepared, records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def _results(
+    task: Prepared, records: Sequence[Mapping[str, Any]], folder: Path
+) -> list[dict[str, Any]]:
     shared = {
         "chat": task.chat,
         "shots": task.settings.shots,
@@ -190,7 +192,11 @@ def _results(task: Prepared, records: Sequence[Mapping[str, Any]]) -> list[dict[
         "left_out": task.left_out,
         "data_digest": task.data_digest,
     }
-    return [result | shared for result in summaries(task.settings.name, task.spec, records)]
+    try:
+        found = summaries(task.settings.name, task.spec, records)
+    except InputError as error:
+        raise InputError(f"{folder}: {error.message}", hint=error.hint) from error
+    return [result | shared for result in found]
 
 
 def _remove_other_parts(directory: Path, tasks: Sequence[TaskSettings]) -> None:

@@ -1,8 +1,10 @@
 """Answers to many prompts at once, for evaluation and tests."""
 
+import math
 from collections import deque
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from torch import Tensor
 
@@ -21,6 +23,7 @@ def generate(
     temperature: float = 0.0,
     seed: int = 0,
     rows: int = 32,
+    report_not_finite: Callable[[int], None] = lambda number: None,
 ) -> list[list[int]]:
     """The continuation of every prompt, without the stop id that ended it.
 
@@ -37,6 +40,8 @@ def generate(
         temperature: 0 is greedy.
         seed: of the draws.
         rows: prompts in the cache at once; bounds the memory.
+        report_not_finite: called with a prompt's place where its logits are NaN or infinite; its
+            answer ends there.
 
     Raises:
         InputError: a prompt is empty, or leaves no place for an answer in the window.
@@ -48,6 +53,7 @@ def generate(
             Sampler(Sampling(temperature=temperature, seed=seed + number)),
             min(max_new_tokens, window - len(prompt)),
             stop_ids,
+            partial(report_not_finite, number),
         )
         for number, prompt in enumerate(prompts)
     ]
@@ -97,11 +103,16 @@ class _Answer:
     sampler: Sampler
     max_tokens: int
     stop_ids: Collection[int]
+    report_not_finite: Callable[[], None]
     ids: list[int] = field(default_factory=list)
 
     def take(self, logits_V: Tensor) -> bool:
         """Choose the next token; whether the answer goes on after it."""
         token_id = self.sampler.choose(logits_V)
+        # The likeliest of logits with a NaN among them is the NaN: one value says it.
+        if not math.isfinite(logits_V[token_id]):
+            self.report_not_finite()
+            return False
         if token_id in self.stop_ids:
             return False
         self.ids.append(token_id)
