@@ -138,6 +138,77 @@ def test_the_suite_finds_files_that_disagree(
     assert any(check in name for name in failed(copied))
 
 
+CHATML = (
+    "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"
+)
+
+
+@pytest.mark.parametrize(
+    ("content", "check", "reason"),
+    [
+        ({"tokenizer_class": "LlamaTokenizer"}, "as it is written", "'LlamaTokenizer'"),
+        ({"tokenizer_class": "LlamaTokenizerFast"}, "as it is written", "'LlamaTokenizerFast'"),
+        ({"tokenizer_class": "Qwen2Tokenizer"}, "as it is written", "'Qwen2Tokenizer'"),
+        ({"tokenizer_class": 3}, "as it is written", "tokenizer_class 3"),
+        ({"clean_up_tokenization_spaces": True}, "as it is written", "clean_up"),
+        (
+            {"chat_template": "{% for m in messages %}[INST]{{ m.content }}[/INST]{% endfor %}"},
+            "the chat template writes ChatML",
+            "writes '[INST]Hi[/INST]'",
+        ),
+        ({"chat_template": CHATML}, "the chat template writes ChatML", "not '<|im_start|>assis"),
+        ({"chat_template": "{% for %}"}, "the chat template writes ChatML", "it fails on"),
+        ({"chat_template": "{{ raise_exception('no') }}"}, "the chat template writes", ": no"),
+        ({"chat_template": "{{ messages.append(1) }}"}, "the chat template writes", "is unsafe"),
+        ({"eos_token": "</s>"}, "which pieces are special", "eos_token is '</s>'"),
+        ({"bos_token": "<|im_end|>"}, "which pieces are special", "bos_token is <|im_end|> in"),
+    ],
+)
+def test_the_suite_reads_what_tokenizer_config_says(
+    copied: Path, content: dict[str, object], check: str, reason: str
+) -> None:
+    path = copied / "tokenizer_config.json"
+    write_json(path, {**read_json(path), **content})
+    details = [item.detail for item in verify_folder(copied) if item.passed is False]
+    assert any(check in name for name in failed(copied))
+    assert any(reason in detail for detail in details), details
+
+
+@pytest.mark.parametrize(
+    ("number", "change", "reason"),
+    [
+        ("7", {"special": False}, "<|im_end|> is not special"),
+        ("7", {"content": "<|end|>"}, "<|end|> is special, the tokenizer says otherwise"),
+        ("7", {"content": "<|im_start|>"}, "says <|im_start|> is 7, its id is 6"),
+        ("6", {"rstrip": True}, "rstrip of <|im_start|>"),
+    ],
+)
+def test_the_suite_reads_the_flags_of_special_pieces(
+    copied: Path, number: str, change: dict[str, object], reason: str
+) -> None:
+    path = copied / "tokenizer_config.json"
+    config = read_json(path)
+    config["added_tokens_decoder"][number] |= change
+    write_json(path, config)
+    (wrong,) = [item for item in verify_folder(copied) if item.passed is False]
+    assert wrong.name == "the files agree on which pieces are special"
+    assert reason in wrong.detail
+
+
+def test_a_template_file_goes_before_the_one_in_the_configuration(copied: Path) -> None:
+    (copied / "chat_template.jinja").write_text("{{ messages[0].content }}", encoding="utf-8")
+    assert {name.split(" (")[0] for name in failed(copied)} == {"the chat template writes ChatML"}
+
+
+def test_the_class_of_the_model_type_counts_where_the_folder_names_none(copied: Path) -> None:
+    path = copied / "tokenizer_config.json"
+    config = read_json(path)
+    del config["tokenizer_class"]
+    write_json(path, config)
+    write_json(copied / "config.json", {"vocab_size": 900, "model_type": "llama"})
+    assert failed(copied) == {"transformers reads the tokenizer as it is written"}
+
+
 @pytest.mark.parametrize("kept", ["tokenizer.model", "tokenizer.json"])
 def test_a_folder_with_one_of_the_two_files_is_checked_as_far_as_it_goes(
     copied: Path, kept: str

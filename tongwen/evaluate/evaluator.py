@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
+from tongwen.errors import InputError
 from tongwen.evaluate.choices import Fit, Request, Score, choice_requests, score
 from tongwen.evaluate.free import Answer, answer_prompts, free_prompt, judge
 from tongwen.evaluate.items import Item
@@ -14,6 +17,7 @@ from tongwen.evaluate.spec import TaskSpec
 from tongwen.model.device import Arithmetic
 from tongwen.model.int8_folder import is_int8_folder, load_any_model
 from tongwen.model.llama import Llama
+from tongwen.tokenizer.special import EOS_ID
 from tongwen.tokenizer.text import Tokenizer
 
 Report = Callable[[int, int], None]
@@ -38,14 +42,15 @@ class Evaluator:
         """The model of a Hugging Face folder, in the precision and on the device of the settings.
 
         Raises:
-            InputError: the folder is no model folder or lacks its tokenizer, or there is no GPU
-                where one is asked for.
+            InputError: the folder is no model folder or lacks its tokenizer, there is no GPU where
+                one is asked for, or the model computes NaN or infinity at every place of a text.
         """
         arithmetic = Arithmetic.for_answers(
             settings.device, settings.precision, has_int8_weights=is_int8_folder(folder)
         )
         tokenizer = Tokenizer.load(folder)
         model, _ = load_any_model(folder, arithmetic.dtype, arithmetic.device)
+        _refuse_broken(model, tokenizer, folder)
         return cls(model, tokenizer, settings.batch_tokens)
 
     def records(
@@ -148,6 +153,23 @@ class Evaluator:
     def _shown(self, token_ids: Sequence[int]) -> str:
         """Exactly what the model read, markers included."""
         return self.tokenizer.decode(token_ids, show_special=True)
+
+
+@torch.inference_mode()
+def _refuse_broken(model: Llama, tokenizer: Tokenizer, folder: Path) -> None:
+    """Find damaged weights before the first task is asked, at the cost of one short text."""
+    window = model.config.max_position_embeddings
+    ids = [EOS_ID, *tokenizer.encode("Question: 1 + 1? Answer: 2. 问题：一加一？答案：二。")][
+        :window
+    ]
+    ids_BT = torch.tensor([ids], device=model.model.embed_tokens.weight.device)
+    logits_BTV = model.logits(model(ids_BT))
+    if not logits_BTV.isfinite().all(-1).any():
+        raise InputError(
+            f"the model {folder} computes NaN or infinity at each of {len(ids)} places of a text",
+            hint="its weights are damaged, or overflow in this precision: try "
+            "--set evaluate.precision=fp32, or an earlier checkpoint",
+        )
 
 
 def _common(item: Item) -> Record:

@@ -42,6 +42,9 @@ def verify_folder(folder: Path) -> list[Check]:
     checks += _streaming(sides)
     checks.append(_agreement(sides))
     checks.append(_nothing_added(folder, sides))
+    checks.append(_read_as_written(folder))
+    checks.append(_flags(folder, sides[0]))
+    checks += [_template(folder, side) for side in sides]
     checks.append(_sizes(folder, sides))
     checks.append(_stop_ids(folder, sides[0]))
     return checks
@@ -180,6 +183,175 @@ def _nothing_added(folder: Path, sides: Sequence[Side]) -> Check:
         if isinstance(side, FastSide) and side.encode_as_is("同文 a") != side.encode("同文 a"):
             return Check(name, False, f"{FAST_FILE} adds {side.encode_as_is('')}")
     return Check(name, True)
+
+
+_GENERIC_CLASSES = ("PreTrainedTokenizerFast", "TokenizersBackend")
+_REBUILDING_CLASSES = ("LlamaTokenizer", "CodeLlamaTokenizer", "GemmaTokenizer", "T5Tokenizer")
+
+
+def _read_as_written(folder: Path) -> Check:
+    """Whether transformers takes the files as they are, not a class that builds its own.
+
+    Llama's class gives the tokenizer a dummy prefix, whatever the files say (01-ai/Yi-1.5 #37).
+    """
+    name = "transformers reads the tokenizer as it is written"
+    config = _json(folder / "tokenizer_config.json")
+    for key in ("clean_up_tokenization_spaces", "split_special_tokens"):
+        if config.get(key):
+            return Check(name, False, f"tokenizer_config.json says {key}: {config[key]}")
+    if not config:
+        return Check(name, None, "no tokenizer_config.json")
+    said = config.get("tokenizer_class")
+    if said in _GENERIC_CLASSES:
+        return Check(name, True)
+    model_type = _json(folder / "config.json").get("model_type")
+    if said is None and model_type is None:
+        return Check(name, None, "tokenizer_config.json names no tokenizer_class")
+    what = (
+        f"tokenizer_class {said!r}"
+        if said is not None
+        else f"no tokenizer_class, so that of the model type {model_type!r} is taken"
+    )
+    rules = _json(folder / FAST_FILE)
+    is_plain = bool(rules) and not rules.get("normalizer") and not rules.get("pre_tokenizer")
+    rebuilds = str(said).removesuffix("Fast") in _REBUILDING_CLASSES
+    if is_plain or rebuilds or not isinstance(said, str | None):
+        return Check(
+            name,
+            False,
+            f"tokenizer_config.json says {what}, and a class of its own gives other ids; "
+            f"it must say {_GENERIC_CLASSES[0]!r}",
+        )
+    return Check(name, None, f"tokenizer_config.json says {what}; only transformers can run that")
+
+
+def _flags(folder: Path, side: Side) -> Check:
+    """What the JSON files say about special pieces is what the tokenizer knows about them."""
+    name = "the files agree on which pieces are special"
+    config = _json(folder / "tokenizer_config.json")
+    entries = config.get("added_tokens_decoder", {})
+    tokens = [("tokenizer_config.json", config)]
+    tokens.append(("special_tokens_map.json", _json(folder / "special_tokens_map.json")))
+    for detail in (*_wrong_entries(entries, side), *_wrong_tokens(tokens, side)):
+        return Check(name, False, detail)
+    if not entries and not any(values for _, values in tokens):
+        return Check(name, None, "no tokenizer_config.json and no special_tokens_map.json")
+    return Check(name, True)
+
+
+def _wrong_entries(entries: Any, side: Side) -> Iterator[str]:
+    where = "added_tokens_decoder of tokenizer_config.json"
+    if not isinstance(entries, dict):
+        yield f"{where} is not an object"
+        return
+    for number, entry in entries.items():
+        piece = entry.get("content") if isinstance(entry, dict) else None
+        if not isinstance(piece, str) or not str(number).isdecimal():
+            yield f"{where} has the entry {number!r}: {entry!r}"
+            continue
+        if piece in side.special_ids and side.special_ids[piece] != int(number):
+            yield f"{where} says {piece} is {number}, its id is {side.special_ids[piece]}"
+        if (piece in side.special_ids) != bool(entry.get("special")):
+            has = "not special" if piece in side.special_ids else "special"
+            yield f"{where} says {piece} is {has}, the tokenizer says otherwise"
+        for key in ("lstrip", "rstrip", "single_word"):
+            if entry.get(key):
+                yield f"{where} says {key} of {piece}, which changes the text around it"
+
+
+def _wrong_tokens(files: Sequence[tuple[str, dict[str, Any]]], side: Side) -> Iterator[str]:
+    """`bos_token` and the like that are unknown, or differ from file to file."""
+    for key in ("bos_token", "eos_token", "unk_token", "pad_token"):
+        said: dict[str, str] = {}
+        for file, values in files:
+            value = values.get(key)
+            piece = value.get("content") if isinstance(value, dict) else value
+            if piece is None:
+                continue
+            if piece not in side.special_ids:
+                yield f"{file} says {key} is {piece!r}, which is not a special piece"
+            said[file] = str(piece)
+        if len(set(said.values())) > 1:
+            yield f"{key} is " + ", ".join(f"{piece} in {file}" for file, piece in said.items())
+
+
+def _template(folder: Path, side: Side) -> Check:
+    """The chat template of the folder, rendered and encoded, is the dialogue of training."""
+    name = f"the chat template writes ChatML ({side.name})"
+    source = _chat_template(folder)
+    if not {IM_START, IM_END} <= side.special_ids.keys():
+        return Check(name, None, f"it has no control pieces {IM_START} and {IM_END}")
+    if source is None:
+        return Check(name, None, "the folder has no chat template")
+    try:
+        import jinja2
+        from jinja2.sandbox import ImmutableSandboxedEnvironment
+    except ImportError:
+        return Check(name, None, "needs the package jinja2")
+    config = _json(folder / "tokenizer_config.json")
+    tokens = {key: value for key, value in config.items() if key.endswith("_token")}
+    environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True)
+    environment.globals["raise_exception"] = _refuse
+    for messages in DIALOGUES:
+        for add_prompt in (False, True):
+            expected = chat_prompt(messages, add_generation_prompt=add_prompt)
+            try:
+                text = environment.from_string(source).render(
+                    messages=list(messages), add_generation_prompt=add_prompt, **tokens
+                )
+            except (
+                jinja2.TemplateError,
+                TypeError,
+                ValueError,
+                LookupError,
+                OverflowError,
+            ) as error:
+                return Check(name, False, f"it fails on {messages[0]}: {error}")
+            if text != expected or side.encode(text, allow_special=True) != side.encode(
+                expected, allow_special=True
+            ):
+                start = _first_difference(text, expected)
+                return Check(
+                    name,
+                    False,
+                    f"at character {start} it writes {text[start : start + 40]!r}, "
+                    f"not {expected[start : start + 40]!r}",
+                )
+    return Check(name, True)
+
+
+def _refuse(message: str) -> None:
+    raise ValueError(message)
+
+
+def _first_difference(text: str, other: str) -> int:
+    pairs = enumerate(zip(text, other, strict=False))
+    return next((at for at, (one, two) in pairs if one != two), min(len(text), len(other)))
+
+
+def _chat_template(folder: Path) -> str | None:
+    """The default chat template: of `chat_template.jinja`, else of `tokenizer_config.json`.
+
+    Raises:
+        InputError: it is neither a text nor a list of named texts.
+    """
+    file = folder / "chat_template.jinja"
+    if file.exists():
+        try:
+            return file.read_text(encoding="utf-8")
+        except UnicodeDecodeError as error:
+            raise InputError(f"{file} is not UTF-8: {error}", hint="copy it again") from error
+    value = _json(folder / "tokenizer_config.json").get("chat_template")
+    if isinstance(value, list):
+        named = {one.get("name"): one.get("template") for one in value if isinstance(one, dict)}
+        value = named.get("default")
+    if value is not None and not isinstance(value, str):
+        raise InputError(
+            f"chat_template of {folder / 'tokenizer_config.json'} is of type "
+            f"{type(value).__name__}, not a text",
+            hint="copy it again",
+        )
+    return value
 
 
 def _sizes(folder: Path, sides: Sequence[Side]) -> Check:
