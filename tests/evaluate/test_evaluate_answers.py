@@ -12,6 +12,7 @@ from tongwen.evaluate.answers import (
     extract,
     f1,
     number_match,
+    without_question,
 )
 from tongwen.evaluate.numbers import chinese_number, parse_number
 
@@ -128,6 +129,81 @@ def test_exact_match_allows_nothing_else() -> None:
     assert exact_match(" the Halden. ", ["Oster", "Halden"], "en")
     assert not exact_match("It is Halden", ["Halden"], "en")
     assert exact_match("“翻 译”。", ["翻译"], "zh")
+
+
+@pytest.mark.parametrize(
+    ("said", "accepted"),
+    [
+        ("the", "A"), ("", "A"), ("C++", "C"), ("C", "C++"), ("C#", "C"), ("C", "C#"), ("F", "F#"),
+        ("C♯", "C"), ("C++", "C#"), ("O-", "O+"), ("O", "O-"), ("B", "B+"), ("50%", "50"),
+        ("50", "50%"), ("50", "５０％"), ("A", "(A)"), ("(B)", "(A)"), ("", "(A)"), ("an", "(A)"),
+        ("} ) ]", "] ) }"), ("", "] ) }"), (".", "] ) }"), ("", "The The"), ("the", "The The"),
+        ("Vitamin", "Vitamin A"), ("C", "A, C"), ("A B", "B"), ("", "..."), ("!", "?"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_what_tells_answers_apart_is_compared(said: str, accepted: str, language: str) -> None:
+    assert not exact_match(said, [accepted], language)
+    assert f1(said, [accepted], language) < 1
+    assert not contains(said, [accepted], [], language) or said in ("A B",)
+
+
+@pytest.mark.parametrize(
+    ("said", "accepted"),
+    [
+        ("A", "A"), ("a.", "A"), ("the A", "A"), ("(A).", "(A)"), ("（a）", "(A)"), ("c++.", "C++"),
+        ("C #", "C #"), ("50 %", "50%"), ("５０％", "50%"), ("] ) }", "] ) }"), ("]  ) }", "] ) }"),
+        ("The The", "The The"), ("a vitamin A", "Vitamin A"), ("Yahoo!", "Yahoo"), ("b.", "(B)"[1]),
+        ("?", "?"), ("ｆ＃", "F#"), ("well-known", "well known"), ("“O-”", "O-"), ("A+", "A+"),
+    ],
+)  # fmt: skip
+def test_equal_answers_stay_equal(said: str, accepted: str) -> None:
+    assert exact_match(said, [accepted], "en")
+    assert f1(said, [accepted], "en") == 1
+    assert contains(said, [accepted], [], "en")
+
+
+@given(st.text(), st.sampled_from(["en", "zh"]))
+def test_every_answer_equals_itself_and_silence_only_silence(text: str, language: str) -> None:
+    assert exact_match(text, [text], language)
+    assert f1(text, [text], language) == 1
+    assert contains(text, [text], [], language)
+    for silence in ("", ".", "the"):
+        if silence.split() != text.split() and comparable(text, language) != silence:
+            assert not exact_match(silence, [text], language)
+
+
+@pytest.mark.parametrize(
+    ("said", "right"),
+    [
+        ("A", True), ("The answer is A.", True), ("Answer: (A)", True), ("A because of B", False),
+        ("This is a simple one, so A", True), ("This is a simple one, so B", False),
+        ("A simple one: B", False), ("a", True), ("an", False), ("", False), ("A or B", False),
+        ("答案是A。", True), ("选B", False), ("C++", False),
+    ],
+)  # fmt: skip
+def test_a_letter_is_named_as_a_letter(said: str, right: bool) -> None:
+    assert contains(said, ["A"], ["B", "C"], "en") is right
+
+
+def test_signs_belong_to_the_name_that_is_looked_for() -> None:
+    assert not contains("It is written in C++.", ["C"], [], "en")
+    assert contains("It is written in C, not in C++.", ["C"], [], "en")
+    assert contains("用C++写的", ["C++"], ["C"], "zh")
+    assert not contains("It grew by 50%.", ["50"], [], "en")
+    assert contains("It grew by 50 %.", ["50%"], ["50"], "en")
+
+
+@pytest.mark.parametrize(
+    "prompt", ["Question: How many?\nOf 5.\nAnswer:", "问题：有几个？\n答案："]
+)
+def test_a_repeated_question_is_taken_away_and_nothing_else(prompt: str) -> None:
+    assert not without_question(prompt, [prompt]).strip()
+    assert not without_question(f"{prompt}\n{prompt}\n", [prompt]).strip()
+    first = prompt.split("\n")[0]
+    assert without_question(f"{first}\n18", [prompt]) == "18"
+    assert without_question(f"18\n{first}", [prompt]) == f"18\n{first}"
+    assert without_question("18", [prompt]) == "18"
 
 
 def test_f1_counts_shared_words_and_shared_chinese_characters() -> None:

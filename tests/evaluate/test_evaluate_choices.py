@@ -1,5 +1,8 @@
+import copy
+import json
 import math
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -7,9 +10,12 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
+from tongwen.errors import InputError
 from tongwen.evaluate import choices
-from tongwen.evaluate.choices import Request, choice_requests, score
+from tongwen.evaluate.choices import Fit, Request, choice_requests, score
+from tongwen.evaluate.evaluator import Evaluator
 from tongwen.evaluate.items import Item
+from tongwen.evaluate.results import summaries
 from tongwen.evaluate.spec import TaskSpec, builtin_spec
 from tongwen.model.llama import Llama
 from tongwen.tokenizer.special import EOS_ID
@@ -155,6 +161,85 @@ def test_a_prompt_longer_than_the_window_loses_its_beginning_and_says_so(
         assert before.token_ids[-len(after.token_ids) :] == after.token_ids
 
 
+@hypothesis_settings(deadline=None, max_examples=100)
+@given(
+    context=st.text(st.sampled_from("aAnswer: 问题答案："), min_size=1, max_size=30),
+    texts=st.lists(
+        st.text(st.sampled_from(" yesno翻译三十元"), min_size=1, max_size=12).filter(
+            lambda text: text.strip() != ""
+        ),
+        min_size=2,
+        max_size=4,
+    ),
+    window=st.integers(2, 20),
+)
+def test_all_choices_of_a_question_are_cut_alike_or_counted(
+    tokenizer: Tokenizer, context: str, texts: list[str], window: int
+) -> None:
+    requests, fit = choice_requests(
+        builtin_spec("piqa"), item_of(context, *texts), tokenizer, chat=False, window_tokens=window
+    )
+    assert len({request.token_ids[: request.context_tokens] for request in requests}) == 1
+    is_inside = all(len(request.token_ids) - 1 <= window for request in requests)
+    assert is_inside == (fit is not Fit.TOO_LONG)
+
+
+def test_a_choice_longer_than_the_window_is_counted_and_not_scored(
+    model: Llama, tokenizer: Tokenizer, spec: TaskSpec
+) -> None:
+    items = [item_of("Goal:", " yes" * 300, " no"), item_of("Goal:", " yes", " no")]
+    records = records_of(model, tokenizer, spec, items)
+    assert [record["not_scored"] for record in records] == ["too_long", None]
+    (result,) = summaries("piqa", spec, records)
+    assert (result["n"], result["not_scored"]) == (1, {"not_finite": 0, "too_long": 1})
+    assert "1 of 2 items are not scored" in result["warnings"][0]
+    with pytest.raises(InputError, match="none of 1 items fits"):
+        summaries("piqa", spec, records[:1])
+
+
+def test_an_item_whose_logits_are_not_finite_is_counted_and_not_scored(
+    model: Llama, tokenizer: Tokenizer, spec: TaskSpec
+) -> None:
+    broken = copy.deepcopy(model)
+    (number,) = set(tokenizer.encode("🍎")[-1:])
+    with torch.no_grad():
+        broken.model.embed_tokens.weight[number] = math.nan
+    items = [item_of("🍎 Goal:", " yes", " no"), item_of("Goal:", " yes", " no")]
+    free = builtin_spec("sample_answer")
+    asked = [replace(item, choices=(), gold=None, accepted=("yes",)) for item in items]
+    for task, questions in ((spec, items), (free, asked)):
+        records = records_of(broken, tokenizer, task, questions)
+        assert [record["not_scored"] for record in records] == ["not_finite", None]
+        json.dumps(records, allow_nan=False)
+        (result,) = summaries("x", task, records)
+        assert (result["n"], result["not_scored"]["not_finite"]) == (1, 1)
+        with pytest.raises(InputError, match="NaN or infinite for all of 1 items"):
+            summaries("x", task, records[:1])
+
+
+def test_a_window_smaller_than_the_answer_asks_nothing(model: Llama, tokenizer: Tokenizer) -> None:
+    spec = builtin_spec("sample_answer")
+    item = replace(item_of("Goal:"), choices=(), gold=None, accepted=("yes",))
+    (record,) = records_of(model, tokenizer, spec, [item], max_new_tokens=160)
+    assert record["not_scored"] == "too_long"
+    (record,) = records_of(model, tokenizer, spec, [item], max_new_tokens=159)
+    assert (record["not_scored"], record["truncated"]) == (None, True)
+
+
+def records_of(
+    model: Llama,
+    tokenizer: Tokenizer,
+    spec: TaskSpec,
+    items: list[Item],
+    max_new_tokens: int = 2,
+) -> list[dict[str, Any]]:
+    return list(
+        Evaluator(model, tokenizer, 256).records(
+            spec, items, chat=False, max_new_tokens=max_new_tokens, report=lambda done, total: None
+        )
+    )
+
+
 def test_chat_puts_examples_and_question_into_turns(tokenizer: Tokenizer, spec: TaskSpec) -> None:
     item = item_of("第二问？", " 好", " 不好", shots=(("第一问？", " 是"),))
     requests, _ = choice_requests(spec, item, tokenizer, chat=True, window_tokens=160)
@@ -173,8 +258,6 @@ def test_a_marker_inside_a_question_stays_text(tokenizer: Tokenizer, spec: TaskS
 def test_gold_probability_and_bits_follow_from_the_log_probabilities(
     model: Llama, tokenizer: Tokenizer, spec: TaskSpec
 ) -> None:
-    from tongwen.evaluate.evaluator import Evaluator
-
     evaluator = Evaluator(model, tokenizer, 256)
     item = replace(QUESTIONS[1], gold=1)
     (record,) = evaluator.records(

@@ -1,4 +1,3 @@
-import time
 from fractions import Fraction
 
 import pytest
@@ -157,16 +156,12 @@ def test_any_text_can_be_read(text: str) -> None:
 @pytest.mark.parametrize(
     "part",
     ["1,", "1", "\\boxed{", "\\boxed{1}", "#### ", "answer is ", "答案是", "万", "一", "1/", "- ",
-     "**1", "1 ", "$", "1^", "1 1/2 ", "answer: 1+", "\\frac{", " ", "一分之", ".1", "1×10^", "1,000,",
-     "\u2009", "#### 1. a\n", "Question: x\n"],
+     "**1", "1 ", "$", "1^", "1 1/2 ", "answer: 1+", "\\frac{", " ", "一分之", ".1", "1×10^",
+     "1,000,", "\u2009", "#### 1. a\n", "Question: x\n"],
 )  # fmt: skip
-def test_a_text_of_ten_times_the_length_takes_no_hundred_times_as_long(part: str) -> None:
-    def seconds(length: int) -> float:
-        text = part * (length // len(part))
-        start = time.process_time()
-        read_number(text)
-        last_number(text)
-        return time.process_time() - start
-
-    # A quadratic reading of 200,000 characters takes minutes; linear ones take about a second.
-    assert seconds(200_000) < 100 * max(seconds(20_000), 0.02)
+def test_a_very_long_answer_is_read(part: str) -> None:
+    """A reader that goes back over what it has read would run into the suite's time limit."""
+    text = part * (30_000 // len(part))
+    read_number(text)
+    last_number(text)
+    assert parse_number(text) is None

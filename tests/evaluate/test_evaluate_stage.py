@@ -16,7 +16,7 @@ from tongwen.evaluate.settings import TaskSettings
 from tongwen.evaluate.spec import builtin_spec
 from tongwen.evaluate.stage import files
 from tongwen.files import read_json, read_jsonl
-from tongwen.model.folder import load_model_folder
+from tongwen.model.folder import load_model_folder, save_model_folder
 from tongwen.model.int8_folder import quantize_model, save_quantized_folder
 from tongwen.road.alone import run_alone
 from tongwen.road.recipe import load_recipe
@@ -271,3 +271,26 @@ def test_an_int8_model_is_evaluated_as_it_is_served(
     save_quantized_folder(tmp_path / "int8", model, model_folder, names)
     evaluate(tmp_path / "int8", tmp_path / "out", tasks_of(gold, *BOTH))
     assert len(list(read_jsonl(tmp_path / "out" / "items.jsonl"))) == 48
+
+
+def test_a_model_that_computes_nan_ends_the_run_and_is_named(
+    model_folder: Path, gold: Path, tmp_path: Path
+) -> None:
+    model, _ = load_model_folder(model_folder)
+    with torch.no_grad():
+        model.model.layers[0].mlp.up_proj.weight[0, 0] = float("nan")
+    save_model_folder(tmp_path / "broken", model, model_folder, dtype=torch.float32)
+    with pytest.raises(InputError, match=r"broken computes NaN or infinity") as caught:
+        evaluate(tmp_path / "broken", tmp_path / "out", tasks_of(gold, *BOTH))
+    assert "precision" in str(caught.value.hint)
+    assert not (tmp_path / "out" / "results.json").exists()
+
+
+def test_results_say_when_answers_cannot_be_read(model_folder: Path, tmp_path: Path) -> None:
+    data = tmp_path / "mgsm_en.tsv"
+    data.write_text("How many are three and four?\t7\n" * 3, encoding="utf-8")
+    (task,) = task_values((f"mgsm_en={data}",), None, None)
+    evaluate(model_folder, tmp_path / "out", [task | {"max_new_tokens": 1}])
+    (result,) = read_json(tmp_path / "out" / "results.json")["results"]
+    assert set(result["scores"]) == {"contains", "exact_match", "f1", "flexible", "number"}
+    assert any("answers could not be read" in warning for warning in result["warnings"])
