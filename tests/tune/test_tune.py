@@ -113,11 +113,12 @@ def test_dialogues_that_do_not_fit_are_counted_and_none_at_all_is_an_error(
     [
         ('{"messages": ', "not JSON"),
         ("[1, 2]", "no list `messages`"),
-        ('{"text": "hello"}', "no list `messages`"),
+        ('{"text": "hello"}', r"no known layout \(fields of the row: text\)"),
+        ("3", "the row is a number"),
         ('{"messages": ["hello"]}', "no list `messages`"),
         ('{"messages": []}', "has no message"),
-        ('{"messages": [{"role": "bot", "content": "x"}]}', "message 1 has the role 'bot'"),
-        ('{"messages": [{"role": "user", "content": 3}]}', "content of type int"),
+        ('{"messages": [{"role": "narrator", "content": "x"}]}', "message 1: `role` is 'narrator'"),
+        ('{"messages": [{"role": "user", "content": 3}]}', "message 1: `content` is of type int"),
         ('{"messages": [{"role": "user", "content": "嗨"}]}', "nothing to learn"),
         ('{"messages": [{"role": "assistant", "content": "\\ud83d"}]}', "half a character"),
     ],
@@ -136,7 +137,7 @@ def test_bytes_that_are_no_utf8_are_named_by_file_and_line(
 ) -> None:
     with dialogue_file.open("ab") as file:
         file.write('{"messages": "很长"}'.encode("gb18030") + b"\n")
-    with pytest.raises(InputError, match=r"line 4: not JSON in UTF-8"):
+    with pytest.raises(InputError, match=r"line 4: byte 15 is not UTF-8"):
         read_dialogues([dialogue_file], tokenizer, 64)
 
 
@@ -231,6 +232,6 @@ def test_a_template_with_an_unknown_field_names_the_file_line_and_fields(
     path.write_text('{"en": "Hello", "zh": "你好"}\n', encoding="utf-8")
     pair = PairSettings(path=str(path), question="{english}", answer="{zh}")
     tokenizer = Tokenizer.load(small_tokenizer_folder)
-    with pytest.raises(InputError, match=r"line 1: the row has no text field 'english'") as caught:
+    with pytest.raises(InputError, match=r"line 1: the row has no field 'english'") as caught:
         read_dialogues([], tokenizer, 128, pairs=[(path, pair)])
     assert caught.value.hint == "fields of the row: en, zh"

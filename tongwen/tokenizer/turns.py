@@ -85,10 +85,9 @@ def _calls(values: object) -> list[str]:
     calls = []
     for number, value in enumerate(values):
         field = f"tool_calls[{number}].function"
-        # Some data sets leave out the wrapper that names the type and the id.
-        is_bare = isinstance(value, dict) and "function" not in value and "name" in value
-        calls.append(_call(value if is_bare or not isinstance(value, dict)
-                           else value.get("function"), field))  # fmt: skip
+        if isinstance(value, dict) and "name" not in value:
+            value = value.get("function")  # else without the wrapper of type and id
+        calls.append(_call(value, field))
     return calls
 
 
@@ -103,8 +102,7 @@ def _text(value: object) -> str:
     if isinstance(value, str):
         return value
     if not isinstance(value, list):
-        kind = type(value).__name__
-        found = "is missing" if value is None else f"is of type {kind}"
+        found = "is missing" if value is None else f"is of type {type(value).__name__}"
         raise TurnError("content", f"{found}; it must be a string or a list of text parts")
     for part in value:
         kind = part.get("type") if isinstance(part, dict) else None
