@@ -14,6 +14,8 @@ from tongwen.tokenizer.special import ANSWER_ROLE, Message
 from tongwen.tokenizer.turns import TurnError, chatml_turn, tool_call
 
 _TURN_LISTS = ("messages", "conversations", "conversation", "dialogue", "dialog", "items", "turns")
+_CERTAIN_TURN_LISTS = ("messages", "conversations")
+"""Names that nothing else has."""
 _SYSTEM = ("system", "system_prompt")
 _INSTRUCTIONS = ("instruction", "指令")
 _INPUTS = ("input", "context", "question", "query", "输入", "问题")
@@ -93,6 +95,8 @@ def has_dialogue(value: Any) -> bool:
         return _are_turns(value)
     if not isinstance(value, dict):
         return False
+    if any(name in value for name in _CERTAIN_TURN_LISTS):
+        return True
     if any(_are_turns(value[name]) for name in _TURN_LISTS if name in value):
         return True
     return names_dialogue(name for name in value if name not in _TURN_LISTS)
@@ -190,7 +194,7 @@ def _turn_list(fields: _Fields) -> list[Any] | None:
         if isinstance(value, list) and all(isinstance(turn, dict) for turn in value):
             fields.take([name])
             return value
-        if name in ("messages", "conversations"):
+        if name in _CERTAIN_TURN_LISTS:
             raise InputError(f"the row has no list `{name}` of objects", hint=KNOWN)
     value = fields.look("data") if fields.first(["data"]) else None
     if isinstance(value, list) and len(value) > 1 and all(isinstance(t, str) for t in value):

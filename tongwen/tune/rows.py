@@ -5,6 +5,7 @@ import io
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +58,7 @@ def file_rows(path: Path) -> Iterator[Row]:
     if kind.name == "empty file":
         raise InputError(f"the dialogue file {path} is empty")
     if kind.format == "jsonl":
-        return _json_lines(path)
+        return _opened(_json_lines(path))
     if kind.format == "parquet":
         return _parquet(path)
     if kind.format == "gzip":
@@ -168,14 +169,36 @@ def _is_utf8(line: bytes) -> bool:
     return True
 
 
+def _opened(rows: Iterator[Row]) -> Iterator[Row]:
+    """Rows; of a single one that is an object around an array of rows, those."""
+    first = next(rows, None)
+    if first is None:
+        return iter(())
+    second = next(rows, None)
+    if second is not None:
+        return chain((first, second), rows)
+    inner = _inner_rows(first.value)
+    if not isinstance(inner, list) or (len(inner) == 1 and inner[0] is first.value):
+        return iter((first,))
+    return _numbered(inner, None)
+
+
+def _inner_rows(value: Any) -> Any:
+    """The rows of a JSON value: an array, a single row, or the longest array of an object."""
+    if has_dialogue(value):
+        return [value]
+    if not isinstance(value, dict):
+        return value
+    arrays = [
+        item
+        for item in value.values()
+        if isinstance(item, list) and item and all(isinstance(row, dict | list) for row in item)
+    ]
+    return max(arrays, key=len, default=[value])
+
+
 def _json_rows(path: Path, value: Any, damage: str | None) -> Iterator[Row]:
-    """The rows of a JSON value: an array, a single dialogue, or the longest array of an object."""
-    rows = value
-    if isinstance(value, dict):
-        arrays = [item for item in value.values() if isinstance(item, list)]
-        rows = [value] if has_dialogue(value) else max(arrays, key=len, default=[value])
-    elif isinstance(value, list) and has_dialogue(value):
-        rows = [value]
+    rows = _inner_rows(value)
     if not isinstance(rows, list) or not rows:
         raise InputError(f"{path} holds no JSON array of objects", hint=f"write it as {READ}")
     return _numbered(rows, damage)
