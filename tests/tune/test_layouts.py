@@ -9,11 +9,14 @@ import pytest
 from dialogue_files import FILES, MESSAGES, Turn, lines, messages_of, parquet, turns
 
 from tongwen.errors import InputError, RecipeError
+from tongwen.serve.openai import parse_request
+from tongwen.serve.settings import ServeSettings
 from tongwen.tokenizer.special import IM_END_ID, IM_START_ID
 from tongwen.tokenizer.text import Tokenizer
 from tongwen.train.data.sequences import PackedSequences
 from tongwen.train.loss.softmax import IGNORED
 from tongwen.tune.dialogues import DialogueData, read_dialogues
+from tongwen.tune.layouts import dialogue_of
 from tongwen.tune.settings import PairSettings, TuneSettings
 
 
@@ -65,12 +68,41 @@ def test_the_targets_are_exactly_the_answers(
     assert sorted(targets) == sorted(learnt)
 
 
+@pytest.mark.parametrize("name", ["text parts", "tools", "functions"])
+def test_the_api_asks_with_the_turns_that_tuning_taught(name: str) -> None:
+    file = FILES[name]
+    row = json.loads(file.data)
+    body = {"model": "any", "messages": row["messages"]}
+    request = parse_request(body, is_chat=True, settings=ServeSettings())
+    assert request.messages == dialogue_of(row).messages
+    assert [(turn["role"], turn["content"]) for turn in request.messages] == [
+        turn[:2] for turn in file.dialogues[0]
+    ]
+
+
 def test_layouts_may_be_mixed_in_a_file_and_are_counted(
     tmp_path: Path, tokenizer: Tokenizer
 ) -> None:
     rows = lines(*MESSAGES, {"instruction": "Say hi", "output": "hi"})
     data = read(tmp_path / "a.jsonl", rows, tokenizer)
     assert data.files[0].line() == "a.jsonl: 3 dialogues (messages 2, Alpaca 1)"
+
+
+def test_columns_that_are_null_in_a_row_do_not_count(tmp_path: Path, tokenizer: Tokenizer) -> None:
+    empty = dict.fromkeys(("messages", "prompt", "completion", "chosen", "rejected"))
+    rows = [{**empty, **MESSAGES[0]}, {**empty, "prompt": "hi", "completion": "yo"}]
+    data = read(tmp_path / "a.parquet", parquet(rows), tokenizer)
+    assert data.files[0].layouts == {"messages": 1, "prompt/completion": 1}
+    assert not data.files[0].unused
+    data = read(
+        tmp_path / "a.jsonl",
+        lines(
+            {"prompt": None, "question": "hi", "answer": "yo"},
+            {"question": "hi", "answer": float("nan")},
+        ),
+        tokenizer,
+    )
+    assert (data.dialogues, data.files[0].empty_answers) == (1, 1)
 
 
 def test_fields_without_a_part_in_the_dialogue_are_counted(
@@ -104,8 +136,8 @@ def test_a_few_malformed_rows_are_left_out_and_named_and_many_are_refused(
     broken = good + b'{"messages": \n'
     data = read(tmp_path / "a.jsonl", broken, tokenizer)
     assert (data.dialogues, data.files[0].bad_rows) == (120, 1)
-    assert "1 malformed rows (the first: line 121: not JSON" in data.files[0].line()
-    message = r"a.jsonl, line 121: not JSON.*\(2 of 122 rows are malformed; tune.maximum_bad_rows"
+    assert "1 malformed row (the first: line 121: not JSON" in data.files[0].line()
+    message = r"a.jsonl, line 121: not JSON.*\(2 of 122 rows malformed; tune.maximum_bad_rows"
     with pytest.raises(InputError, match=message):
         read(tmp_path / "a.jsonl", broken + b'"hi"\n', tokenizer)
     data = read(tmp_path / "a.jsonl", broken + b'"hi"\n', tokenizer, maximum_bad_rows=0.02)
@@ -136,6 +168,8 @@ def test_a_few_malformed_rows_are_left_out_and_named_and_many_are_refused(
          "message 1: `weight` is 0.5; it must be 0 or 1"),
         ("a.jsonl", lines({"messages": [{"role": "assistant", "tool_calls": [{"id": "1"}]}]}),
          r"`tool_calls\[0\].function` must be an object with a `name`"),
+        ("a.csv", b"question,answer\n", "has no rows"),
+        ("a.jsonl", b"[" * 100_000, "line 1: not JSON"),
         ("a.txt", "只是一段话。\n".encode(), "it is plain text"),
         ("a.png", b"\x89PNG\r\n\x1a\n" + bytes(50), "it is of the kind image"),
     ],

@@ -114,7 +114,8 @@ def test_dialogues_that_do_not_fit_are_counted_and_none_at_all_is_an_error(
     [
         ('{"messages": ', "not JSON"),
         ("[1, 2]", "no list `messages`"),
-        ('{"text": "hello"}', r"no known layout \(fields of the row: text\)"),
+        ('{"text": "hello"}', r"plain text and no dialogue \(fields of the row: text\)"),
+        ('{"title": "hello"}', r"no known layout \(fields of the row: title\)"),
         ("3", "the row is a number"),
         ('{"messages": ["hello"]}', "no list `messages`"),
         ('{"messages": []}', "has no message"),
@@ -258,7 +259,7 @@ def test_a_held_out_share_measures_the_loss_on_answers_and_epochs_end_the_run(
     assert counts["held_out_loss"] == pytest.approx(measured["loss"], abs=1e-4)
     shown = capfd.readouterr().err
     assert "many.jsonl: 100 dialogues (messages 100)" in shown
-    assert "left out: 1 malformed rows (the first: line 101: no known layout" in shown
+    assert "left out: 1 malformed row (the first: line 101: no known layout" in shown
     assert "unused fields: lang 100, reasoning 1" in shown
     assert "held out to measure the loss on answers" in shown
 

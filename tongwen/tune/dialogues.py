@@ -57,22 +57,28 @@ class FileCounts:
     def line(self) -> str:
         """All of it in a line for people; what did not happen is not in it."""
         layouts = ", ".join(f"{name} {count:,}" for name, count in self.layouts.most_common())
-        parts = [f"{self.path.name}: {self.layouts.total():,} dialogues ({layouts or 'none'})"]
-        left_out = {
-            f"malformed rows (the first: {self.first_bad_row})": self.bad_rows,
-            "without an answer to learn": self.without_answer,
-            "too long": self.too_long,
-        }
-        shown = [f"{count:,} {what}" for what, count in left_out.items() if count]
+        found = _number(self.layouts.total(), "dialogue")
+        parts = [f"{self.path.name}: {found}" + f" ({layouts})" * bool(layouts)]
+        bad = _number(self.bad_rows, "malformed row")
+        left_out = (
+            (self.bad_rows, f"{bad} (the first: {self.first_bad_row})"),
+            (self.without_answer, f"{self.without_answer:,} without an answer to learn"),
+            (self.too_long, f"{self.too_long:,} too long"),
+        )
+        shown = [words for count, words in left_out if count]
         if shown:
             parts.append(f"left out: {', '.join(shown)}")
         if self.empty_answers:
-            parts.append(f"{self.empty_answers:,} empty answers")
+            parts.append(_number(self.empty_answers, "empty answer"))
         if self.unused:
             names = [f"{name} {count:,}" for name, count in self.unused.most_common(_SHOWN_FIELDS)]
             more = len(self.unused) - len(names)
             parts.append(f"unused fields: {', '.join(names)}" + f" and {more} more" * (more > 0))
         return "; ".join(parts)
+
+
+def _number(count: int, noun: str) -> str:
+    return f"{count:,} {noun}{'s' * (count != 1)}"
 
 
 @dataclass(frozen=True)
@@ -204,10 +210,10 @@ def _nothing_to_learn(files: Sequence[FileCounts], sequence_tokens: int) -> Inpu
             hint="raise tune.sequence_tokens",
         )
     lines = "; ".join(file.line() for file in files)
-    return InputError(
-        f"no dialogue has an answer to learn: {lines}",
-        hint="answers must not be empty; --set tune.keep_empty_answers=true learns to say nothing",
-    )
+    hint = "is the `weight` of every answer 0?"
+    if any(file.empty_answers for file in files):
+        hint = "--set tune.keep_empty_answers=true learns empty answers too"
+    return InputError(f"no dialogue has an answer to learn: {lines}", hint=hint)
 
 
 def _dialogues(
@@ -232,9 +238,11 @@ def _dialogues(
             file.bad_rows += 1
             continue
         yield dialogue
+    if not file.rows:
+        raise InputError(f"the dialogue file {file.path} has no rows")
     if file.bad_rows > maximum_bad_rows * file.rows:
         raise InputError(
-            f"{file.path}, {file.first_bad_row} ({file.bad_rows:,} of {file.rows:,} rows are "
+            f"{file.path}, {file.first_bad_row} ({file.bad_rows:,} of {_number(file.rows, 'row')} "
             f"malformed; tune.maximum_bad_rows allows {maximum_bad_rows:g} of them)",
             hint=hint,
         )

@@ -5,6 +5,7 @@ OpenAI's fine-tuning files (`messages`), ShareGPT (`conversations`), Alpaca (`in
 """
 
 import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,8 +19,9 @@ _CERTAIN_TURN_LISTS = ("messages", "conversations")
 """Names that nothing else has."""
 _SYSTEM = ("system", "system_prompt")
 _INSTRUCTIONS = ("instruction", "指令")
-_INPUTS = ("input", "context", "question", "query", "输入", "问题")
-_QUESTIONS = ("prompt", "question", "query", "input", "q", "ask", "问题", "提问", "问", "输入")
+_INPUTS = ("input", "context", "question", "query", "输入", "问题", "問題")
+_QUESTIONS = ("prompt", "question", "query", "input", "q", "ask",
+              "问题", "問題", "提问", "问", "输入")  # fmt: skip
 _ANSWERS = ("completion", "output", "response", "answer", "target", "a",
             "回答", "答案", "答", "输出", "回复")  # fmt: skip
 _PREFERENCES = (("chosen", "rejected"), ("preferred_output", "non_preferred_output"))
@@ -33,7 +35,8 @@ _CALLERS = ("function_call", "tool_call")
 _REASONING = ("reasoning_content", "reasoning")
 
 KNOWN = (
-    '{"messages": [{"role": "user", "content": "..."}, {"role": "assistant", "content": "..."}]}, '
+    'known layouts: {"messages": [{"role": "user", "content": "..."}, '
+    '{"role": "assistant", "content": "..."}]}, '
     "ShareGPT's conversations, instruction/input/output, prompt/completion, question/answer"
 )
 
@@ -82,6 +85,11 @@ def dialogue_of(row: Any) -> Dialogue:
             return _of_instruction(fields)
         if fields.first(_QUESTIONS) is not None:
             return _of_pair(fields)
+    if fields.has("text"):
+        raise InputError(
+            f"plain text and no dialogue (fields of the row: {', '.join(map(str, row))})",
+            hint="plain text is learnt by pretrain: name the file as a source of [crawl]",
+        )
     raise InputError(
         f"no known layout (fields of the row: {', '.join(map(str, row)) or 'none'})",
         hint=f"{KNOWN}; others are read as tune.pairs says: "
@@ -130,8 +138,17 @@ class _Fields:
         self._taken: set[Any] = set()
 
     def first(self, names: Sequence[str]) -> str | None:
-        """The first of some names that the row has."""
-        return next((name for name in names if name in self._names), None)
+        """The first of some names that the row has; before others one that is not null, since the
+        rows of a table have all columns.
+        """
+        found = [name for name in names if name in self._names]
+        return next(
+            (name for name in found if self.look(name) is not None), next(iter(found), None)
+        )
+
+    def has(self, name: str) -> bool:
+        """Whether the row has the field, and not as null."""
+        return name in self._names and self.look(name) is not None
 
     def look(self, name: str) -> Any:
         return self._values[self._names[name]]
@@ -160,13 +177,13 @@ def _kind(value: Any) -> str:
 
 
 def text_of(value: Any, name: str) -> str:
-    """The text of a field; a number is written as text, null is empty.
+    """The text of a field; a number is written as text, null and not-a-number are empty.
 
     Raises:
         InputError: it is a list or an object.
     """
-    if value is None:
-        return ""
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return ""  # pandas writes a cell without a value as NaN
     if isinstance(value, str):
         return value
     if isinstance(value, list | dict):
@@ -183,7 +200,7 @@ def _is_turn(turn: Mapping[str, Any]) -> bool:
 def _turn_list(fields: _Fields) -> list[Any] | None:
     """The list of turns of a row; None when its layout has none."""
     for name in _TURN_LISTS:
-        if fields.first([name]) is None:
+        if not fields.has(name):
             continue
         value = fields.look(name)
         if isinstance(value, str) and value.lstrip().startswith("["):  # a cell of a table
@@ -196,7 +213,7 @@ def _turn_list(fields: _Fields) -> list[Any] | None:
             return value
         if name in _CERTAIN_TURN_LISTS:
             raise InputError(f"the row has no list `{name}` of objects", hint=KNOWN)
-    value = fields.look("data") if fields.first(["data"]) else None
+    value = fields.look("data") if fields.has("data") else None
     if isinstance(value, list) and len(value) > 1 and all(isinstance(t, str) for t in value):
         fields.take(["data"])  # UltraChat: question, answer, question, answer
         roles = ("user", ANSWER_ROLE)
@@ -211,8 +228,8 @@ def _ends_in_answer(turns: list[Any]) -> bool:
 
 def _refuse_preferences(fields: _Fields) -> None:
     for chosen, rejected in _PREFERENCES:
-        if fields.first([chosen]) and fields.first([rejected]):
-            is_text = isinstance(fields.look(chosen), str) and fields.first(["prompt"])
+        if fields.has(chosen) and fields.has(rejected):
+            is_text = isinstance(fields.look(chosen), str) and fields.has("prompt")
             pair = f'pairs = [{{path = "...", question = "{{prompt}}", answer = "{{{chosen}}}"}}]'
             raise NotForTuningError(
                 f"a preference pair (`{chosen}`, `{rejected}`), which supervised tuning cannot use",
@@ -221,8 +238,8 @@ def _refuse_preferences(fields: _Fields) -> None:
                 else f"to learn the chosen answers alone, write them as `messages` without "
                 f"`{rejected}`",
             )
-    is_judged = fields.first(["label"]) and isinstance(fields.look("label"), bool)
-    if is_judged and fields.first(["prompt"]) and fields.first(["completion"]):
+    is_judged = fields.has("label") and isinstance(fields.look("label"), bool)
+    if is_judged and fields.has("prompt") and fields.has("completion"):
         raise NotForTuningError(
             "an answer judged good or bad (`prompt`, `completion`, `label`), which supervised "
             "tuning cannot use",

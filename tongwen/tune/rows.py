@@ -41,7 +41,7 @@ class Row:
 
 
 def file_rows(path: Path) -> Iterator[Row]:
-    """All rows of a file, whose kind its content tells; the blank ones are passed over.
+    """All rows, except blank ones, of a file of any kind that `READ` names; content decides which.
 
     Raises:
         InputError: the file cannot be read, is empty or cut off, or is of another kind.
