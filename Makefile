@@ -11,7 +11,7 @@ run: $(VENV)/.ready-all
 test: $(VENV)/.ready-test
 	$(BIN)/python -m pytest
 
-# What must hold of the code besides its tests: format, lint, types, layers, size.
+# What must hold of the code besides its tests: format, lint, types, layers. Long files are named only.
 check: $(VENV)/.ready-test
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .

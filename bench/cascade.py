@@ -26,6 +26,7 @@ from statistics import median
 from typing import Any
 
 from peers import interpreter
+from record import append_rows
 
 from tongwen.formats.readers import read_records
 
@@ -145,22 +146,6 @@ def table(results: dict[str, list[dict[str, Any]]], pages: int) -> list[str]:
     return rows
 
 
-def record(rows: list[str], pages: int) -> None:
-    """Append the rows to the section of `docs/benchmarks.md`."""
-    path = Path(__file__).parents[1] / "docs" / "benchmarks.md"
-    text = path.read_text(encoding="utf-8")
-    title = _HEAD.strip().splitlines()[0]
-    if title not in text:
-        text = text.rstrip("\n") + "\n" + _HEAD
-    before, _, after = text.partition(title)
-    lines = after.split("\n")
-    last = max(number for number, line in enumerate(lines) if line.startswith("|"))
-    end = next((n for n, line in enumerate(lines) if line.startswith("## ")), len(lines))
-    last = max(number for number, line in enumerate(lines[:end]) if line.startswith("|"))
-    lines[last + 1 : last + 1] = [row.replace(" |", f", {pages} pages |", 1) for row in rows]
-    path.write_text(before + title + "\n".join(lines), encoding="utf-8")
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("corpus", type=Path)
@@ -195,7 +180,8 @@ def main() -> None:
     steps = ", ".join(f"{step} {seconds:.1f}" for step, seconds in peer["steps"].items())
     print(f"processor seconds of the peer's steps: {steps}")
     if options.record:
-        record(rows, pages)
+        counted = [row.replace(" |", f", {pages} pages |", 1) for row in rows]
+        append_rows(_HEAD, counted)
 
 
 if __name__ == "__main__":

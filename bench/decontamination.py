@@ -21,8 +21,8 @@ from pathlib import Path
 from tongwen.curate.contamination.benchmarks import Benchmark, Item, read_items
 from tongwen.curate.contamination.grams import units_of_text
 from tongwen.curate.contamination.index import INDEX_FILES, Index, index_benchmarks
-from tongwen.curate.contamination.search import index_task
 from tongwen.curate.contamination.settings import BenchmarkSettings, ContaminationSettings
+from tongwen.curate.contamination.steps import index_task
 from tongwen.curate.text.characters import script_tables
 from tongwen.errors import InputError
 from tongwen.evaluate.spec import builtin_names, builtin_spec

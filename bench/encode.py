@@ -31,6 +31,7 @@ import pyarrow.parquet as pq
 from encode_peers import digest, timed
 from minhash import sample
 from peers import interpreter, result_of
+from record import append_rows
 
 from tongwen.formats.documents import DOCUMENT_SCHEMA
 from tongwen.tokenizer.bulk import BulkEncoder
@@ -118,21 +119,6 @@ def row(
     )
 
 
-def record(rows: list[str]) -> None:
-    """Append the rows to the section of `docs/benchmarks.md`."""
-    path = Path(__file__).parents[1] / "docs" / "benchmarks.md"
-    text = path.read_text(encoding="utf-8")
-    title = _HEAD.strip().splitlines()[0]
-    if title not in text:
-        text = text.rstrip("\n") + "\n" + _HEAD
-    before, _, after = text.partition(title)
-    section, mark, rest = after.partition("\n## ")
-    path.write_text(
-        before + title + section.rstrip("\n") + "\n" + "\n".join(rows) + "\n" + mark + rest,
-        encoding="utf-8",
-    )
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("corpus", type=Path)
@@ -173,7 +159,7 @@ def main() -> None:
     print(_HEAD.strip().split("\n\n")[1])
     print("\n".join(rows))
     if options.record:
-        record(rows)
+        append_rows(_HEAD, rows)
 
 
 if __name__ == "__main__":

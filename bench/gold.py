@@ -21,8 +21,8 @@ from typing import Any, NamedTuple
 
 import zstandard
 
-from tongwen.curate.extract.decode import decode
 from tongwen.curate.html.training import GoldPage as Gold
+from tongwen.formats.charset.decode import decode
 from tongwen.formats.readers import read_records
 from tongwen.sample.settings import SampleWebSettings
 from tongwen.sample.web import write_sample_web

@@ -29,8 +29,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from tongwen.curate.extract.decode import decode
+from record import put_below
+
 from tongwen.flow.manifest import Manifest
+from tongwen.formats.charset.decode import decode
 from tongwen.formats.readers import read_records
 
 _FILE_PAGES = 1_000
@@ -196,16 +198,6 @@ def too_large(runs: list[Run]) -> list[str]:
     ]
 
 
-def append_to_docs(text: str) -> None:
-    """Put the dated tables below their title in `docs/benchmarks.md`."""
-    path = Path(__file__).parents[1] / "docs" / "benchmarks.md"
-    whole = path.read_text(encoding="utf-8")
-    if _TITLE not in whole:
-        whole = whole.rstrip("\n") + f"\n\n{_TITLE}\n"
-    dated = f"{_TITLE}\n{datetime.now(UTC).date()}\n\n{text}\n"
-    path.write_text(whole.replace(f"{_TITLE}\n", dated + "\n", 1).rstrip("\n") + "\n", "utf-8")
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("corpus", type=Path)
@@ -231,7 +223,7 @@ def main() -> None:
     excess = too_large(runs)
     print("memory: " + ("; ".join(excess) if excess else "all steps within their limits"))
     if options.record:
-        append_to_docs(text)
+        put_below(_TITLE, f"{datetime.now(UTC).date()}\n\n{text}")
     sys.exit(bool(excess))
 
 

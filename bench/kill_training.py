@@ -33,7 +33,8 @@ def work(out: Path) -> None:
     from tongwen.model.config import ModelConfig
     from tongwen.progress import Progress
     from tongwen.train.data.sequences import Documents, PackedSequences
-    from tongwen.train.loop import Job, train
+    from tongwen.train.job import Job
+    from tongwen.train.loop import train
     from tongwen.train.parallel.settings import ParallelSettings
     from tongwen.train.settings import TrainSettings
     from tongwen.train.weights import InitialWeights

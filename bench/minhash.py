@@ -32,10 +32,10 @@ import zstandard
 from peers import interpreter, result_of
 
 from tongwen.curate.duplicates.minhash import band_keys, shingle_hashes, similarity, sketch_texts
-from tongwen.curate.extract.decode import decode
 from tongwen.curate.html.main_content import extract
 from tongwen.curate.text.characters import folded
 from tongwen.curate.text.units import units_of
+from tongwen.formats.charset.decode import decode
 from tongwen.formats.readers import read_records
 
 PEERS = (

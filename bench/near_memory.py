@@ -31,6 +31,7 @@ BLOCK = 200_000
 PAIRS_A_RECORD = 5
 
 Function = Callable[[TaskContext], Any]
+Inputs = dict[str, list[Path]]
 
 
 def families(records: int, draw: np.random.Generator) -> np.ndarray:
@@ -48,7 +49,7 @@ def numbers(places: np.ndarray) -> np.ndarray:
     return (places // BLOCK).astype(np.uint64) << np.uint64(40) | (places % BLOCK).astype(np.uint64)
 
 
-def run(function: Function, inputs: list[Path], params: dict[str, Any], out: Path) -> None:
+def run(function: Function, inputs: Inputs, params: dict[str, Any], out: Path) -> None:
     """Run one task in a process of its own; print its time, its peak memory and its counts."""
     out.mkdir()
     context = multiprocessing.get_context("spawn")
@@ -58,8 +59,9 @@ def run(function: Function, inputs: list[Path], params: dict[str, Any], out: Pat
     assert process.exitcode == 0, function.__name__
 
 
-def _measured(function: Function, inputs: list[Path], params: dict[str, Any], out: Path) -> None:
-    task = Task(function.__name__, 0, "", tuple(TaskInput(path, "") for path in inputs), params)
+def _measured(function: Function, inputs: Inputs, params: dict[str, Any], out: Path) -> None:
+    files = {name: [TaskInput(path, "") for path in paths] for name, paths in inputs.items()}
+    task = Task(function, 0, files, params)
     reset_peak_memory()
     before = peak_memory_bytes()
     started = time.process_time()
@@ -82,14 +84,14 @@ def measure_block(folder: Path, blocks: int, draw: np.random.Generator) -> None:
     for number, part in enumerate(np.array_split(entries, 10)):
         part.tofile(folder / f"bands-{number}")
     bands = [folder / f"bands-{number}" for number in range(10)]
-    run(pair_bands, bands, {"blocks": starts}, folder / "pair")
+    run(pair_bands, {"parts": bands}, {"blocks": starts}, folder / "pair")
     draw.integers(0, 2**32, (BLOCK, HASHES), np.uint32).tofile(folder / "signatures.bin")
     pairs = np.zeros(BLOCK * PAIRS_A_RECORD, np.dtype([("first", "<u8"), ("second", "<u8")]))
     pairs["first"] = np.sort(draw.integers(0, BLOCK, len(pairs)))
     pairs["second"] = numbers(draw.integers(BLOCK, blocks * BLOCK, len(pairs)))
     pairs.tofile(folder / "pairs")
-    params = {"pair_files": 1, "first_task": 0, "hashes": HASHES}
-    inputs = [folder / "pairs", folder / "signatures.bin"]
+    params: dict[str, Any] = {"first_task": 0, "hashes": HASHES}
+    inputs = {"pairs": [folder / "pairs"], "signatures": [folder / "signatures.bin"]}
     run(sign_pairs, inputs, {**params, "blocks": starts}, folder / "sign")
     signed = np.dtype([("first", "<u8"), ("second", "<u8"), ("signature", "<u4", (HASHES,))])
     paths = sorted((folder / "sign").glob("part-*"))
@@ -97,8 +99,8 @@ def measure_block(folder: Path, blocks: int, draw: np.random.Generator) -> None:
         rows = np.fromfile(path, signed)
         rows["first"], rows["second"] = rows["second"].copy(), rows["first"].copy()
         rows.tofile(path)
-    params.update(pair_files=len(paths), least_similarity=0.0)
-    run(verify_pairs, [*paths, folder / "signatures.bin"], params, folder / "verify")
+    params["least_similarity"] = 0.0
+    run(verify_pairs, {**inputs, "pairs": paths}, params, folder / "verify")
 
 
 def measure_clusters(folder: Path, blocks: int, draw: np.random.Generator) -> None:
@@ -123,8 +125,12 @@ def measure_clusters(folder: Path, blocks: int, draw: np.random.Generator) -> No
     np.save(folder / "losses.npy", np.zeros(0, LOSS))
     linked = len(np.unique(np.concatenate([one, other])))
     print(f"{records} records, {linked} of them with a link, {len(links)} links")
-    inputs = [folder / "losses.npy", *paths, *[folder / "fingerprints.npy"] * blocks]
-    params = {"link_files": blocks, "hashes": HASHES, "similarity": 0.7}
+    inputs = {
+        "losses": [folder / "losses.npy"],
+        "links": paths,
+        "fingerprints": [folder / "fingerprints.npy"] * blocks,
+    }
+    params = {"hashes": HASHES, "similarity": 0.7}
     del links, order, owner, same, one, other
     run(cluster, inputs, params, folder / "cluster")
 

@@ -17,8 +17,6 @@ compared later. Finished runs are in `--out`: the same command goes on with what
 import argparse
 import json
 import math
-import os
-import platform
 import shutil
 import statistics
 import sys
@@ -29,6 +27,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import torch
+from record import machine, put_below
 
 from tongwen.errors import InputError, TongwenError
 from tongwen.files import file_digest
@@ -171,15 +170,6 @@ class Runs:
         )
 
 
-def machine() -> str:
-    """What the runs are on."""
-    if torch.cuda.is_available():
-        device = torch.cuda.get_device_name()
-    else:
-        device = f"{os.cpu_count()} cores, {platform.machine()}"
-    return f"{device}, torch {torch.__version__}, Python {platform.python_version()}"
-
-
 def best_rates(
     runs: Runs, schedules: tuple[Schedule, ...], options: argparse.Namespace
 ) -> dict[str, float]:
@@ -269,10 +259,6 @@ def mean_and(values: list[float], scale: float) -> str:
 
 def record(title: str, text: str, groups: Groups, options: argparse.Namespace) -> None:
     """Put the dated table below its title in `docs/benchmarks.md`."""
-    path = Path(__file__).resolve().parents[1] / "docs" / "benchmarks.md"
-    whole = path.read_text(encoding="utf-8")
-    if title not in whole:
-        whole = whole.rstrip("\n") + f"\n\n{title}\n"
     machines = sorted({result.machine for results in groups.values() for result in results})
     rates = ", ".join(f"{rate:g}" for rate in options.rates)
     how = f"each rate is the best of {rates} with another seed" if rates else "rates as given"
@@ -283,8 +269,7 @@ def record(title: str, text: str, groups: Groups, options: argparse.Namespace) -
         "documents, ± one standard deviation over the seeds; differences to the first row's "
         "seed by seed, ± one standard error."
     )
-    dated = f"{title}\n{conditions}\n\n{text}\n"
-    path.write_text(whole.replace(f"{title}\n", dated + "\n", 1).rstrip("\n") + "\n", "utf-8")
+    put_below(title, f"{conditions}\n\n{text}")
 
 
 def arguments(description: str, out: str) -> argparse.Namespace:

@@ -87,11 +87,21 @@ class Ours:
         pq.write_table(decisions, folder / "decisions.parquet")
         pq.write_table(pa.Table.from_pylist([], DUPLICATE_SCHEMA), folder / "duplicates.parquet")
 
-    def step(self, name: str, index: int, function: Any, inputs: list[Path], **params: Any) -> Path:
+    def step(
+        self,
+        name: str,
+        index: int,
+        function: Any,
+        inputs: dict[str, Path | list[Path]],
+        **params: Any,
+    ) -> Path:
         out = self._folder / name / str(index)
         out.mkdir(parents=True)
-        given = tuple(TaskInput(path, "") for path in inputs)
-        context = TaskContext(Task(name, index, name, given, params), out, frozenset(), None)
+        given = {
+            key: [TaskInput(path, "") for path in ([paths] if isinstance(paths, Path) else paths)]
+            for key, paths in inputs.items()
+        }
+        context = TaskContext(Task(function, index, given, params), out, frozenset(), None)
         started = time.process_time()
         function(context)
         self.seconds[name] = self.seconds.get(name, 0.0) + time.process_time() - started
@@ -99,7 +109,7 @@ class Ours:
 
     def reduces(self, name: str, function: Any, mapped: Path) -> list[Path]:
         return [
-            self.step(name, number, function, [mapped / f"part-{number:05d}"])
+            self.step(name, number, function, {"parts": mapped / f"part-{number:05d}"})
             for number in range(_PARTITIONS)
         ]
 
@@ -115,20 +125,19 @@ class Ours:
             return covered, refuted
 
         spans.covered_units = counted
-        documents = self._folder / "documents.parquet"
-        others = [self._folder / "decisions.parquet", self._folder / "duplicates.parquet"]
-        known = {**_PARAMS, "edit_files": 0}
-        mapped = self.step("map anchors", 0, spans.map_anchors, [documents, *others],
+        texts = {"documents": self._folder / "documents.parquet", "edits": []}
+        is_open = {name: self._folder / f"{name}.parquet" for name in ("decisions", "duplicates")}
+        mapped = self.step("map anchors", 0, spans.map_anchors, {**texts, **is_open},
                            **_PARAMS, partitions=_PARTITIONS)  # fmt: skip
         repeats = self.reduces("find repeats", spans.find_repeats, mapped)
-        mapped = self.step("map windows", 0, spans.map_windows,
-                           [documents, *(home / "repeats.npy" for home in repeats)],
-                           **known, partitions=_PARTITIONS)  # fmt: skip
+        files = {"repeats": [home / "repeats.npy" for home in repeats]}
+        mapped = self.step("map windows", 0, spans.map_windows, {**texts, **files},
+                           **_PARAMS, partitions=_PARTITIONS)  # fmt: skip
         paired = self.reduces("pair windows", spans.pair_windows, mapped)
-        pairs = [home / "pairs.npy" for home in paired]
-        quoted = self.step("quote", 0, spans.quote_spans, [documents, *pairs], **known)
-        quotes = [quoted / "spans.npy", quoted / "letters.npy"]
-        cut = self.step("verify and cut", 0, spans.cut_spans, [documents, *quotes], **known)
+        files = {"pairs": [home / "pairs.npy" for home in paired]}
+        quoted = self.step("quote", 0, spans.quote_spans, {**texts, **files}, **_PARAMS)
+        files = {name: quoted / f"{name}.npy" for name in ("spans", "letters")}
+        cut = self.step("verify and cut", 0, spans.cut_spans, {**texts, **files}, **_PARAMS)
         spans.covered_units = real
         edits: np.ndarray[Any, Any] = np.load(cut / "edits.npy")
         return edits

@@ -20,7 +20,6 @@ ours.
 import argparse
 import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -30,6 +29,7 @@ from pathlib import Path
 from typing import Any
 
 from peers import interpreter
+from record import append_section, machine
 
 HERE = Path(__file__).resolve().parent
 PACKAGES = {
@@ -152,25 +152,9 @@ def _ratio(ours: Row, theirs: Row, name: str) -> str:
 
 def precision_here() -> str:
     """The fastest that this CPU has, as training chooses it."""
-    from tongwen.train.hardware import cpu_multiplies_bf16
+    from tongwen.model.device import cpu_multiplies_bf16
 
     return "bf16" if cpu_multiplies_bf16() else "fp32"
-
-
-def machine() -> str:
-    """Cores, processor and versions."""
-    import torch
-
-    cpuinfo = Path("/proc/cpuinfo")
-    text = cpuinfo.read_text() if cpuinfo.exists() else ""
-    fields = dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
-    fields = {name.strip(): value.strip() for name, value in fields.items()}
-    kind = ", ".join(f"{name} {fields[name]}" for name in ("cpu family", "model") if name in fields)
-    return (
-        f"{os.cpu_count()} cores of {fields.get('model name', platform.machine())} ({kind}), "
-        f"{torch.backends.cpu.get_cpu_capability()}, Python {platform.python_version()}, "
-        f"torch {torch.__version__}"
-    )
 
 
 def main() -> None:
@@ -196,11 +180,11 @@ def main() -> None:
     if options.record:
         passes = f"{options.batch_tokens:,} tokens in passes of {options.micro_batch_tokens:,}"
         steps = f"{options.rounds} rounds of {options.steps - 1} steps"
-        with (HERE.parent / "docs" / "benchmarks.md").open("a", encoding="utf-8") as file:
-            file.write(
-                f"\n## Training, `python bench/train.py`\n{date.today()}, {machine()}, "
-                f"{precision}. Batches of {passes}, medians of {steps}.\n\n{text}\n"
-            )
+        append_section(
+            "## Training, `python bench/train.py`",
+            f"{date.today()}, {machine()}, {precision}. Batches of {passes}, medians of {steps}."
+            f"\n\n{text}",
+        )
 
 
 if __name__ == "__main__":

@@ -15,6 +15,8 @@ import sys
 from datetime import date
 from pathlib import Path
 
+from record import append_section, machine
+
 HERE = Path(__file__).resolve().parent
 VOCABULARY = 64_000
 SHAPES = {
@@ -34,7 +36,8 @@ def tongwen(job):  # type: ignore[no-untyped-def]
     from tongwen.model.llama import Llama
     from tongwen.progress import Progress
     from tongwen.train.data.sequences import Documents, PackedSequences
-    from tongwen.train.loop import Job, train
+    from tongwen.train.job import Job
+    from tongwen.train.loop import train
     from tongwen.train.metrics import read_metrics
     from tongwen.train.settings import TrainSettings
     from tongwen.train.weights import WeightSource
@@ -229,14 +232,10 @@ def main() -> None:
             print(lines[-1], flush=True)
     print("\n".join(lines), flush=True)
     if options.record:
-        import torch
-
-        device = torch.cuda.get_device_name()
-        with (HERE.parent / "docs" / "benchmarks.md").open("a", encoding="utf-8") as file:
-            file.write(
-                f"\n## Training on a GPU, `python bench/train_gpu.py`\n{date.today()}, one "
-                f"{device}, torch {torch.__version__}.\n\n" + "\n".join(lines) + "\n"
-            )
+        append_section(
+            "## Training on a GPU, `python bench/train_gpu.py`",
+            f"{date.today()}, one {machine()}.\n\n" + "\n".join(lines),
+        )
 
 
 if __name__ == "__main__":

@@ -74,10 +74,19 @@ def test_a_missing_path_is_answered_with_what_is_there(folder: Path) -> None:
     assert "b.warc.gz" in str(caught.value.hint)
 
 
-def test_an_empty_file_is_named(folder: Path) -> None:
+def test_an_empty_file_is_named_and_the_others_are_read(folder: Path, tmp_path: Path) -> None:
     (folder / "empty.warc").touch()
-    with pytest.raises(InputError, match=r"empty\.warc is empty"):
-        source_files(SourceSettings(path=str(folder), format="warc"))
+    stage = context(tmp_path, SourceSettings(path=str(folder), format="warc"))
+    assert run(stage)["files"] == 3
+    (row,) = read_jsonl(stage.out / "not_taken.jsonl")
+    assert (Path(row["path"]).name, row["kind"]) == ("empty.warc", "empty file")
+
+
+def test_a_source_of_empty_files_alone_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "empty.warc").touch()
+    source = SourceSettings(path=str(tmp_path / "empty.warc"), format="warc")
+    with pytest.raises(InputError, match=r"none of the 1 files can be read: .*empty\.warc"):
+        run(context(tmp_path, source))
 
 
 def test_a_recipe_without_any_source_is_refused(tmp_path: Path) -> None:

@@ -8,10 +8,10 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from tongwen.files import file_digest, write_jsonl
+from tongwen.files import file_digest, remove_tree, write_jsonl
 from tongwen.flow.local import TASK_MANIFEST, LocalRunner, TaskResult
 from tongwen.flow.manifest import Manifest, describe_outputs
-from tongwen.flow.task import Task, TaskContext, resolve_function
+from tongwen.flow.task import Task, TaskContext
 
 
 @dataclass
@@ -26,10 +26,9 @@ class InlineRunner(LocalRunner):
             directory = out / task.step / f"{task.index:05d}"
             manifest = Manifest.read(directory / TASK_MANIFEST)
             if manifest is None or manifest.digest != task.digest:
-                directory.mkdir(parents=True, exist_ok=True)
-                counts = resolve_function(task.function)(
-                    TaskContext(task, directory, frozenset(), None)
-                )
+                remove_tree(directory)
+                directory.mkdir(parents=True)
+                counts = task.function(TaskContext(task, directory, frozenset(), None))
                 manifest = Manifest(
                     digest=task.digest, outputs=describe_outputs(directory), counts=dict(counts)
                 )

@@ -12,8 +12,8 @@ from collections.abc import Iterator, Mapping
 import brotli
 from curate_texts import CHINESE, ENGLISH, story
 
-from tongwen.curate.html.main_content import pages
-from tongwen.flow.task import TaskContext
+from tongwen.curate.extract import pages
+from tongwen.flow.task import TaskContext, step
 
 POISON = b"this page kills whoever reads it"
 _MEBIBYTE = 1 << 20
@@ -173,6 +173,7 @@ def files(seed: int) -> Mapping[str, bytes]:
     return made
 
 
+@step("extract", inputs=("crawl", "blocked", "allowed"))
 def extract_or_die(context: TaskContext) -> Mapping[str, int]:
     """The extraction task of a program with a page that kills it."""
     whole = pages.curate_record

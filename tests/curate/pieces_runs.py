@@ -12,8 +12,9 @@ import pyarrow.parquet as pq
 from tongwen.curate.duplicates.exact import DUPLICATE_SCHEMA
 from tongwen.curate.records.edits import apply, edits_between, tidy
 from tongwen.curate.records.numbering import record_numbers
+from tongwen.curate.repeats import paragraphs, spans, templates
 from tongwen.curate.rules.decide import DECISION_SCHEMA
-from tongwen.flow.task import Task, TaskContext, TaskInput, resolve_function
+from tongwen.flow.task import Task, TaskContext, TaskFunction, TaskInput
 from tongwen.formats.documents import DOCUMENT_SCHEMA
 
 SOURCES = ("first", "second")
@@ -66,39 +67,41 @@ class Pieces:
         pq.write_table(pa.table(table, DUPLICATE_SCHEMA), folder / "duplicates.parquet")
 
     def run(
-        self, step: str, index: int, function: str, inputs: Sequence[Path], **params: Any
+        self, function: TaskFunction, index: int, inputs: Mapping[str, Any], **params: Any
     ) -> Path:
-        out = self.folder / step / str(index)
+        """Run one task; `inputs` are paths, or lists of them."""
+        given = {
+            name: [TaskInput(path, "") for path in ([paths] if isinstance(paths, Path) else paths)]
+            for name, paths in inputs.items()
+        }
+        task = Task(function, index, given, params)
+        out = self.folder / task.name
         out.mkdir(parents=True)
-        given = tuple(TaskInput(path, "") for path in inputs)
-        task = Task(
-            step,
-            index,
-            f"tongwen.curate.repeats.{function.replace('pieces:', 'paragraphs:')}",
-            given,
-            params,
-        )
-        found = resolve_function(task.function)(TaskContext(task, out, frozenset(), None))
+        found = function(TaskContext(task, out, frozenset(), None))
         for name, count in found.items():
-            self.counts[f"{step} {name}"] = self.counts.get(f"{step} {name}", 0) + count
+            self.counts[f"{task.step} {name}"] = self.counts.get(f"{task.step} {name}", 0) + count
         return out
 
     def over_tasks(
-        self, step: str, function: str, names: Sequence[str], files: Sequence[Path], **params: Any
+        self,
+        function: TaskFunction,
+        *own: str,
+        also: Mapping[str, Any] | None = None,
+        **params: Any,
     ) -> list[Path]:
-        """One task for each group of documents."""
+        """One task for each group of documents; `own` are its tables besides the documents."""
         return [
             self.run(
-                step,
-                task,
                 function,
-                [
-                    *(
-                        self.folder / (name if name[:2] == "du" else f"in-{task}/{name}")
-                        for name in names
-                    ),
-                    *files,
-                ],
+                task,
+                {
+                    **{
+                        name: self.folder / f"in-{task}" / f"{name}.parquet"
+                        for name in ("documents", *own)
+                    },
+                    "edits": self.edits,
+                    **(also or {}),
+                },
                 task=task,
                 **params,
             )
@@ -106,79 +109,69 @@ class Pieces:
         ]
 
     def reduce(
-        self, step: str, function: str, mapped: Sequence[Path], partitions: int, **params: Any
+        self, function: TaskFunction, mapped: Sequence[Path], partitions: int, **params: Any
     ) -> list[Path]:
         return [
             self.run(
-                step, number, function, [home / f"part-{number:05d}" for home in mapped], **params
+                function,
+                number,
+                {"parts": [home / f"part-{number:05d}" for home in mapped]},
+                **params,
             )
             for number in range(partitions)
         ]
 
+    @property
+    def _duplicates(self) -> dict[str, Path]:
+        return {"duplicates": self.folder / "duplicates.parquet"}
+
     def spans(self, words: int, characters: int, partitions: int = 2) -> None:
-        inputs = ("documents.parquet", "decisions.parquet", "duplicates.parquet")
-        params = {"span_words": words, "span_characters": characters, "sources": SOURCES}
-        known = {**params, "edit_files": len(self.edits)}
-        parts = {**params, "partitions": partitions}
-        mapped = self.over_tasks("anchors", "spans:map_anchors", inputs, self.edits, **parts)
-        repeats = self.reduce("repeats", "spans:find_repeats", mapped, partitions)
-        files = [*self.edits, *(home / "repeats.npy" for home in repeats)]
-        mapped = self.over_tasks(
-            "windows", "spans:map_windows", inputs[:1], files, **known, partitions=partitions
-        )
-        paired = self.reduce("pairs", "spans:pair_windows", mapped, partitions)
-        files = [*self.edits, *(home / "pairs.npy" for home in paired)]
-        quoted = self.over_tasks("quotes", "spans:quote_spans", inputs[:1], files, **known)
-        files = [
-            *self.edits,
-            *(home / "spans.npy" for home in quoted),
-            *(home / "letters.npy" for home in quoted),
-        ]
-        cut = self.over_tasks("cuts", "spans:cut_spans", inputs[:1], files, **known)
+        sizes = {"span_words": words, "span_characters": characters}
+        parts = {**sizes, "partitions": partitions}
+        mapped = self.over_tasks(spans.map_anchors, "decisions", also=self._duplicates, **parts)
+        repeats = self.reduce(spans.find_repeats, mapped, partitions)
+        files = {"repeats": [home / "repeats.npy" for home in repeats]}
+        mapped = self.over_tasks(spans.map_windows, also=files, sources=SOURCES, **parts)
+        paired = self.reduce(spans.pair_windows, mapped, partitions)
+        files = {"pairs": [home / "pairs.npy" for home in paired]}
+        quoted = self.over_tasks(spans.quote_spans, also=files, **sizes)
+        files = {name: [home / f"{name}.npy" for home in quoted] for name in ("spans", "letters")}
+        cut = self.over_tasks(spans.cut_spans, also=files, **sizes)
         self.edits += [home / "edits.npy" for home in cut]
 
     def paragraphs(self, letters: int, partitions: int = 2) -> None:
-        inputs = ("documents.parquet", "decisions.parquet", "duplicates.parquet")
         mapped = self.over_tasks(
-            "paragraph-map",
-            "pieces:map_paragraphs",
-            inputs,
-            self.edits,
+            paragraphs.map_paragraphs,
+            "decisions",
+            also=self._duplicates,
             partitions=partitions,
             sources=SOURCES,
             minimum_paragraph_letters=letters,
         )
-        cut = self.reduce("paragraph-cut", "pieces:cut_paragraphs", mapped, partitions)
+        cut = self.reduce(paragraphs.cut_paragraphs, mapped, partitions)
         self.edits += [home / "edits.npy" for home in cut]
 
     def templates(self, documents: int, share: float, partitions: int = 2) -> None:
         least = {"minimum_documents": documents}
-        inputs = ("documents.parquet", "pages.parquet")
-        mapped = self.over_tasks(
-            "template-map", "templates:map_templates", inputs, self.edits, partitions=partitions
-        )
-        hosts = self.run(
-            "hosts", 0, "templates:count_hosts", [home / "hosts.npy" for home in mapped], **least
+        mapped = self.over_tasks(templates.map_templates, "pages", partitions=partitions)
+        counted = self.run(
+            templates.count_hosts, 0, {"hosts": [home / "hosts.npy" for home in mapped]}, **least
         )
         found = [
             self.run(
-                "template-find",
+                templates.find_templates,
                 number,
-                "templates:find_templates",
-                [hosts / "hosts.npy", *(home / f"part-{number:05d}" for home in mapped)],
+                {
+                    "hosts": counted / "hosts.npy",
+                    "parts": [home / f"part-{number:05d}" for home in mapped],
+                },
                 minimum_share=share,
                 **least,
             )
             for number in range(partitions)
         ]
-        files = [*self.edits, *(home / "frequent.npy" for home in found)]
-        cut = self.over_tasks(
-            "template-cut",
-            "templates:cut_templates",
-            inputs[:1],
-            files,
-            edit_files=len(self.edits),
-        )
+        files = {"frequent": [home / "frequent.npy" for home in found]}
+        cut = self.over_tasks(templates.cut_templates, also=files)
         self.edits += [home / "edits.npy" for home in cut]
 
     def texts(self) -> list[str]:

@@ -15,7 +15,8 @@ from curate_runs import Curated, InlineRunner, write_crawl
 from curate_texts import CHINESE, ENGLISH, TRADITIONAL, edited, story
 
 from tongwen.cli.curate import command
-from tongwen.curate.outcome.explain import curate_folder, explain, explanation_text
+from tongwen.curate.outcome.explain import explain, explanation_text
+from tongwen.curate.records.folders import curate_folder
 from tongwen.curate.settings import (
     CurateSettings,
     DuplicateSettings,

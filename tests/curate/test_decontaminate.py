@@ -15,13 +15,18 @@ from curate_texts import story
 from tongwen.curate.contamination.benchmarks import benchmark_of, read_items
 from tongwen.curate.contamination.grams import has_letter, units_of_text
 from tongwen.curate.contamination.index import INDEX_FILES
-from tongwen.curate.contamination.search import contamination_report, index_task, map_contamination
+from tongwen.curate.contamination.search import (
+    count_grams,
+    decide_contamination,
+    map_contamination,
+)
 from tongwen.curate.contamination.settings import BenchmarkSettings, ContaminationSettings
+from tongwen.curate.contamination.steps import contamination_report, index_task
 from tongwen.curate.records.edits import EDIT, KINDS, apply
 from tongwen.errors import InputError, RecipeError, TongwenError
 from tongwen.files import file_digest, write_jsonl
 from tongwen.flow.local import LocalRunner
-from tongwen.flow.runner import TaskResult, exchange
+from tongwen.flow.runner import TaskResult, outputs, reduce_tasks
 from tongwen.flow.task import Task, TaskContext, TaskInput
 from tongwen.formats.documents import DOCUMENT_SCHEMA
 
@@ -89,29 +94,31 @@ class Decontaminated:
             rows = range(task * per_task, task * per_task + len(part))
             files = _documents(folder / f"in-{task}", part, rows, dropped)
             documents.append(files[0])
-            params = {
-                "task": task,
-                "partitions": partitions,
-                "decisions": 1,
-                "losses": 0,
-                "edits": 0,
+            inputs = {
+                "documents": files[0],
+                "decisions": files[1],
+                "duplicates": (),
+                "edits": (),
+                "index": index,
             }
-            function = "tongwen.curate.contamination.search:map_contamination"
-            mapped.append(Task("contamination-map", task, function, (*files, *index), params))
+            params = {"task": task, "partitions": partitions}
+            mapped.append(Task(map_contamination, task, inputs, params))
         self.mapped = run(mapped)
-        self.counted = run([
-            Task("contamination-count", part, "tongwen.curate.contamination.search:count_grams", files,
-                 {"maximum_documents": settings.maximum_documents})
-            for part, files in enumerate(exchange(self.mapped, partitions))
-        ])  # fmt: skip
-        common = tuple(result.file("common.npy") for result in self.counted)
-        params = {"partitions": partitions, "dropped_items": settings.dropped_items,
-                  "dropped_item_share": settings.dropped_item_share}  # fmt: skip
-        self.decided = run([
-            Task("contamination-decide", task, "tongwen.curate.contamination.search:decide_contamination",
-                 (result.file("hits.npy"), documents[task], *common, *index), params)
-            for task, result in enumerate(self.mapped)
-        ])  # fmt: skip
+        most = {"maximum_documents": settings.maximum_documents}
+        self.counted = run(reduce_tasks(count_grams, self.mapped, partitions, most))
+        common = outputs(self.counted, "common.npy")
+        params = {
+            "dropped_items": settings.dropped_items,
+            "dropped_item_share": settings.dropped_item_share,
+        }
+        self.decided = run(
+            [
+                Task(decide_contamination, task,
+                     {"hits": result.file("hits.npy"), "documents": documents[task],
+                      "common": common, "index": index}, params)
+                for task, result in enumerate(self.mapped)
+            ]
+        )  # fmt: skip
         self.report = contamination_report(settings, self.index, self.counted, self.decided)
         self._per_task = per_task
 

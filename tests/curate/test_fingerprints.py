@@ -40,8 +40,11 @@ def fingerprinted(folder: Path, texts: list[str], edits: np.ndarray) -> tuple[np
     ]
     pq.write_table(pa.Table.from_pylist(rows, DOCUMENT_SCHEMA), folder / "documents.parquet")
     np.save(folder / "edits.npy", edits)
-    inputs = tuple(TaskInput(folder / name, "") for name in ("documents.parquet", "edits.npy"))
-    task = Task("fingerprint", 2, "", inputs, PARAMETERS)
+    inputs = {
+        "documents": TaskInput(folder / "documents.parquet", ""),
+        "edits": TaskInput(folder / "edits.npy", ""),
+    }
+    task = Task(fingerprint_records, 2, inputs, PARAMETERS)
     counts = fingerprint_records(TaskContext(task, folder, frozenset(), None))
     assert counts == {"records": len(texts)}
     signatures = np.fromfile(folder / "signatures.bin", np.uint32).reshape(-1, 12)

@@ -10,14 +10,14 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 from curate_runs import Curated, write_crawl
 from curate_texts import CHINESE, ENGLISH, story
-from hostile import POISON, files, html, response, warc_record
+from hostile import POISON, extract_or_die, files, html, response, warc_record
 
 from tongwen.curate.settings import CurateSettings
 from tongwen.files import read_jsonl, tree_files, write_jsonl
@@ -89,7 +89,9 @@ class DyingRunner(LocalRunner):
     def run(self, tasks: Sequence[Task], out: Path) -> list[TaskResult]:
         return super().run(
             [
-                replace(task, function="hostile:extract_or_die") if task.step == "extract" else task
+                Task(extract_or_die, task.index, task.inputs, task.params)
+                if task.step == "extract"
+                else task
                 for task in tasks
             ],
             out,

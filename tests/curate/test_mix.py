@@ -11,13 +11,16 @@ import pytest
 from curate_runs import InlineRunner
 
 from tongwen.curate.mix.settings import MixSettings, WeightSettings
-from tongwen.curate.mix.weights import mix_parameters
-from tongwen.curate.mix.write import copies_of, mix_report, plan_parameters
+from tongwen.curate.mix.steps import mix_documents, mix_parameters
+from tongwen.curate.mix.weights import measure_weights
+from tongwen.curate.mix.write import copies_of
+from tongwen.curate.outcome.materialize import materialize_records
 from tongwen.encode.split import split_of, validation_thresholds
 from tongwen.errors import InputError, RecipeError
 from tongwen.files import file_digest, read_json
-from tongwen.flow.runner import TaskResult, exchange
-from tongwen.flow.task import Task, TaskInput
+from tongwen.flow.manifest import Manifest, describe_outputs
+from tongwen.flow.runner import TaskResult
+from tongwen.flow.task import Task, TaskInput, step_of
 from tongwen.formats.documents import DOCUMENT_SCHEMA, document_batches
 
 _ATTRIBUTES = pa.schema(
@@ -50,54 +53,19 @@ class Mixed:
         self, folder: Path, settings: MixSettings, rows: Sequence[dict[str, Any]], per_task: int
     ) -> None:
         runner = InlineRunner()
-
-        def run(
-            step: str, function: str, inputs: Sequence[tuple[TaskInput, ...]], params: Any = None
-        ) -> list[TaskResult]:
-            module = (
-                "mix"
-                if function in ("sample_values", "rank_values", "measure_weights")
-                else "mix_steps"
+        materialized = []
+        for index, start in enumerate(range(0, len(rows), per_task)):
+            home = folder / f"in-{start}"
+            _files(home, rows[start : start + per_task])
+            manifest = Manifest(digest="", outputs=describe_outputs(home))
+            task = Task(
+                materialize_records, index, dict.fromkeys(step_of(materialize_records).inputs, ())
             )
-            tasks = [
-                Task(
-                    step,
-                    index,
-                    f"tongwen.curate.mix.{ {'mix': 'weights', 'mix_steps': 'write'}[module] }:{function}",
-                    files,
-                    params or {},
-                )
-                for index, files in enumerate(inputs)
-            ]
-            return runner.run(tasks, folder)
-
-        files = [
-            _files(folder / f"in-{start}", rows[start : start + per_task])
-            for start in range(0, len(rows), per_task)
-        ]
-        params = mix_parameters(settings, _ATTRIBUTES)
-        ranks: tuple[TaskInput, ...] = ()
-        if params["deciles"]:
-            deciles = {"deciles": params["deciles"]}
-            sampled = run("mix-sample", "sample_values", files, deciles)
-            inputs = tuple(result.file("sample.parquet") for result in sampled)
-            ranked = run("mix-deciles", "rank_values", [inputs], deciles)
-            ranks = (ranked[0].file("deciles.json"),)
-        measured = run(
-            "mix-measure", "measure_weights", [(*pair, *ranks) for pair in files], params
+            materialized.append(TaskResult(task, home, manifest))
+        written, self.report = mix_documents(
+            lambda tasks: runner.run(tasks, folder), settings, materialized
         )
-        supplies = tuple(result.file("supply.json") for result in measured)
-        planned = run("mix-plan", "plan_mix", [supplies], plan_parameters(settings))[0]
-        self.plan = read_json(planned.directory / "plan.json")
-        mapped = run(
-            "mix-map",
-            "map_mix",
-            [(pair[0], result.file("weights.parquet"), planned.file("plan.json"))
-             for pair, result in zip(files, measured, strict=True)],
-            {"seed": settings.seed},
-        )  # fmt: skip
-        written = run("mix-write", "write_mix", exchange(mapped, self.plan["files"]))
-        self.report = mix_report(settings, planned, mapped)
+        self.plan = read_json(folder / "mix-plan" / "00000" / "plan.json")
         self.files = [result.directory / "documents.parquet" for result in written]
 
     @property
@@ -259,10 +227,9 @@ def test_attributes_of_other_documents_are_refused(tmp_path: Path) -> None:
     first, second = _files(tmp_path / "a", corpus(30)), _files(tmp_path / "b", corpus(40))
     params = mix_parameters(MixSettings(), _ATTRIBUTES)
     task = Task(
-        "mix-measure",
+        measure_weights,
         0,
-        "tongwen.curate.mix.weights:measure_weights",
-        (first[0], second[1]),
+        {"documents": first[0], "attributes": second[1], "deciles": ()},
         params,
     )
     with pytest.raises(InputError, match="does not describe the documents"):

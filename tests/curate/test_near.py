@@ -13,15 +13,15 @@ from curate_runs import InlineRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tongwen.curate.duplicates.clusters import linked
+from tongwen.curate.duplicates.clusters import cluster, linked
 from tongwen.curate.duplicates.exact import DUPLICATE_SCHEMA, LOSS
-from tongwen.curate.duplicates.fingerprints import FINGERPRINT
+from tongwen.curate.duplicates.fingerprints import FINGERPRINT, fingerprint_records
 from tongwen.curate.duplicates.minhash import band_keys
 from tongwen.curate.duplicates.near import LINK
-from tongwen.curate.duplicates.near_steps import block_starts, near_links
+from tongwen.curate.duplicates.steps import block_starts, near_links
 from tongwen.curate.settings import DuplicateSettings
 from tongwen.flow.manifest import Manifest, describe_outputs
-from tongwen.flow.runner import TaskResult
+from tongwen.flow.runner import TaskResult, outputs
 from tongwen.flow.task import Task, TaskInput
 
 SETTINGS = DuplicateSettings(bands=14, rows=4)
@@ -73,11 +73,11 @@ class Records:
             lambda tasks: runner.run(tasks, folder), chosen, decisions, results, lost,
             partitions=partitions, records_a_block=records_a_block,
         )  # fmt: skip
-        inputs = (lost, *links, *(result.file("fingerprints.npy") for result in results))
-        parameters = {
-            "link_files": len(links), "hashes": HASHES, "similarity": chosen.similarity,
+        inputs = {
+            "losses": lost, "links": links, "fingerprints": outputs(results, "fingerprints.npy"),
         }  # fmt: skip
-        task = Task("cluster", 0, "tongwen.curate.duplicates.clusters:cluster", inputs, parameters)
+        parameters = {"hashes": HASHES, "similarity": chosen.similarity}
+        task = Task(cluster, 0, inputs, parameters)
         result = runner.run([task], folder)[0]
         table = pq.read_table(result.directory / "duplicates.parquet")
         assert table.schema == DUPLICATE_SCHEMA
@@ -94,7 +94,9 @@ class Records:
         )
         column = pa.table({"drop_stage": pa.nulls(len(rows), pa.string())})
         pq.write_table(column, directory / "decisions.parquet")
-        return TaskResult(Task("fingerprint", index, "", ()), directory, manifest)
+        return TaskResult(
+            Task(fingerprint_records, index, {"documents": (), "edits": ()}), directory, manifest
+        )
 
     def expected(self, threshold: float) -> dict[str, tuple[str, float]]:
         """By doc_id: what each one loses to, and its greatest similarity, from all pairs."""

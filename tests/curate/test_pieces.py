@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pieces_runs import Pieces, document
 
-from tongwen.curate.repeats.paragraphs import open_records
+from tongwen.curate.records.exchange import open_records
+from tongwen.curate.repeats.paragraphs import map_paragraphs
 from tongwen.curate.repeats.units import letter_table, letters_of, lines_of, placed_units
 from tongwen.curate.text.characters import folded
 from tongwen.curate.text.units import units_of
@@ -127,7 +128,7 @@ def test_what_is_dropped_code_short_or_introduces_a_list_is_not_compared(tmp_pat
     pieces.paragraphs(60)
     assert pieces.texts() == [row["text"] for row in rows]
     home = tmp_path / "run"
-    found = open_records(home / "in-0" / "decisions.parquet", home / "duplicates.parquet", 0)
+    found = open_records(home / "in-0" / "decisions.parquet", [home / "duplicates.parquet"], 0)
     assert found.tolist() == [2, 3, 4, 5, 6, 7]
 
 
@@ -171,12 +172,15 @@ def test_edits_are_the_same_bytes_whatever_the_partitions(tmp_path: Path) -> Non
 def test_decisions_of_other_documents_are_refused(tmp_path: Path) -> None:
     pieces = Pieces(tmp_path / "run", [[document("one")], [document("two"), document("three")]])
     home = tmp_path / "run"
-    inputs = [home / "in-0" / "documents.parquet", home / "in-1" / "decisions.parquet"]
+    inputs = {
+        "documents": home / "in-0" / "documents.parquet",
+        "decisions": home / "in-1" / "decisions.parquet",
+        "duplicates": home / "duplicates.parquet",
+        "edits": [],
+    }
     params = {"task": 0, "partitions": 1, "sources": ["first"], "minimum_paragraph_letters": 60}
     with pytest.raises(InputError, match="has 1 records, row 1 is wanted"):
-        pieces.run(
-            "map", 0, "pieces:map_paragraphs", [*inputs, home / "duplicates.parquet"], **params
-        )
+        pieces.run(map_paragraphs, 0, inputs, **params)
 
 
 @given(st.text(alphabet="ab Ａ書书,，\n`|-é", max_size=80))

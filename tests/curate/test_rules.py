@@ -9,10 +9,11 @@ from curate_texts import CHINESE, ENGLISH, TRADITIONAL, edited, story
 
 from tongwen.curate.extract.record import PAGE_SCHEMA
 from tongwen.curate.rules.attributes import MEASURE_SCHEMA, VALUES
-from tongwen.curate.rules.decide import decide, decision_parameters, rule_set, rules_of
-from tongwen.curate.rules.measures import measure, prose
+from tongwen.curate.rules.decide import decide, rule_set, rules_of
+from tongwen.curate.rules.measures import measure
 from tongwen.curate.rules.spam import CHINESE as CHINESE_TERMS
 from tongwen.curate.rules.spam import ENGLISH as ENGLISH_TERMS
+from tongwen.curate.rules.steps import decision_parameters
 from tongwen.curate.scorers.scoring import SCORE_SCHEMA
 from tongwen.curate.settings import (
     ChineseRules,
@@ -21,6 +22,7 @@ from tongwen.curate.settings import (
     EnglishRules,
     TextRules,
 )
+from tongwen.curate.text.prose import prose
 from tongwen.errors import RecipeError
 
 REPEATED_ENGLISH = " ".join(["A line about the sea and what it has to say to us."] * 10)

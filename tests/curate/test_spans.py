@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pieces_runs import SOURCES, Pieces, document
 
+from tongwen.curate.records.exchange import preference, source_ranks
 from tongwen.curate.repeats import spans
-from tongwen.curate.repeats.paragraphs import preference, source_ranks
 from tongwen.curate.repeats.span_kernels import anchors, gram_units, sentence_cuts
 from tongwen.curate.repeats.units import Units, lines_of, placed_units
 
@@ -77,7 +77,7 @@ def test_spans_are_all_runs_that_brute_force_finds_and_no_other(
     with pytest.MonkeyPatch.context() as patch:
         found, pieces = covered_by_spans(patch, [rows[:2], rows[2:]], size, partitions)
     assert found == covered_by_hand(rows, size)
-    assert pieces.counts["cuts refuted"] == 0
+    assert pieces.counts["span-cut refuted"] == 0
 
 
 @given(st.lists(st.integers(0, 3), max_size=60), st.lists(st.integers(0, 3), max_size=60),
@@ -188,7 +188,7 @@ def test_a_collision_of_hashes_cuts_nothing(
     monkeypatch.setattr(spans, "placed_units", colliding)
     pieces = Pieces(tmp_path / "run", [rows])
     pieces.spans(35, 50)
-    assert pieces.counts["cuts refuted"] > 0
+    assert pieces.counts["span-cut refuted"] > 0
     assert pieces.texts() == [row["text"] for row in rows]
 
 

@@ -123,7 +123,7 @@ def test_killed_and_run_again_it_has_every_document_once_and_the_same_bytes(
     )
     assert child.returncode == -signal.SIGKILL
     assert not (tmp_path / "killed" / "shards.json").exists()
-    finished = list((tmp_path / "killed" / "tasks" / "encode").glob("0*"))
+    finished = list((tmp_path / "killed" / "tasks" / "encode-documents").glob("0*"))
     assert 3 <= len(finished) <= (5 if moment == "tasks" else GROUPS)
 
     resumed = context(tmp_path, tmp_path / "killed", workers)
@@ -145,14 +145,14 @@ def test_a_large_file_is_cut_at_its_row_groups_and_gives_the_same_shards(
 ) -> None:
     path = folder / "documents" / "large.parquet"
     run(context(folder, tmp_path / "whole", 1))
-    assert len(list((tmp_path / "whole" / "tasks" / "encode").iterdir())) == 1
+    assert len(list((tmp_path / "whole" / "tasks" / "encode-documents").iterdir())) == 1
     for text_bytes in (1, 4_000, 10_000):
         ranges = row_group_ranges(path, text_bytes)
         assert [number for bounds in ranges for number in range(*bounds)] == list(range(GROUPS))
         monkeypatch.setattr("tongwen.encode.stage._TASK_BYTES", text_bytes)
         out = tmp_path / f"cut-{text_bytes}"
         run(context(folder, out, 1))
-        assert len(list((out / "tasks" / "encode").iterdir())) == len(ranges)
+        assert len(list((out / "tasks" / "encode-documents").iterdir())) == len(ranges)
         assert contents(out) == contents(tmp_path / "whole")
     assert len(row_group_ranges(path, 1)) == GROUPS
 
@@ -160,12 +160,15 @@ def test_a_large_file_is_cut_at_its_row_groups_and_gives_the_same_shards(
 def encoded(path: Path, tokenizer: Path, out: Path, skip: frozenset[str]) -> tuple[dict, list]:
     """Counts of one task and the marks it has set."""
     out.mkdir()
-    inputs = (TaskInput(path, ""), TaskInput(tokenizer / "tokenizer.model", ""))
+    inputs = {
+        "documents": TaskInput(path, ""),
+        "tokenizer": TaskInput(tokenizer / "tokenizer.model", ""),
+    }
     params = {"validation_thresholds": {"en": 0.0, "zh": 0.0}, "row_groups": None}
     marks: list[str] = []
-    here = TaskContext(Task("encode", 0, "", inputs, params), out, skip, None)
+    here = TaskContext(Task(tasks.encode_documents, 0, inputs, params), out, skip, None)
     here.mark = marks.append
-    return dict(tasks.encode_file(here)), marks
+    return dict(tasks.encode_documents(here)), marks
 
 
 def test_a_long_text_is_marked_by_name_and_what_must_be_skipped_is_counted(

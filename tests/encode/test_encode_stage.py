@@ -151,7 +151,7 @@ def test_what_a_killed_run_left_is_built_on_and_gives_the_same_bytes(
 ) -> None:
     stage.run(context)
     undisturbed = contents(context.out)
-    shutil.rmtree(context.out / "tasks" / "encode" / "00001")
+    shutil.rmtree(context.out / "tasks" / "encode-documents" / "00001")
     (context.out / "train-00001.shard").unlink()
     (context.out / "shards.json").unlink()
     (context.out / "train-00099.shard").write_bytes(b"of a run with smaller shards")

@@ -3,9 +3,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from click.testing import CliRunner
 
-from tongwen.cli.evaluate import command, task_override
+from tongwen.cli.evaluate import command, task_values
 from tongwen.errors import InputError, RecipeError
 from tongwen.evaluate.evaluator import Evaluator
 from tongwen.evaluate.free import judge
@@ -15,6 +16,8 @@ from tongwen.evaluate.settings import TaskSettings
 from tongwen.evaluate.spec import builtin_spec
 from tongwen.evaluate.stage import files
 from tongwen.files import read_json, read_jsonl
+from tongwen.model.folder import load_model_folder
+from tongwen.model.int8_folder import quantize_model, save_quantized_folder
 from tongwen.road.alone import run_alone
 from tongwen.road.recipe import load_recipe
 
@@ -51,12 +54,22 @@ def gold(tmp_path: Path) -> Path:
     return folder / "questions.jsonl"
 
 
-def evaluate(model_folder: Path, out: Path, *options: str) -> None:
-    run_alone("evaluate", inputs={"model": model_folder}, out=out, recipe=None, overrides=options)
+Tasks = list[dict[str, Any]]
 
 
-def tasks_of(gold: Path, *names: str) -> str:
-    return task_override(tuple(f"{name}={gold}" for name in names), None, None)
+def evaluate(model_folder: Path, out: Path, tasks: Tasks, *overrides: str) -> None:
+    run_alone(
+        "evaluate",
+        inputs={"model": model_folder},
+        out=out,
+        recipe=None,
+        overrides=overrides,
+        options={"evaluate.tasks": tasks},
+    )
+
+
+def tasks_of(gold: Path, *names: str) -> Tasks:
+    return task_values(tuple(f"{name}={gold}" for name in names), None, None)
 
 
 BOTH = ("sample_choice", "sample_answer")
@@ -138,8 +151,8 @@ def test_only_a_changed_task_is_asked_again(
         return true_records(self, spec, items, **options)
 
     monkeypatch.setattr(Evaluator, "records", records)
-    override = tasks_of(gold, *BOTH).replace("}]", ", limit = 5}]")
-    evaluate(model_folder, out, override)
+    choice, answer = tasks_of(gold, *BOTH)
+    evaluate(model_folder, out, [choice, answer | {"limit": 5}])
     assert asked == [5]
     evaluate(model_folder, out, tasks_of(gold, "sample_answer"))
     assert asked == [5, 24]
@@ -176,7 +189,7 @@ def test_mistakes_are_found_before_the_model_is_loaded(
     tmp_path: Path, task: str, kind: type[Exception], message: str
 ) -> None:
     with pytest.raises(kind, match=message):
-        evaluate(tmp_path, tmp_path / "out", task_override((task,), None, None))
+        evaluate(tmp_path, tmp_path / "out", task_values((task,), None, None))
 
 
 def test_a_folder_without_a_model_or_a_tokenizer_is_refused(
@@ -196,7 +209,7 @@ def test_a_recipe_without_tasks_or_with_two_of_a_name_is_refused(
     model_folder: Path, gold: Path, tmp_path: Path
 ) -> None:
     with pytest.raises(RecipeError, match="no task"):
-        evaluate(model_folder, tmp_path / "out", "evaluate.tasks=[]")
+        evaluate(model_folder, tmp_path / "out", [])
     with pytest.raises(RecipeError, match="two tasks are named"):
         evaluate(model_folder, tmp_path / "out", tasks_of(gold, "sample_choice", "sample_choice"))
 
@@ -204,7 +217,12 @@ def test_a_recipe_without_tasks_or_with_two_of_a_name_is_refused(
 def test_the_stage_names_the_users_own_files(gold: Path) -> None:
     recipe = load_recipe(
         "defaults",
-        [tasks_of(gold, "sample_choice").replace("}]", '}, {name = "piqa", path = "{crawl}/x"}]')],
+        options={
+            "evaluate.tasks": [
+                *tasks_of(gold, "sample_choice"),
+                {"name": "piqa", "path": "{crawl}/x"},
+            ]
+        },
     )
     assert [path.name for path in files(recipe.evaluate)] == ["facts.jsonl", "questions.jsonl"]
 
@@ -234,3 +252,22 @@ def test_the_list_of_built_in_tasks_is_printed() -> None:
     assert result.exit_code == 0
     assert "mgsm_zh" in result.stdout
     assert "sample_answer" in result.stdout
+
+
+def test_a_gpu_that_is_not_there_is_an_error_with_a_way_out(
+    model_folder: Path, gold: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(InputError, match="torch sees no GPU") as caught:
+        evaluate(model_folder, tmp_path / "out", tasks_of(gold, *BOTH), "evaluate.device=cuda")
+    assert '"auto"' in str(caught.value.hint)
+
+
+def test_an_int8_model_is_evaluated_as_it_is_served(
+    model_folder: Path, gold: Path, tmp_path: Path
+) -> None:
+    model, _ = load_model_folder(model_folder)
+    names = quantize_model(model)
+    save_quantized_folder(tmp_path / "int8", model, model_folder, names)
+    evaluate(tmp_path / "int8", tmp_path / "out", tasks_of(gold, *BOTH))
+    assert len(list(read_jsonl(tmp_path / "out" / "items.jsonl"))) == 48

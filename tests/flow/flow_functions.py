@@ -7,17 +7,19 @@ from pathlib import Path
 
 from tongwen.errors import InputError
 from tongwen.files import write_text
-from tongwen.flow.task import TaskContext
+from tongwen.flow.task import TaskContext, step
 
 
+@step("step", inputs=("text",))
 def upper(context: TaskContext) -> dict[str, int]:
-    text = context.inputs[0].read_text(encoding="utf-8")
+    text = context.file("text").read_text(encoding="utf-8")
     (context.out / "text").write_text(text.upper(), encoding="utf-8")
     return {"characters": len(text)}
 
 
+@step("step", inputs=("text",))
 def partition_words(context: TaskContext) -> dict[str, int]:
-    words = context.inputs[0].read_text(encoding="utf-8").split()
+    words = context.file("text").read_text(encoding="utf-8").split()
     partitions = context.params["partitions"]
     for number in range(partitions):
         mine = [word for word in words if len(word) % partitions == number]
@@ -25,12 +27,14 @@ def partition_words(context: TaskContext) -> dict[str, int]:
     return {"words": len(words)}
 
 
+@step("join", inputs=("parts",))
 def join(context: TaskContext) -> dict[str, int]:
-    texts = [path.read_text(encoding="utf-8") for path in context.inputs]
+    texts = [path.read_text(encoding="utf-8") for path in context.inputs["parts"]]
     (context.out / "joined").write_text("|".join(texts), encoding="utf-8")
     return {"parts": len(texts)}
 
 
+@step("step", inputs=("text",))
 def die_once(context: TaskContext) -> dict[str, int]:
     """Kill the own process on the first call; a file remembers it."""
     witness = Path(context.params["witness"])
@@ -40,6 +44,7 @@ def die_once(context: TaskContext) -> dict[str, int]:
     return upper(context)
 
 
+@step("step", inputs=("text",))
 def hold_once(context: TaskContext) -> dict[str, int]:
     """Wait to be killed on the first call, and write down who waits for whom."""
     witness = Path(context.params["witness"])
@@ -49,9 +54,10 @@ def hold_once(context: TaskContext) -> dict[str, int]:
     return upper(context)
 
 
+@step("step", inputs=("text",))
 def grow(context: TaskContext) -> dict[str, int]:
     """The line `large` takes 600 MiB of memory."""
-    for line in context.inputs[0].read_text(encoding="utf-8").splitlines():
+    for line in context.file("text").read_text(encoding="utf-8").splitlines():
         context.mark(line)
         if line == "large" and line not in context.skip:
             filled = bytearray(b"x" * (600 << 20))
@@ -59,15 +65,17 @@ def grow(context: TaskContext) -> dict[str, int]:
     return upper(context)
 
 
+@step("step", inputs=("text",))
 def die_always(context: TaskContext) -> dict[str, int]:
     os.kill(os.getpid(), signal.SIGKILL)
     return {}
 
 
+@step("step", inputs=("text",))
 def die_at_poison(context: TaskContext) -> dict[str, int]:
     """Handle the lines one by one; the line `poison` kills the process, `slow` never ends."""
     kept = []
-    for line in context.inputs[0].read_text(encoding="utf-8").splitlines():
+    for line in context.file("text").read_text(encoding="utf-8").splitlines():
         context.mark(line)
         if line in context.skip:
             continue
@@ -80,9 +88,11 @@ def die_at_poison(context: TaskContext) -> dict[str, int]:
     return {"lines": len(kept)}
 
 
+@step("step", inputs=("text",))
 def refuse(context: TaskContext) -> dict[str, int]:
-    raise InputError(f"{context.inputs[0].name} is not a song", hint="sing")
+    raise InputError(f"{context.file('text').name} is not a song", hint="sing")
 
 
+@step("step", inputs=("text",))
 def stumble(context: TaskContext) -> dict[str, int]:
     raise ZeroDivisionError("a bug")

@@ -8,11 +8,13 @@ import pytest
 
 from tongwen.errors import InputError, WorkerDiedError
 from tongwen.files import file_digest, tree_files
-from tongwen.flow.local import LocalRunner, exchange
+from tongwen.flow.local import LocalRunner
+from tongwen.flow.runner import reduce_tasks
 from tongwen.flow.task import Task, TaskInput
 from tongwen.progress import Progress
 
 sys.path.insert(0, str(Path(__file__).parent))  # worker processes inherit it
+import flow_functions
 
 
 def make_tasks(folder: Path, function: str, texts: list[str], **params: object) -> list[Task]:
@@ -21,8 +23,8 @@ def make_tasks(folder: Path, function: str, texts: list[str], **params: object) 
     for index, text in enumerate(texts):
         path = folder / f"{index}.txt"
         path.write_text(text, encoding="utf-8")
-        inputs = (TaskInput(path, file_digest(path)),)
-        tasks.append(Task("step", index, f"flow_functions:{function}", inputs, params))
+        inputs = {"text": TaskInput(path, file_digest(path))}
+        tasks.append(Task(getattr(flow_functions, function), index, inputs, params))
     return tasks
 
 
@@ -91,11 +93,8 @@ def test_a_reduce_sees_every_map_output_once_in_order(tmp_path: Path) -> None:
     maps = runner()[0].run(
         make_tasks(tmp_path / "in", "partition_words", texts, partitions=2), tmp_path / "out"
     )
-    reduces = [
-        Task("join", number, "flow_functions:join", inputs)
-        for number, inputs in enumerate(exchange(maps, 2))
-    ]
-    results = runner()[0].run(reduces, tmp_path / "out")
+    joins = reduce_tasks(flow_functions.join, maps, 2)
+    results = runner()[0].run(joins, tmp_path / "out")
     joined = [result.file("joined").path.read_text(encoding="utf-8") for result in results]
     assert joined == ["bb|dddd|ff", "a\nccc|e|ggg"]
 
@@ -106,7 +105,7 @@ def test_a_killed_worker_is_replaced_and_its_task_tried_again(tmp_path: Path) ->
     local, said = runner()
     results = local.run(tasks, tmp_path / "out")
     assert [r.file("text").path.read_text(encoding="utf-8") for r in results] == ["A", "B"]
-    assert "was killed; trying" in said.getvalue()
+    assert "was killed; retrying" in said.getvalue()
 
 
 def test_an_item_that_kills_two_workers_is_quarantined_and_named(tmp_path: Path) -> None:

@@ -13,10 +13,13 @@ from typing import Any
 import psutil
 import pytest
 
+sys.path.insert(0, str(Path(__file__).parent))  # importlib mode adds no path
+import flow_functions
+
 from tongwen.errors import DoesNotFitError, InputError, UsageError, WorkerDiedError
 from tongwen.files import file_digest, tree_files, write_jsonl
 from tongwen.flow import ray as ray_runner
-from tongwen.flow.ray import Place, RayRunner, check_identity, identity
+from tongwen.flow.ray import RayRunner, RemoteWorker, check_identity, identity
 from tongwen.flow.stage import run_stage
 from tongwen.flow.task import Task, TaskInput
 from tongwen.progress import Progress
@@ -76,8 +79,8 @@ def make_tasks(folder: Path, function: str, texts: list[str], **params: object) 
     for index, text in enumerate(texts):
         path = folder / f"{index}.txt"
         path.write_text(text, encoding="utf-8")
-        inputs = (TaskInput(path, file_digest(path)),)
-        tasks.append(Task("step", index, f"flow_functions:{function}", inputs, params))
+        inputs = {"text": TaskInput(path, file_digest(path))}
+        tasks.append(Task(getattr(flow_functions, function), index, inputs, params))
     return tasks
 
 
@@ -139,7 +142,7 @@ def test_what_kills_its_worker_is_quarantined_and_named(machine: Any, tmp_path: 
     assert reasons[0] == ({"item": "poison", "reason": "its worker was killed, twice"},)
     assert reasons[1] == ({"item": "slow", "reason": "its worker took longer than 1 s, twice"},)
     assert reasons[2] == ()
-    assert "a worker was killed at poison; trying step/00000 again" in said
+    assert "a worker was killed at poison; retrying step/00000" in said
     large = make_tasks(tmp_path / "in", "grow", ["a\nlarge"])
     [result], _ = run(large, tmp_path / "large", memory_bytes=400 << 20)
     reason = "its worker used more than 0.391 GiB, twice"
@@ -152,7 +155,7 @@ def test_errors_of_the_user_of_ours_and_of_the_machine_arrive(machine: Any, tmp_
     assert caught.value.hint == "sing"
     with pytest.raises(RuntimeError, match="ZeroDivisionError: a bug"):
         run(make_tasks(tmp_path / "in", "stumble", ["a"]), tmp_path / "out")
-    with pytest.raises(WorkerDiedError, match=r"step/00000 lost its worker 3 times.*0\.txt"):
+    with pytest.raises(WorkerDiedError, match=r"step/00000 failed 3 times.*0\.txt"):
         run(make_tasks(tmp_path / "in", "die_always", ["a"]), tmp_path / "out")
 
 
@@ -166,27 +169,27 @@ def test_a_machine_with_another_version_is_refused(
 
 
 def when_held(witness: Path, then: Callable[[int, int], None]) -> threading.Thread:
-    """Call `then` with the worker's and the place's process once a task waits at `witness`."""
+    """Call `then` with the worker's and the actor's process once a task waits at `witness`."""
 
     def watch() -> None:
         while not witness.exists():
             time.sleep(0.05)
-        worker, place = map(int, witness.read_text(encoding="utf-8").split())
-        then(worker, place)
+        worker, actor = map(int, witness.read_text(encoding="utf-8").split())
+        then(worker, actor)
 
     thread = threading.Thread(target=watch)
     thread.start()
     return thread
 
 
-def test_a_killed_place_takes_its_worker_along_and_its_task_is_tried_again(
+def test_a_killed_actor_takes_its_worker_along_and_its_task_is_retried(
     machine: Any, tmp_path: Path
 ) -> None:
     witness = tmp_path / "witness"
     gone: list[int] = []
 
-    def kill(worker: int, place: int) -> None:
-        os.kill(place, signal.SIGKILL)
+    def kill(worker: int, actor: int) -> None:
+        os.kill(actor, signal.SIGKILL)
         deadline = time.monotonic() + 20
         while psutil.pid_exists(worker) and time.monotonic() < deadline:
             time.sleep(0.05)
@@ -197,7 +200,7 @@ def test_a_killed_place_takes_its_worker_along_and_its_task_is_tried_again(
     results, said = run(tasks, tmp_path / "out", workers=1)
     thread.join()
     assert [r.file("text").path.read_text(encoding="utf-8") for r in results] == ["A", "B"]
-    assert "a Ray place was lost; trying step/00000 again elsewhere" in said
+    assert "a Ray worker was lost; retrying step/00000 on another one" in said
     assert not psutil.pid_exists(gone[0])
 
 
@@ -211,8 +214,8 @@ def test_the_loss_of_a_machine_is_survived(cluster: Any, tmp_path: Path) -> None
         machines[node.all_processes["raylet"][0].process.pid] = node
     witness = tmp_path / "witness"
 
-    def lose(worker: int, place: int) -> None:
-        cluster.remove_node(machines[psutil.Process(place).ppid()], allow_graceful=False)
+    def lose(worker: int, actor: int) -> None:
+        cluster.remove_node(machines[psutil.Process(actor).ppid()], allow_graceful=False)
 
     thread = when_held(witness, lose)
     tasks = make_tasks(tmp_path / "in", "hold_once", ["a", "b", "c"], witness=str(witness))
@@ -220,14 +223,14 @@ def test_the_loss_of_a_machine_is_survived(cluster: Any, tmp_path: Path) -> None
     thread.join()
     texts = [result.file("text").path.read_text(encoding="utf-8") for result in results]
     assert texts == ["A", "B", "C"]
-    assert "a Ray place was lost; trying step/00000 again elsewhere" in said
+    assert "a Ray worker was lost; retrying step/00000 on another one" in said
     assert not list((tmp_path / "out").glob(".witness*"))
 
 
-def test_a_cluster_without_processors_is_given_up_in_the_end(cluster: Any, tmp_path: Path) -> None:
+def test_a_cluster_without_cpus_is_given_up_in_the_end(cluster: Any, tmp_path: Path) -> None:
     for node in list(cluster.worker_nodes):
         cluster.remove_node(node, allow_graceful=False)
-    with pytest.raises(DoesNotFitError, match="no free processor"):
+    with pytest.raises(DoesNotFitError, match="no free CPU"):
         run(make_tasks(tmp_path / "in", "upper", ["a"]), tmp_path / "out", patience_seconds=1.0)
 
 
@@ -240,15 +243,15 @@ def test_without_ray_the_package_to_install_is_named(
     assert "tongwen[ray]" in str(caught.value.hint)
 
 
-def test_a_place_says_that_it_does_not_see_our_files(
+def test_a_worker_says_that_its_node_does_not_see_our_files(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ray_runner, "_VISIBLE_SECONDS", 0.1)
-    (tmp_path / "witness").touch()
-    place = Place(1.0, 1 << 30)
-    assert place.introduce(str(tmp_path / "witness"))["sees"]
-    assert not place.introduce(str(tmp_path / "elsewhere"))["sees"]
-    place.leave()
+    (tmp_path / "probe").touch()
+    worker = RemoteWorker(1.0, 1 << 30)
+    assert worker.describe(str(tmp_path / "probe"))["sees"]
+    assert not worker.describe(str(tmp_path / "elsewhere"))["sees"]
+    worker.close()
 
 
 def test_the_first_difference_between_two_machines_is_named() -> None:

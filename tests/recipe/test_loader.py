@@ -64,7 +64,7 @@ def test_a_wrong_type_or_value_says_what_was_expected(
 def test_an_impossible_value_names_its_section_and_line(tmp_path: Path) -> None:
     message = refusal(tmp_path, "[run]\nname = 'a b'\n")
     assert "run.name is 'a b'" in message
-    assert "line 1" in message
+    assert "line 2" in message
 
 
 def test_the_line_of_an_entry_in_an_array_of_tables_is_found(tmp_path: Path) -> None:
@@ -157,7 +157,8 @@ def test_an_extended_preset_ends_with_its_published_window() -> None:
     for name, window in (("yi-6b-200k", 200_000), ("yi-9b-200k", 262_144)):
         recipe = load_recipe(name)
         assert recipe.extend is not None
-        assert recipe.extend.sequence_tokens == window == recipe.model.max_position_embeddings
+        assert recipe.model.max_position_embeddings == 4_096 < recipe.extend.sequence_tokens
+        assert recipe.extend.sequence_tokens == window
 
 
 @given(
@@ -185,3 +186,12 @@ def test_every_key_of_a_toml_text_is_found_on_its_line(
         for key in keys:
             number = found[f"{table}.{key}"]
             assert lines[number - 1].startswith(f"{key} = ")
+
+
+def test_a_commands_options_go_over_the_recipe_and_set_goes_over_them() -> None:
+    options = {"crawl.sources": [{"path": 'a "b" 文/*.warc', "format": "warc"}], "run.name": "a"}
+    recipe = load_recipe("sample", ["run.name=b"], options)
+    assert recipe.run.name == "b"
+    assert [source.path for source in recipe.crawl.sources] == ['a "b" 文/*.warc']
+    with pytest.raises(RecipeError, match=r"unknown key `crawl\.sources\.0\.fromat` \(--set crawl"):
+        load_recipe("sample", options={"crawl.sources": [{"path": "a", "fromat": "warc"}]})

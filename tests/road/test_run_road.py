@@ -61,7 +61,7 @@ def test_a_changed_parameter_reruns_what_depends_on_it_and_says_why(tmp_path: Pa
     recipe = replace(RECIPE, curate=CurateSettings(languages=("en",)))
     result, said = run(tmp_path, recipe)
     assert result.changed == ("curate", "tokenizer")
-    assert "curate: runs again, curate.languages changed" in said
+    assert "curate: runs again, curate.languages: 3 removed" in said
     assert "tokenizer: runs again, its input documents changed" in said
     assert (tmp_path / "stages/tokenizer/pieces.txt").read_text(encoding="utf-8") == "hello"
 

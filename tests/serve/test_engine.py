@@ -15,18 +15,18 @@ from tongwen.model.generate import generate
 from tongwen.model.int8_folder import load_any_model
 from tongwen.model.sampler import Sampling
 from tongwen.serve.engine import ContextLengthError, Engine, EngineBusyError
-from tongwen.serve.sequence import Delta, Request
+from tongwen.serve.generation import Delta, GenerationRequest
 from tongwen.serve.stop import StopText
 from tongwen.tokenizer.text import Tokenizer
 
 TEXTS = st.text(st.sampled_from("ab 　路长。，《》👩‍👩‍👧🇨🇳é\n𠮷▁<|"), max_size=40)
 
 
-def request(*ids: int, **options: Any) -> Request:
-    return Request(prompt_ids=ids, **{"max_tokens": 1_000, **options})
+def request(*ids: int, **options: Any) -> GenerationRequest:
+    return GenerationRequest(prompt_ids=ids, **{"max_tokens": 1_000, **options})
 
 
-def answer(engine: Engine, asked: Request) -> tuple[str, str | None, list[str]]:
+def answer(engine: Engine, asked: GenerationRequest) -> tuple[str, str | None, list[str]]:
     deltas = list(engine.stream(asked))
     texts = [delta.text for delta in deltas]
     return "".join(texts), deltas[-1].finish, texts

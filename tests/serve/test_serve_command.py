@@ -15,12 +15,8 @@ from tongwen.cli.serve import _api_key, _is_loopback, bind, command
 from tongwen.errors import InputError, RecipeError, TongwenError, UsageError
 from tongwen.model.int8_folder import quantize_model, save_quantized_folder
 from tongwen.serve.settings import ServeSettings
-from tongwen.serve.source import (
-    choose_model_folder,
-    find_source,
-    load_served_model,
-    run_settings,
-)
+from tongwen.serve.source import find_source, load_served_model, run_settings
+from tongwen.stages import find_model_folder
 
 
 def link(path: Path, target: Path) -> None:
@@ -107,11 +103,11 @@ def test_a_run_stands_for_its_latest_model_and_its_int8_one_on_request(
     run = tmp_path / "runs" / "trial"
     for stage in ("pretrain", "tune", "quantize"):
         link(run / "stages" / stage / "model", small_model_folder)
-    assert choose_model_folder(run, quantized=False) == run / "stages/tune/model"
-    assert choose_model_folder(run, quantized=True) == run / "stages/quantize/model"
+    assert find_model_folder(run) == run / "stages/tune/model"
+    assert find_model_folder(run, is_int8=True) == run / "stages/quantize/model"
     link(run / "model", small_model_folder)
-    assert choose_model_folder(run, quantized=False) == run / "model"
-    assert choose_model_folder(small_model_folder, quantized=True) == small_model_folder
+    assert find_model_folder(run) == run / "model"
+    assert find_model_folder(small_model_folder, is_int8=True) == small_model_folder
     monkeypatch.chdir(tmp_path)
     assert find_source(Path("trial")) == Path("runs/trial")
     loaded = load_served_model(Path("runs/trial/model"), quantized=False, settings=ServeSettings())

@@ -52,3 +52,18 @@ def test_train_makes_a_verified_folder_and_the_same_one_again(
     assert report["sample"]["documents"] == report["available"]["documents"] == len(texts)
     assert set(report["languages"]) == {"en", "zh-Hans", "digits"}
     assert not any(item["passed"] is False for item in report["checks"])
+
+    again = tmp_path / "again"
+    arguments = ("tokenizer", "train", str(tmp_path), "--out", str(again))
+    taken = (
+        "--set",
+        f"tokenizer.model={tmp_path / 'one'}",
+        "--set",
+        "tokenizer.vocabulary_size=600",
+    )
+    result = CliRunner().invoke(cli, [*arguments, *taken], catch_exceptions=False)
+    assert result.exit_code == 0
+    for file in ("tokenizer.model", "tokenizer.json"):
+        assert (again / file).read_bytes() == (tmp_path / "one" / file).read_bytes()
+    assert read_json(again / "report.json")["vocabulary_size"] == 900
+    assert read_json(again / "report.json")["sample"]["documents"] == 0

@@ -13,7 +13,8 @@ from tongwen.model.config import ModelConfig
 from tongwen.progress import Progress
 from tongwen.train.data.sequences import Documents, PackedSequences
 from tongwen.train.data.validation import ValidationSet
-from tongwen.train.loop import Job, train
+from tongwen.train.job import Job
+from tongwen.train.loop import train
 from tongwen.train.metrics import read_metrics
 from tongwen.train.parallel.settings import ParallelSettings
 from tongwen.train.settings import CompletePSettings, TrainSettings

@@ -8,7 +8,8 @@ from tongwen.model.config import ModelConfig
 from tongwen.model.llama import Llama
 from tongwen.train.data.sequences import Batch
 from tongwen.train.loss import cross_entropy as loss_module
-from tongwen.train.loss.cross_entropy import cross_entropy_sum, softmax
+from tongwen.train.loss import softmax
+from tongwen.train.loss.cross_entropy import cross_entropy_sum
 from tongwen.train.loss.softmax import IGNORED
 from tongwen.train.optim.build import build_optimizer
 from tongwen.train.optim.schedule import learning_rate

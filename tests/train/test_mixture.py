@@ -16,7 +16,7 @@ from tongwen.train.data.mixture import Mixture, Stage
 from tongwen.train.data.mixture_settings import BLOCK_SAMPLES, MixtureStage, quotas_of
 from tongwen.train.data.sequences import Documents, PackedSequences
 from tongwen.train.data.sources import ShardData
-from tongwen.train.settings import TrainSettings
+from tongwen.train.settings import TextSettings
 
 NAMES = ("en", "zh-Hans", "code")
 weights = st.dictionaries(
@@ -150,7 +150,7 @@ def test_languages_share_no_sequence_and_one_without_a_weight_is_left_out() -> N
 
 
 def test_a_stage_begins_at_its_share_of_the_tokens() -> None:
-    settings = TrainSettings(
+    settings = TextSettings(
         max_tokens=16_000,
         sequence_tokens=8,
         batch_tokens=8,
@@ -218,7 +218,7 @@ weights = { en = 1, zh-Hans = 1 }
 
 
 def test_a_recipe_names_the_mixture_and_its_stages_and_prints_them_again() -> None:
-    settings = load_table(TrainSettings, RECIPE, "recipe.toml")
+    settings = load_table(TextSettings, RECIPE, "recipe.toml")
     assert settings.mixture == {"en": 0.5, "zh-Hans": 0.4, "code": 0.1}
     assert settings.mixture_stages == (
         MixtureStage(from_share=0.8, weights={"en": 1.0, "zh-Hans": 1.0}),
@@ -241,7 +241,7 @@ def test_a_recipe_names_the_mixture_and_its_stages_and_prints_them_again() -> No
 )
 def test_a_mixture_that_makes_no_sense_is_refused(written: str, message: str, hint: str) -> None:
     with pytest.raises(RecipeError, match=r"recipe\.toml") as caught:
-        load_table(TrainSettings, RECIPE.replace(written, message), "recipe.toml")
+        load_table(TextSettings, RECIPE.replace(written, message), "recipe.toml")
     assert caught.value.hint is not None
     assert hint in caught.value.hint
 
@@ -249,16 +249,16 @@ def test_a_mixture_that_makes_no_sense_is_refused(written: str, message: str, hi
 def test_stages_out_of_order_or_without_a_beginning_are_refused() -> None:
     stage = MixtureStage(from_share=0.5, weights={"en": 1.0})
     with pytest.raises(RecipeError, match=r"from_share of mixture_stages is 0\.5, 0\.5"):
-        TrainSettings(max_tokens=8_192, mixture={"en": 1.0}, mixture_stages=(stage, stage))
+        TextSettings(max_tokens=8_192, mixture={"en": 1.0}, mixture_stages=(stage, stage))
     with pytest.raises(RecipeError, match="without a mixture to begin with"):
-        TrainSettings(max_tokens=8_192, mixture_stages=(stage,))
+        TextSettings(max_tokens=8_192, mixture_stages=(stage,))
 
 
 def test_a_weight_for_a_language_without_a_document_is_refused_before_any_work(
     shards_folder: Path, small_tokenizer_folder: Path
 ) -> None:
     shards = ShardData.open(shards_folder, small_tokenizer_folder)
-    settings = TrainSettings(
+    settings = TextSettings(
         max_tokens=640, sequence_tokens=64, batch_tokens=64, mixture={"en": 0.9, "code": 0.1}
     )
     with pytest.raises(RecipeError, match="no training document is code") as caught:
@@ -267,5 +267,6 @@ def test_a_weight_for_a_language_without_a_document_is_refused_before_any_work(
 
 
 def test_tuning_has_no_mixture() -> None:
-    with pytest.raises(RecipeError, match=r"tune\.mixture"):
+    with pytest.raises(RecipeError, match=r"unknown key `tune\.mixture`") as caught:
         load_recipe("sample", ["tune.mixture={en = 1.0}"])
+    assert caught.value.hint == "`mixture` is a key of [train], [pretrain], [extend]"

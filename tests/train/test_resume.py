@@ -15,11 +15,13 @@ import pytest
 import torch
 
 from tongwen.errors import DiskFullError, InputError, RecipeError
+from tongwen.flow import versions
 from tongwen.model.folder import load_model_folder
 from tongwen.road.alone import run_alone
-from tongwen.train import guard, loop, passes
+from tongwen.train import guard, passes
 from tongwen.train.checkpoint import Checkpoints
 from tongwen.train.metrics import read_metrics
+from tongwen.train.recovery import DivergedError
 
 _TIMES = ("seconds", "tokens_per_second", "mfu_full", "mfu_causal", "peak_memory_bytes")
 
@@ -167,6 +169,36 @@ def test_checkpoints_of_other_settings_are_neither_used_nor_removed(
     assert model_files(trained) == model_files(tmp_path / "fresh")
 
 
+def test_what_other_code_finished_is_trained_again_and_what_it_left_unfinished_goes_on(
+    trained: Path,
+    shards_folder: Path,
+    small_tokenizer_folder: Path,
+    recipe_file: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    words = (shards_folder, small_tokenizer_folder, trained, recipe_file)
+    before, rows = model_files(trained), curve(trained)
+    (first,) = (trained / "checkpoints").iterdir()
+    monkeypatch.setattr(versions, "code_of", lambda name, module: "7")
+    pretrain(*words)
+    said = capfd.readouterr().err
+    assert "pretrain: runs again, the code of pretrain has changed (version " in said
+    assert "continues after" not in said
+    aside = {path.name for path in (trained / "checkpoints").iterdir()} - {first.name}
+    assert len(aside) == 1  # kept, as a run of other settings is
+    assert (model_files(trained), curve(trained)) == (
+        before,
+        rows,
+    )  # it was the same code after all
+
+    (first / "_FINISHED").unlink()  # as if it was killed
+    monkeypatch.setattr(versions, "code_of", lambda name, module: "8")
+    pretrain(*words)
+    assert "continues after step 60" in capfd.readouterr().err
+    assert {path.name for path in (trained / "checkpoints").iterdir()} == {first.name, *aside}
+
+
 def test_a_full_disk_keeps_the_checkpoint_before_and_the_run_goes_on_from_it(
     shards_folder: Path,
     small_tokenizer_folder: Path,
@@ -263,7 +295,7 @@ def test_a_step_without_a_finite_loss_is_skipped_and_counted_and_ten_in_a_row_st
     assert all(torch.isfinite(parameter).all() for parameter in model.parameters())
     calls.clear()
     bad = (20).__lt__
-    with pytest.raises(loop.DivergedError, match="10 steps in a row, up to step 20"):
+    with pytest.raises(DivergedError, match="10 steps in a row, up to step 20"):
         pretrain(*words, tmp_path / "many", recipe_file)
     assert [row["step"] for row in curve(tmp_path / "many") if row["kind"] == "rollback"] == [
         10

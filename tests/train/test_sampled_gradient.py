@@ -11,7 +11,8 @@ from torch import Tensor
 from tongwen.errors import RecipeError
 from tongwen.model.flops import flops_per_token
 from tongwen.train.loss import cross_entropy as loss_module
-from tongwen.train.loss.cross_entropy import Sampling, cross_entropy_sum, softmax
+from tongwen.train.loss import softmax
+from tongwen.train.loss.cross_entropy import Sampling, cross_entropy_sum
 from tongwen.train.loss.softmax import IGNORED, draw_
 from tongwen.train.parallel.settings import ParallelSettings
 from tongwen.train.settings import TrainSettings

@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 import zstandard
+from click.testing import CliRunner
 
+from tongwen.cli.main import cli
 from tongwen.errors import InputError, RecipeError
 from tongwen.flow.manifest import Manifest
 from tongwen.model.folder import load_model_folder
@@ -184,6 +186,25 @@ def test_no_dialogues_at_all_is_an_error(
 ) -> None:
     with pytest.raises(RecipeError, match="names a file"):
         tune(small_model_folder, tmp_path / "chat", recipe_file)
+
+
+def test_pairs_of_the_recipe_need_no_file_on_the_command_line(
+    small_model_folder: Path, recipe_file: Path, tmp_path: Path
+) -> None:
+    rows = tmp_path / "alpaca.jsonl"
+    rows.write_text('{"instruction": "Say hello", "output": "Hello"}\n', encoding="utf-8")
+    pairs = '[{path = "alpaca.jsonl", question = "{instruction}", answer = "{output}"}]'
+    recipe_file.write_text(f"{RECIPE}pairs = {pairs}\n", encoding="utf-8")
+    result = CliRunner().invoke(
+        cli,
+        ["tune", str(small_model_folder), "--out", str(tmp_path / "chat"),
+         "--recipe", str(recipe_file), "--set", "tune.max_tokens=512"],
+        catch_exceptions=False,
+    )  # fmt: skip
+    assert result.exit_code == 0
+    manifest = Manifest.read(tmp_path / "chat" / "manifest.json")
+    assert manifest is not None
+    assert manifest.counts["dialogues"] == 1
 
 
 @pytest.mark.parametrize("suffix", ["", ".gz", ".zst"])

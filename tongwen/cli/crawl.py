@@ -1,6 +1,5 @@
 """`tongwen crawl`: take stock of raw records, or write the sample web."""
 
-import json
 from pathlib import Path
 from typing import Any, get_args
 
@@ -18,8 +17,9 @@ from tongwen.road.alone import run_alone
     "--format",
     "source_format",
     type=click.Choice(get_args(SourceFormat)),
-    help="What the files are; `warc` takes WET and ARC, too. `common-crawl`: a list of paths or an "
-    "index of records.",
+    default="auto",
+    help="What the files are. `auto` looks into each; `warc` takes WET and ARC, too; "
+    "`common-crawl` is a list of paths or an index of records.",
 )
 @click.option("--text-field", default="text", show_default=True, help="Field of JSONL and Parquet.")
 @click.option("--name", default="", help="Name of the source in documents and reports.")
@@ -32,7 +32,7 @@ from tongwen.road.alone import run_alone
 @stage_options
 def command(
     sources: tuple[str, ...],
-    source_format: str | None,
+    source_format: str,
     text_field: str,
     name: str,
     license: str,
@@ -53,46 +53,37 @@ def command(
 
     \b
     Examples:
+      tongwen crawl my-documents/ --out crawled
       tongwen crawl CC-MAIN-*.warc.gz --format warc --out crawled
       tongwen crawl s3://bucket/texts/*.jsonl --format jsonl --out crawled
       tongwen crawl https://data.commoncrawl.org/crawl-data/CC-MAIN-2026-40/warc.paths.gz \\
         --format common-crawl --first 10 --cache ~/crawls --out crawled
       tongwen crawl --sample --set crawl.sample.pages=400 --out crawled
     """
-    if sources and source_format is None:
-        raise UsageError("the format of the sources is missing", hint="add --format warc")
     if not sources and not sample and recipe is None:
-        raise UsageError("nothing to crawl", hint="name a SOURCE with --format, or give --sample")
-    ours: list[str] = []
+        raise UsageError("nothing to crawl", hint="name a SOURCE, or give --sample")
+    options: dict[str, Any] = {}
     if sample:
-        ours.append("crawl.sample={}")
+        options["crawl.sample"] = {}
     if sources:
-        tables = ", ".join(
-            _table(
-                **{"url" if "://" in path else "path": path},
-                format=source_format,
-                text_field=text_field,
-                name=name,
-                license=license,
-                select={"first": first, "every": every},
-            )
-            for path in sources
+        shared = _given(
+            format=source_format,
+            text_field=text_field,
+            name=name,
+            license=license,
+            select=_given(first=first, every=every),
         )
-        ours.append(f"crawl.sources=[{tables}]")
-    if cache is not None:
-        ours.append(f"crawl.download.cache={json.dumps(cache, ensure_ascii=False)}")
-    if connections is not None:
-        ours.append(f"crawl.download.connections={connections}")
-    run_alone("crawl", inputs={}, out=out, recipe=recipe, overrides=(*ours, *overrides))
+        options["crawl.sources"] = [
+            {"url" if "://" in path else "path": path, **shared} for path in sources
+        ]
+    options |= {
+        f"crawl.download.{key}": value
+        for key, value in _given(cache=cache, connections=connections).items()
+    }
+    run_alone("crawl", inputs={}, out=out, recipe=recipe, overrides=overrides, options=options)
     click.echo(out / "inputs.jsonl")
 
 
-def _table(**values: Any) -> str:
-    """An inline TOML table without absent values."""
-    items = (f"{key} = {_value(value)}" for key, value in values.items() if value is not None)
-    return "{" + ", ".join(items) + "}"
-
-
-def _value(value: Any) -> str:
-    """JSON writes strings and numbers as TOML does."""
-    return _table(**value) if isinstance(value, dict) else json.dumps(value, ensure_ascii=False)
+def _given(**options: Any) -> dict[str, Any]:
+    """The options that were given."""
+    return {name: value for name, value in options.items() if value is not None}

@@ -45,14 +45,14 @@ def calibrate_rules(
       tongwen curate calibrate encyclopedia.jsonl.zst books/ --keep-share 0.95
       tongwen curate calibrate good.parquet --run runs/first > thresholds.toml
     """
-    from tongwen.curate.outcome.explain import curate_folder
+    from tongwen.curate.names import LANGUAGES
+    from tongwen.curate.records.folders import curate_folder
     from tongwen.curate.rules.calibrate import (
         calibrate,
         calibration_toml,
         reference_values,
         run_values,
     )
-    from tongwen.curate.settings import LANGUAGES
     from tongwen.road.recipe import load_recipe
 
     settings = load_recipe(recipe or "defaults", overrides).curate

@@ -1,6 +1,5 @@
 """`tongwen doctor`: what this machine offers."""
 
-import importlib.metadata
 import json
 import os
 import platform
@@ -10,15 +9,16 @@ from typing import Any
 
 import click
 
-_PACKAGES = ("torch", "numpy", "pyarrow", "numba", "sentencepiece", "tokenizers", "transformers")
+from tongwen import __version__
+from tongwen.packages import package_versions
 
 
 def machine_facts() -> dict[str, Any]:
-    """Versions, processor, memory, disk and GPU of this machine."""
+    """CPU, memory, disk and GPU of this machine, and versions of Python and the packages."""
     import psutil
 
     facts: dict[str, Any] = {
-        "tongwen": importlib.metadata.version("tongwen"),
+        "tongwen": __version__,
         "python": platform.python_version(),
         "system": platform.platform(),
         "processor_cores": os.cpu_count(),
@@ -26,12 +26,8 @@ def machine_facts() -> dict[str, Any]:
         "memory_free_gib": round(psutil.virtual_memory().available / 2**30, 1),
         "disk_free_gib": round(shutil.disk_usage(Path.cwd()).free / 2**30, 1),
     }
-    for package in _PACKAGES:
-        try:
-            facts[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            facts[package] = None
-    if facts["torch"] is not None:
+    facts |= package_versions("data", "train", "serve", "report", "ray")
+    if facts.get("torch") is not None:
         import torch
 
         facts["cpu_capability"] = torch.backends.cpu.get_cpu_capability()

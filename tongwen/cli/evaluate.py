@@ -1,11 +1,14 @@
 """`tongwen evaluate`: score a model folder on task files."""
 
 from pathlib import Path
+from typing import Any
 
 import click
 
 from tongwen.cli.options import stage_options
+from tongwen.errors import UsageError
 from tongwen.road.alone import run_alone
+from tongwen.stages import find_model_folder
 
 
 def _list_tasks(context: click.Context, _: click.Parameter, is_wanted: bool) -> None:
@@ -52,7 +55,9 @@ def command(
     recipe: str | None,
     overrides: tuple[str, ...],
 ) -> None:
-    """Score the model in MODEL_FOLDER on task files; scores come with 95 % intervals.
+    """Score a model on task files; scores come with 95 % intervals.
+
+    MODEL_FOLDER is a Hugging Face folder, with int8 weights or plain ones, or a run directory.
 
     The same command continues where it was stopped: finished tasks are not asked again.
 
@@ -64,15 +69,16 @@ def command(
     from tongwen.evaluate.results import table
     from tongwen.files import read_json
 
-    settings = [task_override(tasks, limit, shots)] if tasks else []
+    options: dict[str, Any] = {"evaluate.tasks": task_values(tasks, limit, shots)} if tasks else {}
     if chat is not None:
-        settings.append(f"evaluate.chat={str(chat).lower()}")
+        options["evaluate.chat"] = chat
     run_alone(
         "evaluate",
-        inputs={"model": model},
+        inputs={"model": find_model_folder(model)},
         out=out,
         recipe=recipe,
-        overrides=(*settings, *overrides),
+        overrides=overrides,
+        options=options,
     )
     if as_json:
         click.echo((out / "results.json").read_text(encoding="utf-8"), nl=False)
@@ -80,16 +86,14 @@ def command(
         click.echo(table(read_json(out / "results.json")["results"]))
 
 
-def task_override(tasks: tuple[str, ...], limit: int | None, shots: int | None) -> str:
-    """The recipe's `evaluate.tasks` for the `--task` options, as `KEY=VALUE`.
+def task_values(
+    tasks: tuple[str, ...], limit: int | None, shots: int | None
+) -> list[dict[str, Any]]:
+    """The recipe's `evaluate.tasks` for the `--task` options.
 
     Raises:
         UsageError: an option is not of the form NAME=PATH.
     """
-    import json
-
-    from tongwen.errors import UsageError
-
     tables = []
     for text in tasks:
         name, equals, path = text.partition("=")
@@ -98,16 +102,12 @@ def task_override(tasks: tuple[str, ...], limit: int | None, shots: int | None) 
                 f"--task {text}: not of the form NAME=PATH",
                 hint="for example --task piqa=data/piqa; --list-tasks prints the names",
             )
-        fields: dict[str, str | int] = {"name": name, "path": str(Path(path).absolute())}
+        table: dict[str, Any] = {"name": name, "path": str(Path(path).absolute())}
         if name.endswith(".toml"):
-            fields |= {"name": Path(name).stem, "spec": str(Path(name).absolute())}
+            table |= {"name": Path(name).stem, "spec": str(Path(name).absolute())}
         if limit is not None:
-            fields["limit"] = limit
+            table["limit"] = limit
         if shots is not None:
-            fields["shots"] = shots
-        # A JSON string or number is a TOML value too.
-        values = ", ".join(
-            f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in fields.items()
-        )
-        tables.append(f"{{{values}}}")
-    return f"evaluate.tasks=[{', '.join(tables)}]"
+            table["shots"] = shots
+        tables.append(table)
+    return tables

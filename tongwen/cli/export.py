@@ -6,6 +6,7 @@ import click
 
 from tongwen.cli.options import stage_options
 from tongwen.road.alone import run_alone
+from tongwen.stages import find_model_folder
 
 
 @click.command(name="export")
@@ -46,7 +47,8 @@ def command(
         --evaluate runs/sample/stages/evaluate
     """
     optional = {"evaluate": evaluate, "curate": curate}
-    inputs = {"model": model, "tokenizer": tokenizer or model}
+    folder = find_model_folder(model)
+    inputs = {"model": folder, "tokenizer": tokenizer or folder}
     inputs |= {role: path for role, path in optional.items() if path is not None}
     run_alone("export", inputs=inputs, out=out, recipe=recipe, overrides=overrides)
     click.echo(out)

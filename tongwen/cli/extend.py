@@ -6,6 +6,7 @@ import click
 
 from tongwen.cli.options import stage_options
 from tongwen.road.alone import run_alone
+from tongwen.stages import find_model_folder
 
 
 @click.command(name="extend")
@@ -21,11 +22,10 @@ def command(
     Example:
       tongwen extend base/model shards --out long --recipe sample
     """
-    from tongwen.model.folder import find_model_folder
-
+    folder = find_model_folder(model)
     run_alone(
         "extend",
-        inputs={"model": model, "shards": shards, "tokenizer": find_model_folder(model)},
+        inputs={"model": folder, "shards": shards, "tokenizer": folder},
         out=out,
         recipe=recipe,
         overrides=overrides,

@@ -6,6 +6,7 @@ import click
 
 from tongwen.cli.options import stage_options
 from tongwen.road.alone import run_alone
+from tongwen.stages import find_model_folder
 
 
 @click.command(name="quantize")
@@ -28,6 +29,6 @@ def command(
       tongwen quantize runs/sample/stages/tune/model --recipe sample \\
         --shards runs/sample/stages/encode --out int8
     """
-    inputs = {"model": model, "shards": shards}
+    inputs = {"model": find_model_folder(model), "shards": shards}
     run_alone("quantize", inputs=inputs, out=out, recipe=recipe, overrides=overrides)
     click.echo(out / "model")

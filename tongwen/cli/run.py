@@ -26,8 +26,9 @@ def command(
     """
     from tongwen.errors import UsageError
     from tongwen.progress import Progress
+    from tongwen.road.check import check_road
     from tongwen.road.recipe import load_recipe
-    from tongwen.road.run import run_road, stages_of
+    from tongwen.road.run import run_road, stages_of, stages_until
 
     loaded = load_recipe(recipe, overrides)
     names = [stage.name for stage in stages_of(loaded)]
@@ -36,7 +37,9 @@ def command(
             f"--until {until}: no such stage in this recipe", hint=f"stages: {', '.join(names)}"
         )
     if dry_run:
-        click.echo("\n".join(names))
+        stages = stages_until(loaded, until)
+        check_road(loaded, stages)
+        click.echo("\n".join(stage.name for stage in stages))
         return
     run_dir = Path(runs) / loaded.run.name
     result = run_road(loaded, run_dir, Progress(), until=until)

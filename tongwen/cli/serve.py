@@ -15,7 +15,7 @@ import click
 from tongwen.errors import TongwenError, UsageError
 
 if TYPE_CHECKING:
-    from tongwen.serve.guard import Guard
+    from tongwen.serve.access import Guard
 
 API_KEY_VARIABLE = "TONGWEN_API_KEY"
 
@@ -48,9 +48,9 @@ def command(
       tongwen serve runs/sample
       tongwen serve runs/sample --quantized --host 0.0.0.0 --port 8080
     """
+    from tongwen.serve.access import LOOPBACK_HOSTS
     from tongwen.serve.app import Server
     from tongwen.serve.engine import Engine
-    from tongwen.serve.guard import LOOPBACK_HOSTS
     from tongwen.serve.source import find_source, load_served_model, run_settings
 
     source = find_source(model)

@@ -1,17 +1,17 @@
 """`tongwen tune`: base model and dialogues to a chat model."""
 
-import json
 from pathlib import Path
 
 import click
 
 from tongwen.cli.options import stage_options
 from tongwen.road.alone import run_alone
+from tongwen.stages import find_model_folder
 
 
 @click.command(name="tune")
 @click.argument("model", type=click.Path(path_type=Path))
-@click.argument("dialogues", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("dialogues", nargs=-1, type=click.Path(path_type=Path))
 @stage_options
 def command(
     model: Path,
@@ -22,6 +22,8 @@ def command(
 ) -> None:
     """Tune MODEL on the JSONL files DIALOGUES; the loss counts the answers only.
 
+    Without DIALOGUES, on those that the recipe names in tune.dialogues and tune.pairs.
+
     \b
     A row of the files:
       {"messages": [{"role": "user", "content": "..."},
@@ -30,14 +32,13 @@ def command(
     Example:
       tongwen tune base/model dialogues.jsonl --out chat --recipe sample
     """
-    from tongwen.model.folder import find_model_folder
-
-    names = json.dumps([str(path.resolve()) for path in dialogues], ensure_ascii=False)
+    names = [str(path.resolve()) for path in dialogues]
     run_alone(
         "tune",
-        inputs={"model": model, "tokenizer": find_model_folder(model)},
+        inputs=dict.fromkeys(("model", "tokenizer"), find_model_folder(model)),
         out=out,
         recipe=recipe,
-        overrides=(*overrides, f"tune.dialogues={names}"),
+        overrides=overrides,
+        options={"tune.dialogues": names} if names else {},
     )
     click.echo(out / "model")

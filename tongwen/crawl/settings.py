@@ -1,18 +1,23 @@
 """Settings of the crawl stage."""
 
+import difflib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, get_args
 from urllib.parse import parse_qsl, urlsplit
 
 from tongwen.errors import RecipeError
+from tongwen.plugins import entry_names
 from tongwen.sample.settings import SampleWebSettings
 from tongwen.settings import PathText
 
 SourceFormat = Literal[
-    "warc", "wet", "html", "jsonl", "parquet", "text", "pdf", "epub", "common-crawl"
-]
+    "auto", "warc", "wet", "html", "mhtml", "jsonl", "json", "csv", "parquet", "text", "pdf",
+    "epub", "docx", "xlsx", "pptx", "common-crawl",
+]  # fmt: skip
+FORMATS: tuple[str, ...] = get_args(SourceFormat)
+_FORMAT_NAME = re.compile(r"[a-z][a-z0-9_]*")
 _SECRET_NAME = re.compile(r"key|secret|token|passw|signature|credential|^sig$", re.IGNORECASE)
 _VARIABLE = re.compile(r"\$\{\w+\}")
 
@@ -49,9 +54,12 @@ class SourceSettings:
     """Instead of `path`: `https://...`, or `s3://...`, `gs://...`, `hf://...` and what else fsspec
     knows, there also folders and patterns. `${NAME}` stands for an environment variable; this is
     how keys are given, which never stand in a recipe."""
-    format: SourceFormat
-    """Of the files. `common-crawl`: the file lists paths (`warc.paths.gz`, `wet.paths.gz`) or is an
-    index of records (`url`, `filename`, `offset`, `length` in CDXJ, JSON Lines or Parquet)."""
+    format: str = "auto"
+    """Of the files: one of ours (warc, jsonl, html, ...), or one that `[crawl.readers]` or an
+    installed package adds. `auto`: each file's own kind, by its content; ZIP and gzip are unpacked,
+    and what cannot be read is named. `common-crawl`: the file lists paths (`warc.paths.gz`,
+    `wet.paths.gz`) or is an index of records (`url`, `filename`, `offset`, `length` in CDXJ, JSON
+    Lines or Parquet)."""
     name: str = ""
     """Name of the source in documents and reports; that of the file or folder when empty."""
     text_field: str = "text"
@@ -76,6 +84,17 @@ class SourceSettings:
                 f"the url {self.url!r} has no scheme", hint="a local file is named by `path`"
             )
         _refuse_secrets(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class OwnReaderSettings:
+    """A reader of the user's own; the table's name is that of the format."""
+
+    path: PathText | None = None
+    """A Python file; without it an installed package has an entry point of this name. A recipe
+    that names Python code runs it."""
+    function: str = ""
+    """Name of the function in the Python file, where it differs from the format's."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,13 +141,47 @@ class CrawlSettings:
 
     sample: SampleWebSettings | None = None
     sources: tuple[SourceSettings, ...] = ()
+    readers: Mapping[str, OwnReaderSettings] = field(default_factory=dict)
+    """Readers of your own, `[crawl.readers.FORMAT]`: see docs/en/extend-with-your-code.md."""
     download: DownloadSettings = DownloadSettings()
     piece_bytes: int = 64 << 20
     """Larger WARC, JSONL and Parquet files are given to curation in pieces of about this size."""
+    maximum_bad_files: float = 0.1
+    """Files that may be empty, damaged or unreadable before the run ends: below 1 a share of all
+    files, from 1 on a number. They are listed in `not_taken.jsonl`."""
 
     def __post_init__(self) -> None:
         if self.piece_bytes < 1:
             raise RecipeError(f"crawl.piece_bytes is {self.piece_bytes}", hint="use 1 or more")
+        if self.maximum_bad_files < 0:
+            raise RecipeError(
+                f"crawl.maximum_bad_files is {self.maximum_bad_files}",
+                hint="use a share such as 0.1, or a number of files; 0 allows none",
+            )
+        for name in self.readers:
+            if name in FORMATS:
+                raise RecipeError(
+                    f"crawl.readers.{name} has the name of a built-in format",
+                    hint=f"choose another, such as own_{name.replace('-', '_')}",
+                )
+            if not _FORMAT_NAME.fullmatch(name):
+                raise RecipeError(
+                    f"crawl.readers has the name {name!r}", hint="use small letters, digits and _"
+                )
+        for number, source in enumerate(self.sources):
+            _check_format(number, source.format, self.readers)
+
+
+def _check_format(number: int, format: str, readers: Mapping[str, OwnReaderSettings]) -> None:
+    if format in FORMATS or format in readers:
+        return
+    known = (*FORMATS, *readers, *entry_names("reader"))  # looked up only where it matters
+    if format not in known:
+        near = difflib.get_close_matches(format, known, n=1)
+        raise RecipeError(
+            f"crawl.sources.{number}.format is {format!r}",
+            hint=f"did you mean {near[0]!r}?" if near else f"one of {', '.join(known)}",
+        )
 
 
 def _refuse_secrets(source: SourceSettings) -> None:

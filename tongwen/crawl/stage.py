@@ -10,13 +10,15 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from tongwen.crawl.settings import CrawlSettings, SourceFormat, SourceSettings
+from tongwen.crawl.auto import FileNotTaken, not_taken_text, take_files
+from tongwen.crawl.settings import FORMATS, CrawlSettings, OwnReaderSettings, SourceSettings
 from tongwen.errors import InputError
 from tongwen.files import file_digest, remove_tree, tree_files, write_jsonl
 from tongwen.flow.stage import StageContext
 from tongwen.formats.readers.pieces import split_file
+from tongwen.plugins import Code, find_code
 
-_SUFFIXES: Mapping[SourceFormat, tuple[str, ...]] = {
+_SUFFIXES: Mapping[str, tuple[str, ...]] = {
     "warc": (
         *(".warc", ".warc.gz", ".warc.lz4", ".warc.zst", ".wet", ".wet.gz"),
         *(".arc", ".arc.gz"),
@@ -24,10 +26,13 @@ _SUFFIXES: Mapping[SourceFormat, tuple[str, ...]] = {
     "wet": (".wet", ".wet.gz"),
     "html": (".html", ".htm", ".xhtml"),
     "jsonl": (".jsonl", ".jsonl.gz", ".jsonl.zst", ".ndjson", ".ndjson.gz", ".ndjson.zst"),
+    "json": (".json",),
+    "csv": (".csv", ".tsv"),
     "parquet": (".parquet",),
     "text": (".txt", ".md"),
-    "pdf": (".pdf",),
-    "epub": (".epub",),
+    "mhtml": (".mhtml", ".mht"),
+    **{format: (f".{format}",) for format in ("pdf", "epub", "docx", "xlsx", "pptx")},
+    "auto": ("",),
     "common-crawl": (),
 }
 
@@ -48,7 +53,7 @@ def run(context: StageContext[CrawlSettings]) -> Mapping[str, float]:
     inputs in `inputs.jsonl`, large files in pieces.
 
     `downloads.jsonl` tells where each downloaded file came from, `missing.jsonl` what was not
-    there.
+    there, `not_taken.jsonl` what is left out and why.
 
     Raises:
         InputError: a source is missing, empty, or there is none.
@@ -60,7 +65,7 @@ def run(context: StageContext[CrawlSettings]) -> Mapping[str, float]:
             "the recipe names nothing to crawl",
             hint="add [[crawl.sources]] with `path` and `format`, or [crawl.sample]",
         )
-    for folder in ("warc", "gold"):  # of an earlier sample web, maybe a larger one
+    for folder in ("warc", "gold", "unpacked"):  # of an earlier run
         remove_tree(context.out / folder)
     found: list[_Found] = []
     if settings.sample is not None:
@@ -73,19 +78,80 @@ def run(context: StageContext[CrawlSettings]) -> Mapping[str, float]:
             _Found(path, path.relative_to(context.out).as_posix(), source, source.name)
             for path in tree_files(context.out / "warc")
         ]
-    downloaded = _downloaded(context)
+    suffixes = _suffixes(settings)
+    downloaded = _downloaded(context, suffixes)
     for index, source in enumerate(settings.sources):
         name = source.name or _name(source)
         if index in downloaded:
             found += downloaded[index]
         else:
-            found += [_Found(path, str(path), source, name) for path in source_files(source)]
+            files = source_files(source, suffixes)
+            found += [_Found(path, str(path), source, name) for path in files]
+    found, not_taken = _taken(context, found)
+    _check_bad_files(context, not_taken, len(found))
     rows = _rows(context, found)
     write_jsonl(context.out / "inputs.jsonl", rows)
-    return {"files": len(found), "bytes": sum(row["bytes"] for row in rows)}
+    counts = {"files": len(found), "bytes": sum(row["bytes"] for row in rows)}
+    return counts | ({"files not taken": len(not_taken)} if not_taken else {})
 
 
-def _downloaded(context: StageContext[CrawlSettings]) -> dict[int, list[_Found]]:
+def _taken(
+    context: StageContext[CrawlSettings], found: Sequence[_Found]
+) -> tuple[list[_Found], list[FileNotTaken]]:
+    """The files that are read, each with its reader, and those that are not."""
+    taken: list[_Found] = []
+    not_taken: list[FileNotTaken] = []
+    for number, item in enumerate(found):
+        if item.path.stat().st_size == 0:
+            not_taken.append(
+                FileNotTaken(item.shown, "empty file", "was it downloaded whole?", is_bad=True)
+            )
+        elif item.source.format != "auto":
+            taken.append(item)
+        else:
+            unpacked = context.out / "unpacked" / f"{number:06d}"
+            for file in take_files([(item.path, item.shown)], item.source, unpacked):
+                if isinstance(file, FileNotTaken):
+                    not_taken.append(file)
+                    continue
+                source = replace(item.source, format=file.format, text_field=file.text_field)
+                # What was unpacked is named by where it lies now; the rest as the user did.
+                is_ours = file.path.is_relative_to(context.out)
+                shown = file.path.relative_to(context.out).as_posix() if is_ours else file.shown
+                taken.append(_Found(file.path, shown, source, item.name))
+    path = context.out / "not_taken.jsonl"
+    path.unlink(missing_ok=True)
+    if not_taken:
+        write_jsonl(path, [asdict(file) for file in not_taken])
+        context.progress.say(f"  not taken: {not_taken_text(not_taken)}; see {path}")
+    return taken, not_taken
+
+
+def _check_bad_files(
+    context: StageContext[CrawlSettings], not_taken: Sequence[FileNotTaken], taken: int
+) -> None:
+    """Refuse a crawl with more broken files than the settings allow, or with nothing to read."""
+    bad = [file for file in not_taken if file.is_bad]
+    if not taken:
+        names = ", ".join(f"{file.path} ({file.kind})" for file in not_taken[:5])
+        raise InputError(
+            f"none of the {len(not_taken):,} files can be read: {names}",
+            hint=next((file.hint for file in not_taken if file.hint), None),
+        )
+    bound = context.settings.maximum_bad_files
+    most = bound if bound >= 1 else max(1, bound * (taken + len(not_taken))) if bound else 0
+    if len(bad) > most:
+        names = ", ".join(f"{file.path} ({file.kind})" for file in bad[:5])
+        raise InputError(
+            f"{len(bad):,} of {taken + len(not_taken):,} files are empty or damaged: {names}"
+            + (", ..." if len(bad) > 5 else ""),
+            hint=f"mend or remove them, or allow them: --set crawl.maximum_bad_files={len(bad)}",
+        )
+
+
+def _downloaded(
+    context: StageContext[CrawlSettings], suffixes: Mapping[str, tuple[str, ...]]
+) -> dict[int, list[_Found]]:
     """The files of the sources that are in the net, by number of the source, in the cache."""
     settings = context.settings
     remote_sources = {
@@ -106,7 +172,7 @@ def _downloaded(context: StageContext[CrawlSettings]) -> dict[int, list[_Found]]
     jobs = [
         (index, job)
         for index, source in remote_sources.items()
-        for job in remote.jobs(source, _has_suffix(source.format))
+        for job in remote.jobs(source, _has_suffix(suffixes[source.format]))
     ]
     results = remote.run([job for _, job in jobs])
     found: dict[int, list[_Found]] = {index: [] for index in remote_sources}
@@ -139,11 +205,16 @@ def _downloaded(context: StageContext[CrawlSettings]) -> dict[int, list[_Found]]
 def _rows(context: StageContext[CrawlSettings], found: Sequence[_Found]) -> list[dict[str, Any]]:
     """A row for each file, or for each piece of a large one."""
     piece_bytes = context.settings.piece_bytes
+    readers = {
+        name: {"function": code.function, "module": code.module, "path": str(code.path),
+               "digest": code.digest}
+        for name, code in own_readers(context.settings).items()
+    }  # fmt: skip
     rows: list[dict[str, Any]] = []
     context.progress.start()
     # Threads: reading, hashing and decompressing let others run.
     with ThreadPoolExecutor(context.run.workers or os.cpu_count() or 1) as pool:
-        futures = [pool.submit(_file_rows, item, piece_bytes) for item in found]
+        futures = [pool.submit(_file_rows, item, piece_bytes, readers) for item in found]
         try:
             for number, future in enumerate(futures, 1):
                 rows += future.result()
@@ -155,59 +226,78 @@ def _rows(context: StageContext[CrawlSettings], found: Sequence[_Found]) -> list
 
 
 def files(settings: CrawlSettings) -> list[Path]:
-    """The user's own files that the recipe names, each once; of Common Crawl its local lists."""
-    return list(
-        dict.fromkeys(
-            path for source in settings.sources if source.path for path in source_files(source)
-        )
-    )
+    """The user's own files that the recipe names, each once; of Common Crawl its local lists. And
+    the code of readers of his own.
+    """
+    suffixes = _suffixes(settings)
+    sources = [source for source in settings.sources if source.path]
+    data = [path for source in sources for path in source_files(source, suffixes)]
+    code = [path for reader in own_readers(settings).values() for path in reader.files()]
+    return list(dict.fromkeys([*data, *code]))
 
 
-def source_files(source: SourceSettings) -> list[Path]:
-    """The files of a source, absolute and sorted.
-
-    A file is taken whatever its suffix; of a folder, at any depth, those with a suffix of the
-    source's format; of a pattern (`*`, `?`, `[...]`, `**`), the files and folders it matches.
+def own_readers(settings: CrawlSettings) -> dict[str, Code]:
+    """Format -> the user's own reader, for those that a source uses.
 
     Raises:
-        InputError: nothing is there, or one of the files is empty.
+        RecipeError: a file is not there, or there is no such entry point.
+    """
+    found: dict[str, Code] = {}
+    for source in settings.sources:
+        if source.format not in FORMATS:
+            own = settings.readers.get(source.format, OwnReaderSettings())
+            key = f"crawl.readers.{source.format}"
+            found[source.format] = find_code("reader", source.format, own.path, own.function, key)
+    return found
+
+
+def _suffixes(settings: CrawlSettings) -> dict[str, tuple[str, ...]]:
+    """Format -> endings of its files' names, with the user's own formats."""
+    own = {name: code.mark().suffixes for name, code in own_readers(settings).items()}
+    return {**_SUFFIXES, **own}
+
+
+def source_files(
+    source: SourceSettings, suffixes: Mapping[str, tuple[str, ...]] = _SUFFIXES
+) -> list[Path]:
+    """The files of a source, absolute and sorted.
+
+    A file is taken whatever its suffix; of a folder, at any depth, those with one of `suffixes` of
+    the source's format; of a pattern (`*`, `?`, `[...]`, `**`), the files and folders it matches.
+
+    Raises:
+        InputError: nothing is there.
     """
     assert source.path is not None
     path = Path(source.path).expanduser().absolute()
     if path.exists():
-        found = list(_below(path, source.format))
+        found = list(_below(path, suffixes[source.format]))
     elif glob.has_magic(source.path):
         matches = Path(path.anchor).glob(str(path.relative_to(path.anchor)))
         found = [
             file
             for match in matches
             if not match.name.startswith(".")
-            for file in _below(match, source.format)
+            for file in _below(match, suffixes[source.format])
         ]
     else:
         raise InputError(f"there is no {path}", hint=_nearest(path))
     if not found:
-        suffixes = ", ".join(_SUFFIXES[source.format])
         raise InputError(
             f"no {source.format} files in {path}",
-            hint=f"looked for {suffixes}; is `format` right?",
+            hint=f"looked for {', '.join(suffixes[source.format])}; is `format` right?",
         )
-    for file in found:
-        if file.stat().st_size == 0:
-            raise InputError(f"{file} is empty", hint="was it downloaded whole? else remove it")
     return sorted(set(found))
 
 
-def _below(path: Path, format: SourceFormat) -> Iterator[Path]:
+def _below(path: Path, suffixes: tuple[str, ...]) -> Iterator[Path]:
     if path.is_dir():
-        suffixes = _SUFFIXES[format]
         yield from (file for file in tree_files(path) if file.name.lower().endswith(suffixes))
     else:
         yield path
 
 
-def _has_suffix(format: SourceFormat) -> Callable[[str], bool]:
-    suffixes = _SUFFIXES[format]
+def _has_suffix(suffixes: tuple[str, ...]) -> Callable[[str], bool]:
     return lambda name: name.lower().endswith(suffixes)
 
 
@@ -235,16 +325,18 @@ def _crawl_name(url: str) -> str:
     return found.group() if found else ""
 
 
-def _file_rows(found: _Found, piece_bytes: int) -> list[dict[str, Any]]:
+def _file_rows(
+    found: _Found, piece_bytes: int, readers: Mapping[str, Mapping[str, str]]
+) -> list[dict[str, Any]]:
     """The rows of one file. `start`, `end` and `first_row` are those of a `Piece`, and given only
-    where there are several.
+    where there are several; `reader` names the user's own, where the format has one.
     """
     path, source = found.path, found.source
     try:
         digest = found.digest or file_digest(path)
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror}") from error
-    whole = {
+    whole: dict[str, Any] = {
         "path": found.shown,
         "format": source.format,
         "digest": digest,
@@ -252,6 +344,8 @@ def _file_rows(found: _Found, piece_bytes: int) -> list[dict[str, Any]]:
         "license": source.license,
         "text_field": source.text_field,
     }
+    if source.format in readers:
+        whole["reader"] = readers[source.format]
     pieces = split_file(path, source.format, piece_bytes)
     if len(pieces) == 1:
         return [{**whole, "bytes": path.stat().st_size}]

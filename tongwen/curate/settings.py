@@ -7,24 +7,18 @@ recipe turns the rule off. The first rule in the order of the fields that a docu
 its reason.
 """
 
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Literal
 
 from tongwen.curate.contamination.settings import ContaminationSettings
 from tongwen.curate.mix.settings import MixSettings
+from tongwen.curate.names import LANGUAGES, LINE_REASONS, SCORE_RULES
 from tongwen.errors import RecipeError
 from tongwen.settings import PathText
 
-LANGUAGES = ("en", "zh-Hans", "zh-Hant", "code")
-LINE_REASONS = ("button", "counter", "notice", "menu", "repeated", "uppercase", "numbers")
-SCORE_RULES = {
-    "minimum_quality": "quality",
-    "maximum_perplexity_percentile": "perplexity",
-    "minimum_coherence": "coherence",
-    "maximum_safety_level": "safety",
-    "maximum_safety_score": "safety",
-}
-"""Rules over what a scorer gives, and the kind of the scorer."""
+_COLUMN_NAME = re.compile(r"[a-z][a-z0-9_]*")
 
 
 class _Rules:
@@ -176,6 +170,32 @@ class TextRules(_Rules):
 
 
 @dataclass(frozen=True, kw_only=True)
+class OwnRuleSettings:
+    """A value of the user's own, and its thresholds; the table's name is that of the column."""
+
+    path: PathText | None = None
+    """A Python file, or for a rule a TOML file; without it an installed package has an entry point
+    of this name. A recipe that names Python code runs it."""
+    function: str = ""
+    """Name of the function or class in the Python file, where it differs from the table's."""
+    languages: tuple[str, ...] = ()
+    """Documents that are measured; those the code names when empty."""
+    minimum: float | None = None
+    """Documents with a lower value are dropped."""
+    maximum: float | None = None
+    """Documents with a higher value are dropped. Without both the value is only a column, for the
+    conditions of the mix."""
+
+    def __post_init__(self) -> None:
+        _check_languages("languages", self.languages)
+        if None not in (self.minimum, self.maximum) and self.minimum > self.maximum:  # type: ignore[operator]
+            raise RecipeError(
+                f"minimum is {self.minimum}, more than maximum, {self.maximum}",
+                hint="no document would stay",
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
 class DuplicateSettings:
     """What counts as the same document twice."""
 
@@ -281,6 +301,13 @@ class CurateSettings:
     cluster_labels: PathText | None = None
     """The `clusters.jsonl` of the clusters scorer with labels: what is labelled `drop` is dropped,
     a weight multiplies those of the mix."""
+    rules: Mapping[str, OwnRuleSettings] = field(default_factory=dict)
+    """Rules of your own, `[curate.rules.NAME]`: see docs/en/extend-with-your-code.md."""
+    own_scorers: Mapping[str, OwnRuleSettings] = field(default_factory=dict)
+    """Scorers of your own, `[curate.own_scorers.NAME]`."""
+    allowed_failure_share: float = 0.01
+    """Of the documents of a task, those that a rule or scorer of your own may fail on, rounded up.
+    They keep no value and are listed; 0 ends the run at the first."""
     repeats: RepeatSettings = field(default_factory=RepeatSettings)
     contamination: ContaminationSettings = field(default_factory=ContaminationSettings)
     mix: MixSettings | None = None
@@ -291,11 +318,13 @@ class CurateSettings:
     """Raw bytes that one task reads, about; changes no document."""
 
     def __post_init__(self) -> None:
-        for language in self.languages:
-            if language not in LANGUAGES:
-                raise RecipeError(
-                    f"curate.languages has {language!r}", hint=f"known: {', '.join(LANGUAGES)}"
-                )
+        _check_languages("curate.languages", self.languages)
+        _check_own_names(self.rules, self.own_scorers)
+        if not 0 <= self.allowed_failure_share <= 1:
+            raise RecipeError(
+                f"curate.allowed_failure_share is {self.allowed_failure_share}",
+                hint="use a share, 0 to 1",
+            )
         for reason in self.line_reasons:
             if reason not in LINE_REASONS:
                 raise RecipeError(
@@ -315,3 +344,30 @@ class CurateSettings:
             )
         if self.task_bytes < 1:
             raise RecipeError(f"curate.task_bytes is {self.task_bytes}", hint="use 1 or more")
+
+
+def _check_languages(name: str, languages: Sequence[str]) -> None:
+    for language in languages:
+        if language not in LANGUAGES:
+            raise RecipeError(f"{name} has {language!r}", hint=f"known: {', '.join(LANGUAGES)}")
+
+
+def _check_own_names(
+    rules: Mapping[str, OwnRuleSettings], scorers: Mapping[str, OwnRuleSettings]
+) -> None:
+    for name in (*rules, *scorers):
+        if not _COLUMN_NAME.fullmatch(name):
+            raise RecipeError(
+                f"curate.rules or curate.own_scorers has the name {name!r}",
+                hint="it names a column: use small letters, digits and _, and begin with a letter",
+            )
+        if name in rules and name in scorers:
+            raise RecipeError(
+                f"curate.rules and curate.own_scorers both have {name!r}",
+                hint="they would write the same column",
+            )
+    for name, item in scorers.items():
+        if item.path is not None and not item.path.endswith(".py"):
+            raise RecipeError(
+                f"curate.own_scorers.{name}.path is {item.path}", hint="name a Python file (.py)"
+            )

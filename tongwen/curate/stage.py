@@ -1,6 +1,6 @@
 """Stage: curate. Raw records to clean documents, with a reason for every one dropped.
 
-Each step is a set of tasks that depend on no more settings than they use: another threshold decides
+Each step is a set of tasks that depend only on the settings they use: another threshold decides
 again but extracts nothing again.
 """
 
@@ -10,16 +10,26 @@ import shutil
 import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from tongwen.curate.contamination.benchmarks import benchmark_of
+from tongwen.curate.contamination.steps import decontaminate
+from tongwen.curate.duplicates.steps import deduplicate
+from tongwen.curate.extract.steps import extract
+from tongwen.curate.mix.steps import mix_documents, with_cluster_weights
 from tongwen.curate.outcome.funnel import funnel
 from tongwen.curate.outcome.histograms import merged_histograms
 from tongwen.curate.outcome.materialize import merged_rejects
-from tongwen.curate.outcome.score import GOLD_PAGES, score
-from tongwen.curate.records.sources import read_sources
+from tongwen.curate.outcome.score import GOLD_PAGES, gold_score
+from tongwen.curate.outcome.steps import materialize
+from tongwen.curate.own.steps import OwnMeasured, choose_own, measure_own, own_files
+from tongwen.curate.records.extracted import EditFiles
+from tongwen.curate.records.sources import Source, read_sources
+from tongwen.curate.repeats.steps import cut_paragraphs, cut_spans, cut_templates
+from tongwen.curate.rules.steps import decide, measure
 from tongwen.curate.scorers.folder import DESCRIPTION, open_folder
+from tongwen.curate.scorers.steps import choose_scorers, score
 from tongwen.curate.settings import CurateSettings
-from tongwen.curate.steps import Steps
 from tongwen.files import (
     disk_errors,
     read_json,
@@ -31,34 +41,97 @@ from tongwen.files import (
 )
 from tongwen.flow.runner import TaskResult
 from tongwen.flow.stage import StageContext
+from tongwen.flow.task import Task
 
 
 def run(context: StageContext[CurateSettings]) -> Mapping[str, float]:
     """Run all steps; publish documents, attributes, `funnel.json`, `histograms.json` and
     `rejects.jsonl`.
 
-    `cost.json` tells time and memory of each step. Where the crawl has gold labels, `score.json`
+    `cost.json` has time and memory of each step. Where the crawl has gold labels, `score.json`
     says how well they were met.
+
+    Raises:
+        InputError: a scorer is damaged, or there are labels of clusters without their scorer.
+        RecipeError: a rule needs a scorer that is not named.
     """
     settings = context.settings
-    steps = Steps(context, settings, read_sources(context.inputs["crawl"]))
-    steps.extract()
-    steps.cut_templates()
-    steps.measure()
-    steps.score()
-    steps.decide()
-    steps.deduplicate()
-    steps.cut_repeats()
-    contamination = steps.decontaminate()
-    finished = steps.materialize()
-    documents, mix = steps.mix(finished)
+    sources = read_sources(context.inputs["crawl"])
+    scorers = choose_scorers(settings, context.resolve)
+    own = choose_own(settings)
+    costs = _Costs(context)
+    run = costs.run
+
+    extracted = extract(run, settings, sources, context.resolve)
+    edits = EditFiles.none(len(extracted.documents))
+    edits = cut_templates(run, settings.repeats, extracted, edits)
+    measured = measure(run, extracted, edits, replace_personal_data=settings.replace_personal_data)
+    scores = score(run, scorers, extracted, edits)
+    others = measure_own(run, own, settings.allowed_failure_share, extracted, edits)
+    tables = (
+        extracted.pages, measured.values, *([] if scores is None else [scores]), *others.tables
+    )  # fmt: skip
+    attributes = tuple(zip(*tables, strict=True))
+    decisions = decide(run, settings, attributes, scorers.dropped_clusters)
+    duplicates = deduplicate(run, settings.duplicates, extracted, edits, decisions)
+    edits = cut_paragraphs(run, settings.repeats, extracted, edits, decisions, duplicates)
+    edits = cut_spans(run, settings.repeats, extracted, edits, decisions, duplicates)
+    contamination = decontaminate(
+        run, settings.contamination, extracted, edits, decisions, duplicates
+    )
+    finished = materialize(
+        run,
+        settings,
+        extracted,
+        attributes=attributes,
+        decisions=decisions,
+        duplicates=duplicates,
+        edits=contamination.edits.plus(measured.personal),
+        drops=contamination.drops,
+    )
+    documents, mix = finished, None
+    if settings.mix is not None:
+        mix_settings = with_cluster_weights(settings.mix, scorers.cluster_weights)
+        documents, mix = mix_documents(run, mix_settings, finished)
+
     counts = _publish(context, settings, finished, documents)
-    for name, report in (("contamination.json", contamination), ("mix.json", mix)):
+    for name, report in (("contamination.json", contamination.report), ("mix.json", mix)):
         (context.out / name).unlink(missing_ok=True)  # of a run with other settings
         if report is not None:
             write_json(context.out / name, report)
-    write_json(context.out / "cost.json", steps.cost())
+    _publish_failures(context, others)
+    write_json(context.out / "cost.json", costs.report(sources))
     return counts
+
+
+class _Costs:
+    """Runs the tasks of steps, and adds up what each took."""
+
+    def __init__(self, context: StageContext[CurateSettings]) -> None:
+        self._runner, self._out = context.runner, context.out / "tasks"
+        self._steps: dict[str, dict[str, Any]] = {}
+
+    def run(self, tasks: Sequence[Task]) -> list[TaskResult]:
+        results = self._runner.run(tasks, self._out)
+        for result in results:
+            cost = self._steps.setdefault(
+                result.task.step, {"tasks": 0, "seconds": 0.0, "peak_memory_bytes": 0}
+            )
+            manifest = result.manifest
+            cost["tasks"] += 1
+            cost["seconds"] += manifest.seconds
+            cost["peak_memory_bytes"] = max(cost["peak_memory_bytes"], manifest.peak_memory_bytes)
+        return results
+
+    def report(self, sources: Sequence[Source]) -> dict[str, Any]:
+        """Content of `cost.json`: of each step, also of one that was done before, seconds of one
+        worker and the largest worker. `crawl_bytes` is what was read, as it is on disk.
+        """
+        return {
+            "crawl_bytes": sum(source.bytes for source in sources),
+            "worker_seconds": sum(step["seconds"] for step in self._steps.values()),
+            "steps": self._steps,
+        }
 
 
 def _publish(
@@ -100,10 +173,23 @@ def _publish(
     }
     gold = context.inputs["crawl"] / GOLD_PAGES
     if gold.is_file():
-        scores = score(context.out, gold)
+        scores = gold_score(context.out, gold)
         write_json(context.out / "score.json", scores)
         counts["good_kept_share"] = scores["good"]["kept_share"]
     return counts
+
+
+def _publish_failures(context: StageContext[CurateSettings], others: OwnMeasured) -> None:
+    """List the documents that the user's own code failed on, and say how many they are."""
+    path = context.out / "failures.jsonl"
+    path.unlink(missing_ok=True)
+    if others.failures:
+        write_jsonl(path, (row for file in others.failures for row in read_jsonl(file.path)))
+    for name, number in sorted(others.failed.items()):
+        if number:
+            context.progress.say(
+                f"  {name} failed on {number:,} documents, which have no value of it; see {path}"
+            )
 
 
 def _link(source: Path, target: Path) -> None:
@@ -117,8 +203,11 @@ def _link(source: Path, target: Path) -> None:
 
 
 def files(settings: CurateSettings) -> list[Path]:
-    """The user's own files that the stage reads: benchmarks, scorers, labels of clusters."""
+    """The user's own files that the stage reads: benchmarks, scorers, labels of clusters, code."""
     benchmarks = settings.contamination.benchmarks
     scorers = [open_folder(Path(path)).path / DESCRIPTION for path in settings.scorers]
     labels = [Path(settings.cluster_labels)] if settings.cluster_labels else []
-    return [*(path for item in benchmarks for path in benchmark_of(item)[1]), *scorers, *labels]
+    own = own_files(settings)
+    return [
+        *(path for item in benchmarks for path in benchmark_of(item)[1]), *scorers, *labels, *own
+    ]  # fmt: skip

@@ -9,6 +9,7 @@ import numpy as np
 
 from tongwen.encode.settings import EncodeSettings
 from tongwen.encode.split import TRAIN, validation_thresholds
+from tongwen.encode.tasks import encode_documents
 from tongwen.errors import InputError
 from tongwen.files import file_digest, write_json
 from tongwen.flow.local import TaskResult
@@ -45,10 +46,9 @@ def run(context: StageContext[EncodeSettings]) -> Mapping[str, float]:
         ranges = row_group_ranges(path, _TASK_BYTES)
         tasks += [
             Task(
-                step="encode",
+                encode_documents,
                 index=len(tasks) + number,
-                function="tongwen.encode.tasks:encode_file",
-                inputs=(file_input, model_input),
+                inputs={"documents": file_input, "tokenizer": model_input},
                 params={
                     "validation_thresholds": thresholds,
                     "row_groups": None if len(ranges) == 1 else bounds,

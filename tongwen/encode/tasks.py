@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from tongwen.encode.split import split_of
 from tongwen.errors import InputError
 from tongwen.files import file_digest
-from tongwen.flow.task import TaskContext
+from tongwen.flow.task import TaskContext, step
 from tongwen.formats.documents import document_batches
 from tongwen.formats.shards import ShardWriter, language_code, shard_writer
 from tongwen.tokenizer.bulk import BulkEncoder
@@ -26,8 +26,9 @@ _LONG_BYTES = 1 << 20
 """A text from here on is encoded alone, so that it is known by name if it kills the worker."""
 
 
-def encode_file(context: TaskContext) -> Mapping[str, int]:
-    """Encode the documents of `inputs[0]` with the tokenizer `inputs[1]`, each into its split.
+@step("encode-documents", inputs=("documents", "tokenizer"))
+def encode_documents(context: TaskContext) -> Mapping[str, int]:
+    """Encode the documents of one Parquet file with a tokenizer model, each into its split.
 
     Every document ends with `<|endoftext|>`; markers inside a text stay text. The parameter
     `row_groups` (first and the one after the last) leaves out the others; null takes all.
@@ -35,8 +36,8 @@ def encode_file(context: TaskContext) -> Mapping[str, int]:
     Raises:
         InputError: see `document_batches`; or a text is no valid UTF-8.
     """
-    documents, model = context.inputs
-    encoder = _encoder(model)
+    documents = context.file("documents")
+    encoder = _encoder(context.file("tokenizer"))
     tokenizer = encoder.tokenizer
     end = tokenizer.special_ids[EOS]
     thresholds = context.params["validation_thresholds"]

@@ -6,14 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from tongwen.evaluate.choices import Request, Score, choice_requests, score
 from tongwen.evaluate.free import answer_prompts, free_prompt, judge
 from tongwen.evaluate.items import Item
 from tongwen.evaluate.settings import EvaluateSettings
 from tongwen.evaluate.spec import TaskSpec
-from tongwen.model.folder import load_model_folder
+from tongwen.model.device import Arithmetic
+from tongwen.model.int8_folder import is_int8_folder, load_any_model
 from tongwen.model.llama import Llama
 from tongwen.tokenizer.text import Tokenizer
 
@@ -34,12 +33,15 @@ class Evaluator:
         """The model of a Hugging Face folder, in the precision and on the device of the settings.
 
         Raises:
-            InputError: the folder is no model folder, or lacks its tokenizer.
+            InputError: the folder is no model folder or lacks its tokenizer, or there is no GPU
+                where one is asked for.
         """
-        device = resolve_device(settings.device)
+        arithmetic = Arithmetic.for_answers(
+            settings.device, settings.precision, has_int8_weights=is_int8_folder(folder)
+        )
         tokenizer = Tokenizer.load(folder)
-        model, _ = load_model_folder(folder, resolve_dtype(settings.precision, device), device)
-        return cls(model.eval(), tokenizer, settings.batch_tokens)
+        model, _ = load_any_model(folder, arithmetic.dtype, arithmetic.device)
+        return cls(model, tokenizer, settings.batch_tokens)
 
     def records(
         self,
@@ -129,20 +131,6 @@ class Evaluator:
     def _shown(self, token_ids: Sequence[int]) -> str:
         """Exactly what the model read, markers included."""
         return self.tokenizer.decode(token_ids, show_special=True)
-
-
-def resolve_device(name: str) -> torch.device:
-    """`auto` is the GPU where there is one."""
-    if name != "auto":
-        return torch.device(name)
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
-def resolve_dtype(precision: str, device: torch.device) -> torch.dtype:
-    """`auto` is bfloat16 on a GPU and float32 on a CPU."""
-    if precision == "auto":
-        precision = "bf16" if device.type == "cuda" else "fp32"
-    return {"bf16": torch.bfloat16, "fp32": torch.float32}[precision]
 
 
 def _common(item: Item) -> Record:

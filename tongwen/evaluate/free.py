@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from tongwen.errors import InputError
 from tongwen.evaluate.answers import (
     contains,
     cut_at,
@@ -17,6 +18,7 @@ from tongwen.evaluate.items import Item, plain_prompt
 from tongwen.evaluate.spec import TaskSpec
 from tongwen.model.generate import generate
 from tongwen.model.llama import Llama
+from tongwen.plugins import Code, JudgedAnswer, call
 from tongwen.tokenizer.special import EOS_ID, STOP_IDS
 from tongwen.tokenizer.text import Tokenizer
 
@@ -113,7 +115,7 @@ def judge(spec: TaskSpec, item: Item, text: str) -> tuple[dict[str, float], str,
     A wrong choice that the question itself names does not count against an answer, which may
     repeat the question: "4 plus 6 is 10".
     """
-    judged, is_found = extract(text, spec.extract)
+    judged, is_found = _judged(spec, item, text)
     language = item.language
     others = [
         choice
@@ -127,4 +129,40 @@ def judge(spec: TaskSpec, item: Item, text: str) -> tuple[dict[str, float], str,
     }
     if spec.metric == "number":
         scores["number"] = float(number_match(judged, item.accepted))
+    if (code := spec.metric_code) is not None:
+        answer = JudgedAnswer(
+            text=text,
+            judged=judged,
+            accepted=item.accepted,
+            choices=item.choices,
+            language=language,
+            question=item.contexts[0],
+        )
+        scores[spec.metric] = _own_score(code, item, answer)
     return scores, judged, is_found
+
+
+def _judged(spec: TaskSpec, item: Item, text: str) -> tuple[str, bool]:
+    """What is judged of an answer, and whether it was found."""
+    code = spec.extraction_code
+    if code is None:
+        return extract(text, spec.extract)
+    function = code.load()
+    found = call(code, f"the answer to {item.place}", lambda: function(text))
+    if found is not None and not isinstance(found, str):
+        raise InputError(
+            f"{code.name} answered {found!r} for the answer to {item.place}",
+            hint="answer a text, or None where nothing is found",
+        )
+    return (text.strip(), False) if found is None else (found.strip(), True)
+
+
+def _own_score(code: Code, item: Item, answer: JudgedAnswer) -> float:
+    function = code.load()
+    score = call(code, f"the answer to {item.place}", lambda: float(function(answer)))
+    if not 0 <= score <= 1:
+        raise InputError(
+            f"{code.name} scored the answer to {item.place} with {score}",
+            hint="a score is a number from 0 to 1",
+        )
+    return float(score)

@@ -48,6 +48,9 @@ class EvaluateSettings:
     """Which tasks score the model, and how it is run."""
 
     tasks: tuple[TaskSettings, ...] = ()
+    task_folders: tuple[PathText, ...] = ()
+    """Folders of task files of your own; a task's `name` or `layout` is then the name of a file in
+    one of them, without `.toml`. A task file that names Python code runs it."""
     chat: bool = False
     """Ask in the ChatML format, as a tuned model expects; plain prompts when false."""
     batch_tokens: int = 16_384
@@ -55,7 +58,8 @@ class EvaluateSettings:
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """`auto` is the GPU where there is one."""
     precision: Literal["auto", "bf16", "fp32"] = "auto"
-    """`auto` is bf16 on a GPU and fp32 on a CPU, where near ties must not depend on the batch."""
+    """`auto` is bf16 on a GPU and for int8 weights, else fp32: in bf16 near ties depend on the
+    batch."""
 
     def __post_init__(self) -> None:
         names = [task.name for task in self.tasks]

@@ -1,18 +1,20 @@
 """Task files: a task is data, not code. Built-in ones ship in `tasks/`, a user adds his own."""
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib import resources
+from importlib import import_module, resources
 from pathlib import Path
 from typing import Literal
 
 from tongwen.errors import InputError, RecipeError
 from tongwen.evaluate.settings import TaskSettings
+from tongwen.plugins import Code, entry_names, entry_point, told
 from tongwen.recipe.loader import load_table
+from tongwen.settings import PathText
 
-Metric = Literal["acc", "acc_norm", "greedy", "contains", "exact_match", "f1", "number"]
 CHOICE_METRICS = ("acc", "acc_norm", "greedy")
+FREE_METRICS = ("contains", "exact_match", "f1", "number")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,8 +68,9 @@ class TaskSpec:
 
     description: str
     kind: Literal["choice", "generate"]
-    metric: Metric
-    """The score that counts; the others are reported too."""
+    metric: str
+    """The score that counts; the others are reported too. For `choice` acc, acc_norm or greedy; for
+    `generate` contains, exact_match, f1, number, or the name of a function in `code`."""
     data: DataSpec
     shots: ShotsSpec = field(default_factory=ShotsSpec)
     license: str = ""
@@ -115,20 +118,65 @@ class TaskSpec:
     """Texts that end a free answer to a plain prompt."""
     extract: tuple[str, ...] = ()
     """Regular expressions, tried in order; the last match's first group is what is judged."""
+    code: PathText | None = None
+    """A Python file of your own, relative to the task file, with a metric or an extraction. A task
+    that names one runs it."""
+    extract_function: str = ""
+    """Name of the function in `code` that finds what is judged, in place of `extract`."""
     max_new_tokens: int = 64
 
     def __post_init__(self) -> None:
         if bool(self.language) == bool(self.language_field):
             raise RecipeError("a task needs either `language` or `language_field`")
-        if (self.metric in CHOICE_METRICS) != (self.kind == "choice"):
-            raise RecipeError(
-                f"the metric {self.metric!r} does not go with tasks of kind {self.kind!r}",
-                hint="choice: acc, acc_norm, greedy; generate: contains, exact_match, f1, number",
-            )
+        self._check_metric()
         if self.kind == "choice" and bool(self.choices) == bool(self.choices_field):
             raise RecipeError("a choice task needs either `choices` or `choices_field`")
         if self.kind == "generate" and not self.accepted:
             raise RecipeError("a generate task needs `accepted`, the fields with its answers")
+        if self.extract and self.extract_function:
+            raise RecipeError(
+                "a task has both `extract` and `extract_function`", hint="leave one of them out"
+            )
+
+    def _check_metric(self) -> None:
+        known = (*CHOICE_METRICS, *FREE_METRICS)
+        if self.metric not in known and self.code is None:
+            near = difflib.get_close_matches(self.metric, known, n=1)
+            raise RecipeError(
+                f"the metric is {self.metric!r}",
+                hint=f"did you mean {near[0]!r}?"
+                if near
+                else f"one of {', '.join(known)}, or a function in the file that `code` names",
+            )
+        if (self.metric in CHOICE_METRICS) != (self.kind == "choice"):
+            raise RecipeError(
+                f"the metric {self.metric!r} does not go with tasks of kind {self.kind!r}",
+                hint="choice: acc, acc_norm, greedy; generate: contains, exact_match, f1, number, "
+                "or a function of your own",
+            )
+        if self.kind == "choice" and (self.code is not None or self.extract_function):
+            raise RecipeError(
+                "`code` goes with tasks of kind 'generate'", hint="choices are scored by the model"
+            )
+        if self.extract_function and self.code is None:
+            raise RecipeError(
+                f"extract_function is {self.extract_function!r}, but the task names no `code`",
+                hint='add code = "FILE.py"',
+            )
+
+    @property
+    def metric_code(self) -> Code | None:
+        """The user's own metric; None for a built-in one."""
+        if self.code is None or self.metric in FREE_METRICS:
+            return None
+        return Code("metric", self.metric, Path(self.code))
+
+    @property
+    def extraction_code(self) -> Code | None:
+        """The user's own extraction; None for patterns."""
+        if self.code is None or not self.extract_function:
+            return None
+        return Code("extraction", self.extract_function, Path(self.code))
 
 
 def builtin_names() -> list[str]:
@@ -156,19 +204,89 @@ def builtin_spec(name: str) -> TaskSpec:
     return load_table(TaskSpec, text, f"built-in task {name}")
 
 
-def task_spec(task: TaskSettings) -> TaskSpec:
-    """The description of a task of the recipe.
+def task_file(task: TaskSettings, folders: Sequence[str]) -> Path | None:
+    """The user's task file of a task of the recipe, None for a built-in one.
+
+    `spec` names it; else it is `NAME.toml` in one of the folders, or an entry point of
+    `tongwen.tasks` whose object is the file's path.
+
+    Raises:
+        RecipeError: two folders have it, or it has the name of a built-in task.
+        InputError: a folder is not there, or the entry point does not name a file.
+    """
+    if task.spec is not None:
+        return Path(task.spec)
+    name = task.layout or task.name
+    found = [file for file in own_task_files(folders) if file.stem == name]
+    if name in entry_names("task"):
+        found.append(_installed_task(name))
+    if len(found) > 1:
+        raise RecipeError(
+            f"the task `{name}` is in {' and in '.join(map(str, found))}",
+            hint="rename one, or name the file with `spec = FILE.toml`",
+        )
+    if found and name in builtin_names():
+        raise RecipeError(
+            f"{found[0]} has the name of a built-in task",
+            hint=f"rename it, such as own_{name}.toml, or name it with `spec = FILE.toml`",
+        )
+    return found[0] if found else None
+
+
+def own_task_files(folders: Sequence[str]) -> list[Path]:
+    """The task files in the user's folders, sorted.
+
+    Raises:
+        InputError: a folder is not there.
+    """
+    for folder in folders:
+        if not Path(folder).is_dir():
+            raise InputError(
+                f"evaluate.task_folders names {folder}, which is no folder",
+                hint="relative paths start at the recipe's folder",
+            )
+    return [file for folder in folders for file in sorted(Path(folder).glob("*.toml"))]
+
+
+def _installed_task(name: str) -> Path:
+    module, attribute = entry_point("task", name, f"the task {name}")
+    try:
+        found = Path(getattr(import_module(module), attribute))
+    except Exception as error:
+        raise InputError(
+            f"the entry point `{name}` of tongwen.tasks fails: {told(error)}",
+            hint=f"{module}:{attribute} must be the path of a task file",
+        ) from error
+    return found
+
+
+def task_spec(task: TaskSettings, folders: Sequence[str] = ()) -> TaskSpec:
+    """The description of a task of the recipe. Code that it names is loaded, so that errors come
+    early.
 
     Raises:
         RecipeError: no such built-in task, or the user's task file has an unknown key,
             a wrong type or an impossible value.
-        InputError: the user's task file cannot be read.
+        InputError: the user's task file or its code cannot be read, or lacks the function.
     """
-    if task.spec is None:
+    path = task_file(task, folders)
+    if path is None:
         return builtin_spec(task.layout or task.name)
-    path = Path(task.spec)
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"cannot read the task file {path}: {error}") from error
-    return load_table(TaskSpec, text, str(path))
+    spec = load_table(TaskSpec, text, str(path), path.resolve().parent)
+    for code in (spec.metric_code, spec.extraction_code):
+        if code is not None:
+            code.load()
+    return spec
+
+
+def task_files(task: TaskSettings, folders: Sequence[str]) -> list[Path]:
+    """The user's own files that describe a task: its task file and the code that it names."""
+    path = task_file(task, folders)
+    if path is None:
+        return []
+    code = task_spec(task, folders).code
+    return [path] if code is None else [path, Path(code)]

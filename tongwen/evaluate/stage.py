@@ -11,15 +11,13 @@ from tongwen.evaluate.items import Item, make_items
 from tongwen.evaluate.readers import data_files, read_rows
 from tongwen.evaluate.results import SCHEMA, VERSION, summaries, warnings
 from tongwen.evaluate.settings import EvaluateSettings, TaskSettings
-from tongwen.evaluate.spec import TaskSpec, task_spec
+from tongwen.evaluate.spec import TaskSpec, task_files, task_spec
 from tongwen.files import file_digest, read_jsonl, value_digest, write_json, write_jsonl
 from tongwen.flow.stage import StageContext
+from tongwen.stages import find_model_folder
 
 if TYPE_CHECKING:
     from tongwen.evaluate.evaluator import Evaluator
-
-_METHOD = 1
-"""Part of every digest; raise it when the same task on the same model scores otherwise."""
 
 
 @dataclass(frozen=True)
@@ -45,13 +43,12 @@ class Prepared:
 
 
 def files(settings: EvaluateSettings) -> list[Path]:
-    """The user's own files that the tasks read: their data and their descriptions."""
+    """The user's own files that the tasks read: their data, their descriptions and their code."""
     found: list[Path] = []
     for task in settings.tasks:
-        if task.spec is not None:
-            found.append(Path(task.spec))
+        found += task_files(task, settings.task_folders)
         if not task.path.startswith("{"):
-            found += data_files(task_spec(task), Path(task.path))
+            found += data_files(task_spec(task, settings.task_folders), Path(task.path))
     return found
 
 
@@ -71,13 +68,13 @@ def run(context: StageContext[EvaluateSettings]) -> Mapping[str, float]:
             "evaluate has no task", hint='add [[evaluate.tasks]] with name = "piqa", path = "..."'
         )
     tasks = [_prepare(context, task, settings) for task in settings.tasks]
-    folder = _model_folder(context.inputs["model"])
+    folder = find_model_folder(context.inputs["model"])
     model_digest = digest_of_model(folder)
     evaluator: Evaluator | None = None
     results: list[dict[str, Any]] = []
     rows: list[dict[str, Any]] = []
     for task in tasks:
-        digest = _task_digest(task, settings, model_digest)
+        digest = _task_digest(task, settings, model_digest, context.code)
         part = context.out / "parts" / f"{task.settings.name}.jsonl"
         records = _finished(part, digest)
         if records is None:
@@ -120,16 +117,10 @@ def digest_of_model(folder: Path) -> str:
     return value_digest([[path.name, file_digest(path)] for path in paths])
 
 
-def _model_folder(directory: Path) -> Path:
-    """A stage keeps its model in `model/`; a user names the model folder itself."""
-    inner = directory / "model"
-    return inner if (inner / "config.json").is_file() else directory
-
-
 def _prepare(
     context: StageContext[EvaluateSettings], task: TaskSettings, settings: EvaluateSettings
 ) -> Prepared:
-    spec = task_spec(task)
+    spec = task_spec(task, settings.task_folders)
     path = context.resolve(task.path)
     rows = read_rows(spec, path)
     chat = settings.chat if task.chat is None else task.chat
@@ -143,11 +134,13 @@ def _prepare(
     )
 
 
-def _task_digest(task: Prepared, settings: EvaluateSettings, model_digest: str) -> str:
+def _task_digest(task: Prepared, settings: EvaluateSettings, model_digest: str, code: str) -> str:
     """Of everything that decides a task's records; paths are not part of it."""
     own = asdict(task.settings) | {"path": "", "spec": "", "name": "", "layout": ""}
-    how = asdict(settings) | {"tasks": [], "chat": task.chat}
-    return value_digest([_METHOD, asdict(task.spec), own, how, task.data_digest, model_digest])
+    how = asdict(settings) | {"tasks": [], "task_folders": [], "chat": task.chat}
+    own_code = file_digest(Path(task.spec.code)) if task.spec.code else ""
+    spec = asdict(task.spec) | {"code": own_code}
+    return value_digest([code, spec, own, how, task.data_digest, model_digest])
 
 
 def _finished(part: Path, digest: str) -> list[dict[str, Any]] | None:

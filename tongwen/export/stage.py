@@ -12,8 +12,9 @@ from tongwen.export.settings import ExportSettings
 from tongwen.files import disk_errors, read_json, remove_tree, sync_directory, write_text
 from tongwen.flow.manifest import Manifest
 from tongwen.flow.stage import MANIFEST, StageContext
-from tongwen.model.folder import find_model_folder, load_model_folder, save_model_folder
+from tongwen.model.folder import load_model_folder, save_model_folder
 from tongwen.model.llama import Llama
+from tongwen.stages import find_model_folder
 from tongwen.tokenizer import special
 from tongwen.tokenizer.text import Tokenizer
 

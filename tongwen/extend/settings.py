@@ -3,17 +3,18 @@
 from dataclasses import dataclass
 
 from tongwen.errors import RecipeError
-from tongwen.train.settings import TrainSettings
+from tongwen.train.settings import TextSettings
 
 
 @dataclass(frozen=True, kw_only=True)
-class ExtendSettings(TrainSettings):
+class ExtendSettings(TextSettings):
     """Continue on longer sequences with a larger RoPE base.
 
     Source: Xiong et al. 2023, arXiv:2309.16039.
     """
 
     rope_theta: float = 10_000_000.0
+    """Base of the rotary position embedding from now on; no smaller than the model's."""
     separate_documents: bool = False
     """Documents see those before them: otherwise short documents would teach no long distance."""
 

@@ -3,13 +3,15 @@
 from collections.abc import Mapping
 from dataclasses import replace
 
-from tongwen.errors import InputError, RecipeError
+from tongwen.errors import RecipeError
 from tongwen.extend.settings import ExtendSettings
 from tongwen.flow.stage import StageContext
-from tongwen.model.folder import find_model_folder, read_config
+from tongwen.model.folder import read_config
+from tongwen.stages import find_model_folder
 from tongwen.train.data.sources import ShardData
-from tongwen.train.loop import Job, train
-from tongwen.train.weights import FolderWeights
+from tongwen.train.job import Job
+from tongwen.train.loop import train
+from tongwen.train.weights import FolderWeights, check_tokenizer
 
 
 def run(context: StageContext[ExtendSettings]) -> Mapping[str, float]:
@@ -35,12 +37,7 @@ def run(context: StageContext[ExtendSettings]) -> Mapping[str, float]:
             hint="a longer window needs a larger base",
         )
     shards = ShardData.open(context.inputs["shards"], context.inputs["tokenizer"])
-    if shards.vocabulary_size > config.vocabulary_size:
-        raise InputError(
-            f"the shards' vocabulary has {shards.vocabulary_size:,} pieces, "
-            f"the model knows {config.vocabulary_size:,}",
-            hint="encode the documents with the model's own tokenizer",
-        )
+    check_tokenizer(folder, config, pieces=shards.vocabulary_size, digest=shards.tokenizer_digest)
     longer = replace(
         config,
         rope_theta=settings.rope_theta,
@@ -56,5 +53,6 @@ def run(context: StageContext[ExtendSettings]) -> Mapping[str, float]:
             tokenizer_folder=context.inputs["tokenizer"],
             out=context.out,
             progress=context.progress,
+            code=context.code,
         )
     )

@@ -1,4 +1,4 @@
-"""Processes that torchrun started together, as their environment tells."""
+"""The group of processes that torchrun started, from their environment variables."""
 
 import os
 
@@ -9,5 +9,5 @@ def world_size() -> int:
 
 
 def is_first_process() -> bool:
-    """Whether this is the one that speaks and writes."""
+    """Whether this is the one that prints and writes."""
     return int(os.environ.get("RANK", "0")) == 0

@@ -1,4 +1,4 @@
-"""Manifests: the promise, written last, that an output is whole."""
+"""Manifests: the promise, written last, that an output is complete."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -24,6 +24,7 @@ class Manifest:
 
     Attributes:
         digest: of inputs, parameters and code version; the work is done when it matches.
+        code: step or stage -> version of the code that made the outputs.
         parameters: flat `key -> value`, to say what changed when the digest does not match.
         inputs: name -> digest of every input.
         outputs: the finished files.
@@ -33,6 +34,7 @@ class Manifest:
     """
 
     digest: str
+    code: Mapping[str, str] = field(default_factory=dict)
     parameters: Mapping[str, Any] = field(default_factory=dict)
     inputs: Mapping[str, str] = field(default_factory=dict)
     outputs: tuple[OutputFile, ...] = ()

@@ -11,7 +11,7 @@ import psutil
 
 
 def reset_peak_memory() -> None:
-    """Give back what earlier work has left, and count from here."""
+    """Release memory that earlier work left behind, and count the peak from here."""
     gc.collect()
     if arrow := sys.modules.get("pyarrow"):
         arrow.default_memory_pool().release_unused()

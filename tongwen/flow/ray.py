@@ -1,19 +1,17 @@
 """The Ray runner: the same tasks on the machines of a Ray cluster, the same bytes.
 
-Each processor that Ray lends us is a *place*: an actor that keeps one worker process on its
-machine and watches it as the local runner does. The actor runs no task itself, so what kills a
-task leaves it alive to say which item was in hand. A place that is lost with its machine is
-noticed here; its task goes to another one. Ray itself tries nothing again.
+For each CPU that Ray schedules to us there is a `RemoteWorker`: an actor that starts one worker
+process on its node and watches it as the local runner does. The actor runs no task itself, so it
+survives what kills a task and can name the current item. When a node is lost, its task is retried
+on another one. Ray's own retries are off.
 
-The run directory and the crawl are read and written by all machines, at the same paths.
+All nodes read and write the run directory and the crawl, at the same paths.
 """
 
 import contextlib
 import importlib
-import importlib.metadata
 import os
 import platform
-import re
 import tempfile
 import time
 import uuid
@@ -26,7 +24,8 @@ from tongwen.errors import DoesNotFitError, InputError, UsageError
 from tongwen.files import file_digest, remove_tree, tree_files, value_digest
 from tongwen.flow.manifest import Manifest
 from tongwen.flow.runner import Round, Runner
-from tongwen.flow.worker import TASK_MANIFEST, Answer, Death, Order, Worker
+from tongwen.flow.worker import TASK_MANIFEST, Answer, Order, Worker, WorkerFailure
+from tongwen.packages import installed_versions
 
 _OBJECT_STORE_BYTES = 100 << 20
 """We pass only manifests through Ray; its default is a third of the memory."""
@@ -35,28 +34,19 @@ _SAY_SECONDS = 15.0
 
 
 def identity() -> dict[str, str]:
-    """Name -> version of all that decides bytes here: our code, Python, the libraries we need."""
+    """Name -> version of all that decides bytes on this node: our code, Python, the libraries."""
     code = Path(tongwen.__file__).parent
     files = [path for path in tree_files(code) if "__pycache__" not in path.parts]
-    found = {
+    return installed_versions("data") | {
         "tongwen": tongwen.__version__,
         "the code of tongwen": value_digest(
             [[path.relative_to(code).as_posix(), file_digest(path)] for path in files]
         )[:8],
         "Python": platform.python_version(),
     }
-    with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-        for requirement in importlib.metadata.requires("tongwen") or ():
-            name, _, condition = requirement.partition(";")
-            if "extra" in condition and "data" not in condition:
-                continue
-            name = re.split(r"[\s<>=!~\[]", name, maxsplit=1)[0]
-            with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-                found[name] = importlib.metadata.version(name)
-    return found
 
 
-class Place:
+class RemoteWorker:
     """A Ray actor with one worker process."""
 
     def __init__(self, item_seconds: float, memory_bytes: int) -> None:
@@ -64,36 +54,37 @@ class Place:
         self._marks = Path(tempfile.mkdtemp(prefix="tongwen-marks-"))
         self._worker: Worker | None = None
 
-    def introduce(self, witness: str) -> dict[str, Any]:
-        """What this place is, and whether it sees a file that we have just written."""
+    def describe(self, probe: str) -> dict[str, Any]:
+        """The node and its versions, and whether it sees a file that was just written."""
         return {
             "host": platform.node(),
             "identity": identity(),
-            "sees": _is_visible(Path(witness)),
+            "sees": _is_visible(Path(probe)),
         }
 
-    def work(self, order: Order) -> Answer:
-        """Run a task and tell what came of it."""
-        for item in order.task.inputs:  # a network file system shows new files a little later
-            _is_visible(item.path)
+    def run(self, order: Order) -> Answer:
+        """Run a task and return its outcome."""
+        for files in order.task.files.values():
+            for item in files:  # a network file system shows new files a little later
+                _is_visible(item.path)
         if self._worker is None or not self._worker.is_alive:
             self._worker = Worker(*self._limits)
-        self._worker.give(order, self._marks)
+        self._worker.start(order, self._marks)
         while (answer := self._worker.answer(wait_seconds=0.5)) is None:
             pass
-        if isinstance(answer, Death):
+        if isinstance(answer, WorkerFailure):
             self._worker = None
         return answer
 
-    def leave(self) -> None:
-        """End the worker and remove what this place has put on its machine."""
+    def close(self) -> None:
+        """End the worker and remove its files on the node."""
         if self._worker is not None:
             self._worker.end()
         remove_tree(self._marks)
 
 
 def _is_visible(path: Path) -> bool:
-    """Whether a file is there, now or within half a minute."""
+    """Whether a file exists, now or within half a minute."""
     until = time.monotonic() + _VISIBLE_SECONDS
     while not path.exists():
         if time.monotonic() > until:
@@ -109,9 +100,9 @@ class RayRunner(Runner):
     Attributes:
         address: `HOST:PORT` of the cluster's head, "auto" for the one this machine belongs to;
             None starts Ray on this machine, and ends it with `close`.
-        workers: places at most; None for as many as the cluster has processors, also
-            those that join later.
-        patience_seconds: how long to wait when the cluster has no processor for us at all.
+        workers: remote workers at most; None for one a CPU of the cluster, CPUs that join later
+            included.
+        patience_seconds: how long to wait while the cluster has no free CPU at all.
     """
 
     address: str | None = None
@@ -123,13 +114,13 @@ class RayRunner(Runner):
     _idle: list[Any] = field(default_factory=list)
 
     def close(self) -> None:
-        """Give the places back; end Ray where we have started it."""
+        """Stop the remote workers, and Ray if this runner started it."""
         if self._ray is None:
             return
-        with contextlib.suppress(Exception):  # a place that is lost need not be told
-            self._ray.get([place.leave.remote() for place in self._idle], timeout=10)
-        for place in [*self._idle, *self._starting.values()]:
-            self._ray.kill(place)
+        with contextlib.suppress(Exception):  # a worker on a lost node cannot answer
+            self._ray.get([worker.close.remote() for worker in self._idle], timeout=10)
+        for worker in [*self._idle, *self._starting.values()]:
+            self._ray.kill(worker)
         self._idle.clear()
         self._starting.clear()
         if self._owns_session:
@@ -139,29 +130,29 @@ class RayRunner(Runner):
     def _finish(self, work: Round) -> None:
         self._connect()
         work.out.mkdir(parents=True, exist_ok=True)
-        witness = work.out / f".witness-{uuid.uuid4().hex}"
-        witness.touch()
+        probe = work.out / f".probe-{uuid.uuid4().hex}"
+        probe.touch()
         busy: dict[Any, tuple[Any, Order]] = {}
         since = time.monotonic()
         try:
             while work.todo or busy:
                 while self._idle and (order := work.next_order()):
-                    place = self._idle.pop()
-                    busy[place.work.remote(order)] = place, order
-                self._hire(len(work.todo) + len(busy), len(busy), witness)
+                    worker = self._idle.pop()
+                    busy[worker.run.remote(order)] = worker, order
+                self._start_workers(len(work.todo) + len(busy), len(busy), probe)
                 if busy:
                     since = time.monotonic()
                 self._check_patience(since)
                 done, _ = self._ray.wait([*busy, *self._starting], timeout=1.0)
                 for answered in done:
                     if answered in self._starting:
-                        self._welcome(answered, work.out)
+                        self._register(answered, work.out)
                     else:
                         self._settle(work, answered, *busy.pop(answered))
         finally:
-            for place, _ in busy.values():
-                self._ray.kill(place)
-            witness.unlink(missing_ok=True)
+            for worker, _ in busy.values():
+                self._ray.kill(worker)
+            probe.unlink(missing_ok=True)
 
     def _connect(self) -> None:
         """Join the cluster, or start one.
@@ -176,7 +167,7 @@ class RayRunner(Runner):
         except ImportError as error:
             raise UsageError(
                 "the runner `ray` needs the package ray, which is not installed",
-                hint="pip install 'tongwen[ray]', on every machine of the cluster",
+                hint="pip install 'tongwen[ray]' on every node of the cluster",
             ) from error
         self._owns_session = not ray.is_initialized()
         quiet = {"log_to_driver": False, "logging_level": "ERROR"}
@@ -195,94 +186,94 @@ class RayRunner(Runner):
         except (ConnectionError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
             reason = str(error).strip().splitlines()[0]
             raise UsageError(
-                f"run.ray_address {self.address!r} gives no Ray cluster: {reason}",
+                f"run.ray_address {self.address!r} does not lead to a Ray cluster: {reason}",
                 hint="start one with `ray start --head`, or leave the address out",
             ) from error
         self._ray = ray
 
-    def _hire(self, wanted: int, busy: int, witness: Path) -> None:
-        """Ask Ray for as many places as there is work for; they come when there is room."""
+    def _start_workers(self, wanted: int, busy: int, probe: Path) -> None:
+        """Ask Ray for as many workers as there are tasks; it starts them as CPUs become free."""
         limit = self.workers or int(self._ray.cluster_resources().get("CPU", 0)) or 1
         missing = min(wanted, limit) - busy - len(self._idle) - len(self._starting)
         for _ in range(missing):
-            place = (
-                self._ray.remote(Place)
+            worker = (
+                self._ray.remote(RemoteWorker)
                 .options(
                     num_cpus=1, max_restarts=0, max_task_retries=0, scheduling_strategy="SPREAD"
                 )
                 .remote(self.item_seconds, self.memory_bytes)
             )
-            self._starting[place.introduce.remote(str(witness))] = place
+            self._starting[worker.describe.remote(str(probe))] = worker
 
-    def _welcome(self, answered: Any, out: Path) -> None:
-        """Take a place that has introduced itself.
+    def _register(self, answered: Any, out: Path) -> None:
+        """Add a worker that has described itself to the idle ones.
 
         Raises:
-            InputError: it has another tongwen or none, or does not see our files.
+            InputError: its node has another tongwen or none, or does not see our files.
         """
-        place = self._starting.pop(answered)
+        worker = self._starting.pop(answered)
         errors = self._ray.exceptions
         try:
             found = self._ray.get(answered)
         except errors.RayActorError as error:
             if "ModuleNotFoundError" in str(error) or "AttributeError" in str(error):
                 raise InputError(
-                    f"a machine of the Ray cluster cannot start our code: {_last_line(error)}",
-                    hint="install the same tongwen, with [ray,data], on every machine",
+                    f"a node of the Ray cluster cannot import tongwen: {_last_line(error)}",
+                    hint="install the same tongwen, with [ray,data], on every node",
                 ) from error
-            self.progress.say("  a Ray place was lost before it began; asking for another")
+            self.progress.say("  a Ray worker was lost while it started; starting another")
             return
         check_identity(found["host"], found["identity"], identity())
         if not found["sees"]:
             raise InputError(
                 f"{found['host']} does not see {out}, where the results go",
-                hint="put the run directory on a file system that all machines share",
+                hint="put the run directory on a file system that all nodes share",
             )
-        self._idle.append(place)
+        self._idle.append(worker)
 
-    def _settle(self, work: Round, answered: Any, place: Any, order: Order) -> None:
+    def _settle(self, work: Round, answered: Any, worker: Any, order: Order) -> None:
         try:
             answer: Answer = self._ray.get(answered)
         except self._ray.exceptions.RayActorError:
-            work.settle(order, Death("", "a Ray place was lost", place_is_lost=True))
+            work.settle(order, WorkerFailure("", "a Ray worker was lost", is_lost=True))
             return
-        self._idle.append(place)
+        self._idle.append(worker)
         if isinstance(answer, Manifest):
             last = order.directory / TASK_MANIFEST
             if not _is_visible(last):
                 raise InputError(
-                    f"{order.task.name} is finished elsewhere, but {last} is not to be seen here",
-                    hint="is the run directory on a file system that all machines share?",
+                    f"{order.task.name} finished on another node, but {last} is not visible here",
+                    hint="put the run directory on a file system that all nodes share",
                 )
         work.settle(order, answer)
 
     def _check_patience(self, since: float) -> None:
-        """Say now and then that nothing goes on, and give up in the end.
+        """Say that the cluster is full, and give up in the end.
 
         Raises:
-            DoesNotFitError: the cluster had no processor for us for `patience_seconds`.
+            DoesNotFitError: the cluster had no free CPU for `patience_seconds`.
         """
         waited = time.monotonic() - since
         if waited > self.patience_seconds:
             raise DoesNotFitError(
-                f"the Ray cluster has had no free processor for {waited:.0f} s",
-                hint="see `ray status`; start more workers, or end what holds them",
+                f"the Ray cluster has had no free CPU for {waited:.0f} s",
+                hint="see `ray status`; add nodes, or stop what uses them",
             )
         if waited > _SAY_SECONDS:
-            self.progress.update("waiting for a free processor of the Ray cluster", 0, 1)
+            self.progress.update("waiting for a free CPU of the Ray cluster", 0, 1)
 
 
 def check_identity(host: str, theirs: dict[str, str], ours: dict[str, str]) -> None:
-    """Refuse a machine on which the same task could give other bytes.
+    """Refuse a node on which the same task could write other bytes.
 
     Raises:
-        InputError: something has another version there.
+        InputError: something has another version on it.
     """
     for name, version in ours.items():
         if theirs.get(name) != version:
             raise InputError(
                 f"{host} has {name} {theirs.get(name, 'missing')}, this machine has {version}",
-                hint="install the same versions on every machine of the cluster (constraints.txt)",
+                hint="install the same versions on every node of the cluster (constraints.txt)",
             )
 
 

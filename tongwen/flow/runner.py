@@ -1,24 +1,26 @@
-"""What all runners share: which tasks are still to do, and what becomes of one that fails.
+"""What all runners share: which tasks are still to do, and what happens when one fails.
 
-A task whose worker died is tried again. When the same item kills two workers, or holds one
-longer than the limit twice, it is quarantined: the task runs without it and its manifest says so.
+A task whose worker died is retried. When the same item kills two workers, or exceeds the time
+limit twice, it is quarantined: the task runs without it and its manifest says so.
 """
 
 from collections import Counter, deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from tongwen.errors import TongwenError, WorkerDiedError
 from tongwen.files import remove_tree
 from tongwen.flow.manifest import Manifest
-from tongwen.flow.task import Task, TaskInput
-from tongwen.flow.worker import TASK_MANIFEST, Answer, Death, Order
+from tongwen.flow.task import Task, TaskFunction, TaskInput
+from tongwen.flow.versions import code_changes
+from tongwen.flow.worker import TASK_MANIFEST, Answer, Order, WorkerFailure
 from tongwen.progress import Progress
 
-_DEATHS_BEFORE_QUARANTINE = 2
-_DEATHS_BEFORE_FAILURE = 3
-_LOST_PLACES_BEFORE_FAILURE = 10
+_FAILURES_BEFORE_QUARANTINE = 2
+_FAILURES_BEFORE_ERROR = 3
+_LOSSES_BEFORE_ERROR = 10
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,15 @@ class TaskResult:
         raise KeyError(f"{self.task.name} has no output {name}")
 
 
+RunTasks = Callable[[Sequence[Task]], list[TaskResult]]
+"""Finishes the tasks of one step; how the planners of steps are handed a runner."""
+
+
+def outputs(results: Sequence[TaskResult], name: str) -> tuple[TaskInput, ...]:
+    """The output file `name` of each task, in task order."""
+    return tuple(result.file(name) for result in results)
+
+
 def exchange(results: Sequence[TaskResult], partitions: int) -> list[tuple[TaskInput, ...]]:
     """For each partition the files `part-00000`, ... of every map task, in task order.
 
@@ -49,13 +60,27 @@ def exchange(results: Sequence[TaskResult], partitions: int) -> list[tuple[TaskI
     ]
 
 
+def reduce_tasks(
+    function: TaskFunction,
+    mapped: Sequence[TaskResult],
+    partitions: int,
+    params: Mapping[str, Any] | None = None,
+    **inputs: TaskInput,
+) -> list[Task]:
+    """A task for each partition, which reads it as `parts`, and `inputs`."""
+    return [
+        Task(function, index, {"parts": parts, **inputs}, params or {})
+        for index, parts in enumerate(exchange(mapped, partitions))
+    ]
+
+
 @dataclass
 class Runner:
-    """Finishes tasks; the classes made of it say where.
+    """Finishes tasks; subclasses decide where.
 
     Attributes:
-        item_seconds: an item that is in hand longer kills its worker (and is tried once more).
-        memory_bytes: a worker whose resident set grows beyond is killed likewise.
+        item_seconds: a worker that takes longer for one item is killed, and the item retried once.
+        memory_bytes: a worker whose resident set grows larger is killed likewise.
         quarantined: items that finished tasks had to leave out, so far.
         peak_memory_bytes: largest resident set of a worker during a task, so far.
     """
@@ -72,11 +97,12 @@ class Runner:
         Tasks whose output is already there (same digest, files intact) are not run again.
 
         Raises:
-            WorkerDiedError: a task killed its worker three times and no item can be blamed.
+            WorkerDiedError: a task killed its worker three times without naming an item.
             TongwenError: what a task function raised.
         """
         todo: list[Task] = []
         results: dict[str, TaskResult] = {}
+        changes: dict[str, None] = {}
         for task in tasks:
             directory = _directory(task, out)
             manifest = Manifest.read(directory / TASK_MANIFEST)
@@ -84,7 +110,11 @@ class Runner:
                 results[task.name] = TaskResult(task, directory, manifest)
             else:
                 todo.append(task)
+                if manifest and manifest.code != task.code:
+                    changes.update(dict.fromkeys(code_changes(manifest.code, task.code)))
         _remove_leftovers(tasks, out)
+        for change in changes:
+            self.progress.say(f"  {todo[0].step}: runs again, {change}")
         if tasks and results:
             self.progress.say(
                 f"  {tasks[0].step}: {len(results)} of {len(tasks)} tasks are done already"
@@ -105,7 +135,7 @@ class Runner:
         """End the workers; a later `run` starts new ones."""
 
     def _finish(self, work: "Round") -> None:
-        """Run what `work` gives out until nothing is left; on an error end what is at work."""
+        """Run the orders of `work` until none is left; on an error kill what is running."""
         raise NotImplementedError
 
 
@@ -123,10 +153,10 @@ def _remove_leftovers(tasks: Sequence[Task], out: Path) -> None:
 
 
 class Round:
-    """One call of `run`: the tasks still to do, what has died so far, and the results.
+    """One call of `run`: the tasks still to do, the failures so far, and the results.
 
     Attributes:
-        todo: tasks that nobody works on.
+        todo: tasks that are not running.
         out: folder of the outputs.
     """
 
@@ -142,8 +172,8 @@ class Round:
         self._results = results
         self._total = len(todo) + len(results)
         self._progress = progress
-        self._deaths: Counter[tuple[str, str]] = Counter()
-        self._lost_places: Counter[str] = Counter()
+        self._failures: Counter[tuple[str, str]] = Counter()
+        self._losses: Counter[str] = Counter()
         self._skip: dict[str, dict[str, str]] = {}
 
     def next_order(self) -> Order | None:
@@ -155,7 +185,7 @@ class Round:
         return Order(task, _directory(task, self.out), tuple(skip))
 
     def settle(self, order: Order, answer: Answer) -> None:
-        """Take what came of an order: a result, an error to raise, or a task to try again."""
+        """Record the outcome of an order: a result, an error to raise, or a task to retry."""
         task = order.task
         if isinstance(answer, TongwenError):
             raise answer
@@ -165,36 +195,41 @@ class Round:
             self._results[task.name] = TaskResult(task, order.directory, answer)
             self._progress.update(task.step, len(self._results), self._total)
             return
-        if answer.place_is_lost:
-            self._lose_place(task, answer)
+        if answer.is_lost:
+            self._retry_elsewhere(task, answer)
         else:
-            self._mourn(task, answer)
+            self._retry(task, answer)
         self.todo.appendleft(task)
 
-    def _mourn(self, task: Task, death: Death) -> None:
-        self._deaths[task.name, death.mark] += 1
-        deaths = self._deaths[task.name, death.mark]
-        if death.mark and deaths >= _DEATHS_BEFORE_QUARANTINE:
-            reason = f"its worker {death.reason}, twice"
-            self._skip.setdefault(task.name, {})[death.mark] = reason
-            self._progress.say(f"  quarantined {death.mark}: {reason}")
-        elif not death.mark and deaths >= _DEATHS_BEFORE_FAILURE:
-            raise _died(task, f"lost its worker {deaths} times, which {death.reason}")
+    def _retry(self, task: Task, failure: WorkerFailure) -> None:
+        """Count a failure; quarantine the item that caused it for the second time.
+
+        Raises:
+            WorkerDiedError: the task keeps failing without naming an item.
+        """
+        self._failures[task.name, failure.item] += 1
+        failures = self._failures[task.name, failure.item]
+        if failure.item and failures >= _FAILURES_BEFORE_QUARANTINE:
+            reason = f"its worker {failure.reason}, twice"
+            self._skip.setdefault(task.name, {})[failure.item] = reason
+            self._progress.say(f"  quarantined {failure.item}: {reason}")
+        elif not failure.item and failures >= _FAILURES_BEFORE_ERROR:
+            raise _gave_up(task, f"failed {failures} times: its worker {failure.reason}")
         else:
-            item = f" at {death.mark}" if death.mark else ""
-            self._progress.say(f"  a worker {death.reason}{item}; trying {task.name} again")
+            item = f" at {failure.item}" if failure.item else ""
+            self._progress.say(f"  a worker {failure.reason}{item}; retrying {task.name}")
 
-    def _lose_place(self, task: Task, death: Death) -> None:
-        self._lost_places[task.name] += 1
-        losses = self._lost_places[task.name]
-        if losses >= _LOST_PLACES_BEFORE_FAILURE:
-            raise _died(task, f"lost the place it ran at {losses} times: {death.reason}")
-        self._progress.say(f"  {death.reason}; trying {task.name} again elsewhere")
+    def _retry_elsewhere(self, task: Task, failure: WorkerFailure) -> None:
+        self._losses[task.name] += 1
+        losses = self._losses[task.name]
+        if losses >= _LOSSES_BEFORE_ERROR:
+            raise _gave_up(task, f"lost its worker {losses} times: {failure.reason}")
+        self._progress.say(f"  {failure.reason}; retrying {task.name} on another one")
 
 
-def _died(task: Task, what: str) -> WorkerDiedError:
-    inputs = ", ".join(str(entry.path) for entry in task.inputs[:3])
+def _gave_up(task: Task, what: str) -> WorkerDiedError:
+    paths = [str(item.path) for files in task.files.values() for item in files]
     return WorkerDiedError(
-        f"task {task.name} {what} (inputs: {inputs})",
-        hint="is there enough memory? give fewer workers with --set run.workers=1",
+        f"task {task.name} {what} (inputs: {', '.join(paths[:3])})",
+        hint="if memory ran out, use fewer workers: --set run.workers=1",
     )

@@ -20,7 +20,7 @@ class RunSettings:
     """`HOST:PORT` of the cluster's head, or "auto" on one of its machines; absent, Ray is started
     on this machine alone."""
     workers: int | None = None
-    """Worker processes; as many as processor cores when absent. Changes no output."""
+    """Worker processes; one a CPU core when absent. Changes no output."""
     worker_memory_gib: float = 4.0
     """A worker that grows beyond is stopped; its page is tried again, then quarantined."""
 

@@ -1,4 +1,4 @@
-"""A stage of the road: when it runs, when it need not, and what it leaves behind."""
+"""A stage of the road: when it runs, when it is up to date, and what it writes."""
 
 import contextlib
 import fcntl
@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -20,20 +21,21 @@ from tongwen.files import (
     value_digest,
     write_json,
 )
+from tongwen.flow.changes import parameter_changes
 from tongwen.flow.local import LocalRunner
 from tongwen.flow.manifest import Manifest, describe_outputs
 from tongwen.flow.memory import peak_memory_bytes, reset_peak_memory
 from tongwen.flow.ray import RayRunner
 from tongwen.flow.runner import Runner
 from tongwen.flow.settings import RunSettings
-from tongwen.flow.task import resolve_function
+from tongwen.flow.versions import code_changes, stage_code
 from tongwen.progress import Progress, duration_text
 
 MANIFEST = "manifest.json"
 _EVENTS = "events.jsonl"
 _DIGESTS = "inputs.json"
 _RECORDS = {MANIFEST, _EVENTS, _DIGESTS}
-"""What we write about a run; beside the outputs when a stage runs alone."""
+"""Files about the run itself, next to the outputs when a stage runs alone."""
 
 
 @dataclass(frozen=True)
@@ -42,8 +44,9 @@ class Stage:
 
     Attributes:
         name: also the command's name and the folder `stages/NAME`.
-        entry: `module:function`; the function takes a `StageContext` and gives counts. A name and
-            not the function, so that the road can be listed without loading torch.
+        entry: `module:function`; the function takes a `StageContext` and returns counts. A name and
+            not the function, so that the road can be listed without loading torch. Which version
+            of its code that is, `tongwen.flow.versions` knows.
         reads: role -> stages that can play it; the first that is in the recipe does.
         uses: role -> glob pattern of the files it reads of that role; all of them when absent.
         optional: roles the stage can do without.
@@ -53,7 +56,6 @@ class Stage:
         files: `module:function` from the stage's settings to the user's own files that it reads.
         is_grouped: whether torchrun may start it in several processes; the first alone then writes
             the manifest.
-        version: raise it when the outputs change for the same inputs and parameters.
     """
 
     name: str
@@ -65,7 +67,11 @@ class Stage:
     outputs: tuple[str, ...] = ("**/*",)
     files: str | None = None
     is_grouped: bool = False
-    version: int = 1
+
+    @property
+    def code(self) -> dict[str, str]:
+        """Versions of the code of the stage and of its steps, by name."""
+        return stage_code(self.name, self.entry.partition(":")[0])
 
 
 Settings = TypeVar("Settings")
@@ -102,6 +108,8 @@ class StageContext(Generic[Settings]):
         run_dir: the run directory.
         runner: runs tasks in worker processes.
         progress: what the user sees.
+        code: digest of the versions of the stage's code, for results that it keeps in `out` and
+            would otherwise take for its own after its code has changed.
     """
 
     settings: Settings
@@ -111,6 +119,7 @@ class StageContext(Generic[Settings]):
     run_dir: Path
     runner: Runner
     progress: Progress
+    code: str = ""
 
     def resolve(self, path: str) -> Path:
         """A path of the recipe; `{role}` at its start stands for that input's folder."""
@@ -211,17 +220,14 @@ def run_stage(
     Raises:
         InputError: an input stage has not been run, or a user's file cannot be read.
     """
-    stage, parameters = call.stage, call.parameters
-    input_digests = _input_digests(call, inputs, run_dir)
-    digest = value_digest([stage.name, stage.version, parameters, input_digests])
+    stage = call.stage
+    planned = _planned(call, inputs, run_dir)
     previous = Manifest.read(out / MANIFEST)
-    if previous and previous.digest == digest and previous.is_intact(out):
+    if previous and previous.digest == planned.digest and previous.is_intact(out):
         progress.say(f"{stage.name}: up to date")
         return previous, False
     if previous:
-        progress.say(
-            f"{stage.name}: runs again, {_difference(previous, parameters, input_digests)}"
-        )
+        progress.say(f"{stage.name}: runs again, {_difference(previous, planned)}")
     else:
         progress.say(f"{stage.name}: starts")
     with disk_errors(out):
@@ -230,34 +236,40 @@ def run_stage(
         (out / MANIFEST).unlink(missing_ok=True)
     remove_partials(out)
     runner = runner or _runner(call.run, progress)
-    manifest = _perform(
-        stage,
-        StageContext(call.settings, call.run, inputs, out, run_dir, runner, progress),
-        Manifest(digest=digest, parameters=parameters, inputs=input_digests),
-    )
-    return manifest, True
+    code = value_digest(planned.code)
+    context = StageContext(call.settings, call.run, inputs, out, run_dir, runner, progress, code)
+    return _perform(stage, context, planned), True
 
 
 def follow_stage(call: StageCall[Any], inputs: Mapping[str, Path], out: Path) -> Manifest | None:
     """What the other processes of a group do while the first is in `run_stage`.
 
-    Gives the manifest when the stage is up to date, which all find alike.
+    Returns the manifest when the stage is up to date, on which all processes agree.
     """
-    stage = call.stage
-    digest = value_digest(
-        [stage.name, stage.version, call.parameters, _input_digests(call, inputs, None)]
-    )
+    planned = _planned(call, inputs, None)
     previous = Manifest.read(out / MANIFEST)
-    if previous and previous.digest == digest and previous.is_intact(out):
+    if previous and previous.digest == planned.digest and previous.is_intact(out):
         return previous
     with Path(os.devnull).open("w", encoding="utf-8") as silence:
         progress = Progress(silence)
         runner = _runner(call.run, progress)
+        code = value_digest(planned.code)
         try:
-            _entry(stage)(StageContext(call.settings, call.run, inputs, out, out, runner, progress))
+            _entry(call.stage)(
+                StageContext(call.settings, call.run, inputs, out, out, runner, progress, code)
+            )
         finally:
             runner.close()
     return None
+
+
+def _planned(call: StageCall[Any], inputs: Mapping[str, Path], run_dir: Path | None) -> Manifest:
+    """What the manifest says before the stage has run: all that decides its outputs."""
+    stage = call.stage
+    code = stage.code
+    found = _input_digests(call, inputs, run_dir)
+    digest = value_digest([stage.name, code, call.parameters, found])
+    return Manifest(digest=digest, code=code, parameters=call.parameters, inputs=found)
 
 
 def _runner(settings: RunSettings, progress: Progress) -> Runner:
@@ -277,7 +289,7 @@ def _runner(settings: RunSettings, progress: Progress) -> Runner:
 
 
 def _perform(stage: Stage, context: StageContext[Any], begun: Manifest) -> Manifest:
-    """Call the stage's function and write the manifest, `begun` with all that came of it."""
+    """Call the stage's function and write the manifest: `begun`, outputs and counts added."""
     out, run_dir, progress = context.out, context.run_dir, context.progress
     log_event(run_dir, stage=stage.name, event="start", digest=begun.digest)
     reset_peak_memory()
@@ -308,8 +320,14 @@ def _perform(stage: Stage, context: StageContext[Any], begun: Manifest) -> Manif
 
 
 def _entry(stage: Stage) -> Callable[[StageContext[Any]], Mapping[str, float]]:
-    function: Callable[[StageContext[Any]], Mapping[str, float]] = resolve_function(stage.entry)
+    function: Callable[[StageContext[Any]], Mapping[str, float]] = _resolved(stage.entry)
     return function
+
+
+def _resolved(name: str) -> Any:
+    """The object that `module:name` names."""
+    module, _, attribute = name.partition(":")
+    return getattr(import_module(module), attribute)
 
 
 def _input_digests(
@@ -333,28 +351,24 @@ def _input_digests(
                 hint=f"name the folder of the `{role}`, or run its stage first",
             )
     if stage.files is not None:
-        for path in resolve_function(stage.files)(call.settings):
+        for path in _resolved(stage.files)(call.settings):
             digests[str(path)] = cache.digest(path)
     cache.save()
     return digests
 
 
-def _difference(
-    previous: Manifest, parameters: Mapping[str, Any], input_digests: Mapping[str, str]
-) -> str:
+def _difference(previous: Manifest, planned: Manifest) -> str:
     """Why a stage runs again, in a few words."""
-    changes = [
-        f"{key} changed {previous.parameters.get(key)!r} -> {parameters.get(key)!r}"
-        for key in sorted({*previous.parameters, *parameters})
-        if previous.parameters.get(key) != parameters.get(key)
-    ]
+    changes = parameter_changes(previous.parameters, planned.parameters)
     changes += [
         f"its input {name} changed"
-        for name in sorted({*previous.inputs, *input_digests})
-        if previous.inputs.get(name) != input_digests.get(name)
+        for name in sorted({*previous.inputs, *planned.inputs})
+        if previous.inputs.get(name) != planned.inputs.get(name)
     ]
+    if previous.code != planned.code:
+        changes += code_changes(previous.code, planned.code)
     if not changes:
-        return "its outputs are incomplete or its code has changed"
+        return "its outputs are incomplete"
     more = f" and {len(changes) - 3} more" if len(changes) > 3 else ""
     return "; ".join(changes[:3]) + more
 

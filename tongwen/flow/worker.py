@@ -1,7 +1,7 @@
-"""A worker: a process that runs tasks and may die without taking the work with it.
+"""A worker: a process that runs tasks and may die without losing the work.
 
-Who keeps a worker watches it too: the item in hand (see `TaskContext.mark`) and its memory. All
-runners keep workers of this one kind, so that a task runs in the same way on each of them.
+Whoever starts a worker watches its current item (see `TaskContext.mark`) and its memory. All
+runners use this one kind of worker, so a task runs in the same way on each of them.
 """
 
 import contextlib
@@ -28,7 +28,7 @@ from tongwen.errors import TongwenError
 from tongwen.files import disk_errors, remove_tree, sync_directory, tree_files
 from tongwen.flow.manifest import Manifest, describe_outputs
 from tongwen.flow.memory import peak_memory_bytes, reset_peak_memory
-from tongwen.flow.task import MARK_BYTES, Task, TaskContext, resolve_function
+from tongwen.flow.task import MARK_BYTES, Task, TaskContext
 
 TASK_MANIFEST = "task.json"
 _RENAMES = 5
@@ -36,7 +36,7 @@ _RENAMES = 5
 
 @dataclass(frozen=True)
 class Order:
-    """A task to run: where its output goes, and the items it is to leave out, with the reason."""
+    """A task to run, where its output goes, and the items to leave out, each with the reason."""
 
     task: Task
     directory: Path
@@ -44,42 +44,54 @@ class Order:
 
 
 @dataclass(frozen=True)
-class Death:
-    """A worker's end: the item in hand (empty when none was) and what happened to the worker.
+class WorkerFailure:
+    """How a worker ended.
 
     Attributes:
-        place_is_lost: it went with the machine it was on, which is no sign against the task.
+        item: its current item; empty when the task had named none.
+        reason: what happened to the worker.
+        is_lost: it disappeared with its node or its Ray actor, so the task is not to blame.
     """
 
-    mark: str
+    item: str
     reason: str
-    place_is_lost: bool = False
+    is_lost: bool = False
 
 
-Answer = Manifest | TongwenError | str | Death
-"""What comes of an order; `str` is the traceback of an error of ours."""
+Answer = Manifest | TongwenError | str | WorkerFailure
+"""The outcome of an order; `str` is the traceback of a bug."""
 
 
-def _run_task(order: Order, mark_path: Path) -> Manifest:
-    """Run one task in this process; its folder takes its final name when all is written."""
+def run_task(order: Order, mark_path: Path, *, own_process: bool = True) -> Manifest:
+    """Run one task in this process; its folder takes its final name when all is written.
+
+    Unless the process is a worker's own, its peak memory is not counted anew for each task, which
+    collects garbage first: in a user's program that took 9 of the 12 s of a small curation.
+    """
     started = time.monotonic()
     task, directory = order.task, order.directory
     partial = directory.with_name(f".{directory.name}.{uuid.uuid4().hex[:8]}.partial")
     partial.mkdir(parents=True)
     mark_path.parent.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(mark_path, os.O_CREAT | os.O_RDWR | os.O_TRUNC)
-    reset_peak_memory()
+    if own_process:
+        reset_peak_memory()
     try:
         with disk_errors(directory):
             skip = frozenset(item for item, _ in order.skip)
             context = TaskContext(task, partial, skip, descriptor)
-            counts = resolve_function(task.function)(context)
+            counts = task.function(context)
             for path in tree_files(partial):
                 with path.open("rb") as file:
                     os.fsync(file.fileno())
             manifest = Manifest(
                 digest=task.digest,
-                inputs={str(n): item.digest for n, item in enumerate(task.inputs)},
+                code=task.code,
+                inputs={
+                    f"{name}/{number}": item.digest
+                    for name, files in task.files.items()
+                    for number, item in enumerate(files)
+                },
                 outputs=describe_outputs(partial),
                 counts=dict(counts),
                 quarantined=tuple({"item": item, "reason": reason} for item, reason in order.skip),
@@ -87,18 +99,18 @@ def _run_task(order: Order, mark_path: Path) -> Manifest:
                 peak_memory_bytes=peak_memory_bytes(),
             )
             manifest.write(partial / TASK_MANIFEST)
-            _take_place(partial, directory)
+            _publish(partial, directory)
         return manifest
     finally:
         os.close(descriptor)
         remove_tree(partial)
 
 
-def _take_place(partial: Path, directory: Path) -> None:
-    """Put a finished folder where an older one may be.
+def _publish(partial: Path, directory: Path) -> None:
+    """Rename a finished folder to its final name, where an older one may be.
 
-    A worker that was given up for lost may still finish the same task on its own machine; the one
-    that comes later then replaces equal bytes by equal bytes.
+    A worker that was taken for lost may still finish the same task on its own machine; the later
+    one then replaces equal bytes by equal bytes.
     """
     for attempt in range(1, _RENAMES + 1):
         remove_tree(directory)
@@ -121,13 +133,13 @@ def _die_with_parent() -> None:
 
 
 def _work(connection: Connection) -> None:
-    """A worker's life: receive a task, run it, send back its manifest or its error."""
+    """The worker process: receive a task, run it, send back its manifest or its error."""
     _die_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     with contextlib.suppress(EOFError, BrokenPipeError):
         while (order := connection.recv()) is not None:
             try:
-                connection.send(_run_task(*order))
+                connection.send(run_task(*order))
             except TongwenError as error:
                 connection.send(error)
             except Exception:
@@ -146,18 +158,18 @@ def _no_main_module() -> Iterator[None]:
 
 
 class Worker:
-    """A worker process and our end of it.
+    """A worker process, seen from the process that started it.
 
     Args:
-        item_seconds: an item that is in hand longer kills the worker.
-        memory_bytes: so does a resident set that grows beyond.
+        item_seconds: a worker that takes longer for one item is killed.
+        memory_bytes: so is one whose resident set grows larger.
     """
 
     def __init__(self, item_seconds: float, memory_bytes: int) -> None:
         self._item_seconds = item_seconds
         self._memory_bytes = memory_bytes
         self._mark_path = Path()
-        self._mark, self._mark_since = "", 0.0
+        self._item, self._item_since = "", 0.0
         spawn = multiprocessing.get_context("spawn")
         self.connection, theirs = spawn.Pipe()
         self._process = spawn.Process(target=_work, args=(theirs,), daemon=True)
@@ -167,60 +179,60 @@ class Worker:
 
     @property
     def is_alive(self) -> bool:
-        """Whether it can be given a task."""
+        """Whether it can run a task."""
         return self._process.is_alive()
 
-    def give(self, order: Order, marks: Path) -> None:
-        """Hand it a task; `answer` tells what comes of it.
+    def start(self, order: Order, marks: Path) -> None:
+        """Send it a task; `answer` returns the outcome.
 
         Args:
             order: the task.
-            marks: folder on this machine for the mark of the item in hand.
+            marks: folder on this machine for the file that names the current item.
         """
-        self._mark, self._mark_since = "", time.monotonic()
+        self._item, self._item_since = "", time.monotonic()
         self._mark_path = marks / uuid.uuid4().hex
-        with contextlib.suppress(OSError):  # it died before it got anything: `answer` sees it
+        with contextlib.suppress(OSError):  # it died before this: `answer` notices
             self.connection.send((order, self._mark_path))
 
     def answer(self, wait_seconds: float = 0.0) -> Answer | None:
-        """What came of the order, None while it is at work. After a `Death` the worker is gone."""
+        """The outcome of the order, None while it runs. After a failure the worker is gone."""
         try:
             if self.connection.poll(wait_seconds):
                 found: Answer = self.connection.recv()
                 self._mark_path.unlink(missing_ok=True)
                 return found
         except (EOFError, OSError):
-            return self._bury("was killed")
-        mark = self._read_mark()
+            return self._fail("was killed")
+        item = self._current_item()
         now = time.monotonic()
-        if mark != self._mark:
-            self._mark, self._mark_since = mark, now
-        if mark and now - self._mark_since > self._item_seconds:
-            return self._bury(f"took longer than {self._item_seconds:g} s")
+        if item != self._item:
+            self._item, self._item_since = item, now
+        if item and now - self._item_since > self._item_seconds:
+            return self._fail(f"took longer than {self._item_seconds:g} s")
         if self._resident_bytes() > self._memory_bytes:
-            return self._bury(f"used more than {self._memory_bytes / 2**30:.3g} GiB")
+            return self._fail(f"used more than {self._memory_bytes / 2**30:.3g} GiB")
         return None
 
     def end(self) -> None:
-        """Let it go, or kill it when it does not."""
+        """Ask it to exit, and kill it if it does not."""
         with contextlib.suppress(OSError):
             self.connection.send(None)
         self._process.join(timeout=5)
         self.kill()
 
     def kill(self) -> None:
-        """End it at once."""
+        """Kill it."""
         self._process.kill()
         self._process.join()
         self.connection.close()
 
-    def _bury(self, reason: str) -> Death:
+    def _fail(self, reason: str) -> WorkerFailure:
         self.kill()
-        mark = self._read_mark()
+        item = self._current_item()
         self._mark_path.unlink(missing_ok=True)
-        return Death(mark, reason)
+        return WorkerFailure(item, reason)
 
-    def _read_mark(self) -> str:
+    def _current_item(self) -> str:
         try:
             data = self._mark_path.read_bytes()[:MARK_BYTES]
         except OSError:

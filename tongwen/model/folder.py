@@ -93,11 +93,6 @@ def write_model_folder(
         remove_tree(partial)
 
 
-def find_model_folder(path: Path) -> Path:
-    """The model folder that `path` is, or that a stage's folder holds as `model/`."""
-    return path / "model" if (path / "model" / "config.json").is_file() else path
-
-
 def load_model_folder(
     path: Path, dtype: torch.dtype | None = None, device: torch.device | str = "cpu"
 ) -> tuple[Llama, ModelConfig]:

@@ -94,7 +94,7 @@ def load_any_model(
         InputError: see `load_model_folder`; or the weights are quantized by another method.
     """
     values = _config_values(path)
-    if values.get("model_type") == MODEL_TYPE:
+    if is_int8_folder(path):
         model = _load_int8(path, values, dtype, device)
     elif quantization := values.get("quantization_config"):
         raise InputError(
@@ -104,6 +104,11 @@ def load_any_model(
     else:
         model, _ = load_model_folder(path, dtype, device)
     return model.eval().requires_grad_(False), model.config
+
+
+def is_int8_folder(path: Path) -> bool:
+    """Whether the folder's weights are int8, as `tongwen quantize` writes them."""
+    return _config_values(path).get("model_type") == MODEL_TYPE
 
 
 def _config_values(path: Path) -> dict[str, Any]:

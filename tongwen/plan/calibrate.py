@@ -7,10 +7,10 @@ from functools import partial
 import torch
 
 from tongwen.model.config import ModelConfig
+from tongwen.model.device import Arithmetic
 from tongwen.model.flops import flops_per_token
 from tongwen.model.llama import Llama
 from tongwen.train.data.sequences import Batch
-from tongwen.train.hardware import Arithmetic
 from tongwen.train.lanes import Lanes, lanes_for
 from tongwen.train.loss.softmax import IGNORED
 from tongwen.train.optim.build import build_optimizer
@@ -33,7 +33,7 @@ def seconds_per_step(
     `steps` times after a first untimed one, and takes the fastest. `target_share` is the share
     of the tokens that are in the loss.
     """
-    arithmetic = Arithmetic.of(settings)
+    arithmetic = Arithmetic.for_training(settings.device, settings.precision)
     micro_tokens = settings.sequences_per_micro_batch * settings.sequence_tokens
     rows = max(1, min(micro_tokens, _TIMED_TOKENS) // settings.sequence_tokens)
     tokens = rows * settings.sequence_tokens

@@ -9,19 +9,17 @@ from typing import Any
 import psutil
 import torch
 
-from tongwen.errors import DoesNotFitError, InputError, RecipeError
+from tongwen.errors import DoesNotFitError, InputError
 from tongwen.files import read_json
 from tongwen.model.config import ModelConfig
+from tongwen.model.device import Arithmetic, choose_device
 from tongwen.model.flops import flops_per_token
 from tongwen.plan.calibrate import seconds_per_step
 from tongwen.plan.formulas import checkpoint_bytes, training_memory
-from tongwen.plan.settings import PlannedRun, PlanSettings
-from tongwen.train.hardware import Arithmetic
+from tongwen.plan.settings import PlannedRun, PlanSettings, check_windows
 from tongwen.train.lanes import lanes_for
 from tongwen.train.settings import TrainSettings
 from tongwen.train.weights import config_to_start_from
-
-TRAINING_STAGES = ("pretrain", "extend", "tune")
 
 _TARGET_SHARE = {"tune": 0.33}
 """Share of tokens in the loss: all of a text, about a third of a dialogue."""
@@ -51,7 +49,7 @@ def make_plan(planned: PlannedRun, shards_folder: Path | None, out: Path) -> dic
     vocabulary_size = shards["vocabulary_size"] if shards else planned.vocabulary_size
     config = config_to_start_from(planned.model, planned.pretrain, vocabulary_size)
     stages = planned.stages
-    _check_windows(config, stages)
+    check_windows(config.max_position_embeddings, stages)
     return {
         "model": {
             **asdict(config),
@@ -130,7 +128,7 @@ def add_times(plan: dict[str, Any], planned: PlannedRun) -> None:
 def _stage_plan(
     name: str, config: ModelConfig, settings: TrainSettings, shards: Mapping[str, Any] | None
 ) -> dict[str, Any]:
-    arithmetic = Arithmetic.of(settings)
+    arithmetic = Arithmetic.for_training(settings.device, settings.precision)
     lanes = lanes_for(
         settings.sequences_per_micro_batch, arithmetic.device, settings.parallel.fewest_processes
     )
@@ -181,24 +179,11 @@ def _stage_plan(
     }
 
 
-def _check_windows(config: ModelConfig, stages: Mapping[str, TrainSettings]) -> None:
-    window = config.max_position_embeddings
-    for name, settings in stages.items():
-        if name == "extend":
-            window = max(window, settings.sequence_tokens)
-        if settings.sequence_tokens > window:
-            raise RecipeError(
-                f"{name}.sequence_tokens is {settings.sequence_tokens:,}, but the model's window "
-                f"is {window:,} tokens",
-                hint=f"--set {name}.sequence_tokens={window}",
-            )
-
-
 def _machine(
     settings: PlanSettings, stages: Mapping[str, TrainSettings], out: Path
 ) -> dict[str, int | str | None]:
     memory_bytes = psutil.virtual_memory().available
-    if any(Arithmetic.of(stage).device.type == "cuda" for stage in stages.values()):
+    if any(choose_device(stage.device).type == "cuda" for stage in stages.values()):
         memory_bytes = torch.cuda.mem_get_info()[0]
     if settings.memory_gib is not None:
         memory_bytes = round(settings.memory_gib * 2**30)

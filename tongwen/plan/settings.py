@@ -1,10 +1,12 @@
 """Settings of the plan stage."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from tongwen.errors import RecipeError
 from tongwen.extend.settings import ExtendSettings
 from tongwen.model.settings import ModelSettings
+from tongwen.stages import TRAINING_STAGES
 from tongwen.train.settings import PretrainSettings, TrainSettings
 from tongwen.tune.settings import TuneSettings
 
@@ -51,5 +53,32 @@ class PlannedRun:
     @property
     def stages(self) -> dict[str, TrainSettings]:
         """Name -> settings of the stages that train, in the order of the road."""
-        named = {"pretrain": self.pretrain, "extend": self.extend, "tune": self.tune}
+        named = {name: getattr(self, name) for name in TRAINING_STAGES}
         return {name: settings for name, settings in named.items() if settings is not None}
+
+
+def check_windows(window: int, stages: Mapping[str, TrainSettings]) -> None:
+    """See that every stage's sequences fit into the window that the model then has.
+
+    Args:
+        window: positions of the model before the first stage.
+        stages: name -> settings, in the order of the road.
+
+    Raises:
+        RecipeError: sequences are longer, or extend does not extend what pretrain leaves.
+    """
+    for name, settings in stages.items():
+        if name == "extend":
+            if settings.sequence_tokens <= window and "pretrain" in stages:
+                raise RecipeError(
+                    f"extend.sequence_tokens is {settings.sequence_tokens:,}, but the model has "
+                    f"{window:,} positions already",
+                    hint=f"--set extend.sequence_tokens={2 * window}, or --set extend=false",
+                )
+            window = max(window, settings.sequence_tokens)
+        if settings.sequence_tokens > window:
+            raise RecipeError(
+                f"{name}.sequence_tokens is {settings.sequence_tokens:,}, but the model's window "
+                f"is {window:,} tokens",
+                hint=f"--set {name}.sequence_tokens={window}",
+            )

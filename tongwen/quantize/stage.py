@@ -9,11 +9,12 @@ from tongwen.errors import InputError
 from tongwen.files import write_json
 from tongwen.flow.stage import StageContext
 from tongwen.formats.shards import Shard
-from tongwen.model.folder import find_model_folder, load_model_folder
+from tongwen.model.folder import load_model_folder
 from tongwen.model.int8_folder import load_any_model, quantize_model, save_quantized_folder
 from tongwen.model.llama import Llama
 from tongwen.quantize.quality import Score, compare, documents_of, score
 from tongwen.quantize.settings import QuantizeSettings
+from tongwen.stages import find_model_folder
 from tongwen.tokenizer.text import Tokenizer
 
 LANGUAGES = ("en", "zh")

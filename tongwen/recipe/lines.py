@@ -1,10 +1,15 @@
-"""Where a key stands in a TOML file, for error messages; `tomllib` does not tell."""
+"""The line of each key of a TOML text, for error messages; `tomllib` does not say."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 _HEADER = re.compile(r"^\s*(\[\[?)\s*([^\]]+?)\s*\]\]?\s*(?:#.*)?$")
 _KEY = re.compile(r"""^\s*([A-Za-z0-9_.\-"' ]+?)\s*=""")
+
+
+def toml_lines(text: str) -> list[str]:
+    """The lines as TOML counts them; `str.splitlines` also ends them at signs inside a string."""
+    return [line.removesuffix("\r") for line in text.split("\n")]
 
 
 def key_lines(text: str) -> dict[str, int]:
@@ -14,10 +19,17 @@ def key_lines(text: str) -> dict[str, int]:
     table have no line of their own; callers fall back to the longest known prefix.
     """
     lines: dict[str, int] = {}
+    for name, number in written_keys(text):
+        lines.setdefault(name, number)
+    return lines
+
+
+def written_keys(text: str) -> Iterator[tuple[str, int]]:
+    """Every table and key with its line, in order; one that is written twice comes twice."""
     arrays: dict[str, int] = {}
     prefix = ""
     closing: str | None = None
-    for number, line in enumerate(text.splitlines(), start=1):
+    for number, line in enumerate(toml_lines(text), start=1):
         if closing is not None:
             if closing in line:
                 closing = None
@@ -28,14 +40,13 @@ def key_lines(text: str) -> dict[str, int]:
             if header[1] == "[[":
                 arrays[prefix] = arrays.get(prefix, -1) + 1
             prefix = _number_arrays(prefix, arrays)
-            lines.setdefault(prefix, number)
+            yield prefix, number
             continue
         key = _KEY.match(line)
         if key:
             name = _plain(key[1])
-            lines.setdefault(f"{prefix}.{name}" if prefix else name, number)
+            yield f"{prefix}.{name}" if prefix else name, number
             closing = _unclosed(line.partition("=")[2])
-    return lines
 
 
 def line_of(key: str, lines: Mapping[str, int]) -> int | None:

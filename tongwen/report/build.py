@@ -2,7 +2,6 @@
 
 import base64
 import hashlib
-import importlib.metadata
 import math
 import platform
 from collections import Counter
@@ -17,22 +16,23 @@ import jinja2
 from markupsafe import Markup
 
 from tongwen.files import write_text
+from tongwen.packages import installed_versions
 from tongwen.report.charts import bar
 from tongwen.report.cost import build_cost
 from tongwen.report.evaluation import build_evaluation
 from tongwen.report.funnel import build_funnel
 from tongwen.report.gold import build_gold
 from tongwen.report.headline import build_headline
-from tongwen.report.run_files import TRAINING_STAGES, RunFiles
+from tongwen.report.run_files import RunFiles
 from tongwen.report.settings import ReportSettings
 from tongwen.report.thresholds import build_thresholds
 from tongwen.report.training import Phase, build_phase
 from tongwen.report.words import amount, duration, number, share, size, words
 from tongwen.report.yields import build_yield
+from tongwen.stages import TRAINING_STAGES
 
 REPORT = "report.html"
 _SETTINGS = ReportSettings()
-_PACKAGES = ("tongwen", "torch", "numpy", "pyarrow", "sentencepiece", "tokenizers")
 
 
 def build_report(run_dir: Path) -> Path:
@@ -182,13 +182,8 @@ def _reason(row: Mapping[str, Any]) -> str:
 
 
 def _versions() -> list[tuple[str, str]]:
-    found = [("python", platform.python_version()), ("system", platform.platform())]
-    for package in _PACKAGES:
-        try:
-            found.append((package, importlib.metadata.version(package)))
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found
+    machine = [("python", platform.python_version()), ("system", platform.platform())]
+    return [*machine, *installed_versions("data", "train").items()]
 
 
 def _page_file(name: str) -> Markup:

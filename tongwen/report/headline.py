@@ -15,9 +15,10 @@ from tongwen.report.cost import Cost
 from tongwen.report.evaluation import Evaluation, ScoreRow
 from tongwen.report.funnel import Funnel, kept_tokens
 from tongwen.report.gold import Gold
-from tongwen.report.run_files import TRAINING_STAGES, RunFiles
+from tongwen.report.run_files import RunFiles
 from tongwen.report.training import Phase
 from tongwen.report.words import amount, duration, number, share, size, words
+from tongwen.stages import TRAINING_STAGES
 
 _SAMPLE_TASK = "sample_answer"
 _ANSWERS_AIM = 0.9  # of the held-out questions of that task

@@ -11,12 +11,7 @@ from typing import Any
 from tongwen.errors import InputError
 from tongwen.files import read_json
 from tongwen.flow.manifest import Manifest
-
-TRAINING_STAGES = ("pretrain", "extend", "tune")
-_STAGES = (
-    "crawl", "curate", "tokenizer", "encode", "plan", *TRAINING_STAGES,
-    "evaluate", "quantize", "export",
-)  # fmt: skip
+from tongwen.stages import STAGES
 
 
 @dataclass
@@ -76,7 +71,7 @@ class RunFiles:
         """Stage -> manifest of the finished stages, in the order of the road."""
         found = {
             name: Manifest.read(self.directory / "stages" / name / "manifest.json")
-            for name in _STAGES
+            for name in STAGES
         }
         return {name: manifest for name, manifest in found.items() if manifest is not None}
 

@@ -1,11 +1,12 @@
 """The recipe of the whole road: one frozen dataclass a section, its presets, and reading it."""
 
+import copy
 import difflib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from tongwen.crawl.settings import CrawlSettings
 from tongwen.curate.settings import CurateSettings
@@ -19,14 +20,18 @@ from tongwen.model.settings import ModelSettings
 from tongwen.plan.settings import PlanSettings
 from tongwen.quantize.settings import QuantizeSettings
 from tongwen.recipe.loader import (
-    Origin,
-    apply_override,
     from_toml,
+    hints_of,
     merge,
     parse_toml,
     read_toml,
+    table_kind,
+    tables_of,
     to_toml,
 )
+from tongwen.recipe.origin import Origin, Source
+from tongwen.recipe.override import Override, apply_override, parse_override
+from tongwen.recipe.shared import SharedSection
 from tongwen.report.settings import ReportSettings
 from tongwen.serve.settings import ServeSettings
 from tongwen.tokenizer.settings import TokenizerSettings
@@ -55,56 +60,159 @@ class Recipe:
     report: ReportSettings = field(default_factory=ReportSettings)
 
 
+TRAIN = SharedSection(
+    "train", {"pretrain": PretrainSettings, "extend": ExtendSettings, "tune": TuneSettings}
+)
+"""[train]: what the three stages that train have in common."""
+
+_TABLES = {**tables_of(Recipe), TRAIN.name: TRAIN.tables}
+
+
 def preset_names() -> list[str]:
     """Names of the recipes that ship in the package."""
     folder = resources.files("tongwen.road") / "presets"
     return sorted(item.name[:-5] for item in folder.iterdir() if item.name.endswith(".toml"))
 
 
-def load_recipe(name: str, overrides: Sequence[str] = ()) -> Recipe:
+def preset_line(name: str) -> str:
+    """What a preset is, in one line: the comment it begins with."""
+    return _preset_text(name).partition("\n")[0].removeprefix("#").strip().rstrip(".")
+
+
+def load_recipe(
+    name: str, overrides: Sequence[str] = (), options: Mapping[str, Any] = {}
+) -> Recipe:
     """The recipe of a preset or of a TOML file, with `section.key=value` overrides applied.
 
-    A file may start with `base = "PRESET"`: its keys then replace the preset's one by one.
-    `SECTION = false` leaves an optional stage out.
+    `options` are what a command's own options and arguments set, `section.key` -> value as TOML
+    has it; they go over the recipe, and `overrides` over them.
+
+    A file may begin with `base = "NAME"`, a preset or another file: its keys then replace the
+    base's one by one. [train] holds for pretrain, extend and tune, each of which may say otherwise
+    for itself. What is written on top wins: the command line over the file, the file over its base,
+    and within one of them a section over [train]. `SECTION = false` leaves an optional stage out.
 
     Raises:
         RecipeError: not found, not TOML, unknown key, wrong type or impossible value; the
             message names the key, the file's line and the nearest valid name.
     """
-    values, origin = _read(name)
-    for override in overrides:
-        apply_override(values, override, origin)
-    return from_toml(Recipe, values, origin)
+    sources = _read(name, ())
+    origin = Origin(sources)
+    values: dict[str, Any] = {}
+    for source in reversed(sources):
+        _lay_over(values, source.values)
+    given = [Override(tuple(key.split(".")), value, "") for key, value in options.items()]
+    given += [parse_override(text) for text in overrides]
+    names_sample = any(override.path[:2] == ("crawl", "sample") for override in given)
+    for override in sorted(given, key=lambda override: override.path[0] != TRAIN.name):
+        TRAIN.override(values, override.table)
+        if override.path == ("crawl", "sources") and not names_sample:
+            _leave_sample_out(values)
+        apply_override(values, override)
+        origin.overrides[override.key] = override.text
+    TRAIN.spread(values, origin)
+    _take_tokenizer(values, origin)
+    return from_toml(Recipe, values, origin, _homes(), also=(TRAIN.name, "base"))
+
+
+def recipe_values(recipe: Recipe) -> dict[str, Any]:
+    """The recipe as TOML values, every one written out; `false` stands for an absent one.
+
+    What the training stages have alike is in [train].
+    """
+    return TRAIN.gather(to_toml(recipe))
 
 
 def recipe_text(recipe: Recipe) -> str:
-    """The recipe as TOML, every value written out; `false` stands for an absent one."""
+    """`recipe_values` as TOML; `load_recipe` makes the same recipe of it."""
     import tomli_w
 
-    return tomli_w.dumps(to_toml(recipe))
+    return tomli_w.dumps(recipe_values(recipe))
 
 
-def _read(name: str) -> tuple[dict[str, Any], Origin]:
-    """The TOML values of a preset or file, laid over those of its `base`."""
+def _read(name: str, above: tuple[str, ...]) -> tuple[Source, ...]:
+    """A preset or file and those below it, down from `name`.
+
+    Args:
+        name: of a preset, or a path.
+        above: what is laid over it; none may come again.
+    """
     if name in preset_names():
-        text = (resources.files("tongwen.road") / "presets" / f"{name}.toml").read_text("utf-8")
-        values, origin = parse_toml(text, f"preset {name}")
+        identity, source = name, parse_toml(_preset_text(name), f"preset {name}")
     elif Path(name).is_file():
-        values, origin = read_toml(Path(name))
+        identity, source = str(Path(name).resolve()), read_toml(Path(name))
     else:
-        near = difflib.get_close_matches(name, preset_names(), n=1)
+        raise RecipeError(f"there is no recipe `{name}`: neither a file nor a preset",
+                          hint=_nearest_preset(name))  # fmt: skip
+    if identity in above:
         raise RecipeError(
-            f"there is no recipe `{name}`: neither a file nor a preset",
-            hint=f"did you mean `{near[0]}`?" if near else f"presets: {', '.join(preset_names())}",
+            f"the base of a recipe is laid over itself: {' -> '.join([*above, identity])}",
+            hint="take the line `base = ...` out of one of them",
         )
-    base = values.pop("base", None)
+    base = source.values.pop("base", None)
     if base is None:
-        return values, origin
+        return (source,)
+    place = source.place("base")
+    if not isinstance(base, str):
+        raise RecipeError(f"`base` must be a string, got {base!r} ({place})")
     if base not in preset_names():
-        raise RecipeError(
-            f"unknown base {base!r} ({origin.place('base')})",
-            hint=f"presets: {', '.join(preset_names())}",
-        )
-    merged, _ = _read(base)
-    merge(merged, values)
-    return merged, origin
+        path = (source.folder or Path()) / base
+        if not path.is_file():
+            raise RecipeError(
+                f"unknown base {base!r} ({place}): neither a preset nor the file {path}",
+                hint=_nearest_preset(base),
+            )
+        base = str(path)
+    return (source, *_read(base, (*above, identity)))
+
+
+def _preset_text(name: str) -> str:
+    return (resources.files("tongwen.road") / "presets" / f"{name}.toml").read_text("utf-8")
+
+
+def _nearest_preset(name: str) -> str:
+    near = difflib.get_close_matches(name, preset_names(), n=1)
+    return f"did you mean `{near[0]}`?" if near else f"presets: {', '.join(preset_names())}"
+
+
+def _lay_over(values: dict[str, Any], above: Mapping[str, Any]) -> None:
+    """Lay one source over those below it."""
+    TRAIN.override(values, above)
+    crawl = above.get("crawl")
+    if isinstance(crawl, dict) and crawl.get("sources") and "sample" not in crawl:
+        _leave_sample_out(values)
+    merge(values, copy.deepcopy(dict(above)), _TABLES)
+
+
+def _leave_sample_out(values: dict[str, Any]) -> None:
+    """Sources of one's own take the place of a base's invented web."""
+    if isinstance(values.get("crawl"), dict):
+        values["crawl"].pop("sample", None)
+
+
+def _take_tokenizer(values: dict[str, Any], origin: Origin) -> None:
+    """A base model's ids mean something with its own tokenizer only."""
+    pretrain, tokenizer = values.get("pretrain"), values.setdefault("tokenizer", {})
+    base = pretrain.get("base") if isinstance(pretrain, dict) else None
+    if base and isinstance(tokenizer, dict) and "model" not in tokenizer:
+        tokenizer["model"] = base
+        origin.shared["tokenizer.model"] = "pretrain.base"
+
+
+def _homes() -> dict[str, list[str]]:
+    """Key -> sections that have it; where none has it itself, the tables inside them."""
+    hints = hints_of(Recipe)
+    homes: dict[str, list[str]] = {key: [TRAIN.name] for key in TRAIN.hints}
+    inside: dict[str, list[str]] = {}
+    for section, hint in hints.items():
+        kind = table_kind(hint)
+        assert kind is not None
+        for key, inner_hint in hints_of(kind).items():
+            homes.setdefault(key, []).append(section)
+            inner = table_kind(inner_hint) or next(
+                (found for item in get_args(inner_hint) if (found := table_kind(item))), None
+            )
+            if inner is not None:
+                for inner_key in hints_of(inner):
+                    inside.setdefault(inner_key, []).append(f"{section}.{key}")
+    return {**inside, **homes}

@@ -8,6 +8,7 @@ from tongwen.files import disk_errors, write_text
 from tongwen.flow.manifest import Manifest
 from tongwen.flow.stage import Stage, locked, run_stage
 from tongwen.progress import Progress
+from tongwen.road.check import check_road
 from tongwen.road.recipe import Recipe, recipe_text
 from tongwen.road.stages import ROAD, stage_call
 
@@ -47,6 +48,13 @@ def stages_of(recipe: Recipe) -> list[Stage]:
     return chosen
 
 
+def stages_until(recipe: Recipe, until: str | None) -> list[Stage]:
+    """`stages_of` as far as the stage `until`, or all of them."""
+    stages = stages_of(recipe)
+    names = [stage.name for stage in stages]
+    return stages[: names.index(until) + 1] if until in names else stages
+
+
 def stage_inputs(stage: Stage, names: set[str], stages_dir: Path) -> dict[str, Path]:
     """Role -> folder of the stage that plays it."""
     inputs = {}
@@ -63,22 +71,21 @@ def run_road(
     """Run the stages of `recipe` in `run_dir`; the same call again continues or does nothing.
 
     Raises:
+        RecipeError: the stages do not fit together; nothing has been run.
         TongwenError: what a stage raised; finished stages are kept.
     """
+    check_road(recipe, stages_until(recipe, until))
     with locked(run_dir):
         write_text(run_dir / "recipe.toml", recipe_text(recipe))
-        stages = stages_of(recipe)
         manifests: dict[str, Manifest] = {}
         changed: list[str] = []
-        for stage in stages:
+        for stage in stages_until(recipe, until):
             out = run_dir / "stages" / stage.name
             inputs = stage_inputs(stage, set(manifests), run_dir / "stages")
             manifest, ran = run_stage(stage_call(stage, recipe), inputs, out, run_dir, progress)
             manifests[stage.name] = manifest
             if ran:
                 changed.append(stage.name)
-            if stage.name == until:
-                break
         if "export" in manifests:
             _link(run_dir / "model", Path("stages/export"))
         report = _report(run_dir, progress, is_fresh=not changed)

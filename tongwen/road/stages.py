@@ -7,11 +7,11 @@ from typing import Any
 from tongwen.flow.stage import Stage, StageCall
 from tongwen.plan.settings import PlannedRun
 from tongwen.road.recipe import Recipe
+from tongwen.stages import LATEST_MODEL_FIRST
 from tongwen.train.settings import PretrainJob
 
-_MODEL = ("tune", "extend", "pretrain")
 _CARD = ("curate", "encode", "pretrain", "extend", "tune", "evaluate")
-"""Stages whose numbers the model card tells."""
+"""Stages whose numbers are in the model card."""
 
 ROAD = (
     Stage(
@@ -35,6 +35,7 @@ ROAD = (
             "score.json",
             "contamination.json",
             "mix.json",
+            "failures.jsonl",
         ),
     ),
     Stage(
@@ -43,6 +44,7 @@ ROAD = (
         reads={"documents": ("curate",)},
         uses={"documents": "documents/*"},
         sections=("tokenizer", "run.seed"),
+        files="tongwen.tokenizer.stage:files",
     ),
     Stage(
         name="encode",
@@ -90,7 +92,7 @@ ROAD = (
     Stage(
         name="evaluate",
         entry="tongwen.evaluate.stage:run",
-        reads={"model": _MODEL, "crawl": ("crawl",)},
+        reads={"model": LATEST_MODEL_FIRST, "crawl": ("crawl",)},
         uses={"crawl": "gold/*"},
         optional=("crawl",),
         sections=("evaluate",),
@@ -100,7 +102,7 @@ ROAD = (
     Stage(
         name="quantize",
         entry="tongwen.quantize.stage:run",
-        reads={"model": _MODEL, "shards": ("encode",)},
+        reads={"model": LATEST_MODEL_FIRST, "shards": ("encode",)},
         sections=("quantize",),
         outputs=("model/*", "quality.json"),
     ),
@@ -108,7 +110,7 @@ ROAD = (
         name="export",
         entry="tongwen.export.stage:run",
         reads={
-            "model": _MODEL,
+            "model": LATEST_MODEL_FIRST,
             "tokenizer": ("tokenizer",),
             **{name: (name,) for name in _CARD},
         },

@@ -6,8 +6,7 @@ from types import TracebackType
 from typing import Self
 
 from tongwen.serve.engine import Engine
-from tongwen.serve.sequence import Delta, Request
-from tongwen.serve.sequence import Sequence as EngineSequence
+from tongwen.serve.generation import Delta, Generation, GenerationRequest
 
 
 class Answers:
@@ -18,16 +17,16 @@ class Answers:
         requests: one for each answer.
     """
 
-    def __init__(self, engine: Engine, requests: Sequence[Request]) -> None:
+    def __init__(self, engine: Engine, requests: Sequence[GenerationRequest]) -> None:
         self._engine = engine
         self._requests = requests
-        self._sequences: list[EngineSequence] = []
+        self._generations: list[Generation] = []
         self._deltas: asyncio.Queue[tuple[int, Delta]] = asyncio.Queue()
 
     async def __aenter__(self) -> Self:
         try:
             for index, request in enumerate(self._requests):
-                self._sequences.append(self._engine.submit(request, self._receiver(index)))
+                self._generations.append(self._engine.submit(request, self._receiver(index)))
         except BaseException:
             self._abort()
             raise
@@ -59,7 +58,7 @@ class Answers:
 
     @property
     def completion_tokens(self) -> int:
-        return sum(sequence.completion_tokens for sequence in self._sequences)
+        return sum(generation.completion_tokens for generation in self._generations)
 
     def _receiver(self, index: int) -> Callable[[Delta], None]:
         loop = asyncio.get_running_loop()
@@ -71,5 +70,5 @@ class Answers:
         return receive
 
     def _abort(self) -> None:
-        for sequence in self._sequences:
-            self._engine.abort(sequence)
+        for generation in self._generations:
+            self._engine.abort(generation)

@@ -15,11 +15,11 @@ from starlette.exceptions import HTTPException
 
 from tongwen import __version__
 from tongwen.errors import TongwenError
+from tongwen.serve.access import Guard
 from tongwen.serve.answers import Answers
 from tongwen.serve.engine import ContextLengthError, Engine, EngineBusyError
-from tongwen.serve.guard import Guard
+from tongwen.serve.generation import GenerationRequest
 from tongwen.serve.openai import AnswerRequest, ApiError, Reply, parse_request, usage_of
-from tongwen.serve.sequence import Request as EngineRequest
 from tongwen.serve.settings import ServeSettings
 
 STATIC = Path(__file__).parent / "static"
@@ -115,7 +115,7 @@ class Server:
                 400, "this model's tokenizer has no ChatML markers; use /v1/completions instead"
             )
         # A long document takes a while to encode; other answers go on meanwhile.
-        requests, prompt_tokens = await asyncio.to_thread(self._engine_requests, wanted)
+        requests, prompt_tokens = await asyncio.to_thread(self._generation_requests, wanted)
         reply = Reply(self._name, is_chat=is_chat)
         answers = Answers(self._engine, requests)
         if wanted.is_stream:
@@ -126,7 +126,7 @@ class Server:
             )
         return await _whole(http_request, answers, reply, prompt_tokens)
 
-    def _engine_requests(self, wanted: AnswerRequest) -> tuple[list[EngineRequest], int]:
+    def _generation_requests(self, wanted: AnswerRequest) -> tuple[list[GenerationRequest], int]:
         """A request for every answer, and the number of prompt tokens."""
         tokenizer = self._engine.tokenizer
         param = "prompt" if wanted.messages is None else "messages"
@@ -141,7 +141,7 @@ class Server:
                 ]
             requests = []
             for prompt_ids in prompts:
-                request = EngineRequest(
+                request = GenerationRequest(
                     prompt_ids=prompt_ids,
                     max_tokens=wanted.max_tokens,
                     stop=wanted.stop,
@@ -164,7 +164,7 @@ class Server:
             raise _busy(f"{most} requests are being answered or waiting")
 
 
-def _numbered(request: EngineRequest, number: int) -> EngineRequest:
+def _numbered(request: GenerationRequest, number: int) -> GenerationRequest:
     """The request for one of several answers: a seed gives each of them its own draws."""
     seed = request.sampling.seed
     if seed is None or number == 0:

@@ -11,7 +11,7 @@ from tongwen.errors import InputError, TongwenError, UsageError
 from tongwen.files import read_json, write_json
 from tongwen.model.sampler import Sampling
 from tongwen.serve.engine import Engine
-from tongwen.serve.sequence import Request
+from tongwen.serve.generation import GenerationRequest
 from tongwen.serve.settings import ServeSettings
 from tongwen.tokenizer.special import Message, check_messages
 
@@ -90,7 +90,7 @@ class Dialogue:
         Ctrl-C ends the answer; what was written of it stays, a question without a word does not.
         """
         messages = [*self.messages, {"role": "user", "content": question}]
-        request = Request(
+        request = GenerationRequest(
             prompt_ids=self._prompt_ids(messages),
             max_tokens=self._max_tokens,
             sampling=self._sampling,

@@ -15,7 +15,7 @@ import torch
 from tongwen.errors import InputError, TongwenError
 from tongwen.model.decoding import DecodingBatch, Prefill
 from tongwen.model.llama import Llama
-from tongwen.serve.sequence import Delta, Request, Sequence
+from tongwen.serve.generation import Delta, Generation, GenerationRequest
 from tongwen.tokenizer.text import Tokenizer
 
 logger = logging.getLogger("tongwen.serve")
@@ -55,18 +55,18 @@ class Engine:
         self._stop_ids = frozenset(stop_ids)
         self._concurrent_requests = concurrent_requests
         self._waiting_requests = waiting_requests
-        self._waiting: deque[Sequence] = deque()
+        self._waiting: deque[Generation] = deque()
         self._wake = threading.Condition()
         self._is_closing = False
         # These four belong to the engine's thread.
-        self._reading: Sequence | None = None
+        self._reading: Generation | None = None
         self._prefill: Prefill | None = None
-        self._writing: list[Sequence] = []
+        self._writing: list[Generation] = []
         self._batch = DecodingBatch(model)
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
         self._thread.start()
 
-    def check(self, request: Request) -> None:
+    def check(self, request: GenerationRequest) -> None:
         """Refuse what can never be answered.
 
         Raises:
@@ -87,7 +87,7 @@ class Engine:
                 hint="shorten the prompt; it is never cut silently",
             )
 
-    def submit(self, request: Request, deliver: Callable[[Delta], None]) -> Sequence:
+    def submit(self, request: GenerationRequest, deliver: Callable[[Delta], None]) -> Generation:
         """Queue a request. `deliver` is called from the engine's thread with each delta.
 
         Raises:
@@ -96,7 +96,7 @@ class Engine:
         """
         self.check(request)
         space = self.context_tokens - len(request.prompt_ids)
-        sequence = Sequence(
+        generation = Generation(
             request,
             max_tokens=min(request.max_tokens, space),
             stop_ids=self._stop_ids,
@@ -111,18 +111,18 @@ class Engine:
                     f"{len(self._waiting)} requests are waiting already",
                     hint="try again later, or raise serve.waiting_requests",
                 )
-            self._waiting.append(sequence)
+            self._waiting.append(generation)
             self._wake.notify()
-        return sequence
+        return generation
 
-    def abort(self, sequence: Sequence) -> None:
+    def abort(self, generation: Generation) -> None:
         """Stop an answer; nothing more of it is delivered, and its place is free after a round."""
-        sequence.is_aborted = True
+        generation.is_aborted = True
         with self._wake:
-            if sequence in self._waiting:
-                self._waiting.remove(sequence)
+            if generation in self._waiting:
+                self._waiting.remove(generation)
 
-    def stream(self, request: Request) -> Iterator[Delta]:
+    def stream(self, request: GenerationRequest) -> Iterator[Delta]:
         """The answer, piece by piece. Leaving the loop early stops the answer.
 
         Raises:
@@ -130,7 +130,7 @@ class Engine:
             TongwenError: the answer broke off.
         """
         deltas: queue.SimpleQueue[Delta] = queue.SimpleQueue()
-        sequence = self.submit(request, deltas.put)
+        generation = self.submit(request, deltas.put)
         try:
             while True:
                 delta = deltas.get()
@@ -140,7 +140,7 @@ class Engine:
                 if delta.finish is not None:
                     return
         finally:
-            self.abort(sequence)
+            self.abort(generation)
 
     @property
     def active_requests(self) -> int:
@@ -194,7 +194,7 @@ class Engine:
                 self._remove(row)
         if not self._writing:
             return
-        logits_BV = self._batch.step([sequence.last_id for sequence in self._writing])
+        logits_BV = self._batch.step([generation.last_id for generation in self._writing])
         # From the last row to the first: a removed row is replaced by one already dealt with.
         for row in reversed(range(len(self._writing))):
             if not self._writing[row].take(logits_BV[row]):
@@ -216,5 +216,5 @@ class Engine:
             self._reading = self._prefill = None
             self._writing = []
             self._batch = DecodingBatch(self._model)
-        for sequence in failed:
-            sequence.fail(message)
+        for generation in failed:
+            generation.fail(message)

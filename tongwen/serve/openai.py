@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tongwen.model.sampler import Sampling
-from tongwen.serve.sequence import Delta
+from tongwen.serve.generation import Delta
 from tongwen.serve.settings import ServeSettings
 from tongwen.tokenizer.special import Message
 
@@ -74,7 +74,7 @@ class AnswerRequest:
         answers: wanted for each prompt.
         is_stream: send the answer while it is written.
         wants_usage: end a stream with the token counts.
-        max_tokens, stop, sampling: see `sequence.Request`.
+        max_tokens, stop, sampling: see `generation.GenerationRequest`.
     """
 
     model: str

@@ -3,20 +3,16 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-
 from tongwen.errors import InputError
 from tongwen.files import read_json
-from tongwen.model.int8_folder import MODEL_TYPE, load_any_model
+from tongwen.model.device import Arithmetic
+from tongwen.model.int8_folder import is_int8_folder, load_any_model
 from tongwen.model.llama import Llama
 from tongwen.recipe.loader import load_section
 from tongwen.serve.settings import ServeSettings
+from tongwen.stages import find_model_folder
 from tongwen.tokenizer.special import IM_END, IM_START
 from tongwen.tokenizer.text import Tokenizer
-
-_PLAIN = ("model", "stages/export", "stages/tune/model", "stages/extend/model",
-          "stages/pretrain/model")  # fmt: skip
-_QUANTIZED = ("stages/quantize/model",)
 
 
 @dataclass(frozen=True)
@@ -54,30 +50,6 @@ def find_source(path: Path) -> Path:
     return path
 
 
-def choose_model_folder(source: Path, *, quantized: bool) -> Path:
-    """The folder with `config.json` of a model folder or a run directory.
-
-    Args:
-        source: see `find_source`.
-        quantized: of a run take the int8 model.
-
-    Raises:
-        InputError: it holds no such model.
-    """
-    if (source / "config.json").is_file():
-        return source
-    candidates = _QUANTIZED if quantized else _PLAIN
-    for candidate in candidates:
-        if (source / candidate / "config.json").is_file():
-            return source / candidate
-    stage = "quantize" if quantized else "pretrain"
-    raise InputError(
-        f"{source} holds no {'int8 ' if quantized else ''}model: no config.json in it or in "
-        f"{', '.join(candidates)}",
-        hint=f"is the run finished? It needs its stage `{stage}`: tongwen run RECIPE",
-    )
-
-
 def run_settings(source: Path) -> ServeSettings:
     """The `[serve]` section of a run's own recipe; of a model folder the defaults."""
     recipe = source / "recipe.toml"
@@ -90,10 +62,12 @@ def load_served_model(source: Path, *, quantized: bool, settings: ServeSettings)
     Raises:
         InputError: something is missing, damaged or does not belong together.
     """
-    folder = choose_model_folder(source, quantized=quantized)
+    folder = find_model_folder(source, is_int8=quantized)
     tokenizer = Tokenizer.load(folder)
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    model, _ = load_any_model(folder, _dtype(folder, settings, device), device)
+    arithmetic = Arithmetic.for_answers(
+        "auto", settings.precision, has_int8_weights=is_int8_folder(folder)
+    )
+    model, _ = load_any_model(folder, arithmetic.dtype, arithmetic.device)
     return ServedModel(
         name=_name(source),
         folder=folder,
@@ -108,14 +82,6 @@ def _name(source: Path) -> str:
     """What a person would call it: `runs/sample` and `runs/sample/model` are both `sample`."""
     parts = [part for part in source.absolute().parts if part not in ("model", "export", "stages")]
     return parts[-1]
-
-
-def _dtype(folder: Path, settings: ServeSettings, device: str) -> torch.dtype:
-    if settings.precision != "auto":
-        return torch.bfloat16 if settings.precision == "bf16" else torch.float32
-    # int8 weights have a fast CPU kernel for bfloat16 activations only.
-    is_int8 = read_json(folder / "config.json").get("model_type") == MODEL_TYPE
-    return torch.bfloat16 if is_int8 or device == "cuda" else torch.float32
 
 
 def _stop_ids(folder: Path, tokenizer: Tokenizer) -> tuple[int, ...]:

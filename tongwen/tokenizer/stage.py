@@ -14,7 +14,7 @@ from tongwen.tokenizer.report import MEASURED_BYTES, Texts, compare, measure
 from tongwen.tokenizer.sample import DocumentSample, is_chinese, sample_documents
 from tongwen.tokenizer.settings import TokenizerSettings
 from tongwen.tokenizer.sides import SentencePieceSide
-from tongwen.tokenizer.text import Tokenizer
+from tongwen.tokenizer.text import MODEL_FILE, Tokenizer
 from tongwen.tokenizer.train import train_model
 from tongwen.tokenizer.verify import Check, verify_folder
 
@@ -23,8 +23,13 @@ from tongwen.tokenizer.verify import Check, verify_folder
 _MEMORY_PER_BYTE, _MEMORY_PER_CHINESE_BYTE = 9, 36
 
 
+def files(settings: TokenizerSettings) -> list[Path]:
+    """The SentencePiece model that is taken from elsewhere."""
+    return [] if settings.model is None else [Path(settings.model) / MODEL_FILE]
+
+
 def run(context: StageContext[TokenizerSettings]) -> Mapping[str, float]:
-    """Train, export, verify and measure.
+    """Train or take over, export, verify and measure.
 
     Raises:
         InputError: the documents cannot give what the settings ask for, or a tokenizer to compare
@@ -39,16 +44,21 @@ def run(context: StageContext[TokenizerSettings]) -> Mapping[str, float]:
         chinese_share=settings.chinese_share,
         seed=context.run.seed,
     )
-    check_memory(sample, available_memory_bytes())
     sampled = {"documents": 0, "utf8_bytes": 0, "chinese_utf8_bytes": 0}
-    model = train_model(
-        _counted(sample.texts(), sampled),
-        vocabulary_size=settings.vocabulary_size,
-        character_coverage=settings.character_coverage,
-    )
+    if settings.model is None:
+        check_memory(sample, available_memory_bytes())
+        model = train_model(
+            _counted(sample.texts(), sampled),
+            vocabulary_size=settings.vocabulary_size,
+            character_coverage=settings.character_coverage,
+        )
+        hint = "give it more text or a larger tokenizer.vocabulary_size"
+    else:
+        model = files(settings)[0].read_bytes()
+        hint = f"tokenizer.model is {settings.model}; it must have the special tokens of ours"
     write_tokenizer_folder(model, context.out)
     checks = verify_folder(context.out)
-    _refuse_failures(checks)
+    _refuse_failures(checks, hint)
     tokenizer = Tokenizer(model)
     side = SentencePieceSide(tokenizer)
     texts = Texts.gather(sample.texts(), measured_bytes=MEASURED_BYTES)
@@ -104,11 +114,11 @@ def _counted(texts: Iterable[tuple[str, str]], sampled: dict[str, int]) -> Itera
         yield text
 
 
-def _refuse_failures(checks: list[Check]) -> None:
+def _refuse_failures(checks: list[Check], hint: str) -> None:
     failed = [item for item in checks if item.passed is False]
     if failed:
         raise TongwenError(
-            "the new tokenizer fails its acceptance suite: "
+            "the tokenizer fails its acceptance suite: "
             + "; ".join(f"{item.name}: {item.detail}" for item in failed),
-            hint="give it more text or a larger tokenizer.vocabulary_size",
+            hint=hint,
         )

@@ -63,12 +63,13 @@ class Tokenizer:
         return piece.replace(SPACE_MARK, " ").encode("utf-8")
 
     @classmethod
-    def load(cls, path: Path) -> Self:
+    def load(cls, path: str | Path) -> Self:
         """The tokenizer of a folder, or of a `tokenizer.model` file.
 
         Raises:
             InputError: there is none, or it cannot be read.
         """
+        path = Path(path)
         file = path / MODEL_FILE if path.is_dir() else path
         try:
             return cls(file.read_bytes())

@@ -5,7 +5,7 @@ Below `checkpoints/`, one folder a run, named by its identity:
     <identity>/identity.json            what decides the run (`identity.py`)
     <identity>/step-<n>/*.distcp        weights and optimizer (torch.distributed.checkpoint)
     <identity>/step-<n>/_COMPLETE       position, and size and digest of every file; written last
-    <identity>/_FINISHED                the run has come to its end
+    <identity>/_FINISHED                the run has come to its end; which code it was that ended it
 
 Each process writes and reads its own part of every tensor, so that a checkpoint can be read by
 any number of processes.
@@ -15,12 +15,14 @@ import errno
 import os
 import shutil
 import uuid
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Self
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 from torch.distributed.checkpoint.filesystem import FileSystemReader, FileSystemWriter
 from torch.distributed.checkpoint.state_dict_loader import load
 from torch.distributed.checkpoint.state_dict_saver import async_save, save
@@ -36,6 +38,8 @@ from tongwen.files import (
     write_json,
     write_text,
 )
+from tongwen.model.config import ModelConfig
+from tongwen.model.llama import Llama
 from tongwen.progress import Progress
 from tongwen.train.identity import changes
 from tongwen.train.optim.build import Optimizer
@@ -121,8 +125,15 @@ class Checkpoints:
         self._writing: _Writing | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
 
-    def open(self, *, restart: bool) -> None:
-        """Claim the folder; those of other runs lie beside it and are never removed.
+    def open(self, *, restart: bool, code: str) -> None:
+        """Claim the folder; those of other runs stay next to it and are never removed.
+
+        A run that is not finished goes on, also under new code. One that other code has finished
+        makes room for a new one.
+
+        Args:
+            restart: begin anew although the folder holds another, unfinished run.
+            code: names the code that trains.
 
         Raises:
             InputError: it holds an unfinished run with other settings or data, and `restart` does
@@ -130,6 +141,7 @@ class Checkpoints:
         """
         problem = None
         if self._processes.is_first:
+            self._set_aside(code)
             others = [
                 path
                 for path in sorted(self._all.glob("*/"))
@@ -152,6 +164,17 @@ class Checkpoints:
                 'begin anew beside it with changed_run = "restart" in the stage\'s section',
             )
 
+    def _set_aside(self, code: str) -> None:
+        """Rename this run's folder if other code has finished it, or it would count as done."""
+        finished = self.folder / _FINISHED
+        if not finished.exists() or (before := finished.read_text("utf-8").strip()) == code:
+            return
+        aside = self.folder.with_name(f"{self.folder.name}-{before[:8] or 'before'}")
+        remove_tree(aside)
+        self.folder.rename(aside)
+        sync_directory(self._all)
+        self._progress.say(f"  the code has changed since this run was finished: kept in {aside}")
+
     def save(self, position: Position, model: nn.Module, optimizer: Optimizer) -> None:
         """Begin to write a checkpoint; it counts when `finish` has been called.
 
@@ -159,7 +182,7 @@ class Checkpoints:
             DiskFullError: as `finish`, for one that was still being written.
         """
         self.finish()
-        path = self.folder / f"step-{position.step:08d}"
+        path = _step_folder(self.folder, position.step)
         name = self._processes.broadcast(f".{path.name}.{uuid.uuid4().hex[:8]}.partial")
         partial = self.folder / name
         state = _state(model, optimizer)
@@ -244,10 +267,29 @@ class Checkpoints:
             return position
         return None
 
-    def mark_finished(self) -> None:
-        """Say that the run has come to its end: what follows may have other settings."""
+    def weights_at(
+        self, step: int, config: ModelConfig
+    ) -> Callable[[Sequence[str]], dict[str, Tensor]]:
+        """What reads whole tensors by name from the checkpoint of a step, in this process alone."""
+        reader = FileSystemReader(_step_folder(self.folder, step))
+        with torch.device("meta"):
+            shapes = {name: item.shape for name, item in Llama(config).named_parameters()}
+
+        def read(names: Sequence[str]) -> dict[str, Tensor]:
+            tensors = {name: torch.empty(shapes[name]) for name in names}
+            load({"model": tensors}, storage_reader=reader, no_dist=True)
+            return tensors
+
+        return read
+
+    def mark_finished(self, code: str) -> None:
+        """Say that the run has come to its end: what follows may have other settings.
+
+        Args:
+            code: names the code that trained.
+        """
         if self._processes.is_first:
-            write_text(self.folder / _FINISHED, "")
+            write_text(self.folder / _FINISHED, f"{code}\n")
 
     def _check(self, path: Path) -> tuple[Position | None, str]:
         """The position of a whole checkpoint; each process reads its part of the files."""
@@ -301,6 +343,10 @@ def _describe(done: Future[Any], partial: Path, rank: int) -> dict[str, list[Any
     done.result()
     mine = [*partial.glob(f"__{rank}_*.distcp"), *([partial / _METADATA] if rank == 0 else [])]
     return {path.name: [path.stat().st_size, file_digest(path)] for path in sorted(mine)}
+
+
+def _step_folder(folder: Path, step: int) -> Path:
+    return folder / f"step-{step:08d}"
 
 
 def _by_step(folder: Path) -> list[Path]:

@@ -1,72 +1,66 @@
-"""What this machine trains on, and in which precision."""
+"""How much of the machine a run uses: memory, and the share of its peak speed."""
 
-import os
 import time
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
-from pathlib import Path
 
 import torch
 
-from tongwen.errors import InputError
+from tongwen.flow.memory import peak_memory_bytes
+from tongwen.model.config import ModelConfig
+from tongwen.model.device import Arithmetic
+from tongwen.model.flops import flops_per_token
 from tongwen.train.settings import TrainSettings
-
-
-@dataclass(frozen=True)
-class Arithmetic:
-    """Where a run computes, and the dtype of its activations; weights are always float32."""
-
-    device: torch.device
-    dtype: torch.dtype
-
-    @classmethod
-    def of(cls, settings: TrainSettings) -> "Arithmetic":
-        """What the settings ask for; where they leave it open, the fastest there is.
-
-        Raises:
-            InputError: a GPU is asked for and torch sees none.
-        """
-        device = _device(settings)
-        if settings.precision == "auto":
-            has_bf16 = device.type == "cuda" or cpu_multiplies_bf16()
-            return cls(device, torch.bfloat16 if has_bf16 else torch.float32)
-        return cls(device, torch.bfloat16 if settings.precision == "bf16" else torch.float32)
-
-
-def _device(settings: TrainSettings) -> torch.device:
-    if settings.device == "cpu":
-        return torch.device("cpu")
-    if torch.cuda.is_available():
-        device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
-        torch.cuda.set_device(device)
-        return device
-    if settings.device == "cuda":
-        raise InputError(
-            "device is cuda, but torch sees no GPU here", hint='use device = "auto" or "cpu"'
-        )
-    return torch.device("cpu")
-
-
-def cpu_multiplies_bf16() -> bool:
-    """Whether this CPU has AVX512-BF16, AMX or Arm's BF16 matrix instructions."""
-    try:
-        text = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace")
-    except OSError:
-        return False
-    flags = set()
-    for line in text.splitlines():
-        if line.startswith(("flags", "Features")):
-            flags.update(line.partition(":")[2].split())
-    return bool(flags & {"avx512_bf16", "amx_bf16", "bf16"})
-
 
 _PEAKS = {"H200": 989e12, "H100": 989e12, "H800": 989e12, "A100": 312e12, "A800": 312e12}
 """Dense bfloat16 operations a second by the vendor's data sheet (SXM), by a part of the name."""
 
 
+@contextmanager
+def denormals_as_zero() -> Iterator[None]:
+    """Numbers too small for their exponent count as zero in the body, on CPUs that can do that."""
+    torch.set_flush_denormal(True)
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(False)
+
+
+class Utilization:
+    """What a run uses of `processes` machines like this one."""
+
+    def __init__(
+        self, config: ModelConfig, settings: TrainSettings, arithmetic: Arithmetic, processes: int
+    ) -> None:
+        self._device = arithmetic.device
+        self._flops = flops_per_token(
+            config,
+            settings.sequence_tokens,
+            has_head_gradient=settings.head_gradient_samples is None,
+        )
+        self._peak = peak_flops_per_second(arithmetic)
+        self._processes = processes
+
+    def at(self, tokens_per_second: float) -> dict[str, float]:
+        """Memory, and the share of peak speed in both ways of counting attention."""
+        if self._device.type == "cuda":
+            memory = torch.cuda.max_memory_allocated(self._device)
+        else:
+            memory = peak_memory_bytes()
+        found: dict[str, float] = {"peak_memory_bytes": memory}
+        if self._peak is None:
+            return found
+        share = tokens_per_second / self._peak / self._processes
+        return found | {
+            "mfu_full": round(self._flops.full * share, 4),
+            "mfu_causal": round(self._flops.causal * share, 4),
+        }
+
+
 def peak_flops_per_second(arithmetic: Arithmetic) -> float | None:
-    """What MFU is a share of: a GPU's data sheet; of a processor the speed of a large product,
-    measured now. None for a GPU that is not in the table or another dtype on it.
+    """What MFU is a share of: a GPU's data sheet; of a CPU the speed of a large product, measured
+    now. None for a GPU that is not in the table or another dtype on it.
     """
     if arithmetic.device.type == "cuda":
         name = torch.cuda.get_device_name(arithmetic.device)

@@ -1,4 +1,4 @@
-"""Settings shared by pretrain, extend and tune."""
+"""Settings shared by pretrain, extend and tune: what a recipe's [train] may hold."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -19,7 +19,9 @@ class CompletePSettings:
     """
 
     base_hidden_size: int
+    """Its `model.hidden_size`."""
     base_layers: int
+    """Its `model.num_hidden_layers`."""
 
     def __post_init__(self) -> None:
         for name in ("base_hidden_size", "base_layers"):
@@ -34,24 +36,20 @@ class TrainSettings:
     max_tokens: int
     """Stop after this many training tokens, rounded up to whole batches."""
     sequence_tokens: int = 4_096
-    mixture: Mapping[str, float] | None = None
-    """Share of the sequences of each language (`en`, `zh-Hans`, `zh-Hant`, `code`, `other`). They
-    need not add up to 1; what is not named is left out. None takes every sequence once an epoch."""
-    mixture_stages: tuple[MixtureStage, ...] = ()
-    """Mixtures that follow on it, to end on the best documents (Hu et al. 2024, arXiv:2404.06395,
-    section 5)."""
+    """Tokens of a training sequence; at most the model's positions."""
     separate_documents: bool = True
     """Documents packed into one sequence do not see each other, and positions restart."""
     batch_tokens: int = 4_194_304
     """Tokens per optimizer step, over all micro-batches and processes."""
     micro_batch_tokens: int | None = None
-    """Tokens that one process works on at once, on a processor in two passes side by side; the
+    """Tokens that one process works on at once, on a CPU in two passes side by side; the
     (initial) batch when absent."""
     initial_batch_tokens: int | None = None
     """Batch at the beginning; it doubles up to `batch_tokens` over `batch_ramp_share`."""
     batch_ramp_share: float = 0.05
     """Share of the tokens over which the batch grows."""
     peak_learning_rate: float = 3e-4
+    """Learning rate after warm-up."""
     final_learning_rate_share: float = 0.1
     """Learning rate at the end, as a share of the peak."""
     warmup_share: float = 0.02
@@ -67,7 +65,9 @@ class TrainSettings:
     weight_decay: float = 0.1
     """Of matrices; norms do not decay."""
     adam_betas: tuple[float, float] = (0.9, 0.95)
+    """Decay of AdamW's running means of the gradient and of its square."""
     muon_momentum: float = 0.95
+    """Nesterov momentum of Muon."""
     complete_p: CompletePSettings | None = None
     """Scale initial weights and rates so that those found on a small model hold for this one."""
     gradient_clip: float = 1.0
@@ -79,10 +79,10 @@ class TrainSettings:
     """Estimate the output head's gradient from this many samples of each token's predicted
     distribution (256 are enough, see docs/decisions/0005), at a third of the head's products:
     worth it where the head is a large part of the model and products are slow, as in float32 on a
-    processor. None computes it in full."""
+    CPU. `false` computes it in full."""
     spike_sigmas: float | None = 6.0
     """A step whose loss or gradient norm lies so many standard deviations above the last 128 is
-    left out; None leaves out only what is not finite."""
+    left out; `false` leaves out only what is not finite."""
     rollbacks: int = 3
     """After ten steps left out in a row the run returns to its last checkpoint and passes over
     their data, so often at most; then it fails."""
@@ -100,20 +100,25 @@ class TrainSettings:
     """What to do when the output folder holds an unfinished run with other settings or data: stop
     and name what changed, or start anew beside it."""
     checkpoint_every_steps: int = 1_000
+    """Steps between two checkpoints."""
     checkpoint_in_background: Literal["auto", "yes", "no"] = "auto"
-    """Go on training while a checkpoint is written from a copy in the processor's memory; `auto`
+    """Go on training while a checkpoint is written from a copy in the CPU's memory; `auto`
     does on a GPU."""
     hours_between_failures: float | None = None
     """Mean time between failures of the machine. With it checkpoints are written as often as
     loses the least time (Young 1974), `checkpoint_every_steps` only until saving was timed."""
     keep_checkpoints: int = 2
+    """Newest checkpoints that are kept."""
     evaluate_every_steps: int = 500
+    """Steps between two measurements of the validation loss."""
     validation_tokens: int = 1_000_000
     """Tokens of each validation language that are scored, at most."""
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     """`auto` is bf16 where the CPU or GPU multiplies it in hardware, else fp32."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    """`auto` is the GPU, if there is one."""
     seed: int = 1862
+    """Of the initial weights and of the order of the data."""
 
     @property
     def steps(self) -> int:
@@ -147,7 +152,6 @@ class TrainSettings:
             value = getattr(self, name)
             if not 0 <= value <= 1:
                 raise RecipeError(f"{name} is {value}", hint="use a number from 0 to 1")
-        check_mixture(self.mixture, self.mixture_stages)
         for beta in self.adam_betas:
             if not 0 <= beta < 1:
                 raise RecipeError(
@@ -185,7 +189,24 @@ class TrainSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
-class PretrainSettings(TrainSettings):
+class TextSettings(TrainSettings):
+    """Training on the documents of the encode stage, whose languages are known."""
+
+    mixture: Mapping[str, float] | None = None
+    """Share of the sequences of each language (`en`, `zh-Hans`, `zh-Hant`, `code`, `other`). They
+    need not add up to 1; what is not named is left out. `false` takes every sequence once an
+    epoch."""
+    mixture_stages: tuple[MixtureStage, ...] = ()
+    """Mixtures that follow on it, to end on the best documents (Hu et al. 2024, arXiv:2404.06395,
+    section 5)."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_mixture(self.mixture, self.mixture_stages)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PretrainSettings(TextSettings):
     """Training on plain text."""
 
     base: PathText | None = None

@@ -3,15 +3,21 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from tongwen.errors import InputError, RecipeError
+from tongwen.errors import RecipeError
 from tongwen.flow.stage import StageContext
-from tongwen.model.config import ModelConfig
-from tongwen.model.folder import find_model_folder, read_config
-from tongwen.tokenizer.text import MODEL_FILE, Tokenizer
+from tongwen.model.folder import read_config
+from tongwen.stages import find_model_folder
 from tongwen.train.data.sources import ShardData
-from tongwen.train.loop import Job, train
+from tongwen.train.job import Job
+from tongwen.train.loop import train
 from tongwen.train.settings import PretrainJob
-from tongwen.train.weights import FolderWeights, InitialWeights, WeightSource, config_to_start_from
+from tongwen.train.weights import (
+    FolderWeights,
+    InitialWeights,
+    WeightSource,
+    check_tokenizer,
+    config_to_start_from,
+)
 
 
 def files(job: PretrainJob) -> list[Path]:
@@ -37,7 +43,9 @@ def run(context: StageContext[PretrainJob]) -> Mapping[str, float]:
     if settings.base is not None:
         folder = find_model_folder(Path(settings.base))
         weights = FolderWeights(folder, config)
-        _check_tokenizer(folder, config, shards)
+        check_tokenizer(
+            folder, config, pieces=shards.vocabulary_size, digest=shards.tokenizer_digest
+        )
     window = config.max_position_embeddings
     if settings.sequence_tokens > window:
         raise RecipeError(
@@ -57,23 +65,6 @@ def run(context: StageContext[PretrainJob]) -> Mapping[str, float]:
             tokenizer_folder=context.inputs["tokenizer"],
             out=context.out,
             progress=context.progress,
+            code=context.code,
         )
     )
-
-
-def _check_tokenizer(folder: Path, config: ModelConfig, shards: ShardData) -> None:
-    """The shards' ids must mean to the base model what they meant to their tokenizer."""
-    if shards.vocabulary_size > config.vocabulary_size:
-        raise InputError(
-            f"the shards' vocabulary has {shards.vocabulary_size:,} pieces, the model in {folder} "
-            f"knows {config.vocabulary_size:,}",
-            hint="encode the documents with the model's own tokenizer",
-        )
-    if (folder / MODEL_FILE).is_file():
-        theirs = Tokenizer.load(folder).digest
-        if theirs != shards.tokenizer_digest:
-            raise InputError(
-                f"the shards were made with the tokenizer {shards.tokenizer_digest}, the model in "
-                f"{folder} has {theirs}",
-                hint="encode the documents with the model's own tokenizer",
-            )

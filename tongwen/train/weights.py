@@ -9,10 +9,13 @@ import xxhash
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor, distribute_tensor
 
+from tongwen.errors import InputError
 from tongwen.model.config import ModelConfig
-from tongwen.model.folder import find_model_folder, read_config, stream_weights
+from tongwen.model.folder import read_config, stream_weights
 from tongwen.model.llama import initial_weights
 from tongwen.model.settings import ModelSettings
+from tongwen.stages import find_model_folder
+from tongwen.tokenizer.text import MODEL_FILE, Tokenizer
 from tongwen.train.optim.parametrization import scale_of
 from tongwen.train.settings import PretrainSettings, TrainSettings
 
@@ -80,6 +83,37 @@ def config_to_start_from(
     if settings is None or settings.base is None:
         return ModelConfig.from_settings(shape, vocabulary_size)
     return read_config(find_model_folder(Path(settings.base)))
+
+
+def check_tokenizer(
+    folder: Path, config: ModelConfig, *, pieces: int, digest: str, data: str = "shards"
+) -> None:
+    """Ids to train on must mean to the model in `folder` what they meant to their tokenizer.
+
+    Args:
+        folder: of the model to start from.
+        config: of that model.
+        pieces: of the tokenizer that made the ids.
+        digest: of that tokenizer.
+        data: what holds the ids, for messages.
+
+    Raises:
+        InputError: the model knows fewer pieces, or has another tokenizer.
+    """
+    if pieces > config.vocabulary_size:
+        raise InputError(
+            f"the tokenizer of the {data} has {pieces:,} pieces, the model in {folder} "
+            f"knows {config.vocabulary_size:,}",
+            hint="encode them with the model's own tokenizer",
+        )
+    if (folder / MODEL_FILE).is_file():
+        own = Tokenizer.load(folder).digest
+        if own != digest:
+            raise InputError(
+                f"the {data} were made with the tokenizer {digest}, the model in {folder} "
+                f"has {own}",
+                hint="encode them with the model's own tokenizer",
+            )
 
 
 def fill(model: nn.Module, source: WeightSource) -> None:

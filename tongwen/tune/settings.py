@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 
-from tongwen.errors import RecipeError
 from tongwen.settings import PathText
 from tongwen.train.settings import TrainSettings
 
@@ -16,13 +15,17 @@ class PairSettings:
     question: str
     """What the user says; `{field}` stands for a field of the row, as in `"Translate: {en}"`."""
     answer: str
-    """What the model shall answer, likewise."""
+    """What the model is to answer, likewise."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TuneSettings(TrainSettings):
     """Supervised fine-tuning on ChatML dialogues; the loss counts the answers only."""
 
+    # Other defaults than pretraining's: dialogues are few, and a trained model is moved gently.
+    batch_tokens: int = 32_768
+    peak_learning_rate: float = 2e-5
+    weight_decay: float = 0.0
     dialogues: tuple[PathText, ...] = ()
     """JSONL files (also `.gz`, `.zst`) of `{"messages": [{"role": ..., "content": ...}, ...]}`.
 
@@ -30,11 +33,3 @@ class TuneSettings(TrainSettings):
     """
     pairs: tuple[PairSettings, ...] = ()
     """Files with other rows, and how to read them."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.mixture is not None:
-            raise RecipeError(
-                f"tune.mixture is {dict(self.mixture)}, but dialogues have no known language",
-                hint="leave it out",
-            )

@@ -3,13 +3,15 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from tongwen.errors import InputError, RecipeError
+from tongwen.errors import RecipeError
 from tongwen.flow.stage import StageContext
-from tongwen.model.folder import find_model_folder, read_config
+from tongwen.model.folder import read_config
+from tongwen.stages import find_model_folder
 from tongwen.tokenizer.text import Tokenizer
 from tongwen.train.data.sequences import PackedSequences
-from tongwen.train.loop import Job, train
-from tongwen.train.weights import FolderWeights, WeightSource
+from tongwen.train.job import Job
+from tongwen.train.loop import train
+from tongwen.train.weights import FolderWeights, WeightSource, check_tokenizer
 from tongwen.tune.dialogues import read_dialogues
 from tongwen.tune.settings import TuneSettings
 
@@ -62,6 +64,7 @@ def run(context: StageContext[TuneSettings]) -> Mapping[str, float]:
             tokenizer_folder=context.inputs["tokenizer"],
             out=context.out,
             progress=context.progress,
+            code=context.code,
         )
     )
     return {
@@ -81,10 +84,11 @@ def _base_weights(folder: Path, settings: TuneSettings, tokenizer: Tokenizer) ->
             f"{config.max_position_embeddings:,} positions",
             hint=f"--set tune.sequence_tokens={config.max_position_embeddings}",
         )
-    if tokenizer.vocabulary_size > config.vocabulary_size:
-        raise InputError(
-            f"the tokenizer has {tokenizer.vocabulary_size:,} pieces, "
-            f"the model knows {config.vocabulary_size:,}",
-            hint="tune with the model's own tokenizer",
-        )
+    check_tokenizer(
+        folder,
+        config,
+        pieces=tokenizer.vocabulary_size,
+        digest=tokenizer.digest,
+        data="dialogues",
+    )
     return FolderWeights(folder, config)

@@ -183,15 +183,15 @@ def test_score_records_writes_a_row_for_every_record_after_its_edits(topic_file,
     record = int(record_numbers(2, np.array([0]))[0])
     np.save(tmp_path / "edits.npy", np.array([(record, len(SEA["en"]), len(texts[0][0]), 0)], EDIT))
     scorers = scorer_inputs([tmp_path / "quality", tmp_path / "topic"])
-    inputs = (
-        TaskInput(tmp_path / "documents.parquet", "d"),
-        *scorers,
-        TaskInput(tmp_path / "edits.npy", "e"),
-    )
+    inputs = {
+        "documents": TaskInput(tmp_path / "documents.parquet", "d"),
+        "scorers": scorers,
+        "edits": TaskInput(tmp_path / "edits.npy", "e"),
+    }
     digests = [item.digest for item in scorers]
     out = tmp_path / "out"
     out.mkdir()
-    task = Task("score", 2, "", inputs, {"task": 2, "scorers": digests})
+    task = Task(score_records, 2, inputs, {"task": 2, "scorers": digests})
     counts = score_records(TaskContext(task, out, frozenset(), None))
     assert counts["records"] == 4
     assert counts["scored_records"] == 2

@@ -25,7 +25,7 @@ from tongwen.curate.contamination.grams import (
 from tongwen.curate.text.units import Hashes
 from tongwen.errors import InputError, TongwenError
 from tongwen.files import read_json, read_jsonl, write_json, write_jsonl
-from tongwen.flow.task import TaskContext
+from tongwen.flow.task import TaskContext, step
 
 INDEX_FILES = (
     "keys.npy", "gram_units.npy", "table.npy", "lengths.npy", "anchor_filter.npy",
@@ -107,11 +107,12 @@ class _Builder:
         )  # fmt: skip
 
 
+@step("contamination-index", inputs=("benchmarks",))
 def index_benchmarks(context: TaskContext) -> Mapping[str, int]:
     """Read all test sets and write the index (`INDEX_FILES`).
 
-    Params: `benchmarks`, a list of `Benchmark` fields with `files`, how many inputs are its; and
-    `words`, `characters`, `minimum_words`, `minimum_characters`.
+    Params: `benchmarks`, a list of `Benchmark` fields; `owners`, the place in it of each input
+    file's benchmark; and `words`, `characters`, `minimum_words`, `minimum_characters`.
 
     A passage as long as an n-gram is known by all its n-grams, a shorter one as a whole if it has
     the minimum; the short passages of an item that has no other are taken together.
@@ -124,11 +125,10 @@ def index_benchmarks(context: TaskContext) -> Mapping[str, int]:
     builder = _Builder(_Sizes(**{name: params[name] for name in names}))
     probes: list[dict[str, Any]] = []
     summary: list[dict[str, Any]] = []
-    first = 0
-    for values in params["benchmarks"]:
-        files = context.inputs[first : first + values["files"]]
-        first += values["files"]
-        benchmark = Benchmark(**{key: item for key, item in values.items() if key != "files"})
+    owned = list(zip(params["owners"], context.inputs["benchmarks"], strict=True))
+    for place, values in enumerate(params["benchmarks"]):
+        files = [path for owner, path in owned if owner == place]
+        benchmark = Benchmark(**values)
         start = len(builder.items)
         candidates: list[tuple[int, int, Item]] = []
         for item in _items(benchmark, files):

@@ -1,6 +1,6 @@
 """Decontamination: copies of test items are cut out of documents, or the documents dropped.
 
-Four steps: `contamination-index` reads the test sets (`contamination_index`), `contamination-map`
+Four steps: `contamination-index` reads the test sets (`index`), `contamination-map`
 finds their n-grams in the documents that are still open, `contamination-count` tells common phrases
 from copies by how many documents hold an n-gram, `contamination-decide` decides. Records go by
 their numbers; nothing depends on how they are grouped into tasks.
@@ -8,7 +8,7 @@ their numbers; nothing depends on how they are grouped into tasks.
 
 import re
 from bisect import bisect_left, bisect_right
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,15 +18,18 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tongwen.curate.contamination.benchmarks import benchmark_of
 from tongwen.curate.contamination.grams import units_of_text
-from tongwen.curate.contamination.index import INDEX_FILES, Index, Occurrences
-from tongwen.curate.contamination.settings import ContaminationSettings
+from tongwen.curate.contamination.index import Index, Occurrences
 from tongwen.curate.records.edits import EDIT, KINDS, EditedText, edited_documents, no_edits
+from tongwen.curate.records.exchange import (
+    open_records,
+    partition_of,
+    read_parts,
+    write_parts,
+)
 from tongwen.curate.records.numbering import record_numbers, task_and_row
-from tongwen.files import file_digest, read_jsonl, write_jsonl
-from tongwen.flow.runner import TaskResult
-from tongwen.flow.task import Task, TaskContext, TaskInput
+from tongwen.files import write_jsonl
+from tongwen.flow.task import TaskContext, step
 
 STAGE = "contamination"
 ITEMS_RULE, SHARE_RULE = "contaminated_items", "contaminated_item_share"
@@ -52,39 +55,9 @@ DROP_SCHEMA = pa.schema(
 )
 
 
-def index_task(settings: ContaminationSettings) -> Task:
-    """The task that reads the test sets.
-
-    Raises:
-        RecipeError: a benchmark names a layout that does not exist.
-        InputError: a benchmark's data is not there.
-    """
-    inputs: list[TaskInput] = []
-    benchmarks = []
-    for item in settings.benchmarks:
-        benchmark, files = benchmark_of(item)
-        inputs += [TaskInput(path, file_digest(path)) for path in files]
-        values = {
-            key: list(value) if isinstance(value, tuple) else value
-            for key, value in vars(benchmark).items()
-        }
-        benchmarks.append({**values, "files": len(files)})
-    sizes = ("words", "characters", "minimum_words", "minimum_characters")
-    return Task(
-        "contamination-index",
-        0,
-        "tongwen.curate.contamination.index:index_benchmarks",
-        tuple(inputs),
-        {"benchmarks": benchmarks, **{name: getattr(settings, name) for name in sizes}},
-    )
-
-
+@step("contamination-map", inputs=("documents", "decisions", "duplicates", "edits", "index"))
 def map_contamination(context: TaskContext) -> Mapping[str, int]:
     """Find known n-grams in the open records of one extraction task.
-
-    Inputs: `documents.parquet`; `decisions` files with a row a record (`drop_stage` null where it
-    is open); `losses` Parquet files with the numbers of lost records in `record`; `edits` files;
-    then `INDEX_FILES`. Params: `task`, `partitions`, and how many `decisions`, `losses`, `edits`.
 
     Writes `hits.npy` (offsets of the extracted text, extended to whole sentences, sorted) and
     `part-*`: in how many of the records each n-gram is.
@@ -92,48 +65,30 @@ def map_contamination(context: TaskContext) -> Mapping[str, int]:
     Raises:
         TongwenError: items planted for a test are not found.
     """
-    params = context.params
-    numbers = [params[name] for name in ("decisions", "losses", "edits")]
-    bounds = np.cumsum([1, *numbers]).tolist()
-    decisions, losses, edits = (
-        context.inputs[bounds[place] : bounds[place + 1]] for place in range(3)
-    )
-    index = Index(context.inputs[bounds[3] :])
+    params, task = context.params, context.params["task"]
+    index = Index(context.inputs["index"])
     probes = index.self_test()
-    is_open = _open_mask(context.inputs[0], decisions, losses, params["task"])
+    rows = open_records(context.file("decisions"), context.inputs["duplicates"], task)
     parts = [np.zeros(0, _HIT)]
     characters = 0
-    for row, _, edited in edited_documents(context.inputs[0], edits, params["task"], []):
-        if is_open[row]:
-            characters += len(edited.text)
-            found = document_hits(index, edited)
-            if len(found):
-                found["record"] = record_numbers(params["task"], np.array([row]))[0]
-                parts.append(found)
+    for row, _, edited in edited_documents(
+        context.file("documents"), context.inputs["edits"], task, [], rows
+    ):
+        characters += len(edited.text)
+        found = document_hits(index, edited)
+        if len(found):
+            found["record"] = record_numbers(task, np.array([row]))[0]
+            parts.append(found)
     hits = np.concatenate(parts)
     hits.sort(order=["record", "start", "end", "gram"])
     np.save(context.out / "hits.npy", hits)
     _write_counts(context.out, index, hits, params["partitions"])
     return {
-        "records": int(is_open.sum()),
+        "records": len(rows),
         "characters": characters,
         "probes_found": probes,
         "records_with_hits": len(np.unique(hits["record"])),
     }
-
-
-def _open_mask(
-    documents: Path, decisions: Sequence[Path], losses: Sequence[Path], task: int
-) -> npt.NDArray[np.bool_]:
-    """Which records no step has dropped."""
-    rows = pq.ParquetFile(documents).metadata.num_rows
-    is_open = np.ones(rows, bool)
-    for path in decisions:
-        is_open &= pq.read_table(path, columns=["drop_stage"])["drop_stage"].is_null().to_numpy()
-    numbers = record_numbers(task, np.arange(rows))
-    for path in losses:
-        is_open &= ~np.isin(numbers, pq.read_table(path, columns=["record"])["record"].to_numpy())
-    return is_open
 
 
 def document_hits(index: Index, edited: EditedText) -> npt.NDArray[Any]:
@@ -170,16 +125,15 @@ def _write_counts(out: Path, index: Index, hits: npt.NDArray[Any], partitions: i
     grams, numbers = np.unique(pairs["gram"], return_counts=True)
     rows = np.zeros(len(grams), _GRAM_COUNT)
     rows["gram"], rows["documents"] = grams, numbers
-    part_of = (index.keys(grams) >> np.uint64(32)) % np.uint64(partitions)
-    for part in range(partitions):
-        (out / f"part-{part:05d}").write_bytes(rows[part_of == part].tobytes())
+    write_parts(out, rows, partition_of(index.keys(grams), partitions), partitions)
 
 
+@step("contamination-count", inputs=("parts",))
 def count_grams(context: TaskContext) -> Mapping[str, int]:
     """Add up one partition of n-grams; `common.npy` has the numbers of those that are in more
     documents than `maximum_documents`.
     """
-    rows = np.concatenate([np.fromfile(path, _GRAM_COUNT) for path in context.inputs])
+    rows = read_parts(context.inputs["parts"], _GRAM_COUNT)
     grams, places = np.unique(rows["gram"], return_inverse=True)
     documents = np.bincount(places, weights=rows["documents"], minlength=len(grams))
     common = grams[documents > context.params["maximum_documents"]]
@@ -203,21 +157,20 @@ class _Finding(NamedTuple):
     grams: set[int]
 
 
+@step("contamination-decide", inputs=("hits", "documents", "common", "index"))
 def decide_contamination(context: TaskContext) -> Mapping[str, int]:
     """Decide for the records of one extraction task that have hits.
 
-    Inputs: `hits.npy`, `documents.parquet`, as many `common.npy` as params `partitions`, then
-    `INDEX_FILES`. Params: `partitions`, `dropped_items`, `dropped_item_share`.
+    Reads the `common.npy` of all partitions. Params: `dropped_items`, `dropped_item_share`.
 
     Writes `drops.parquet` (`DROP_SCHEMA`), `edits.npy` with the sentences that are cut out of the
     others, `items.npy` (numbers of the items found) and `found.jsonl` (a row a record and benchmark
     for the report; with an excerpt where it may be shown as an example).
     """
     params = context.params
-    last = 2 + params["partitions"]
-    hits = np.load(context.inputs[0])
-    index = Index(context.inputs[last:])
-    common = np.concatenate([np.load(path) for path in context.inputs[2:last]])
+    hits = np.load(context.file("hits"))
+    index = Index(context.inputs["index"])
+    common = np.concatenate([np.load(path) for path in context.inputs["common"]])
     items = _ItemSizes(index.items())
     is_common = np.isin(hits["gram"], common)
     drops: list[dict[str, Any]] = []
@@ -243,7 +196,7 @@ def decide_contamination(context: TaskContext) -> Mapping[str, int]:
     pq.write_table(pa.Table.from_pylist(drops, DROP_SCHEMA), context.out / "drops.parquet")
     np.save(context.out / "edits.npy", np.concatenate(edits))
     np.save(context.out / "items.npy", np.array(sorted(items_found), np.uint32))
-    write_jsonl(context.out / "found.jsonl", _with_documents(rows, context.inputs[1]))
+    write_jsonl(context.out / "found.jsonl", _with_documents(rows, context.file("documents")))
     return {"dropped": len(drops), "cut": len(edits) - 1}
 
 
@@ -384,7 +337,7 @@ def _with_documents(rows: Sequence[dict[str, Any]], documents: Path) -> list[dic
             "url": table["url"][place].as_py(),
         }
     shown: dict[int, list[dict[str, Any]]] = defaultdict(list)
-    for row in _examples(rows):
+    for row in examples_of(rows):
         shown[row["row"]].append(row)
     position = 0
     for batch in pq.ParquetFile(documents).iter_batches(batch_size=256, columns=["text"]):
@@ -396,51 +349,10 @@ def _with_documents(rows: Sequence[dict[str, Any]], documents: Path) -> list[dic
     return [{key: value for key, value in row.items() if key != "row"} for row in rows]
 
 
-def _examples(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+def examples_of(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     """The rows with the smallest document ids of each benchmark: a sample that no order changes."""
     groups: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for row in sorted(rows, key=lambda row: str(row["doc_id"])):
         if len(groups[row["benchmark"]]) < _EXAMPLES:
             groups[row["benchmark"]].append(row)
     return [row for name in sorted(groups) for row in groups[name]]
-
-
-def contamination_report(
-    settings: ContaminationSettings,
-    index: TaskResult,
-    counted: Sequence[TaskResult],
-    decided: Sequence[TaskResult],
-) -> dict[str, Any]:
-    """Content of `contamination.json`: for each benchmark its items, how many are too short to be
-    looked for, how many were found, in how many documents, and examples.
-
-    A document with items of two benchmarks counts for both; the sums count it once.
-    """
-    known = Index([index.directory / name for name in INDEX_FILES])
-    names = known.items()["benchmark"]
-    numbers = [np.zeros(0, np.uint32)]
-    numbers += [np.load(result.directory / "items.npy") for result in decided]
-    found = Counter(names.take(np.unique(np.concatenate(numbers))).to_pylist())
-    rows = [row for result in decided for row in read_jsonl(result.directory / "found.jsonl")]
-    documents = Counter((row["benchmark"], row["decision"]) for row in rows)
-    examples = _examples(rows)
-    return {
-        "settings": {
-            name: getattr(settings, name) for name in vars(settings) if name != "benchmarks"
-        },
-        "dropped": sum(int(result.manifest.counts["dropped"]) for result in decided),
-        "cut": sum(int(result.manifest.counts["cut"]) for result in decided),
-        "common_grams": sum(int(result.manifest.counts["grams_common"]) for result in counted),
-        "benchmarks": [
-            {
-                **row,
-                "items_found": found[row["benchmark"]],
-                "documents_dropped": documents[row["benchmark"], "dropped"],
-                "documents_cut": documents[row["benchmark"], "cut"],
-                "examples": [
-                    example for example in examples if example["benchmark"] == row["benchmark"]
-                ],
-            }
-            for row in known.summary()
-        ],
-    }

@@ -14,33 +14,33 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tongwen.curate.duplicates.exact import DUPLICATE_SCHEMA, LOSS, NEAR, STAGES, final_kept
+from tongwen.curate.duplicates.exact import DUPLICATE_SCHEMA, LOSS, LOSS_STAGES, NEAR, final_kept
 from tongwen.curate.duplicates.fingerprints import FINGERPRINT
 from tongwen.curate.records.numbering import record_numbers, tasks_and_rows
-from tongwen.flow.task import TaskContext
+from tongwen.flow.task import TaskContext, step
 
 Records = npt.NDArray[np.uint64]
 
 _MARK = np.dtype([(name, FINGERPRINT[name]) for name in ("doc_id", "rank", "characters")])
 
 
+@step("cluster", inputs=("losses", "links", "fingerprints"))
 def cluster(context: TaskContext) -> Mapping[str, int]:
     """Join the links to clusters, choose what is kept; add the exact duplicates.
 
-    Reads the losses of exact duplicates, `link_files` files of links, then the fingerprints of all
-    tasks, in order. Links less than `similarity` alike are left out. Writes `duplicates.parquet`
-    (`DUPLICATE_SCHEMA`), sorted by record.
+    Reads the losses of exact duplicates, files of links (none where near duplicates are not looked
+    for), and the fingerprints of all tasks, in order. Links less than `similarity` alike are left
+    out. Writes `duplicates.parquet` (`DUPLICATE_SCHEMA`), sorted by record.
     """
     params = context.params
-    link_files = context.inputs[1 : 1 + params["link_files"]]
-    fingerprints = context.inputs[1 + params["link_files"] :]
+    link_files, fingerprints = context.inputs["links"], context.inputs["fingerprints"]
     near, closest, links = np.zeros(0, LOSS), np.zeros(0), 0
     if link_files:
         least = params["similarity"] * params["hashes"]
         records, roots, most_equal, links = linked(link_files, least)
         near, equal = _losses(records, roots, most_equal, marks(fingerprints, records))
         closest = equal / params["hashes"]
-    exact = np.load(context.inputs[0])
+    exact = np.load(context.file("losses"))
     every = np.concatenate([exact, near])
     closeness = np.concatenate([np.full(len(exact), np.nan), closest])
     order = np.argsort(every["record"])
@@ -49,9 +49,9 @@ def cluster(context: TaskContext) -> Mapping[str, int]:
     table = pa.table(
         {
             "record": every["record"],
-            "stage": pa.DictionaryArray.from_arrays(every["kind"].astype(np.int8), STAGES).cast(
-                pa.string()
-            ),
+            "stage": pa.DictionaryArray.from_arrays(
+                every["kind"].astype(np.int8), LOSS_STAGES
+            ).cast(pa.string()),
             "similarity": pa.array(closeness, pa.float64(), from_pandas=True),
             "duplicate_of": _document_ids(fingerprints, kept),
             "kept": kept,
@@ -59,10 +59,10 @@ def cluster(context: TaskContext) -> Mapping[str, int]:
         schema=DUPLICATE_SCHEMA,
     )
     pq.write_table(table, context.out / "duplicates.parquet", compression="zstd")
-    counts = np.bincount(every["kind"], minlength=len(STAGES))
+    counts = np.bincount(every["kind"], minlength=len(LOSS_STAGES))
     return {
         "linked_pairs": links,
-        **{name: int(number) for name, number in zip(STAGES, counts, strict=True)},
+        **{name: int(number) for name, number in zip(LOSS_STAGES, counts, strict=True)},
     }
 
 

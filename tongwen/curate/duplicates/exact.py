@@ -6,21 +6,25 @@ lengths and document ids.
 """
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from tongwen.curate.duplicates.fingerprints import FINGERPRINT
+from tongwen.curate.records.exchange import (
+    open_records,
+    partition_of,
+    read_parts,
+    write_parts,
+)
 from tongwen.curate.records.numbering import record_numbers
 from tongwen.curate.rules.decide import NEAR_DUPLICATE, SAME_TEXT, SAME_URL
-from tongwen.flow.task import TaskContext
+from tongwen.flow.task import TaskContext, step
 
 _URL, _TEXT, NEAR = range(3)
-STAGES = (SAME_URL, SAME_TEXT, NEAR_DUPLICATE)
+LOSS_STAGES = (SAME_URL, SAME_TEXT, NEAR_DUPLICATE)
 _MEMBER = np.dtype(
     [("kind", "u1"), ("key", "<u8", 2), ("record", "<u8"), ("fingerprint", FINGERPRINT)]
 )
@@ -39,32 +43,12 @@ DUPLICATE_SCHEMA = pa.schema(
 )
 
 
-def open_rows(decisions: Path) -> npt.NDArray[np.int64]:
-    """Rows of a task that no rule has dropped."""
-    column = pq.read_table(decisions, columns=["drop_stage"])["drop_stage"]
-    return np.flatnonzero(column.is_null().to_numpy()).astype(np.int64)
-
-
-def write_parts(
-    out: Path, rows: npt.NDArray[Any], partition: npt.NDArray[Any], partitions: int
-) -> None:
-    """Write the rows of each partition, 0 to `partitions` - 1, to its file, in their order."""
-    order = np.argsort(partition.astype(np.uint16), kind="stable")  # a radix sort for 16 bits
-    bounds = np.searchsorted(partition[order], np.arange(partitions + 1))
-    for number in range(partitions):
-        with (out / f"part-{number:05d}").open("wb") as file:
-            file.write(rows[order[bounds[number] : bounds[number + 1]]].tobytes())
-
-
-def read_parts(paths: list[Path], dtype: np.dtype[Any]) -> npt.NDArray[Any]:
-    return np.concatenate([np.fromfile(path, dtype) for path in paths])
-
-
+@step("exact-map", inputs=("decisions", "fingerprints"))
 def map_exact(context: TaskContext) -> Mapping[str, int]:
     """Address and text of every open record, partitioned by their hash."""
-    decisions, fingerprints = context.inputs
-    rows = open_rows(decisions)
-    known = np.load(fingerprints)[rows]
+    task, partitions = context.params["task"], context.params["partitions"]
+    rows = open_records(context.file("decisions"), (), task)
+    known = np.load(context.file("fingerprints"))[rows]
     members = []
     for kind, name in ((_URL, "url"), (_TEXT, "text")):
         if not context.params[f"same_{name}"]:
@@ -73,19 +57,18 @@ def map_exact(context: TaskContext) -> Mapping[str, int]:
         part = np.zeros(int(has_key.sum()), _MEMBER)
         part["kind"] = kind
         part["key"] = known[name][has_key]
-        part["record"] = record_numbers(context.params["task"], rows[has_key])
+        part["record"] = record_numbers(task, rows[has_key])
         part["fingerprint"] = known[has_key]
         members.append(part)
     both = np.concatenate([np.zeros(0, _MEMBER), *members])
-    partitions = context.params["partitions"]
-    partition = (both["key"][:, 0] >> np.uint64(32)) % np.uint64(partitions)
-    write_parts(context.out, both, partition, partitions)
+    write_parts(context.out, both, partition_of(both["key"][:, 0], partitions), partitions)
     return {"keys": len(both)}
 
 
+@step("exact-group", inputs=("parts",))
 def group_exact(context: TaskContext) -> Mapping[str, int]:
     """The members of all groups of more than one, sorted by group, the preferred one first."""
-    members = read_parts(context.inputs, _MEMBER)
+    members = read_parts(context.inputs["parts"], _MEMBER)
     members = members[np.lexsort(_preference(members))]
     is_first = _group_starts(members)
     sizes = np.diff(np.append(np.flatnonzero(is_first), len(members)))
@@ -124,9 +107,10 @@ def _preference(members: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], ...]:
     )
 
 
+@step("exact-lose", inputs=("groups",))
 def lose_exact(context: TaskContext) -> Mapping[str, int]:
     """Who loses to whom, by address first, then by text; writes `losses.npy`, sorted by record."""
-    groups = np.concatenate([np.load(path) for path in context.inputs])
+    groups = np.concatenate([np.load(path) for path in context.inputs["groups"]])
     by_url = _losses(groups[groups["kind"] == _URL])
     texts = groups[groups["kind"] == _TEXT]
     by_text = _losses(texts[~np.isin(texts["record"], by_url["record"])])

@@ -15,7 +15,7 @@ from tongwen.curate.duplicates.minhash import Sketches, sketch_texts
 from tongwen.curate.extract.record import normal_url
 from tongwen.curate.records.edits import apply, edits_between
 from tongwen.curate.records.numbering import record_numbers
-from tongwen.flow.task import TaskContext
+from tongwen.flow.task import TaskContext, step
 
 FINGERPRINT = np.dtype(
     [
@@ -33,14 +33,15 @@ _BATCH_ROWS = 256
 _BATCH_BYTES = 8 << 20  # of text, unless one text is longer
 
 
+@step("fingerprint", inputs=("documents", "edits"))
 def fingerprint_records(context: TaskContext) -> Mapping[str, int]:
     """Fingerprint the records of one extraction task, as their edits leave them.
 
-    Reads its documents, then files of edits. Writes `fingerprints.npy` and `signatures.bin`, row by
+    Writes `fingerprints.npy` and `signatures.bin`, row by
     row; the signatures are rows of 32-bit hashes without a header, zeros where there is no text.
     """
     params = context.params
-    documents, *edit_files = context.inputs
+    documents, edit_files = context.file("documents"), context.inputs["edits"]
     ranks = {source: rank for rank, source in enumerate(params["sources"])}
     hashes = params["bands"] * params["rows"]
     parts = [np.zeros(0, FINGERPRINT)]

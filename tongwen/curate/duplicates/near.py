@@ -13,10 +13,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tongwen.curate.duplicates.exact import open_rows, read_parts, write_parts
 from tongwen.curate.duplicates.minhash import Signatures, band_keys, similarity
+from tongwen.curate.records.exchange import (
+    open_records,
+    partition_of,
+    read_parts,
+    write_parts,
+)
 from tongwen.curate.records.numbering import record_numbers, tasks_and_rows
-from tongwen.flow.task import TaskContext
+from tongwen.flow.task import TaskContext, step
 
 _BAND = np.dtype([("key", "<u8"), ("mark", "<u8"), ("record", "<u8")])
 _PAIR = np.dtype([("first", "<u8"), ("second", "<u8")])
@@ -27,30 +32,30 @@ _NEIGHBOURS = 4
 _CHUNK_ROWS = 50_000
 
 
+@step("band-map", inputs=("decisions", "fingerprints", "signatures", "losses"))
 def map_bands(context: TaskContext) -> Mapping[str, int]:
-    """The band keys of every record that is still open, partitioned by key.
-
-    Reads decisions, fingerprints, signatures and the losses of exact duplicates.
+    """The band keys of every record that neither the rules have dropped nor lost as an exact
+    duplicate, partitioned by key.
     """
-    decisions, fingerprints, signature_file, losses = context.inputs
     params = context.params
-    rows = open_rows(decisions)
+    rows = open_records(context.file("decisions"), (), params["task"])
     records = record_numbers(params["task"], rows)
-    known = np.load(fingerprints)
+    known = np.load(context.file("fingerprints"))
     is_open = known["has_signature"][rows]
-    is_open &= ~np.isin(records, np.load(losses, mmap_mode="r")["record"])
+    is_open &= ~np.isin(records, np.load(context.file("losses"), mmap_mode="r")["record"])
     rows, records = rows[is_open], records[is_open]
     bands = np.zeros((len(rows), params["bands"]), _BAND)
-    signatures = _signatures([signature_file], params["bands"] * params["rows"])[rows]
+    signatures = _signatures(context.inputs["signatures"], params["bands"] * params["rows"])[rows]
     bands["key"] = band_keys(signatures, params["bands"], params["rows"])
     bands["mark"] = known["doc_id"][rows, :1]
     bands["record"] = records[:, None]
     flat = bands.ravel()
-    partition = (flat["key"] >> np.uint64(32)) % np.uint64(params["partitions"])
+    partition = partition_of(flat["key"], params["partitions"])
     write_parts(context.out, flat, partition, params["partitions"])
     return {"keys": len(flat)}
 
 
+@step("band-pair", inputs=("parts",))
 def pair_bands(context: TaskContext) -> Mapping[str, int]:
     """Candidate pairs of each bucket, partitioned by the block of their first record.
 
@@ -58,7 +63,7 @@ def pair_bands(context: TaskContext) -> Mapping[str, int]:
     pairs of small buckets, five a record of large ones. The order is that of document ids, so
     neither the order of files nor their grouping changes the pairs.
     """
-    bands = read_parts(context.inputs, _BAND)
+    bands = read_parts(context.inputs["parts"], _BAND)
     bands = bands[np.argsort(bands["key"])]
     same = np.zeros(len(bands) + 1, bool)
     same[1:-1] = bands["key"][1:] == bands["key"][:-1]
@@ -106,15 +111,16 @@ def _write_blocks(
     write_parts(out, rows, block, len(blocks))
 
 
+@step("pair-sign", inputs=("pairs", "signatures"))
 def sign_pairs(context: TaskContext) -> Mapping[str, int]:
     """Add the signature of their first record to the pairs of one block; partitioned by the block
     of the second.
 
-    Reads `pair_files` files of pairs, then the signatures of the block's tasks, in order.
+    Reads the pairs, and the signatures of the block's tasks, in order.
     """
     params = context.params
-    pairs = _unique(read_parts(context.inputs[: params["pair_files"]], _PAIR))
-    known = _Block(context.inputs[params["pair_files"] :], params["first_task"], params["hashes"])
+    pairs = _unique(read_parts(context.inputs["pairs"], _PAIR))
+    known = _Block(context.inputs["signatures"], params["first_task"], params["hashes"])
     signed = _signed_pair(params["hashes"])
     blocks = params["blocks"]
     targets = np.searchsorted(np.array(blocks), tasks_and_rows(pairs["second"])[0], "right") - 1
@@ -131,18 +137,19 @@ def sign_pairs(context: TaskContext) -> Mapping[str, int]:
     return {"candidate_pairs": len(pairs)}
 
 
+@step("pair-verify", inputs=("pairs", "signatures"))
 def verify_pairs(context: TaskContext) -> Mapping[str, int]:
     """Compare whole signatures; writes `links.npy` (dtype `LINK`), the pairs at least
     `least_similarity` alike.
 
-    Reads `pair_files` files of signed pairs, whose second record is in this block, then the
-    signatures of the block's tasks, in order.
+    Reads the signed pairs whose second record is in this block, and the signatures of the block's
+    tasks, in order.
     """
     params = context.params
     hashes = params["hashes"]
-    known = _Block(context.inputs[params["pair_files"] :], params["first_task"], hashes)
+    known = _Block(context.inputs["signatures"], params["first_task"], hashes)
     found = [np.zeros(0, LINK)]
-    for path in context.inputs[: params["pair_files"]]:
+    for path in context.inputs["pairs"]:
         for rows in _chunks(path, _signed_pair(hashes)):
             shares = similarity(rows["signature"], known.signatures(rows["second"]))
             links = np.empty(len(rows), LINK)

@@ -27,7 +27,7 @@ from tongwen.curate.extract.frame_patterns import (
     NOTICE,
     WHOLE_ENGLISH,
 )
-from tongwen.curate.settings import LINE_REASONS
+from tongwen.curate.names import LINE_REASONS
 from tongwen.curate.text.automaton import Automaton, automaton_of
 from tongwen.curate.text.characters import CodePoints, code_points
 from tongwen.curate.text.traits import (

@@ -1,4 +1,4 @@
-"""Tasks that look at one record at a time: extraction and decisions."""
+"""Extraction: the raw records of some input files to texts and what is known of their pages."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -8,20 +8,23 @@ import pyarrow.parquet as pq
 
 from tongwen.curate.extract.addresses import AddressRules, read_rules
 from tongwen.curate.extract.record import PAGE_SCHEMA, curate_record
-from tongwen.curate.rules.attributes import read_attributes
-from tongwen.curate.rules.decide import decide
-from tongwen.curate.settings import LINE_REASONS
-from tongwen.flow.task import TaskContext
+from tongwen.curate.names import LINE_REASONS
+from tongwen.errors import InputError
+from tongwen.flow.task import TaskContext, step
 from tongwen.formats.documents import DOCUMENT_SCHEMA
 from tongwen.formats.readers import Piece, read_records
 from tongwen.formats.records import RawRecord
+from tongwen.plugins import Code
 
 _BATCH_ROWS = 1_000
 _BATCH_CHARACTERS = 16 << 20
 
 
+@step("extract", inputs=("crawl", "blocked", "allowed", "readers"))
 def extract_records(context: TaskContext) -> Mapping[str, int]:
     """Read, decode, extract, repair and identify the records of some input files.
+
+    Reads files of the crawl, described in params `files`, and lists of domains.
 
     Writes `documents.parquet` and `pages.parquet`, one row each for every record, in order.
     """
@@ -79,18 +82,18 @@ def _compile_kernels() -> None:
 
 
 def _address_rules(context: TaskContext) -> AddressRules | None:
-    """The rules for web addresses; their lists of domains stand behind the files to read."""
-    params = context.params
-    lists = context.inputs[len(params["files"]) :]
-    block, allow = lists[: params["block_lists"]], lists[params["block_lists"] :]
-    if not lists and not params["address_words"]:
+    """The rules for web addresses; None when there are none."""
+    use_words = context.params["address_words"]
+    blocked, allowed = context.inputs["blocked"], context.inputs["allowed"]
+    if not (blocked or allowed or use_words):
         return None
-    return read_rules(block, allow, use_words=params["address_words"])
+    return read_rules(blocked, allowed, use_words=use_words)
 
 
 def _records(context: TaskContext) -> Iterator[RawRecord]:
-    files = context.params["files"]
-    for path, source in zip(context.inputs[: len(files)], files, strict=True):
+    readers = _own_readers(context)
+    pairs = zip(context.inputs["crawl"], context.params["files"], strict=True)
+    for path, source in pairs:
         yield from read_records(
             path,
             source["format"],
@@ -100,11 +103,23 @@ def _records(context: TaskContext) -> Iterator[RawRecord]:
             mark=context.mark,
             skip=context.skip,
             piece=Piece(source["start"], source["end"], source["first_row"]),
+            reader=readers.get(source["format"]),
         )
 
 
-def decide_records(context: TaskContext) -> Mapping[str, int]:
-    """Hold the thresholds against the attributes; writes `decisions.parquet`, row by row."""
-    decisions = decide(read_attributes(context.inputs), context.params)
-    pq.write_table(decisions, context.out / "decisions.parquet", compression="zstd")
-    return {"open": decisions["drop_stage"].null_count}
+def _own_readers(context: TaskContext) -> dict[str, Code]:
+    """Format -> the user's own reader.
+
+    Raises:
+        InputError: one is not what the crawl has listed.
+    """
+    found: dict[str, Code] = {}
+    for path, item in zip(context.inputs["readers"], context.params["readers"], strict=True):
+        code = Code("reader", item["function"], path, item["module"])
+        if code.digest != item["digest"]:
+            raise InputError(
+                f"{path} has changed since the crawl was listed, or differs on this machine",
+                hint="run `tongwen crawl` again",
+            )
+        found[item["format"]] = code
+    return found

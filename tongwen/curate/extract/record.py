@@ -8,12 +8,12 @@ import pyarrow as pa
 import xxhash
 
 from tongwen.curate.extract.addresses import AddressRules, address_problem
-from tongwen.curate.extract.decode import decode
 from tongwen.curate.extract.language import identify
 from tongwen.curate.extract.lines import remove_boilerplate
 from tongwen.curate.extract.repair import repair
 from tongwen.curate.html.main_content import extract
-from tongwen.curate.rules import measures
+from tongwen.curate.text.prose import prose
+from tongwen.formats.charset.decode import decode
 from tongwen.formats.records import RawRecord
 
 _PAGE_TYPES = ("", "text/html", "application/xhtml+xml", "application/xml", "text/xml")
@@ -143,11 +143,11 @@ def _fill(
     if problem is not None:
         attributes["problem"] = problem
         return
-    language = identify(measures.prose(text))
+    language = identify(prose(text))
     repaired = repair(text, is_markup_free=language.lang != "code")
     text = repaired.text
     if repaired.mended_sequences:
-        language = identify(measures.prose(text))  # what was mojibake may be Chinese now
+        language = identify(prose(text))  # what was mojibake may be Chinese now
     attributes["mended_sequences"] = repaired.mended_sequences
     attributes["removed_characters"] = repaired.removed_characters
     attributes["boilerplate_share"] = 0.0

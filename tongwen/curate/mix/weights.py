@@ -19,12 +19,11 @@ import pyarrow.parquet as pq
 import xxhash
 
 from tongwen.curate.mix.expressions import TEXT, Expression, column_kinds, parse
-from tongwen.curate.mix.settings import MixSettings
 from tongwen.errors import InputError, RecipeError
 from tongwen.files import read_json, write_json
-from tongwen.flow.task import TaskContext
+from tongwen.flow.task import TaskContext, step
 
-_DECILE = "_decile"
+DECILE = "_decile"
 _SAMPLE = 50_000
 _LANGUAGES = {"zh-Hans": "zh", "zh-Hant": "zh"}
 _CLUSTER_SIZES = (2, 3, 5, 100, 1_000)
@@ -37,41 +36,11 @@ def mix_columns(schema: pa.Schema) -> dict[str, str]:
     """
     kinds = column_kinds(schema)
     numbers = [name for name, kind in kinds.items() if kind != TEXT]
-    deciles = {f"{name}{_DECILE}": "number" for name in numbers}
+    deciles = {f"{name}{DECILE}": "number" for name in numbers}
     return {**deciles, "language": TEXT, "tokens": "number", **kinds}
 
 
-def mix_parameters(settings: MixSettings, schema: pa.Schema) -> dict[str, Any]:
-    """What `mix-measure` depends on, as JSON values; `deciles` names the columns that are ranked.
-
-    Raises:
-        RecipeError: an expression is none, or names a column that the attributes do not have.
-    """
-    kinds = mix_columns(schema)
-    expressions = _expressions(settings.keep_if, [vars(item) for item in settings.weights], kinds)
-    names = sorted({name for item in expressions if item for name in item.names})
-    if kinds.get(settings.share_by) != TEXT:
-        texts = sorted(name for name, kind in kinds.items() if kind == TEXT)
-        raise RecipeError(
-            f"curate.mix.share_by is {settings.share_by!r}, which is no text column",
-            hint=f"use one of {', '.join(texts)}",
-        )
-    own = set(schema.names)
-    return {
-        "keep_if": settings.keep_if,
-        "weights": [vars(item) for item in settings.weights],
-        "weight_by_cluster_size": settings.weight_by_cluster_size,
-        "share_by": settings.share_by,
-        "characters_per_token": dict(settings.characters_per_token),
-        "deciles": [
-            name.removesuffix(_DECILE)
-            for name in names
-            if name.endswith(_DECILE) and name not in own
-        ],
-    }
-
-
-def _expressions(
+def mix_expressions(
     keep_if: str | None, weights: Sequence[Mapping[str, Any]], kinds: Mapping[str, str]
 ) -> list[Expression | None]:
     """The condition to stay, None when there is none, then those of the weights."""
@@ -83,13 +52,12 @@ def _expressions(
     return [keep, *rules]
 
 
+@step("mix-sample", inputs=("documents", "attributes"))
 def sample_values(context: TaskContext) -> Mapping[str, int]:
     """Values of the columns in params `deciles` of the documents whose ids hash lowest, at most
     50,000 a language; writes `sample.parquet`.
-
-    Inputs: `documents.parquet` and `attributes.parquet` of one task of the last curation step.
     """
-    attributes = _kept_attributes(*context.inputs)
+    attributes = _kept_attributes(context.file("documents"), context.file("attributes"))
     hashes = [_id_hash(doc_id) for doc_id in attributes["doc_id"].to_pylist()]
     columns = {name: attributes[name].cast(pa.float64()) for name in context.params["deciles"]}
     table = pa.table(
@@ -100,9 +68,11 @@ def sample_values(context: TaskContext) -> Mapping[str, int]:
     return {"sampled": sample.num_rows}
 
 
+@step("mix-deciles", inputs=("samples",))
 def rank_values(context: TaskContext) -> Mapping[str, int]:
     """The nine values between the deciles of each column, by language; writes `deciles.json`."""
-    sample = _lowest(pa.concat_tables([pq.read_table(path) for path in context.inputs]))
+    tables = [pq.read_table(path) for path in context.inputs["samples"]]
+    sample = _lowest(pa.concat_tables(tables))
     languages = np.array(sample["language"].to_pylist(), object)
     borders: dict[str, dict[str, list[float]]] = {}
     for name in context.params["deciles"]:
@@ -150,20 +120,22 @@ def _languages(attributes: pa.Table) -> pa.Array:
     return pa.array([_LANGUAGES.get(name, name) for name in attributes["lang"].to_pylist()])
 
 
+@step("mix-measure", inputs=("documents", "attributes", "deciles"))
 def measure_weights(context: TaskContext) -> Mapping[str, int]:
     """The weight of each document of one task; 0 for those that are not to stay.
 
-    Inputs: `documents.parquet`, `attributes.parquet`, and `deciles.json` when params `deciles`
-    names a column. Params: of `mix_parameters`. Writes `weights.parquet`, a row a document, and
-    `supply.json`: documents, characters and bytes by group, source, language and weight.
+    There is a `deciles.json` when params `deciles` names a column. Writes `weights.parquet`, a row
+    a document, and `supply.json`: documents, characters and bytes by group, source, language and
+    weight.
     """
     params = context.params
-    attributes = _kept_attributes(*context.inputs[:2])
-    borders = read_json(context.inputs[2]) if params["deciles"] else {}
+    documents = context.file("documents")
+    attributes = _kept_attributes(documents, context.file("attributes"))
+    borders = read_json(context.file("deciles")) if params["deciles"] else {}
     kinds = mix_columns(attributes.schema)
-    lengths = _text_lengths(context.inputs[0])
+    lengths = _text_lengths(documents)
     columns = _Columns(attributes, kinds, borders, lengths[0], params)
-    keep, *rules = _expressions(params["keep_if"], params["weights"], kinds)
+    keep, *rules = mix_expressions(params["keep_if"], params["weights"], kinds)
     weights = np.ones(attributes.num_rows)
     if attributes.num_rows:
         for expression, rule in zip(rules, params["weights"], strict=True):
@@ -228,7 +200,7 @@ class _Columns:
             pairs = zip(self._characters.tolist(), langs, strict=True)
             return np.array([n / per_token(lang, self._per_token) for n, lang in pairs])
         if name not in self._attributes.column_names:
-            return self._deciles(name.removesuffix(_DECILE))
+            return self._deciles(name.removesuffix(DECILE))
         column = self._attributes[name]
         if self._kinds[name] == TEXT:
             return np.array(column.to_pylist(), object)

@@ -1,7 +1,7 @@
-"""The mix, second half: divide the tokens, copy the documents, shuffle them over files, report."""
+"""Writing the mix: divide the tokens, copy the documents, shuffle them over files."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from math import ceil, floor
 from pathlib import Path
@@ -15,12 +15,10 @@ import pyarrow.parquet as pq
 import xxhash
 
 from tongwen.curate.mix.budget import Supply, allot
-from tongwen.curate.mix.settings import MixSettings
 from tongwen.curate.mix.weights import per_token
 from tongwen.errors import RecipeError
 from tongwen.files import read_json, write_json
-from tongwen.flow.runner import TaskResult
-from tongwen.flow.task import TaskContext
+from tongwen.flow.task import TaskContext, step
 from tongwen.formats.documents import draw
 
 _MOST_FILES = 4_096
@@ -29,28 +27,16 @@ _ROW_GROUP_ROWS = 1_000
 _KEY, _COPY = "mix_key", "mix_copy"
 
 
-def plan_parameters(settings: MixSettings) -> dict[str, Any]:
-    """What `mix-plan` depends on, as JSON values."""
-    return {
-        "share_by": settings.share_by,
-        "shares": dict(settings.shares),
-        "equal_shares": settings.equal_shares,
-        "tokens": settings.tokens,
-        "maximum_epochs": settings.maximum_epochs,
-        "characters_per_token": dict(settings.characters_per_token),
-        "file_bytes": settings.file_bytes,
-    }
-
-
+@step("mix-plan", inputs=("supplies",))
 def plan_mix(context: TaskContext) -> Mapping[str, int]:
     """Divide the tokens among the groups: `plan.json` with how many copies a weight is worth in
-    each, and into how many files the mixture goes. Inputs: all `supply.json`.
+    each, and into how many files the mixture goes.
 
     Raises:
         RecipeError: nothing is left to mix, or shares are given and a group has none.
     """
     params = context.params
-    rows = [row for path in context.inputs for row in read_json(path)]
+    rows = [row for path in context.inputs["supplies"] for row in read_json(path)]
     groups = _supplies(rows, params["characters_per_token"])
     shares = dict(params["shares"]) or None
     if params["equal_shares"]:
@@ -132,16 +118,16 @@ def shuffle_key(doc_id: str, copy: int, seed: int) -> int:
     return xxhash.xxh3_64_intdigest(f"shuffle {seed}\0{doc_id}\0{copy}".encode())
 
 
+@step("mix-map", inputs=("documents", "weights", "plan"))
 def map_mix(context: TaskContext) -> Mapping[str, int]:
     """Copy the documents of one task to the files they go to.
 
-    Inputs: `documents.parquet`, `weights.parquet`, `plan.json`. Params: `seed`.
     Writes `part-*` (Arrow streams) and `given.json`.
     """
-    documents, weight_file, plan_file = context.inputs
-    plan = read_json(plan_file)
+    documents = context.file("documents")
+    plan = read_json(context.file("plan"))
     seed = context.params["seed"]
-    weights = pq.read_table(weight_file).to_pylist()
+    weights = pq.read_table(context.file("weights")).to_pylist()
     given: dict[tuple[str, str, str], list[int]] = defaultdict(lambda: [0, 0, 0, 0])
     position = 0
     with _PartWriter(context.out, plan["files"], pq.read_schema(documents)) as writer:
@@ -229,10 +215,11 @@ class _PartWriter:
         self._pending, self._bytes = [], 0
 
 
+@step("mix-write", inputs=("parts",))
 def write_mix(context: TaskContext) -> Mapping[str, int]:
     """One file of the mixture, in the order of the keys: `documents.parquet`."""
     tables = []
-    for path in context.inputs:
+    for path in context.inputs["parts"]:
         with pa.OSFile(str(path)) as file, pa.ipc.open_stream(file) as reader:
             tables.append(reader.read_all())
     table = pa.concat_tables(tables)
@@ -245,65 +232,3 @@ def write_mix(context: TaskContext) -> Mapping[str, int]:
         for start in range(0, max(1, len(indices)), _ROW_GROUP_ROWS):
             writer.write_table(table.take(indices[start : start + _ROW_GROUP_ROWS]))
     return {"documents": table.num_rows}
-
-
-def mix_report(
-    settings: MixSettings, planned: TaskResult, mapped: Sequence[TaskResult]
-) -> dict[str, Any]:
-    """Content of `mix.json`: what was asked and what was given, by group and by source, with
-    epochs and the tokens that could not be given. Tokens are estimates.
-    """
-    plan = read_json(planned.directory / "plan.json")
-    rows = [row for result in mapped for row in read_json(result.directory / "given.json")]
-    groups = _given(rows, "group", settings.characters_per_token)
-    for name, row in groups.items():
-        allotment = plan["groups"][name]
-        row["tokens_wanted"] = round(allotment["wanted"])
-        row["tokens_unmet"] = max(0, round(allotment["wanted"] - allotment["given"]))
-    given = sum(row["tokens_given"] for row in groups.values())
-    asked = settings.tokens
-    planned_tokens = sum(allotment["given"] for allotment in plan["groups"].values())
-    return {
-        "asked": {
-            "tokens": asked,
-            "share_by": settings.share_by,
-            "shares": plan["shares"],
-            "maximum_epochs": settings.maximum_epochs,
-            "seed": settings.seed,
-        },
-        "tokens_given": given,
-        "tokens_unmet": 0 if asked is None else max(0, round(asked - planned_tokens)),
-        "documents_given": sum(row["copies"] for row in groups.values()),
-        "files": plan["files"],
-        "groups": groups,
-        "without_documents": sorted(set(plan["shares"] or ()) - set(groups)),
-        "sources": _given(rows, "source", settings.characters_per_token),
-    }
-
-
-def _given(
-    rows: Iterator[Mapping[str, Any]] | Sequence[Mapping[str, Any]],
-    key: str,
-    characters_per_token: Mapping[str, float],
-) -> dict[str, dict[str, Any]]:
-    """Documents, copies, tokens and epochs by group or source."""
-    sums: dict[str, Counter[str]] = defaultdict(Counter)
-    characters: dict[str, Counter[tuple[str, str]]] = defaultdict(Counter)
-    for row in rows:
-        sums[row[key]].update({"documents": row["documents"], "copies": row["copies"]})
-        for name in ("characters", "characters_given"):
-            characters[row[key]][name, row["lang"]] += row[name]
-    result: dict[str, dict[str, Any]] = {}
-    for name in sorted(sums):
-        tokens = {"characters": 0.0, "characters_given": 0.0}
-        for (kind, lang), number in sorted(characters[name].items()):
-            tokens[kind] += number / per_token(lang, characters_per_token)
-        available, given = tokens["characters"], tokens["characters_given"]
-        result[name] = {
-            "documents": sums[name]["documents"],
-            "copies": sums[name]["copies"],
-            "tokens_available": round(available),
-            "tokens_given": round(given),
-            "epochs": given / available if available else 0.0,
-        }
-    return result

@@ -11,7 +11,14 @@ import pyarrow.parquet as pq
 
 from tongwen.curate.extract.record import host_of, normal_url
 from tongwen.curate.records.edits import CUTS, KINDS
-from tongwen.curate.rules.decide import RULES, STAGES, rule_set, rules_of
+from tongwen.curate.rules.decide import (
+    DROP_STAGES,
+    OWN_STAGES,
+    RULES,
+    own_rules,
+    rule_set,
+    rules_of,
+)
 from tongwen.curate.settings import CurateSettings
 from tongwen.errors import InputError
 from tongwen.flow.manifest import Manifest
@@ -63,18 +70,6 @@ class Explanation:
             "checks": [vars(check) for check in self.checks],
             "duplicate_of": self.kept,
         }
-
-
-def curate_folder(run: Path) -> Path:
-    """The curate stage's folder of a run directory, or `run` when it is one itself.
-
-    Raises:
-        InputError: there is no finished one.
-    """
-    for folder in (run / "stages" / "curate", run):
-        if (folder / "attributes").is_dir() and (folder / MANIFEST).is_file():
-            return folder
-    raise InputError(f"no finished curate stage in {run}", hint="run `tongwen curate` first")
 
 
 def explain(folder: Path, page: str) -> list[Explanation]:
@@ -129,17 +124,31 @@ def _kept(folder: Path, doc_id: str | None) -> dict[str, str] | None:
 
 
 def _checks(row: Mapping[str, Any], parameters: Mapping[str, Any]) -> tuple[Check, ...]:
-    if row["drop_stage"] and STAGES.index(row["drop_stage"]) < STAGES.index(RULES):
+    if row["drop_stage"] and DROP_STAGES.index(row["drop_stage"]) < DROP_STAGES.index(RULES):
         return ()
     for_texts = parameters.get("curate.rules_for_texts", "texts")
     section = rule_set(row["lang"], row["is_text"], for_texts)
     # The manifest is sorted by name, the rules act in the order of the settings.
     names = [item.name for item in fields(getattr(CurateSettings(), section))]
     thresholds = {name: parameters.get(f"curate.{section}.{name}") for name in names}
+    rules = [
+        *rules_of(thresholds),
+        *(rule for own in OWN_STAGES for rule in own_rules(_own_thresholds(own, parameters))),
+    ]
     return tuple(
         Check(rule.name, row[rule.value], rule.threshold, not rule.fails(row[rule.value]))
-        for rule in rules_of(thresholds)
+        for rule in rules
     )
+
+
+def _own_thresholds(section: str, parameters: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """The thresholds of a table of the user's own values, from a manifest's flat parameters."""
+    found: dict[str, dict[str, Any]] = {}
+    for key, value in parameters.items():
+        stage, table, *rest = key.split(".")
+        if stage == "curate" and table == section and rest[-1] in ("minimum", "maximum"):
+            found.setdefault(rest[0], {})[rest[-1]] = value
+    return found
 
 
 def _unknown(folder: Path, page: str) -> InputError:

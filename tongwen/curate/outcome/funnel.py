@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from tongwen.curate.rules.decide import STAGES
+from tongwen.curate.rules.decide import DROP_STAGES
 
 COUNTS = ("pages", "characters", "raw_bytes")
 
@@ -24,7 +24,7 @@ def funnel(parts: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     read = _sum(sums.values())
     remaining = Counter(read)
     stages = []
-    for stage in STAGES:
+    for stage in DROP_STAGES:
         dropped = _sum(row for key, row in sums.items() if key[0] == stage)
         before, remaining = remaining, Counter(remaining)
         remaining.subtract(dropped)
@@ -46,7 +46,7 @@ def funnel(parts: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def _place(key: tuple[str, str, str]) -> tuple[int, str, str]:
-    return (STAGES.index(key[0]) if key[0] else -1), key[1], key[2]
+    return (DROP_STAGES.index(key[0]) if key[0] else -1), key[1], key[2]
 
 
 def _plain(row: Mapping[str, int]) -> dict[str, int]:

@@ -4,10 +4,18 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tongwen.curate.rules.decide import column_values, rule_sets, rules_of
+from tongwen.curate.rules.decide import (
+    OWN_STAGES,
+    Rule,
+    column_values,
+    own_rules,
+    rule_sets,
+    rules_of,
+)
 
 BINS = 40
 _COUNT_EXPONENTS = (-1.0, 7.0)
@@ -36,20 +44,30 @@ def histograms(attributes: pa.Table, parameters: Mapping[str, Any]) -> list[dict
     """
     attributes = attributes.filter(pc.field("problem").is_null())
     chosen = rule_sets(attributes, parameters)
-    rows = []
-    for section in sorted(set(chosen.tolist())):
-        for rule in rules_of(parameters[section]):
-            values = column_values(attributes, rule.value)[chosen == section]
-            values = values[~np.isnan(values)]
-            edges = edges_of(rule.value)
-            counts = np.histogram(np.clip(values, edges[0], edges[-1]), edges)[0]
-            failed = values < rule.threshold if rule.is_minimum else values > rule.threshold
-            rows.append(
-                {"section": section, "rule": rule.name, "threshold": rule.threshold,
-                 "documents": len(values), "outside": int(failed.sum()),
-                 "counts": counts.tolist()}
-            )  # fmt: skip
-    return rows
+    rows = [
+        _row(section, rule, column_values(attributes, rule.value)[chosen == section])
+        for section in sorted(set(chosen.tolist()))
+        for rule in rules_of(parameters[section])
+    ]
+    return rows + [
+        _row(section, rule, column_values(attributes, rule.value))
+        for section in OWN_STAGES
+        for rule in own_rules(parameters[section])
+    ]
+
+
+def _row(section: str, rule: Rule, values: npt.NDArray[np.float64]) -> dict[str, Any]:
+    values = values[~np.isnan(values)]
+    edges = edges_of(rule.value)
+    counts = np.histogram(np.clip(values, edges[0], edges[-1]), edges)[0]
+    return {
+        "section": section,
+        "rule": rule.name,
+        "threshold": rule.threshold,
+        "documents": len(values),
+        "outside": int(rule.is_outside(values).sum()),
+        "counts": counts.tolist(),
+    }
 
 
 def merged_histograms(parts: Iterable[Iterable[Mapping[str, Any]]]) -> list[dict[str, Any]]:

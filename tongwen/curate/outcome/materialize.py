@@ -17,33 +17,35 @@ from tongwen.curate.records.numbering import record_numbers
 from tongwen.curate.rules.attributes import read_attributes
 from tongwen.curate.rules.decide import DECISION_SCHEMA
 from tongwen.files import write_json, write_jsonl
-from tongwen.flow.task import TaskContext
+from tongwen.flow.task import TaskContext, step
 from tongwen.formats.documents import DOCUMENT_SCHEMA
 
 EXCERPT_CHARACTERS = 400
 _BATCH_ROWS = 1_000
 
 
-def materialize(context: TaskContext) -> Mapping[str, int]:
+@step(
+    "materialize",
+    inputs=("documents", "decisions", "duplicates", "attributes", "drops", "edits"),
+)
+def materialize_records(context: TaskContext) -> Mapping[str, int]:
     """Put the decisions and edits of all steps together for the records of one extraction task.
 
-    Reads the task's documents and decisions, `duplicates.parquet`, then `attribute_files` tables of
-    attributes, `drop_files` of contaminated records, the rest being files of edits.
+    Reads the task's documents and decisions, `duplicates.parquet`, tables of attributes, drops of
+    contaminated records and files of edits.
 
     Writes `documents.parquet` (what stays, edited), `attributes.parquet` (one row for every
     record), `funnel.json` (counts by stage, rule and language), `histograms.json` (values beside
     thresholds) and `rejects.jsonl` (candidates for the sample of dropped documents).
     """
     params = context.params
-    document_file, decision_file, duplicate_file, *others = context.inputs
-    attribute_files = others[: params["attribute_files"]]
-    edits_begin = params["attribute_files"] + params["drop_files"]
-    drop_files, edit_files = others[params["attribute_files"] : edits_begin], others[edits_begin:]
-    attributes = _with_cuts(read_attributes(attribute_files), edit_files, params["task"])
-    verdicts = Verdicts(pq.read_table(decision_file), params["task"])
-    verdicts.add_duplicates(pq.read_table(duplicate_file), params["similarity"])
+    edit_files = context.inputs["edits"]
+    attributes = read_attributes(context.inputs["attributes"])
+    attributes = _with_cuts(attributes, edit_files, params["task"])
+    verdicts = Verdicts(pq.read_table(context.file("decisions")), params["task"])
+    verdicts.add_duplicates(pq.read_table(context.file("duplicates")), params["similarity"])
     verdicts.add_rests(attributes, params["repeats"])
-    for path in drop_files:
+    for path in context.inputs["drops"]:
         verdicts.add_contaminated(pq.read_table(path))
     attributes = verdicts.joined(attributes)
     pq.write_table(attributes, context.out / "attributes.parquet", compression="zstd")
@@ -57,7 +59,7 @@ def materialize(context: TaskContext) -> Mapping[str, int]:
     with pq.ParquetWriter(
         context.out / "documents.parquet", DOCUMENT_SCHEMA, compression="zstd"
     ) as writer:
-        for rows in _edited(document_file, edit_files, params["task"]):
+        for rows in _edited(context.file("documents"), edit_files, params["task"]):
             documents = [document for row, document in rows if is_kept[row]]
             if documents:
                 writer.write_table(pa.Table.from_pylist(documents, DOCUMENT_SCHEMA))

@@ -13,7 +13,7 @@ from typing import Any
 
 import tomli_w
 
-from tongwen.curate.outcome.explain import curate_folder
+from tongwen.curate.records.folders import curate_folder
 from tongwen.errors import InputError, UsageError
 from tongwen.files import disk_errors, read_json, tree_files, write_text
 from tongwen.flow.local import TASK_MANIFEST, LocalRunner, TaskResult
@@ -23,7 +23,7 @@ from tongwen.flow.task import Task
 
 COMPUTED = (
     "extract", "template-map", "template-hosts", "template-find", "template-cut", "measure",
-    "score", "fingerprint",
+    "score", "measure-own", "score-own", "fingerprint",
 )  # fmt: skip
 """Steps that read every text; a replay that would need one of them again is refused."""
 

@@ -16,7 +16,7 @@ GOLD_PAGES = "gold/pages.jsonl"
 _SHINGLE_CHARACTERS = 5
 
 
-def score(curated: Path, gold: Path) -> dict[str, Any]:
+def gold_score(curated: Path, gold: Path) -> dict[str, Any]:
     """Compare the attributes and documents of a curate folder with `gold/pages.jsonl`.
 
     A good page counts as kept when a page of its duplicate group is: the page itself, the one it

@@ -14,9 +14,11 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tongwen.curate.records.numbering import record_numbers
+from tongwen.errors import InputError
 
 EDIT = np.dtype([("record", "<u8"), ("start", "<u4"), ("end", "<u4"), ("kind", "u1")])
 Edits = npt.NDArray[Any]
@@ -30,11 +32,12 @@ KINDS = (
 CUTS = frozenset(KINDS[:4])
 """Kinds that leave nothing behind; the others leave a token such as `[email]`."""
 
+_BATCH_ROWS = 256
 _BLANK_LINES = re.compile(r"\n{3,}")
 
 
 def token_of(kind: str) -> str:
-    """What stands in the text afterwards: nothing for a cut, else the kind in brackets."""
+    """What the text has afterwards: nothing for a cut, else the kind in brackets."""
     return "" if kind in CUTS else f"[{kind.replace('_', '-')}]"
 
 
@@ -90,7 +93,7 @@ class EditedText:
 
 def apply(text: str, edits: Edits) -> EditedText:
     """Apply the edits of one record. Cuts win over replacements; of replacements that overlap the
-    first, then the longer one stands.
+    first, then the longer one is applied.
     """
     pieces: list[str] = []
     starts: list[int] = []
@@ -147,23 +150,46 @@ def tidy(text: str) -> str:
 
 
 def edited_documents(
-    documents: Path, edit_files: Sequence[Path], task: int, columns: Sequence[str]
+    documents: Path,
+    edit_files: Sequence[Path],
+    task: int,
+    columns: Sequence[str],
+    rows: npt.NDArray[np.int64] | None = None,
 ) -> Iterator[tuple[int, dict[str, Any], EditedText]]:
-    """Row, document and edited text of every record of one extraction task, in order.
+    """Row, document and edited text of records of one extraction task, in order.
 
     Args:
         documents: the task's `documents.parquet`.
         edit_files: edits known so far, of any tasks.
         task: the number of the task.
         columns: columns of the document to read; `text` is always read.
+        rows: which records, ascending; all when None. No Python object is made for the others.
+
+    Raises:
+        InputError: the file has fewer rows.
     """
     file = pq.ParquetFile(documents)
-    rows = file.metadata.num_rows
-    numbers = record_numbers(task, np.array([0, max(rows - 1, 0)]))
+    total = file.metadata.num_rows
+    rows = np.arange(total) if rows is None else rows
+    if len(rows) and int(rows[-1]) >= total:
+        raise InputError(
+            f"{documents} has {total} records, row {int(rows[-1])} is wanted",
+            hint="the decisions are of another extraction; run the stage again from its first step",
+        )
+    numbers = record_numbers(task, np.array([0, max(total - 1, 0)]))
     edits = edits_between(edit_files, int(numbers[0]), int(numbers[1]))
-    bounds = np.searchsorted(edits["record"], record_numbers(task, np.arange(rows + 1)))
-    row = 0
-    for batch in file.iter_batches(batch_size=256, columns=list(dict.fromkeys([*columns, "text"]))):
-        for document in batch.to_pylist():
-            yield row, document, apply(document["text"], edits[bounds[row] : bounds[row + 1]])
-            row += 1
+    lows = np.searchsorted(edits["record"], record_numbers(task, rows))
+    highs = np.searchsorted(edits["record"], record_numbers(task, rows), "right")
+    place = first = 0
+    wanted = list(dict.fromkeys([*columns, "text"]))
+    for batch in file.iter_batches(batch_size=_BATCH_ROWS, columns=wanted):
+        end = int(np.searchsorted(rows, first + batch.num_rows))
+        if end - place == batch.num_rows:
+            chosen = batch
+        else:
+            chosen = batch.take(pa.array(rows[place:end] - first))
+        for document in chosen.to_pylist():
+            edited = apply(document["text"], edits[lows[place] : highs[place]])
+            yield int(rows[place]), document, edited
+            place += 1
+        first += batch.num_rows

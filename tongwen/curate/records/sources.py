@@ -1,6 +1,6 @@
 """What curation reads: the crawl's list of inputs, grouped to tasks."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from tongwen.files import file_digest, read_jsonl
 class Source:
     """One row of the crawl's `inputs.jsonl`, its path made whole.
 
-    A large file stands there in several pieces (`readers.pieces`), one row each.
+    A large file is listed in several pieces (`readers.pieces`), one row each.
     """
 
     path: Path
@@ -25,6 +25,8 @@ class Source:
     start: int = 0
     end: int | None = None
     first_row: int = 0
+    reader: Mapping[str, str] | None = None
+    """The user's own reader of the format: function, module, path and digest."""
 
 
 def read_sources(crawl: Path) -> list[Source]:

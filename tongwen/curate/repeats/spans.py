@@ -17,7 +17,7 @@ whole sentences are cut. A unit is cut only where a copy of it lies in a documen
 to this one, or earlier in this one.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +25,10 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow.parquet as pq
 
-from tongwen.curate.records.edits import KINDS, Edits, no_edits
-from tongwen.curate.records.numbering import record_numbers
-from tongwen.curate.repeats.paragraphs import (
+from tongwen.curate.records.edits import KINDS, Edits, edited_documents, no_edits
+from tongwen.curate.records.exchange import (
     PREFERENCE,
     PartWriter,
-    chosen_documents,
     open_records,
     preference,
     read_parts,
@@ -38,9 +36,10 @@ from tongwen.curate.repeats.paragraphs import (
     saved_edits,
     source_ranks,
 )
+from tongwen.curate.records.numbering import record_numbers
 from tongwen.curate.repeats.span_kernels import anchors, copies_of_first, sentence_cuts, windows
 from tongwen.curate.repeats.units import Flags, Units, letters_of, placed_units
-from tongwen.flow.task import TaskContext
+from tongwen.flow.task import TaskContext, step
 
 _ANCHOR = np.dtype([("key", "<u8"), ("record", "<u8"), ("unit", "<u4")])
 _REPEAT = np.dtype([("record", "<u8"), ("unit", "<u4")])
@@ -61,16 +60,14 @@ def span_units(lang: str, params: Mapping[str, Any]) -> int | None:
     return int(params["span_characters"] if lang.startswith("zh") else params["span_words"])
 
 
+@step("span-anchors", inputs=("documents", "decisions", "duplicates", "edits"))
 def map_anchors(context: TaskContext) -> Mapping[str, int]:
-    """The anchors of every record that is still open, partitioned by their hash.
-
-    Inputs: `documents.parquet`, `decisions.parquet`, `duplicates.parquet`, files of edits.
-    """
-    documents, decisions, duplicates, *edit_files = context.inputs
+    """The anchors of every record that is still open, partitioned by their hash."""
+    documents, edit_files = context.file("documents"), context.inputs["edits"]
     task = context.params["task"]
     writer = PartWriter(context.out, _ANCHOR, "key", context.params["partitions"])
-    chosen = open_records(decisions, duplicates, task)
-    for row, document, edited in chosen_documents(documents, edit_files, task, ["lang"], chosen):
+    chosen = open_records(context.file("decisions"), context.inputs["duplicates"], task)
+    for row, document, edited in edited_documents(documents, edit_files, task, ["lang"], chosen):
         size = span_units(document["lang"], context.params)
         if size is not None:
             keys, places = anchors(placed_units(edited.text).hashes, size)
@@ -82,12 +79,13 @@ def map_anchors(context: TaskContext) -> Mapping[str, int]:
     return {"anchors": writer.number}
 
 
+@step("span-repeats", inputs=("parts",))
 def find_repeats(context: TaskContext) -> Mapping[str, int]:
     """Anchors whose hash stands in a partition twice: `repeats.npy`, sorted by record and unit.
 
     About 60 bytes of memory an anchor.
     """
-    rows = read_parts(context.inputs, _ANCHOR)
+    rows = read_parts(context.inputs["parts"], _ANCHOR)
     keys = rows["key"].copy()
     order = np.argsort(keys, kind="stable")
     keys = keys[order]
@@ -103,21 +101,24 @@ def find_repeats(context: TaskContext) -> Mapping[str, int]:
     return {"anchors": len(rows), "repeated": len(found)}
 
 
+@step("span-windows", inputs=("documents", "edits", "repeats"))
 def map_windows(context: TaskContext) -> Mapping[str, int]:
     """All spans around repeated anchors, partitioned by their hash.
 
-    Inputs: `documents.parquet`, as many files of edits as `edit_files` says, the `repeats.npy` of
-    all partitions.
+    Reads the `repeats.npy` of all partitions.
     """
-    documents, *files = context.inputs
-    params = context.params
-    task, number, ranks = params["task"], params["edit_files"], source_ranks(params["sources"])
+    documents, params = context.file("documents"), context.params
+    task, ranks = params["task"], source_ranks(params["sources"])
     writer = PartWriter(context.out, _WINDOW, "key", params["partitions"])
     first, last = _numbers(documents, task)
-    repeats = rows_between(files[number:], "record", first, last, _REPEAT)
+    repeats = rows_between(context.inputs["repeats"], "record", first, last, _REPEAT)
     repeats.sort(order=["record", "unit"])
-    for row, document, edited in chosen_documents(
-        documents, files[:number], task, ["doc_id", "source", "lang"], _rows(repeats, first)
+    for row, document, edited in edited_documents(
+        documents,
+        context.inputs["edits"],
+        task,
+        ["doc_id", "source", "lang"],
+        _rows(repeats, first),
     ):
         size = span_units(document["lang"], params)
         assert size is not None
@@ -133,13 +134,14 @@ def map_windows(context: TaskContext) -> Mapping[str, int]:
     return {"windows": writer.number}
 
 
+@step("span-pairs", inputs=("parts",))
 def pair_windows(context: TaskContext) -> Mapping[str, int]:
     """Every span that is not the preferred one of its hash, with that: `pairs.npy`, sorted by the
     record that keeps it.
 
     About 130 bytes of memory a window.
     """
-    rows = read_parts(context.inputs, _WINDOW)
+    rows = read_parts(context.inputs["parts"], _WINDOW)
     keys = rows["key"].copy()
     copies, kept = copies_of_first(
         keys,
@@ -158,27 +160,26 @@ def pair_windows(context: TaskContext) -> Mapping[str, int]:
     return {"windows": len(rows), "pairs": len(pairs)}
 
 
+@step("span-quotes", inputs=("documents", "edits", "pairs"))
 def quote_spans(context: TaskContext) -> Mapping[str, int]:
     """Join the windows whose kept copies lie in the records of one task to the longest spans, and
     write the letters of these copies.
 
-    Writes `spans.npy`, sorted by the record that loses, and `letters.npy`, to which they point.
-    Inputs as for `map_windows`, the `pairs.npy` in the place of the `repeats.npy`.
+    Reads the `pairs.npy` of all partitions; writes `spans.npy`, sorted by the record that loses,
+    and `letters.npy`, to which they point.
     """
-    documents, *files = context.inputs
-    params = context.params
-    task, number = params["task"], params["edit_files"]
+    documents, edit_files = context.file("documents"), context.inputs["edits"]
+    params, pair_files = context.params, context.inputs["pairs"]
+    task = params["task"]
     first, last = _numbers(documents, task)
     spans: list[npt.NDArray[Any]] = [np.zeros(0, _SPAN)]
     letters: list[npt.NDArray[np.uint32]] = [np.zeros(0, np.uint32)]
     written = 0
-    for low, high in _groups(files[number:], first, last):
-        pairs = rows_between(files[number:], "kept", low, high, _PAIR)
+    for low, high in _groups(pair_files, first, last):
+        pairs = rows_between(pair_files, "kept", low, high, _PAIR)
         found = _joined(pairs)
         rows = _rows(found, first, "kept")
-        for row, document, edited in chosen_documents(
-            documents, files[:number], task, ["lang"], rows
-        ):
+        for row, document, edited in edited_documents(documents, edit_files, task, ["lang"], rows):
             size = span_units(document["lang"], params)
             assert size is not None
             start, end = _range_of(found["kept"], first + row)
@@ -196,30 +197,26 @@ def quote_spans(context: TaskContext) -> Mapping[str, int]:
     return {"spans": len(every), "letters": written}
 
 
+@step("span-cut", inputs=("documents", "edits", "spans", "letters"))
 def cut_spans(context: TaskContext) -> Mapping[str, int]:
     """Compare each span with the letters of its kept copy and cut the whole sentences in those that
     are equal; writes `edits.npy`.
 
-    Inputs: `documents.parquet`, as many files of edits as `edit_files` says, then of all tasks the
-    `spans.npy`, then of all the `letters.npy`.
+    Reads the `spans.npy` and the `letters.npy` of all tasks, in the same order.
     """
-    documents, *files = context.inputs
-    params = context.params
-    task, number = params["task"], params["edit_files"]
-    half = (len(files) - number) // 2
-    letters = [np.load(path, mmap_mode="r") for path in files[number + half :]]
+    documents, params = context.file("documents"), context.params
+    task = params["task"]
+    letters = [np.load(path, mmap_mode="r") for path in context.inputs["letters"]]
     first, last = _numbers(documents, task)
-    found = [
-        rows_between([path], "record", first, last, _SPAN) for path in files[number : number + half]
-    ]
+    found = [rows_between([path], "record", first, last, _SPAN) for path in context.inputs["spans"]]
     spans = np.concatenate([np.zeros(0, _SPAN), *found])
     sources = np.repeat(np.arange(len(found)), [len(part) for part in found])
     order = np.lexsort((spans["unit"], spans["record"]))
     spans, sources = spans[order], sources[order]
     parts: list[Edits] = [no_edits()]
     refuted = mid_sentence = 0
-    for row, document, edited in chosen_documents(
-        documents, files[:number], task, ["lang"], _rows(spans, first)
+    for row, document, edited in edited_documents(
+        documents, context.inputs["edits"], task, ["lang"], _rows(spans, first)
     ):
         size = span_units(document["lang"], params)
         assert size is not None
@@ -325,7 +322,7 @@ def _joined(pairs: npt.NDArray[Any]) -> npt.NDArray[Any]:
     return spans
 
 
-def _groups(paths: list[Path], first: int, last: int) -> list[tuple[int, int]]:
+def _groups(paths: Sequence[Path], first: int, last: int) -> list[tuple[int, int]]:
     """Ranges of keeping records with about `_MOST_PAIRS` pairs each, so that memory is bounded."""
     columns = [np.zeros(0, np.uint64)]
     for path in paths:

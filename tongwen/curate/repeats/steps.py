@@ -1,150 +1,136 @@
-"""The steps that find repeated pieces, planned (see `templates`, `pieces` and `spans`).
+"""The steps that cut repeated pieces (see `templates`, `paragraphs` and `spans`).
 
-Each function gives files of edits. `run` runs the tasks of one step.
+Each function returns the edits it was given and its own; a step that is off returns them unchanged.
 """
 
-from collections.abc import Callable, Sequence
-
+from tongwen.curate.records.extracted import EditFiles, Extracted, Files
+from tongwen.curate.repeats import paragraphs, spans, templates
 from tongwen.curate.settings import RepeatSettings
-from tongwen.flow.runner import TaskResult, exchange
+from tongwen.flow.runner import RunTasks, outputs, reduce_tasks
 from tongwen.flow.task import Task, TaskInput
 
-RunTasks = Callable[[Sequence[Task]], list[TaskResult]]
-Files = Sequence[TaskInput]
+_RECORDS_A_SPAN_PARTITION = 20_000
+"""A page has tens of anchors and windows of 130 bytes: 1 GiB is about 8 million."""
 
 
-def _over_partitions(
-    run: RunTasks, step: str, function: str, results: Sequence[TaskResult], partitions: int
-) -> list[TaskResult]:
-    return run(
-        [
-            Task(step, index, f"tongwen.curate.repeats.{function}", files)
-            for index, files in enumerate(exchange(results, partitions))
-        ]
-    )
-
-
-def _all(results: Sequence[TaskResult], name: str) -> tuple[TaskInput, ...]:
-    return tuple(result.file(name) for result in results)
-
-
-def template_edits(
-    run: RunTasks, settings: RepeatSettings, documents: Files, pages: Files, partitions: int
-) -> list[TaskInput]:
-    """Cuts of the frames that hosts print around their pages.
-
-    Args:
-        run: runs the tasks of one step.
-        settings: of the recipe.
-        documents: of each extraction task.
-        pages: of each extraction task, `pages.parquet`.
-        partitions: of the lines.
-    """
+def cut_templates(
+    run: RunTasks, settings: RepeatSettings, extracted: Extracted, edits: EditFiles
+) -> EditFiles:
+    """Cut the frames that hosts print around their pages."""
+    if not settings.templates:
+        return edits
+    partitions = extracted.partitions()
     mapped = run(
         [
-            Task("template-map", index, "tongwen.curate.repeats.templates:map_templates", files,
+            Task(templates.map_templates, index,
+                 {"documents": documents, "pages": extracted.pages[index],
+                  "edits": edits.by_task[index]},
                  {"task": index, "partitions": partitions})
-            for index, files in enumerate(zip(documents, pages, strict=True))
+            for index, documents in enumerate(extracted.documents)
         ]
     )  # fmt: skip
     least = {"minimum_documents": settings.template_documents}
-    hosts = run(
-        [Task("template-hosts", 0, "tongwen.curate.repeats.templates:count_hosts",
-              _all(mapped, "hosts.npy"), least)]
-    )[0].file("hosts.npy")  # fmt: skip
-    found = run(
-        [
-            Task("template-find", index, "tongwen.curate.repeats.templates:find_templates",
-                 (hosts, *parts), {**least, "minimum_share": settings.template_share})
-            for index, parts in enumerate(exchange(mapped, partitions))
-        ]
-    )  # fmt: skip
+    task = Task(templates.count_hosts, 0, {"hosts": outputs(mapped, "hosts.npy")}, least)
+    hosts = run([task])[0].file("hosts.npy")
+    limits = {**least, "minimum_share": settings.template_share}
+    found = run(reduce_tasks(templates.find_templates, mapped, partitions, limits, hosts=hosts))
     cut = run(
         [
-            Task("template-cut", index, "tongwen.curate.repeats.templates:cut_templates",
-                 (file, *_all(found, "frequent.npy")), {"task": index, "edit_files": 0})
-            for index, file in enumerate(documents)
+            Task(templates.cut_templates, index,
+                 {"documents": documents, "edits": edits.by_task[index],
+                  "frequent": outputs(found, "frequent.npy")},
+                 {"task": index})
+            for index, documents in enumerate(extracted.documents)
         ]
     )  # fmt: skip
-    return list(_all(cut, "edits.npy"))
+    return edits.plus(outputs(cut, "edits.npy"))
 
 
-def paragraph_edits(
+def cut_paragraphs(
     run: RunTasks,
     settings: RepeatSettings,
-    documents: Files,
-    decided: Sequence[Files],
-    edits: Sequence[Files],
-    sources: Sequence[str],
-    partitions: int,
-) -> list[TaskInput]:
-    """Cuts of paragraphs that a preferred document has too.
+    extracted: Extracted,
+    edits: EditFiles,
+    decisions: Files,
+    duplicates: TaskInput,
+) -> EditFiles:
+    """Cut paragraphs that a preferred document has too.
 
     Args:
         run: runs the tasks of one step.
         settings: of the recipe.
-        documents: of each extraction task.
-        decided: of each extraction task its decisions and all duplicates: who is still there.
-        edits: of each extraction task the files known so far.
-        sources: names in the order of the inputs, for the preference.
-        partitions: of the paragraphs.
+        extracted: the records.
+        edits: known so far.
+        decisions: of each extraction task; with `duplicates` they say which records are open.
+        duplicates: of all tasks.
     """
+    if not settings.paragraphs:
+        return edits
+    partitions = extracted.partitions()
     mapped = run(
         [
-            Task("paragraph-map", index, "tongwen.curate.repeats.paragraphs:map_paragraphs",
-                 (file, *decided[index], *edits[index]),
-                 {"task": index, "partitions": partitions, "sources": list(sources),
+            Task(paragraphs.map_paragraphs, index,
+                 {"documents": documents, "decisions": decisions[index], "duplicates": duplicates,
+                  "edits": edits.by_task[index]},
+                 {"task": index, "partitions": partitions, "sources": list(extracted.sources),
                   "minimum_paragraph_letters": settings.paragraph_letters})
-            for index, file in enumerate(documents)
+            for index, documents in enumerate(extracted.documents)
         ]
     )  # fmt: skip
-    cut = _over_partitions(run, "paragraph-cut", "paragraphs:cut_paragraphs", mapped, partitions)
-    return list(_all(cut, "edits.npy"))
+    cut = run(reduce_tasks(paragraphs.cut_paragraphs, mapped, partitions))
+    return edits.plus_shared(outputs(cut, "edits.npy"))
 
 
-def span_edits(
+def cut_spans(
     run: RunTasks,
     settings: RepeatSettings,
-    documents: Files,
-    decided: Sequence[Files],
-    edits: Sequence[Files],
-    sources: Sequence[str],
-    partitions: int,
-) -> list[TaskInput]:
-    """Cuts of sentences inside exact copies of a preferred document; arguments as above."""
+    extracted: Extracted,
+    edits: EditFiles,
+    decisions: Files,
+    duplicates: TaskInput,
+) -> EditFiles:
+    """Cut sentences inside exact copies of a preferred document; arguments as above."""
+    if not settings.spans:
+        return edits
+    partitions = extracted.partitions(_RECORDS_A_SPAN_PARTITION)
     sizes = {"span_words": settings.span_words, "span_characters": settings.span_characters}
+    texts: list[dict[str, TaskInput | Files]] = [
+        {"documents": documents, "edits": known}
+        for documents, known in zip(extracted.documents, edits.by_task, strict=True)
+    ]
     anchors = run(
         [
-            Task("span-anchors", index, "tongwen.curate.repeats.spans:map_anchors",
-                 (file, *decided[index], *edits[index]),
+            Task(spans.map_anchors, index,
+                 {**text, "decisions": decisions[index], "duplicates": duplicates},
                  {"task": index, "partitions": partitions, **sizes})
-            for index, file in enumerate(documents)
+            for index, text in enumerate(texts)
         ]
     )  # fmt: skip
-    repeats = _over_partitions(run, "span-repeats", "spans:find_repeats", anchors, partitions)
-    known = {"edit_files": len(edits[0]), **sizes}  # the same number for every task
+    repeated = run(reduce_tasks(spans.find_repeats, anchors, partitions))
     windows = run(
         [
-            Task("span-windows", index, "tongwen.curate.repeats.spans:map_windows",
-                 (file, *edits[index], *_all(repeats, "repeats.npy")),
-                 {"task": index, "partitions": partitions, "sources": list(sources), **known})
-            for index, file in enumerate(documents)
+            Task(spans.map_windows, index,
+                 {**text, "repeats": outputs(repeated, "repeats.npy")},
+                 {"task": index, "partitions": partitions, "sources": list(extracted.sources),
+                  **sizes})
+            for index, text in enumerate(texts)
         ]
     )  # fmt: skip
-    pairs = _over_partitions(run, "span-pairs", "spans:pair_windows", windows, partitions)
+    paired = run(reduce_tasks(spans.pair_windows, windows, partitions))
     quoted = run(
         [
-            Task("span-quotes", index, "tongwen.curate.repeats.spans:quote_spans",
-                 (file, *edits[index], *_all(pairs, "pairs.npy")), {"task": index, **known})
-            for index, file in enumerate(documents)
+            Task(spans.quote_spans, index, {**text, "pairs": outputs(paired, "pairs.npy")},
+                 {"task": index, **sizes})
+            for index, text in enumerate(texts)
         ]
     )  # fmt: skip
-    spans = (*_all(quoted, "spans.npy"), *_all(quoted, "letters.npy"))
     cut = run(
         [
-            Task("span-cut", index, "tongwen.curate.repeats.spans:cut_spans",
-                 (file, *edits[index], *spans), {"task": index, **known})
-            for index, file in enumerate(documents)
+            Task(spans.cut_spans, index,
+                 {**text, "spans": outputs(quoted, "spans.npy"),
+                  "letters": outputs(quoted, "letters.npy")},
+                 {"task": index, **sizes})
+            for index, text in enumerate(texts)
         ]
     )  # fmt: skip
-    return list(_all(cut, "edits.npy"))
+    return edits.plus(outputs(cut, "edits.npy"))

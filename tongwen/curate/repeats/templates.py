@@ -14,17 +14,16 @@ import numpy.typing as npt
 import pyarrow.parquet as pq
 import xxhash
 
-from tongwen.curate.records.edits import KINDS, Edits, no_edits
-from tongwen.curate.records.numbering import record_numbers
-from tongwen.curate.repeats.paragraphs import (
+from tongwen.curate.records.edits import KINDS, Edits, edited_documents, no_edits
+from tongwen.curate.records.exchange import (
     PartWriter,
-    chosen_documents,
     read_parts,
     rows_between,
     saved_edits,
 )
+from tongwen.curate.records.numbering import record_numbers
 from tongwen.curate.repeats.units import Lines, lines_of
-from tongwen.flow.task import TaskContext
+from tongwen.flow.task import TaskContext, step
 
 _LINE = np.dtype(
     [
@@ -46,19 +45,18 @@ _LEAST_BLOCK_LETTERS = 16
 short to say whether they are words or contents."""
 
 
+@step("template-map", inputs=("documents", "pages", "edits"))
 def map_templates(context: TaskContext) -> Mapping[str, int]:
     """Every line of every page (plain texts have no template), partitioned by host and line; and
     `hosts.npy`, the number of pages a host.
-
-    Inputs: `documents.parquet`, `pages.parquet`, files of edits.
     """
-    documents, pages, *edit_files = context.inputs
+    documents, edit_files = context.file("documents"), context.inputs["edits"]
     task = context.params["task"]
-    about = pq.read_table(pages, columns=["is_text", "problem"])
+    about = pq.read_table(context.file("pages"), columns=["is_text", "problem"])
     is_page = about["problem"].is_null().to_numpy() & ~about["is_text"].to_numpy()
     writer = PartWriter(context.out, _LINE, "key", context.params["partitions"])
     hosts: list[int] = []
-    for row, document, edited in chosen_documents(
+    for row, document, edited in edited_documents(
         documents, edit_files, task, ["host"], np.flatnonzero(is_page)
     ):
         if not document["host"]:
@@ -81,9 +79,11 @@ def map_templates(context: TaskContext) -> Mapping[str, int]:
     return {"pages": len(hosts), "lines": writer.number}
 
 
+@step("template-hosts", inputs=("hosts",))
 def count_hosts(context: TaskContext) -> Mapping[str, int]:
     """Pages of the hosts that have enough for a template: `hosts.npy`, sorted by host."""
-    every = np.concatenate([np.zeros(0, _HOST), *(np.load(path) for path in context.inputs)])
+    counts = [np.load(path) for path in context.inputs["hosts"]]
+    every = np.concatenate([np.zeros(0, _HOST), *counts])
     hosts, places = np.unique(every["host"], return_inverse=True)
     pages = np.zeros(len(hosts), np.uint64)
     np.add.at(pages, places, every["pages"])
@@ -94,14 +94,13 @@ def count_hosts(context: TaskContext) -> Mapping[str, int]:
     return {"hosts": len(hosts), "hosts_with_enough_pages": len(counted)}
 
 
+@step("template-find", inputs=("hosts", "parts"))
 def find_templates(context: TaskContext) -> Mapping[str, int]:
     """Lines that stand in enough different documents of their host, wherever: `frequent.npy`,
     sorted by record. Copies of a page count once, or all of it would be its host's template.
-
-    Inputs: the `hosts.npy` of all hosts, the parts of one partition.
     """
-    hosts, params = np.load(context.inputs[0], mmap_mode="r"), context.params
-    rows = read_parts(context.inputs[1:], _LINE)
+    hosts, params = np.load(context.file("hosts"), mmap_mode="r"), context.params
+    rows = read_parts(context.inputs["parts"], _LINE)
     rows = rows[np.isin(rows["host"], hosts["host"])]
     rows = rows[np.lexsort((rows["text"], rows["key"], rows["host"]))]
     starts = np.ones(len(rows), bool)
@@ -123,21 +122,20 @@ def find_templates(context: TaskContext) -> Mapping[str, int]:
     return {"lines": len(rows), "frequent": len(found)}
 
 
+@step("template-cut", inputs=("documents", "edits", "frequent"))
 def cut_templates(context: TaskContext) -> Mapping[str, int]:
     """Cut the blocks of frequent lines at the beginnings and ends of the pages of one task.
 
-    Inputs: `documents.parquet`, as many files of edits as `edit_files` says, the `frequent.npy` of
-    all partitions. Writes `edits.npy`.
+    Reads the `frequent.npy` of all partitions; writes `edits.npy`.
     """
-    documents, *files = context.inputs
-    task, number = context.params["task"], context.params["edit_files"]
+    documents, task = context.file("documents"), context.params["task"]
     total = pq.ParquetFile(documents).metadata.num_rows
     first, last = record_numbers(task, np.array([0, max(total - 1, 0)])).tolist()
-    frequent = rows_between(files[number:], "record", first, last, _FREQUENT)
+    frequent = rows_between(context.inputs["frequent"], "record", first, last, _FREQUENT)
     frequent.sort(order=["record", "start"])
     rows = (np.unique(frequent["record"]) - np.uint64(first)).astype(np.int64)
     parts: list[Edits] = [no_edits()]
-    for row, _, edited in chosen_documents(documents, files[:number], task, [], rows):
+    for row, _, edited in edited_documents(documents, context.inputs["edits"], task, [], rows):
         low, high = np.searchsorted(
             frequent["record"], np.array([first + row, first + row + 1], np.uint64)
         )

@@ -11,9 +11,10 @@ import pyarrow.parquet as pq
 from tongwen.curate.extract.record import PAGE_VALUES
 from tongwen.curate.records.edits import EditedText, Edits, edited_documents, no_edits
 from tongwen.curate.records.numbering import record_numbers
+from tongwen.curate.records.tables import RowWriter
 from tongwen.curate.rules import measures
 from tongwen.curate.rules.personal import personal_edits
-from tongwen.flow.task import TaskContext
+from tongwen.flow.task import TaskContext, step
 
 TEXT_VALUES = (
     "replaced_share", "mojibake_share", "symbol_share", "digit_share", "punctuation_share",
@@ -34,24 +35,21 @@ VALUES = (*PAGE_VALUES, *TEXT_VALUES)
 MEASURE_SCHEMA = pa.schema(
     [("characters", pa.int64()), *((name, pa.float64()) for name in TEXT_VALUES)]
 )
-_BATCH_ROWS = 2_000
 _VALUE_SET = frozenset(TEXT_VALUES)
 
 
+@step("measure", inputs=("documents", "edits"))
 def measure_records(context: TaskContext) -> Mapping[str, int]:
     """Measure the texts of one extraction task, their host templates cut, and find personal data.
 
-    Reads `documents.parquet` and files of edits; writes `measures.parquet` (`MEASURE_SCHEMA`) and
-    `edits.npy`, the tokens that take the place of personal data.
+    Writes `measures.parquet` (`MEASURE_SCHEMA`) and `edits.npy`, the tokens that replace personal
+    data.
     """
-    documents, *edit_files = context.inputs
+    documents, edit_files = context.file("documents"), context.inputs["edits"]
     task = context.params["task"]
     personal = [no_edits()]
-    rows: list[dict[str, Any]] = []
     records = characters = 0
-    with pq.ParquetWriter(
-        context.out / "measures.parquet", MEASURE_SCHEMA, compression="zstd"
-    ) as writer:
+    with RowWriter(context.out / "measures.parquet", MEASURE_SCHEMA) as writer:
         for place, document, edited in edited_documents(documents, edit_files, task, ["lang"]):
             row: dict[str, Any] = {"characters": len(edited.text)}
             if document["lang"]:
@@ -60,13 +58,9 @@ def measure_records(context: TaskContext) -> Mapping[str, int]:
                 if context.params["personal"]:
                     number = int(record_numbers(task, np.array([place]))[0])
                     personal.append(_personal_edits(edited, number, document["lang"]))
-            rows.append(row)
+            writer.add(row)
             records += 1
             characters += len(edited.text)
-            if len(rows) == _BATCH_ROWS:
-                writer.write_table(pa.Table.from_pylist(rows, MEASURE_SCHEMA))
-                rows = []
-        writer.write_table(pa.Table.from_pylist(rows, MEASURE_SCHEMA))
     np.save(context.out / "edits.npy", np.concatenate(personal))
     return {"records": records, "characters": characters}
 

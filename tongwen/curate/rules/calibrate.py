@@ -19,9 +19,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from tongwen.curate.extract.language import identify
+from tongwen.curate.names import LANGUAGES
 from tongwen.curate.rules.decide import Rule, rule_set, rules_of
 from tongwen.curate.rules.measures import measure
-from tongwen.curate.settings import LANGUAGES, CurateSettings
+from tongwen.curate.settings import CurateSettings
 from tongwen.errors import InputError, UsageError
 from tongwen.formats.readers import read_records
 

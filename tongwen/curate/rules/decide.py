@@ -6,14 +6,17 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.parquet as pq
 
-from tongwen.curate.settings import SCORE_RULES, CurateSettings
+from tongwen.curate.names import SCORE_RULES
+from tongwen.curate.rules.attributes import read_attributes
+from tongwen.flow.task import TaskContext, step
 
 READ, ADDRESS, EXTRACT, LANGUAGE = "read", "address", "extract", "language"
 RULES, SCORES = "rules", "scores"
 SAME_URL, SAME_TEXT, NEAR_DUPLICATE = "same_url", "same_text", "near_duplicate"
 REPEATS, CONTAMINATION = "repeats", "contamination"
-STAGES = (
+DROP_STAGES = (
     READ, ADDRESS, EXTRACT, LANGUAGE, RULES, SCORES, SAME_URL, SAME_TEXT, NEAR_DUPLICATE, REPEATS,
     CONTAMINATION,
 )  # fmt: skip
@@ -49,6 +52,11 @@ class Rule(NamedTuple):
             return False
         return value < self.threshold if self.is_minimum else value > self.threshold
 
+    def is_outside(self, values: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
+        """The same for many; NaN, what was not measured, passes."""
+        found = values < self.threshold if self.is_minimum else values > self.threshold
+        return np.asarray(found)
+
 
 def rules_of(thresholds: Mapping[str, float | None]) -> Iterator[Rule]:
     """The rules that `minimum_X` and `maximum_X` settings name, those turned off left out."""
@@ -56,6 +64,16 @@ def rules_of(thresholds: Mapping[str, float | None]) -> Iterator[Rule]:
         side, _, value = name.partition("_")
         if threshold is not None:
             yield Rule(value, side == "minimum", float(threshold))
+
+
+OWN_STAGES = {"rules": RULES, "own_scorers": SCORES}
+"""Tables of `[curate]` with thresholds of the user's own, and the stage that drops by them."""
+
+
+def own_rules(tables: Mapping[str, Mapping[str, Any]]) -> Iterator[Rule]:
+    """The rules of a table of the user's own values, in the order of their names."""
+    for value, item in sorted(tables.items()):
+        yield from rules_of({f"{side}_{value}": item[side] for side in ("minimum", "maximum")})
 
 
 def rule_set(lang: str, is_text: bool, rules_for_texts: str) -> str:
@@ -75,14 +93,12 @@ def rule_sets(attributes: pa.Table, parameters: Mapping[str, Any]) -> npt.NDArra
     )  # fmt: skip
 
 
-def decision_parameters(settings: CurateSettings) -> dict[str, Any]:
-    """The settings that decisions before deduplication depend on, as JSON values."""
-    return {
-        "languages": list(settings.languages),
-        "minimum_language_confidence": settings.minimum_language_confidence,
-        "rules_for_texts": settings.rules_for_texts,
-        **{name: vars(getattr(settings, name)) for name in ("english", "chinese", "code", "texts")},
-    }
+@step("decide", inputs=("attributes",))
+def decide_records(context: TaskContext) -> Mapping[str, int]:
+    """Decide for the records of one task, from tables with a row for each: `decisions.parquet`."""
+    decisions = decide(read_attributes(context.inputs["attributes"]), context.params)
+    pq.write_table(decisions, context.out / "decisions.parquet", compression="zstd")
+    return {"open": decisions["drop_stage"].null_count}
 
 
 def decide(attributes: pa.Table, parameters: Mapping[str, Any]) -> pa.Table:
@@ -105,9 +121,13 @@ def decide(attributes: pa.Table, parameters: Mapping[str, Any]) -> pa.Table:
     for section in ("english", "chinese", "code", "texts"):
         for rule in rules_of(parameters[section]):
             values = column_values(attributes, rule.value)
-            outside = values < rule.threshold if rule.is_minimum else values > rule.threshold
+            outside = rule.is_outside(values)
             stage = SCORES if rule.name in SCORE_RULES else RULES
             decisions.drop((chosen == section) & outside, stage, rule.name, values, rule.threshold)
+    for section, stage in OWN_STAGES.items():
+        for rule in own_rules(parameters[section]):
+            values = column_values(attributes, rule.value)
+            decisions.drop(rule.is_outside(values), stage, rule.name, values, rule.threshold)
     if parameters.get("dropped_clusters"):
         clusters = column_values(attributes, "cluster")
         dropped = np.isin(clusters, parameters["dropped_clusters"])

@@ -39,6 +39,7 @@ from tongwen.curate.text.characters import (
     folded,
 )
 from tongwen.curate.text.folding import POINTS_A_BYTE, fold_tables, fold_utf8
+from tongwen.curate.text.prose import prose
 from tongwen.curate.text.traits import GBK_DEBRIS, LOST_DEBRIS, kind_table, trait_table
 from tongwen.curate.text.units import Lengths, units_of
 
@@ -51,9 +52,6 @@ _CHINESE_NAMES = repetition_names(CHINESE_TOP, CHINESE_REPEATED)
 _FUNCTION_CHARACTERS = "的是在和了不有为為之其而以"
 _ELLIPSIS = ("...", "…", "。。。")
 _ELLIPSIS_CHINESE = (*_ELLIPSIS, "更多", "展开", "展開", "全文", "[详细]")
-_FENCE_END = re.compile(r" *```[ \t]*")
-_HEADING = re.compile(r"^#{1,6} ")
-_LEAST_PROSE_CHARACTERS = 20
 _BRACKETS = re.compile(r"【[^】\n]{0,200}】")
 
 
@@ -102,48 +100,12 @@ def measure(text: str, lang: str) -> dict[str, float]:
     return values
 
 
-def _without_frame(line: str) -> str:
-    """A row of a table without the bars that part its cells; a space for a row of bars alone."""
-    bare = line.strip(" \t")
-    if len(bare) > 1 and bare[0] == bare[-1] == "|" and not bare.strip(" \t:|-"):
-        return " "
-    head = tail = ""
-    if bare[0] == "|":
-        head, line = " ", line[line.index("|") + 1 :]
-    bare = line.rstrip(" \t")
-    if bare.endswith("|"):
-        line, tail = bare[:-1], " "
-    # Twice: neighbouring bars share the space between them.
-    return head + line.replace(" | ", "   ").replace(" | ", "   ") + tail
-
-
 def _folded(text: str) -> CodePoints:
     """What `characters.folded` gives, by one table where that is possible."""
     data = np.frombuffer(text.encode("utf-8", "replace"), np.uint8)
     points = np.empty(POINTS_A_BYTE * len(data), np.uint32)
     number = fold_utf8(data, 0, len(data), fold_tables(), points)
     return folded(text) if number < 0 else points[:number]
-
-
-def prose(text: str) -> str:
-    """The text without fenced code, the frames of tables and the signs of headings, which no rule
-    about prose fits; the whole text when hardly anything else is left.
-    """
-    if "```" not in text and "|" not in text and "#" not in text:
-        return text
-    kept: list[str] = []
-    is_code = False
-    for line in text.split("\n"):
-        if is_code:
-            is_code = not _FENCE_END.fullmatch(line)
-        elif line.lstrip(" ").startswith("```"):
-            is_code = True
-            kept += ("", "")
-        else:
-            bare = _without_frame(line) if "|" in line else line
-            kept.append(_HEADING.sub("", bare) if bare.startswith("#") else bare)
-    rest = "\n".join(kept)
-    return rest if len(rest.strip()) >= _LEAST_PROSE_CHARACTERS else text
 
 
 @cache

@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 import xxhash
 import zstandard
 
-from tongwen.curate.rules.measures import prose
+from tongwen.curate.text.prose import prose
 from tongwen.errors import InputError
 from tongwen.files import file_digest, tree_files
 

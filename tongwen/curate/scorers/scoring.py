@@ -5,7 +5,6 @@ from typing import Any, Protocol
 
 import pyarrow as pa
 
-from tongwen.curate.rules.measures import prose
 from tongwen.curate.scorers.clusters import ClusterScorer
 from tongwen.curate.scorers.coherence import CoherenceScorer
 from tongwen.curate.scorers.folder import ScorerFolder, refuse_twins
@@ -15,6 +14,7 @@ from tongwen.curate.scorers.quality import QualityScorer
 from tongwen.curate.scorers.safety import SafetyScorer
 from tongwen.curate.scorers.samples import language_group
 from tongwen.curate.scorers.topic import TopicScorer
+from tongwen.curate.text.prose import prose
 
 SCORE_SCHEMA = pa.schema(
     [

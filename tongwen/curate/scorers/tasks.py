@@ -2,18 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
-
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from tongwen.curate.records.edits import edited_documents
+from tongwen.curate.records.tables import RowWriter
 from tongwen.curate.scorers.folder import DESCRIPTION, open_folder, refuse_twins
 from tongwen.curate.scorers.scoring import SCORE_SCHEMA, Scorers
 from tongwen.errors import InputError
-from tongwen.flow.task import TaskContext, TaskInput
-
-_BATCH_ROWS = 2_000
+from tongwen.flow.task import TaskContext, TaskInput, step
 
 
 def scorer_inputs(paths: Sequence[Path]) -> list[TaskInput]:
@@ -29,20 +24,19 @@ def scorer_inputs(paths: Sequence[Path]) -> list[TaskInput]:
     return [TaskInput(folder.path / DESCRIPTION, folder.digest) for folder in folders]
 
 
+@step("score", inputs=("documents", "scorers", "edits"))
 def score_records(context: TaskContext) -> Mapping[str, int]:
     """Score the texts of one extraction task as the edits known so far leave them.
 
-    Reads `documents.parquet`, the `scorer.json` of every scorer and files of edits;
-    `params["scorers"]` is the list of the scorers' digests, `params["task"]` the number of the
-    extraction task. Writes `scores.parquet` (`SCORE_SCHEMA`), a row for every record in order.
+    The input `scorers` is the `scorer.json` of every scorer; `params["scorers"]` is the list of
+    their digests, `params["task"]` the number of the extraction task. Writes `scores.parquet`
+    (`SCORE_SCHEMA`), a row for every record in order.
 
     Raises:
         InputError: a scorer is damaged, or another one than when the run was planned.
     """
     digests = context.params["scorers"]
-    documents, *rest = context.inputs
-    edit_files = rest[len(digests) :]
-    folders = [open_folder(path.parent) for path in rest[: len(digests)]]
+    folders = [open_folder(path.parent) for path in context.inputs["scorers"]]
     for folder, digest in zip(folders, digests, strict=True):
         if folder.digest != digest:
             raise InputError(
@@ -50,21 +44,14 @@ def score_records(context: TaskContext) -> Mapping[str, int]:
                 hint="start the stage again",
             )
     scorers = Scorers(folders)
-    rows: list[dict[str, Any]] = []
     records = scored = characters = 0
-    with pq.ParquetWriter(
-        context.out / "scores.parquet", SCORE_SCHEMA, compression="zstd"
-    ) as writer:
+    with RowWriter(context.out / "scores.parquet", SCORE_SCHEMA) as writer:
         for _, document, edited in edited_documents(
-            documents, edit_files, context.params["task"], ["lang"]
+            context.file("documents"), context.inputs["edits"], context.params["task"], ["lang"]
         ):
             values = scorers.score(edited.text, document["lang"])
             records += 1
             scored += bool(values)
             characters += len(edited.text) if values else 0
-            rows.append(values)
-            if len(rows) == _BATCH_ROWS:
-                writer.write_table(pa.Table.from_pylist(rows, SCORE_SCHEMA))
-                rows = []
-        writer.write_table(pa.Table.from_pylist(rows, SCORE_SCHEMA))
+            writer.add(values)
     return {"records": records, "scored_records": scored, "scored_characters": characters}

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from tongwen.formats.readers.options import Piece, ReadCounts, ReadOptions
 from tongwen.formats.records import RawRecord
+from tongwen.plugins import Code
 
 __all__ = ["Piece", "ReadCounts", "read_records"]
 
@@ -20,12 +21,14 @@ def read_records(
     skip: frozenset[str] = frozenset(),
     counts: ReadCounts | None = None,
     piece: Piece | None = None,
+    reader: Code | None = None,
 ) -> Iterator[RawRecord]:
     """The raw records of one file or a piece of it, in file order, one in memory at a time.
 
     A record that cannot be read whole is given without a body, its `problem` says why.
     `mark` is called with the record's id `FILE@OFFSET` before it is handled; ids in `skip` are
-    given with the problem `quarantined`. `counts` is filled while the records are read.
+    given with the problem `quarantined`. `counts` is filled while the records are read. `reader` is
+    a function of the user's own for a format that is none of ours.
 
     Raises:
         InputError: nothing can be read from the file.
@@ -40,6 +43,10 @@ def read_records(
         counts=counts if counts is not None else ReadCounts(),
         piece=piece or Piece(),
     )
+    if reader is not None:
+        from tongwen.formats.readers.own import read_own
+
+        return read_own(path, options, reader)
     if format in ("warc", "wet"):
         from tongwen.formats.readers.warc import read_warc
 
@@ -64,6 +71,22 @@ def read_records(
         from tongwen.formats.readers.pdf import read_pdf
 
         return read_pdf(path, options)
+    if format == "json":
+        from tongwen.formats.readers.rows import read_json
+
+        return read_json(path, options)
+    if format == "csv":
+        from tongwen.formats.readers.rows import read_csv
+
+        return read_csv(path, options)
+    if format == "mhtml":
+        from tongwen.formats.readers.mhtml import read_mhtml
+
+        return read_mhtml(path, options)
+    if format in ("docx", "xlsx", "pptx"):
+        from tongwen.formats.readers.office import read_office
+
+        return read_office(format)(path, options)
     if format == "epub":
         from tongwen.formats.readers.epub import read_epub
 

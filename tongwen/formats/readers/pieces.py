@@ -54,8 +54,8 @@ def _line_starts(path: Path, piece_bytes: int) -> list[tuple[int, int]]:
     """Beginnings of lines, about `piece_bytes` apart, and the number of lines before each."""
     starts: list[tuple[int, int]] = []
     with path.open("rb") as file:
-        if file.read(4)[:2] == b"\x1f\x8b" or _is_zstandard(file):
-            return starts
+        if file.read(2) in (b"\x1f\x8b", b"\xff\xfe", b"\xfe\xff") or _is_zstandard(file):
+            return starts  # compressed, or UTF-16, whose line ends are not single bytes
         file.seek(0)
         target, position, rows = piece_bytes, 0, 0
         while chunk := file.read(_CHUNK_BYTES):

@@ -4,43 +4,74 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tongwen.errors import InputError
+from tongwen.formats.charset.decode import decode
 from tongwen.formats.readers.options import MAXIMUM_BODY_BYTES, ReadOptions
 from tongwen.formats.records import RawRecord
 
 
 def read_html(path: Path, options: ReadOptions) -> Iterator[RawRecord]:
-    """The page in an HTML file."""
-    yield _read_whole(path, options, "text/html")
-
-
-def read_text(path: Path, options: ReadOptions) -> Iterator[RawRecord]:
-    """The text in a plain-text or Markdown file, which need not be UTF-8."""
-    yield _read_whole(path, options, "text/plain")
-
-
-def _read_whole(path: Path, options: ReadOptions, content_type: str) -> RawRecord:
-    """The file as one record; problems: `too_large`, `quarantined`."""
-    url = path.resolve().as_uri()
-    body, problem = b"", None
-    if options.is_quarantined(path, 0):
-        problem = "quarantined"
-    else:
-        try:
-            with path.open("rb") as file:
-                body = file.read(MAXIMUM_BODY_BYTES + 1)
-        except OSError as error:
-            raise InputError(f"cannot read {path}: {error.strerror}") from error
-        if len(body) > MAXIMUM_BODY_BYTES:
-            body, problem = b"", "too_large"
-    is_text = content_type == "text/plain" and _is_utf8(body)
-    return options.record(
-        path, 0, url=url, body=body, problem=problem, content_type=content_type, is_text=is_text
+    """The page in an HTML file. Problems: `too_large`, `quarantined`."""
+    body, problem = read_body(path, options)
+    yield options.record(
+        path, 0, url=path.resolve().as_uri(), body=body, problem=problem, content_type="text/html"
     )
 
 
-def _is_utf8(body: bytes) -> bool:
+def read_text(path: Path, options: ReadOptions) -> Iterator[RawRecord]:
+    """The text in a plain-text or Markdown file, whatever its encoding.
+
+    Problems: `too_large`, `quarantined`, `content_type` (it is a ZIP archive, an image, ...).
+    """
+    body, problem = read_body(path, options)
+    yield text_record(path, options, body, problem)
+
+
+def text_record(
+    path: Path,
+    options: ReadOptions,
+    body: bytes,
+    problem: str | None,
+    *,
+    offset: int = 0,
+    url: str = "",
+) -> RawRecord:
+    """A record of plain text in any encoding, decoded."""
+    url, charset = url or path.resolve().as_uri(), ""
+    if problem is None and body:
+        if not is_plain(body):
+            body, problem = b"", "content_type"
+        else:
+            decoded = decode(body, "")
+            charset = decoded.encoding
+            body = decoded.text.encode("utf-8", "replace")
+    return options.record(
+        path, offset, url=url, body=body, problem=problem, is_text=True, charset=charset
+    )
+
+
+def read_body(
+    path: Path, options: ReadOptions, limit_bytes: int = MAXIMUM_BODY_BYTES
+) -> tuple[bytes, str | None]:
+    """A whole file and None, or nothing and the problem: `too_large`, `quarantined`.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    if options.is_quarantined(path, 0):
+        return b"", "quarantined"
     try:
-        body.decode("utf-8")
-    except UnicodeDecodeError:
+        with path.open("rb") as file:
+            body = file.read(limit_bytes + 1)
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror}") from error
+    return (body, None) if len(body) <= limit_bytes else (b"", "too_large")
+
+
+def is_plain(body: bytes) -> bool:
+    """Whether bytes are text in some encoding: not an archive, a picture, a program, ..."""
+    # Imported here: reading web archives takes none of it.
+    from tongwen.formats.kinds import kind_of_bytes
+
+    if body.startswith(b"PK\x03\x04"):
         return False
-    return True
+    return kind_of_bytes(body[: 1 << 16], ".txt").format in ("text", "html", "jsonl", "json", "csv")

@@ -8,7 +8,7 @@ import numpy as np
 
 from tongwen.train.data.mixture_settings import BLOCK_SAMPLES, quotas_of
 from tongwen.train.data.packing import Int64s, permuted
-from tongwen.train.settings import TrainSettings
+from tongwen.train.settings import TextSettings
 
 _BLOCK_KEYS = 1 << 62  # keeps the keys of blocks apart from those of epochs
 
@@ -58,7 +58,7 @@ class Mixture:
             self._before[number] = self.taken(stages[number].first_sample)
 
     @classmethod
-    def of(cls, settings: TrainSettings) -> Self | None:
+    def of(cls, settings: TextSettings) -> Self | None:
         """The mixture that the settings ask for, if they do."""
         if settings.mixture is None:
             return None

@@ -9,7 +9,7 @@ from tongwen.tokenizer.text import Tokenizer
 from tongwen.train.data.mixture import Mixture
 from tongwen.train.data.sequences import Documents, PackedSequences
 from tongwen.train.data.validation import ValidationSet
-from tongwen.train.settings import TrainSettings
+from tongwen.train.settings import TextSettings, TrainSettings
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class ShardData:
             tokenizer_digest=tokenizer.digest,
         )
 
-    def training_sequences(self, settings: TrainSettings) -> PackedSequences:
+    def training_sequences(self, settings: TextSettings) -> PackedSequences:
         """The training documents as `settings` want them packed, mixed and ordered.
 
         Raises:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.distributed.tensor import DTensor, distribute_tensor
 
-from tongwen.train.hardware import cpu_multiplies_bf16
+from tongwen.model.device import cpu_multiplies_bf16
 
 _COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 _STEPS = 5

@@ -6,8 +6,8 @@ from torch import nn
 
 from tongwen.errors import DoesNotFitError
 from tongwen.model.config import ModelConfig
+from tongwen.model.device import Arithmetic
 from tongwen.model.llama import DecoderLayer, Llama
-from tongwen.train.hardware import Arithmetic
 from tongwen.train.optim.build import is_inner_matrix
 from tongwen.train.parallel.context import check_context_degree
 from tongwen.train.parallel.mesh import Processes

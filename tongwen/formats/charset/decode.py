@@ -7,8 +7,8 @@ We differ from browsers in one thing: a declaration that the bytes contradict is
 import re
 from dataclasses import dataclass
 
-from tongwen.curate.extract.detect import chinese_score, detect_encoding
-from tongwen.curate.extract.encodings import codec_of
+from tongwen.formats.charset.detect import chinese_score, detect_encoding
+from tongwen.formats.charset.encodings import codec_of
 
 _MARKS = ((b"\xef\xbb\xbf", "utf-8"), (b"\xfe\xff", "utf-16-be"), (b"\xff\xfe", "utf-16-le"))
 _CHINESE = frozenset({"gb18030", "big5hkscs"})

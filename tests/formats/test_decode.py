@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tongwen.curate.extract.decode import decode, prescan
-from tongwen.curate.extract.encodings import codec_of
+from tongwen.formats.charset.decode import decode, prescan
+from tongwen.formats.charset.encodings import codec_of
 
 SIMPLIFIED = (
     "我们的城市在春天很美，河边的柳树发了新芽。学校的老师和学生一起去山上植树，"

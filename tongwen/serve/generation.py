@@ -14,7 +14,7 @@ FinishReason = Literal["stop", "length", "error"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Request:
+class GenerationRequest:
     """What to continue and how.
 
     Attributes:
@@ -46,12 +46,12 @@ class Delta:
     error: str | None = None
 
 
-class Sequence:
+class Generation:
     """A request in the engine. Only the engine's thread changes it, but for `is_aborted`."""
 
     def __init__(
         self,
-        request: Request,
+        request: GenerationRequest,
         *,
         max_tokens: int,
         stop_ids: frozenset[int],

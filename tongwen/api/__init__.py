@@ -1,0 +1,1 @@
+"""The Python face: what `import tongwen` offers, over the stages of the road."""

@@ -1,0 +1,62 @@
+"""What can be known to fail from the recipe alone, refused before the first stage runs."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from tongwen.errors import InputError, RecipeError
+from tongwen.flow.stage import Stage
+from tongwen.plan.settings import check_windows
+from tongwen.road.recipe import Recipe
+from tongwen.road.stages import planned_run
+
+_SAMPLE_FILES = "{crawl}/gold/"
+"""Where the sample web's questions and dialogues are."""
+
+
+def check_road(recipe: Recipe, stages: Sequence[Stage]) -> None:
+    """See that the stages of a recipe fit together.
+
+    Args:
+        recipe: the whole recipe.
+        stages: those that shall run.
+
+    Raises:
+        RecipeError: sequences do not fit the window, or a stage reads files of the sample web,
+            which is not written.
+        InputError: the tokenizer of the base model is not there.
+    """
+    names = {stage.name for stage in stages}
+    if recipe.pretrain is None or recipe.pretrain.base is None:
+        training = {key: value for key, value in planned_run(recipe).stages.items() if key in names}
+        check_windows(recipe.model.max_position_embeddings, training)
+    if "tokenizer" in names and recipe.tokenizer.model is not None:
+        _check_tokenizer(recipe, Path(recipe.tokenizer.model))
+    if recipe.crawl.sample is None:
+        for section, key, path in _named_files(recipe):
+            if section in names and path.startswith(_SAMPLE_FILES):
+                raise RecipeError(
+                    f"{section}.{key} names {path}, a file of the sample web, which this recipe "
+                    "leaves out",
+                    hint=f"name a file of your own, leave the stage out with {section} = false, or "
+                    "take the sample web too with [crawl.sample]",
+                )
+
+
+def _check_tokenizer(recipe: Recipe, folder: Path) -> None:
+    if not (folder / "tokenizer.model").is_file():
+        base = recipe.pretrain.base if recipe.pretrain is not None else None
+        key = "pretrain.base" if base == recipe.tokenizer.model else "tokenizer.model"
+        raise InputError(
+            f"{key} is {folder}, which holds no tokenizer.model",
+            hint="name a folder with a SentencePiece model, or train one with "
+            "--set tokenizer.model=false",
+        )
+
+
+def _named_files(recipe: Recipe) -> Iterator[tuple[str, str, str]]:
+    """Section, key and path of the files that tune and evaluate read."""
+    if recipe.tune is not None:
+        yield from (("tune", "dialogues", path) for path in recipe.tune.dialogues)
+        yield from (("tune", "pairs", pair.path) for pair in recipe.tune.pairs)
+    if recipe.evaluate is not None:
+        yield from (("evaluate", "tasks", task.path) for task in recipe.evaluate.tasks)
