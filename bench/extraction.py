@@ -34,7 +34,7 @@ from tongwen.curate.html.training import host_of
 
 PEERS = (
     "trafilatura==2.3.1", "lxml_html_clean==0.4.6", "resiliparse==2.0.1", "chardet==7.7.0",
-    "cssselect==1.6.0", "magic-html==0.1.8",
+    "cssselect==1.6.0",
 )  # fmt: skip
 # Asks for an extra of lxml that current installers cannot resolve.
 _PEERS_ALONE = ("readability-lxml==0.9",)
@@ -101,9 +101,13 @@ def main() -> None:
     parser.add_argument("--environment", type=Path, default=Path("build/bench/extraction"))
     parser.add_argument("--peers", type=Path, help="results of peers: read if there, else written")
     parser.add_argument("--ours-only", action="store_true")
+    parser.add_argument(
+        "--every", type=int, default=1, help="only each so many-th page, of each set"
+    )
     options = parser.parse_args()
     trees = trees_of_folds(options.corpus, options.pages, options.folds)
-    rows = [*typed_pages(options.pages), *gold_pages(options.corpus)]
+    step = options.every
+    rows = [*typed_pages(options.pages)[::step], *gold_pages(options.corpus)[::step]]
     results = {"tongwen": run_ours(rows)}
     seconds = {"tongwen": float(str(results["tongwen"]["seconds"]))}
     texts: dict[str, Texts] = {"tongwen": list(results["tongwen"]["texts"])}  # type: ignore[call-overload]

@@ -15,11 +15,13 @@ import json
 import re
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from random import Random
 from typing import Any, NamedTuple
 
 import zstandard
+from gold_layouts import layout_page
 
 from tongwen.curate.html.training import GoldPage as Gold
 from tongwen.formats.charset.decode import decode
@@ -103,7 +105,7 @@ def typed_pages(path: Path) -> list[GoldPage]:
     """Every page of WCXB, its type as kind."""
     return [
         GoldPage(
-            "en", row["html"], row["main_content"], row["url"], row["page_type"],
+            "en", row["html"], row["main_content"], row["url"] or "", row["page_type"],
             tuple(row["with"]), tuple(row["without"]), is_typed=True,
         )
         for row in _json_lines(path)
@@ -130,6 +132,24 @@ def invented_pages(pages: int = 240, seed: int = 7) -> list[GoldPage]:
         return found
 
 
+def invented_layouts(pages: Sequence[GoldPage], count: int = 300, seed: int = 11) -> list[GoldPage]:
+    """Layouts of `gold_layouts` filled with the prose of `pages`."""
+    found = []
+    for number in range(count):
+        generator = Random(seed * 1_000_003 + number)
+        page = pages[number % len(pages)]
+        language = page.language[:2]
+        prose = page.text.split("\n\n")
+        other = generator.choice(
+            [own for own in pages if own.language[:2] == language and own != page]
+        )
+        linked = other.text.split("\n\n")
+        html, text = layout_page(generator, language, prose[0][:40], prose, linked)
+        url = f"https://layout-{number}.example/"
+        found.append(GoldPage(language, html, text, url, "layout"))
+    return found
+
+
 def as_training(page: GoldPage) -> Gold:
     """The page as the trainer takes it."""
     return Gold(page.html, page.text, page.url, page.wanted, page.unwanted)
@@ -137,7 +157,11 @@ def as_training(page: GoldPage) -> Gold:
 
 def teaching_pages(corpus: Path, typed: Path) -> list[GoldPage]:
     """All pages that trees may learn from."""
-    pages = [*typed_pages(typed), *gold_pages(corpus, with_others=True), *invented_pages()]
+    invented = invented_pages()
+    pages = [
+        *typed_pages(typed), *gold_pages(corpus, with_others=True), *invented,
+        *invented_layouts(invented),
+    ]  # fmt: skip
     return [page for page in pages if page.may_teach]
 
 

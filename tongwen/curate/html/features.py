@@ -279,7 +279,7 @@ def _fill_seconds(page: Any, chances: Features, pools: Any, out: Features) -> No
             if level < 4:
                 group = np.int64(sums[at, 4])
                 row[17 + level] = pools[group, 3] / max(pools[group, 2], 1.0)
-            at = max(elements[at, PARENT], 0)
+            at = max(np.int64(elements[at, PARENT]), np.int64(0))
         row[21], row[22] = pools[0, 1] / whole, best
         row[23] = before / max(pools[0, 1], 1.0)  # so much of what is kept comes before
         before += (rows[n, blocks.LENGTH] + 5.0) * chances[n]
@@ -316,7 +316,7 @@ def _assemble(page: Any, n: int, row: Features) -> None:
             row[start + 1] = sums[group, 6] / total
             row[start + 2] = sums[group, 7] / size
             row[start + 3] = size / sums[group, 5]
-        at = max(elements[at, PARENT], 0)
+        at = max(np.int64(elements[at, PARENT]), np.int64(0))
     _describe_neighbours(elements, rows, n, page.own, row)
     for column in range(_AT_CUES - _AT_PAGE):
         row[_AT_PAGE + column] = page.page[column]

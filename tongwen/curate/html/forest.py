@@ -11,6 +11,7 @@ from tongwen.errors import InputError
 from tongwen.kernels import inner
 
 _MAGIC = b"tongwen forest 1\n"
+_KINDS = ("<i4", "<i2", "<f4", "<u2")
 
 
 class Forest(NamedTuple):
@@ -48,8 +49,8 @@ def write_forests(path: Path, forests: tuple[Forest, ...], columns: int) -> None
     buffer.write(_MAGIC + f"{len(forests)} {columns}\n".encode())
     for forest in forests:
         buffer.write(f"{len(forest.roots)} {len(forest.features)}\n".encode())
-        for array, kind in zip(forest, ("<i4", "<i2", "<f4", "<u2"), strict=True):
-            buffer.write(array.astype(kind).tobytes())
+        for array, kind in zip(forest, _KINDS, strict=True):
+            buffer.write(np.asarray(array).astype(kind).tobytes())
     path.write_bytes(buffer.getvalue())
 
 

@@ -6,7 +6,8 @@ from itertools import groupby, pairwise
 from tongwen.curate.html.blocks import IS_LAYOUT
 from tongwen.curate.html.page import Block, Page
 
-_MAXIMUM_CELL_CHARACTERS = 300
+LONGEST_CELL = 300
+"""Characters; a table with a longer one only lays out the page."""
 
 
 def render(page: Page, blocks: list[Block]) -> str:
@@ -65,7 +66,7 @@ def _table(page: Page, table: int, blocks: list[Block]) -> list[str]:
         not page.tables[table, IS_LAYOUT]
         and len(rows) > 1
         and 1 < width <= 50
-        and longest <= _MAXIMUM_CELL_CHARACTERS
+        and longest <= LONGEST_CELL
         and sum(len(cells) for cells in rows.values()) * 2 > len(rows) * width
     )
     if not is_data:

@@ -85,8 +85,8 @@ class Page:
         """One block, read."""
         return self._block(self.blocks[number].tolist())
 
-    def chosen(self, is_chosen: npt.NDArray[np.int8]) -> list[Block]:
-        """The blocks whose place in `is_chosen` is not zero, read."""
+    def chosen(self, is_chosen: npt.NDArray[np.bool_]) -> list[Block]:
+        """The blocks whose place in `is_chosen` is true, read."""
         return [self._block(row) for row in self.blocks[is_chosen.nonzero()[0]].tolist()]
 
     def _block(self, row: list[int]) -> Block:

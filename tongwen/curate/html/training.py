@@ -43,8 +43,8 @@ _WORD = re.compile(r"[\u3400-\u9fff]|[^\W_\u3400-\u9fff]+")
 _LEAST_WEIGHT = 6e-3
 """Blocks with less of a page's words are drawn with a chance that falls with it, and count more."""
 
-FIRST = Boosting(trees=60, leaves=24, rate=0.15, column_share=0.3)
-SECOND = Boosting(trees=120, leaves=31, rate=0.1, column_share=0.3)
+FIRST = Boosting(trees=80, leaves=31, rate=0.12, column_share=0.3)
+SECOND = Boosting(trees=220, leaves=31, rate=0.07, column_share=0.25)
 
 
 class GoldPage(NamedTuple):

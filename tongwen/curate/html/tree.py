@@ -55,6 +55,7 @@ def start_tag(page: Any, names: Any, source: Bytes, tag: int, key: Any, is_empty
     is_inline = traits & (tags.INLINE | tags.TRANSPARENT) and not traits & tags.VOID
     if is_inline and not is_empty and _start_skip(page, names, source, tag, key):
         return
+    # Insertion mode "in body" (13.2.6.4.7), unless a helper names another one.
     if tag == tags.LINK:
         if not state.dropped:
             state.is_link = 1
@@ -97,7 +98,7 @@ def start_tag(page: Any, names: Any, source: Bytes, tag: int, key: Any, is_empty
 def _start_block(page: Any, names: Any, source: Bytes, tag: int, key: Any) -> None:
     state, traits = page.state[0], names.traits[tag]
     if tag == tags.FORM and state.form:
-        return  # no form stands in a form
+        return  # the standard's form element pointer: forms do not nest
     if tag == tags.FORM and is_in_table(page):
         state.form = MAXIMUM_DEPTH + 1  # it is there, and holds nothing
         return
@@ -121,7 +122,11 @@ def _start_block(page: Any, names: Any, source: Bytes, tag: int, key: Any) -> No
 
 @inner
 def _start_table_part(page: Any, names: Any, source: Bytes, tag: int, key: Any) -> None:
-    """A row, cell, caption or group of rows; nothing outside of a table."""
+    """A row, cell, caption or group of rows; nothing outside of a table.
+
+    Insertion modes "in table", "in table body" and "in row" (13.2.6.4.9, .13, .14); groups of rows
+    are no elements here, for nothing depends on them.
+    """
     if not in_table_scope(page, tags.TABLE):
         return
     is_cell = tag == tags.CELL or tag == tags.HEAD_CELL
@@ -192,7 +197,11 @@ def end_tag(page: Any, names: Any, tag: int, key: Any) -> None:
 
 @inner
 def _end_other(page: Any, names: Any, key: Any) -> None:
-    """An element of no special meaning ends, unless one with a meaning stands above it."""
+    """An element of no special meaning ends, unless one with a meaning is open inside it.
+
+    "Any other end tag" of the mode "in body"; names are compared as hashes, for the element may be
+    one that HTML does not know.
+    """
     depth = page.state[0].depth
     while depth > 1:
         depth -= 1
@@ -206,7 +215,11 @@ def _end_other(page: Any, names: Any, key: Any) -> None:
 
 @inner
 def _end_form(page: Any, names: Any) -> None:
-    """A form ends; what is still open in it stays open."""
+    """A form ends; what is still open in it stays open.
+
+    Forms are opened in one cell and closed in another on many old pages: the element leaves the
+    stack and those above it move down, as the standard asks.
+    """
     state = page.state[0]
     place = state.form - 1
     state.form = 0
@@ -284,7 +297,7 @@ def _name_code(page: Any) -> None:
 
 
 @inner
-def _are_line_numbers(page: Any, tag: int, bits: int) -> Any:
+def _are_line_numbers(page: Any, tag: int, bits: Any) -> Any:
     if bits & LINE_NUMBERS:
         return True
     if not bits & GUTTER or tag == tags.CODE:
@@ -298,7 +311,7 @@ def _are_line_numbers(page: Any, tag: int, bits: int) -> Any:
 
 
 @inner
-def _describe(page: Any, source: Bytes, number: int, tag: int, bits: int) -> None:
+def _describe(page: Any, source: Bytes, number: int, tag: int, bits: Any) -> None:
     """Fill in what a tag and its attributes say of an element."""
     element, spans = page.elements[number], page.spans
     element[TAG], element[END] = tag, number + 1
@@ -481,7 +494,11 @@ def _close_paragraph(page: Any, names: Any) -> None:
 
 @inner
 def _close_item(page: Any, names: Any, tag: int) -> None:
-    """An item, or a term or definition, ends the one before it in the same list."""
+    """An item, or a term or definition, ends the one before it in the same list.
+
+    The loop of `li`, `dd` and `dt` in the mode "in body": special elements other than `address`,
+    `div` and `p` stop it, so that an item of an inner list leaves the outer one open.
+    """
     for depth in range(page.state[0].depth - 1, 0, -1):
         found = page.stack[depth, STACK_TAG]
         is_other = found in (tags.TERM, tags.DEFINITION) and tag != tags.ITEM
@@ -496,7 +513,11 @@ def _close_item(page: Any, names: Any, tag: int) -> None:
 
 @inner
 def _is_kept(page: Any, tag: int, traits: int, is_empty: bool) -> Any:
-    """Whether a start tag counts where the place is in a drawing, a formula or a choice."""
+    """Whether a start tag counts where the place is in a drawing, a formula or a choice.
+
+    Foreign content (13.2.6.5) and the mode "in select" (13.2.6.4.16): pages that forget an end tag
+    there would lose all that follows if HTML's own elements did not leave them.
+    """
     found = top(page)
     if found == tags.SVG or found == tags.MATH:
         if traits & tags.LEAVES_FOREIGN:
