@@ -19,7 +19,7 @@ from tongwen.curate.html import blocks, tags
 from tongwen.curate.html.blocks import Rows
 from tongwen.curate.html.class_words import GROUPS
 from tongwen.curate.html.cues import CUES, cue_table
-from tongwen.curate.html.forest import Forest, log_odds
+from tongwen.curate.html.forest import Forest, add_log_odds
 from tongwen.curate.html.names import HASH_PRIME, HASH_START, Bytes, Integers, look_up
 from tongwen.curate.html.page import Page
 from tongwen.curate.html.tree import IS_HIDDEN, NAME_END, NAME_START, PARENT, TAG
@@ -64,6 +64,8 @@ _AT_CUES = _AT_HINTS + HINTS
 _AT_TAGS = _AT_CUES + len(CUES)
 _AT_CLASSES = _AT_TAGS + _TAGS
 FEATURES = _AT_CLASSES + _CLASSES
+_BLOCKS_AT_ONCE = 32
+_HOPELESS = 0.03  # a block of a lower first chance is not looked at again
 SECONDS = 25
 """Columns that the second forest looks at besides."""
 LONG_SIZE = 100
@@ -186,7 +188,9 @@ def chances_of(surveyed: Surveyed, forest: Forest, seconds: Features | None = No
     chances = np.zeros(len(surveyed.rows), np.float32)
     if seconds is None:
         seconds = np.zeros((0, SECONDS), np.float32)
-    _chances(surveyed, forest, np.zeros(FEATURES + SECONDS, np.float32), seconds, chances)
+    rows = np.zeros((_BLOCKS_AT_ONCE, FEATURES + SECONDS), np.float32)
+    places, odds = np.zeros(_BLOCKS_AT_ONCE, np.int64), np.zeros(_BLOCKS_AT_ONCE, np.float32)
+    _chances(surveyed, forest, rows, places, odds, seconds, chances)
     return chances
 
 
@@ -237,14 +241,32 @@ def _assemble_all(page: Any, out: Features) -> None:
 
 
 @outer
-def _chances(page: Any, forest: Any, row: Features, seconds: Features, out: Features) -> None:
-    """`row` is scratch; `seconds` is empty for the first forest."""
-    for n in range(len(out)):
-        _assemble(page, n, row)
-        if len(seconds):
-            for column in range(SECONDS):
-                row[FEATURES + column] = seconds[n, column]
-        out[n] = 1.0 / (1.0 + np.exp(-np.float64(log_odds(forest, row))))
+def _chances(
+    page: Any, forest: Any, rows: Features, places: Integers, odds: Features, seconds: Features,
+    out: Features,
+) -> None:  # fmt: skip
+    """`rows`, `places` and `odds` are scratch; `seconds` is empty for the first forest.
+
+    A tree goes over many blocks before the next one does: it stays in the nearest cache.
+    """
+    count, n = 0, 0
+    while n < len(out) or count:
+        if n < len(out) and count < len(rows):
+            if len(seconds) and seconds[n, 0] < _HOPELESS:
+                out[n] = seconds[n, 0]
+            else:
+                _assemble(page, n, rows[count])
+                if len(seconds):
+                    for column in range(SECONDS):
+                        rows[count, FEATURES + column] = seconds[n, column]
+                places[count], odds[count] = n, 0.0
+                count += 1
+            n += 1
+            continue
+        add_log_odds(forest, rows[:count], odds)
+        for place in range(count):
+            out[places[place]] = 1.0 / (1.0 + np.exp(-np.float64(odds[place])))
+        count = 0
 
 
 @outer

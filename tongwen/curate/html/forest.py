@@ -31,16 +31,17 @@ class Forest(NamedTuple):
 
 
 @inner
-def log_odds(forest: Any, row: Any) -> Any:
-    """The sum of a row's leaves; branches are cheap, for most rows of a page go the same way."""
-    total = np.float32(0.0)
+def add_log_odds(forest: Any, rows: Any, out: Any) -> None:
+    """Add to `out` the leaves that each row falls into, tree by tree."""
     for root in forest.roots:
-        node = np.int64(root)
-        while forest.features[node] >= 0:
-            is_right = row[forest.features[node]] > forest.values[node]
-            node = root + np.int64(forest.lefts[node]) + np.int64(is_right)
-        total += forest.values[node]
-    return total
+        for n in range(len(rows)):
+            node = np.int64(root)
+            feature = forest.features[node]
+            while feature >= 0:
+                is_right = rows[n, feature] > forest.values[node]
+                node = root + np.int64(forest.lefts[node]) + np.int64(is_right)
+                feature = forest.features[node]
+            out[n] += forest.values[node]
 
 
 def write_forests(path: Path, forests: tuple[Forest, ...], columns: int) -> None:

@@ -11,7 +11,7 @@ from html import escape
 
 from tongwen.curate.html.mathml import tex_of_mathml
 
-_MARKERS = ("math/tex", "<math", "latex", "tex=", "math-fallback")
+_MARKERS = ("math", "latex", "?tex=")
 _MOST_CHARACTERS = 20_000
 """Of one formula with its markup; a longer one is none. Searches end there, so that a page of
 beginnings without ends takes linear time."""
