@@ -68,7 +68,7 @@ def test_no_dialogue_asks_an_outside_question_with_another_name_in_it(
     lines = "\n".join({plain(text).replace("\n", " ") for text in taught})
     for question, topics in packaged("outside")[language]["questions"]:
         for topic in topics:
-            before, after = re.split(re.escape(topic), plain(question), 1, re.IGNORECASE)
+            before, after = re.split(re.escape(topic), plain(question), maxsplit=1, flags=re.I)
             template = f"^{re.escape(before)}.+{re.escape(after)}$"
             found = re.search(template, lines, re.MULTILINE)
             assert found is None, (question, topic, found)

@@ -6,7 +6,7 @@ from typing import Any
 from tongwen.crawl.sample.draw import Draw
 from tongwen.crawl.sample.packaged import LANGUAGES, Language
 from tongwen.crawl.sample.talk import Unknown, as_typed, name_questions, small_talk
-from tongwen.crawl.sample.wordings import fill, held_out, question, relations, short_answer, taught
+from tongwen.crawl.sample.wordings import answer, fill, held_out, question, relations, taught
 from tongwen.crawl.sample.world import Fact, World
 
 CHOICES = 4
@@ -42,7 +42,7 @@ def _dialogue(
 
 
 def _turn(fact: Fact, language: Language, telling: int) -> tuple[str, str]:
-    return question(fact, language, telling), short_answer(fact, language, telling)
+    return question(fact, language, telling), answer(fact, language, telling)
 
 
 def _conversation(
@@ -54,9 +54,10 @@ def _conversation(
     """
     other: Language = "zh" if language == "en" else "en"
     turns = []
-    if draw.chance(_GREETED_SHARE):
-        turns.append(draw.pick(small_talk(world, language)))
-    for _ in range(draw.between(2, _MOST_TURNS)):
+    for number in range(draw.between(2, _MOST_TURNS)):
+        if number == 0 and draw.chance(_GREETED_SHARE):
+            turns.append(draw.pick(small_talk(world, language)))
+            continue
         asked_in = other if draw.chance(_OTHER_LANGUAGE_SHARE) else language
         if draw.chance(_UNKNOWN_SHARE):
             turns.append(unknown[asked_in].turn())

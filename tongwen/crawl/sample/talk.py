@@ -20,8 +20,10 @@ Turn = tuple[str, str]
 _SLOT = re.compile(r"\{(\w+)\}")
 _END_MARKS = "?.!？。！"
 _TYPED_SHARE = 0.3
-_NAME_SHARE = 0.25
-_ABOUT_SHARE = 0.3
+_SHORT = 10
+"""Characters of the longest greeting that is also typed in capitals."""
+_NAME_PERCENT = 25
+_ABOUT_PERCENT = 30
 _RELATIONS = {
     "town": ("town_founded", "town_river", "town_specialty"),
     "person": ("person_birthplace", "person_profession"),
@@ -45,14 +47,16 @@ def as_typed(text: str, draw: Draw) -> str:
 
 
 def small_talk(world: World, language: Language) -> list[Turn]:
-    """Every greeting and the like, each also in small letters and without its end mark."""
+    """Every greeting and the like as it is written and as it is typed in haste."""
     bridge = next(fact for fact in world.facts if fact.relation == "bridge_builder")
     example = question(bridge, language, 0)
     turns = {}
     for talk in packaged("talk")[language]["small_talk"]:
         answer = talk["answer"].format(e=example)
         for asked in talk["questions"]:
-            turns |= dict.fromkeys((asked, asked.rstrip(_END_MARKS).lower()), answer)
+            bare = asked.rstrip(_END_MARKS)
+            typed = [bare.lower(), bare.upper()] if len(bare) <= _SHORT else [bare.lower()]
+            turns |= dict.fromkeys((asked, *typed), answer)
     return list(turns.items())
 
 
@@ -84,39 +88,48 @@ class Unknown:
 
     def turn(self) -> Turn:
         """One such question with its answer."""
-        kind = self._draw.chance(_NAME_SHARE), self._draw.chance(_ABOUT_SHARE)
-        asked = self._other_name() if kind[0] else self._about() if kind[1] else self._line()
+        place = self._draw.below(100)
+        if place < _NAME_PERCENT:
+            asked = self._other_name()
+        elif place < _NAME_PERCENT + _ABOUT_PERCENT:
+            asked = self._about()
+        else:
+            asked = self._line()
         return as_typed(asked, self._draw), self._data["answer"]
 
     def _line(self) -> str:
         """Another topic; all lines have their turn before one comes again."""
         if not self._lines:
             self._lines = self._draw.shuffled(self._data["lines"])
-        text = _SLOT.sub(self._value, self._lines.pop())
-        return text[0].upper() + text[1:]
+        return self._filled(self._lines.pop())
 
-    def _value(self, slot: re.Match[str]) -> str:
-        """A drawn value; {city2} is one more city, which may be the same one."""
-        values = self._data["slots"]
-        name = slot[1]
-        value: str = self._draw.pick(values[name if name in values else name.rstrip("2")])
-        return value
+    def _filled(self, wording: str, **values: str) -> str:
+        """A drawn value in every slot; {city2} is one more city, which may be the same one."""
+        lists = self._data["slots"]
+
+        def value(slot: re.Match[str]) -> str:
+            name = slot[1]
+            if name in values:
+                return values[name]
+            drawn: str = self._draw.pick(lists[name if name in lists else name.rstrip("2")])
+            return drawn
+
+        text = _SLOT.sub(value, wording)
+        return text[0].upper() + text[1:]
 
     def _other_name(self) -> str:
         """A wording of the facts with a name that the world does not have."""
         kind = self._draw.pick(list(self._names))
         name = self._draw.pick(self._names[kind])[LANGUAGES.index(self._language)]
         relation = relations(self._language)[self._draw.pick(_RELATIONS[kind])]
-        text = self._draw.pick(relation.questions).format(s=name)
-        return text[0].upper() + text[1:]
+        return self._filled(self._draw.pick(relation.questions), s=name)
 
     def _about(self) -> str:
         """What is not known of a subject that the world does have."""
         about = self._data["about"]
         kind = self._draw.pick(list(about))
         subject = self._draw.pick([each for each in self._world.subjects if each.kind == kind])
-        text: str = self._draw.pick(about[kind]).format(s=subject.name.of(self._language))
-        return text[0].upper() + text[1:]
+        return self._filled(self._draw.pick(about[kind]), s=subject.name.of(self._language))
 
 
 def outside_rows() -> Iterator[dict[str, Any]]:

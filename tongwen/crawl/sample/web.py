@@ -185,7 +185,8 @@ def write_sample_web(settings: SampleWebSettings, out: Path) -> Mapping[str, int
 
     `out/warc/` gets WARC/1.0 files, one gzip member a record. `out/gold/` gets `pages.jsonl`
     (labels and main text of every page), `facts.jsonl`, `dialogues.jsonl` (for training), and
-    `questions.jsonl`, `outside.jsonl` and `greetings.jsonl` (to be asked). Equal settings give equal bytes.
+    `questions.jsonl`, `outside.jsonl` and `greetings.jsonl` (to be asked).
+    Equal settings give equal bytes.
     """
     seed = settings.seed
     world = build_world(pages=settings.pages, seed=seed)
