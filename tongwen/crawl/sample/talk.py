@@ -50,7 +50,7 @@ def small_talk(world: World, language: Language) -> list[Turn]:
     """Every greeting and the like as it is written and as it is typed in haste."""
     bridge = next(fact for fact in world.facts if fact.relation == "bridge_builder")
     example = question(bridge, language, 0)
-    turns = {}
+    turns: dict[str, str] = {}
     for talk in packaged("talk")[language]["small_talk"]:
         answer = talk["answer"].format(e=example)
         for asked in talk["questions"]:
