@@ -53,7 +53,7 @@ def test_no_dialogue_has_a_question_or_a_topic_of_the_outside_examination(
     said = "\n".join(taught)
     asked = {plain(text) for text in taught}
     questions = packaged("outside")[language]["questions"]
-    assert len(questions) == 25
+    assert len(questions) == 50
     for question, topics in questions:
         assert plain(question) not in asked
         for topic in topics:
