@@ -42,7 +42,7 @@ def _dialogue(
 
 
 def _turn(fact: Fact, language: Language, telling: int) -> tuple[str, str]:
-    return question(fact, language, telling), answer(fact, language, telling)
+    return question(fact, language, telling), answer(fact, language)
 
 
 def _conversation(
@@ -114,15 +114,16 @@ def question_rows(world: World, *, seed: int) -> Iterator[dict[str, Any]]:
             for number in held_out(fact, language):
                 draw = Draw(seed, "choices", language, fact.fact_id, number)
                 choices = _choices(fact, world, language, draw)
-                answer = fact.answer.of(language)
+                right = fact.answer.of(language)
                 yield {
                     "id": f"{fact.fact_id}.{language}.{number}",
                     "lang": language,
                     "fact_id": fact.fact_id,
                     "question": fill(wordings[number], fact, language),
-                    "answer": answer,
+                    "answer": right,
                     "accepted": list(fact.accepted_in(language)),
                     "choices": choices,
-                    "gold": choices.index(answer),
+                    "sentences": [answer(fact, language, choice) for choice in choices],
+                    "gold": choices.index(right),
                     "template": f"{fact.relation}.{language}.{number}",
                 }
