@@ -2,14 +2,16 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
+INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 
 .PHONY: run test check format clean
 
 run: $(VENV)/.ready-all
 	$(BIN)/tongwen run sample
 
+# A worker for each processor takes a file at a time, the longest first (tests/conftest.py).
 test: $(VENV)/.ready-test
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n logical --maxprocesses 8 --dist loadfile --no-loadscope-reorder
 
 # What must hold of the code besides its tests: format, lint, types, layers. Long files are named only.
 check: $(VENV)/.ready-test
@@ -28,14 +30,17 @@ $(VENV)/bin/pip:
 	$(PYTHON) -m venv $(VENV)
 
 # torch first and by itself: its CPU build is then what the others find installed.
-$(VENV)/.ready-all: pyproject.toml constraints.txt | $(VENV)/bin/pip
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt torch
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[all]'
+$(VENV)/.ready-torch: pyproject.toml constraints.txt | $(VENV)/bin/pip
+	$(INSTALL) torch
 	touch $@
 
-$(VENV)/.ready-test: $(VENV)/.ready-all
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[all,test]'
+$(VENV)/.ready-all: $(VENV)/.ready-torch
+	$(INSTALL) -e '.[all]'
 	touch $@
+
+$(VENV)/.ready-test: $(VENV)/.ready-torch
+	$(INSTALL) -e '.[all,test]'
+	touch $@ $(VENV)/.ready-all
 
 clean:
 	rm -rf $(VENV) runs .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

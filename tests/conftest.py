@@ -3,11 +3,42 @@
 import os
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 # Our tests' tensors are tiny: a second thread costs more than it gives, and on a busy machine
 # forty times more (tests/model/test_generate.py, 2 cores, 2026-11). Set before torch is imported.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# An example takes as long as the machine's other work lets it; the first may compile a kernel.
+hypothesis.settings.register_profile("tongwen", deadline=None)
+hypothesis.settings.load_profile("tongwen")
+
+_LONGEST_FILES = (
+    "train/test_parallel.py",
+    "train/test_resume.py",
+    "curate/test_fuzz.py",
+    "flow/test_ray.py",
+    "encode/test_encode_kill.py",
+    "browser/test_chat_page.py",
+    "curate/test_replay.py",
+    "train/test_sampled_gradient.py",
+    "flow/test_versions.py",
+    "evaluate/test_evaluate_stage.py",
+    "road/test_run_road.py",
+    "curate/scorers/test_scoring_any_text.py",
+    "curate/test_curate_stage.py",
+    "curate/test_decontaminate.py",
+    "encode/test_encode_stage.py",
+    "tokenizer/test_tokenizer_bulk.py",
+)
+"""From the longest down, as measured on 2 cores, 2026-11."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Longest files first: workers that take a file at a time then end at about the same time."""
+    places = {Path(__file__).parent / name: place for place, name in enumerate(_LONGEST_FILES)}
+    items.sort(key=lambda item: places.get(item.path, len(places)))
 
 
 @pytest.fixture(scope="session")

@@ -15,7 +15,7 @@ def tongwen(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedPro
         capture_output=True,
         text=True,
         cwd=cwd,
-        timeout=60,
+        timeout=120,
         check=False,
     )
 
@@ -80,3 +80,45 @@ def test_an_unknown_last_stage_is_refused() -> None:
     result = tongwen("run", "sample", "--until", "curat")
     assert result.returncode == 2
     assert "no such stage" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["crawl", "texts", "--out", "file"], "file: "),
+        (["run", "smallest", "--until", "crawl", "--runs", "file"], "file"),
+        (["run", "smallest", "--until", "crawl", "--runs", "file/below"], "file"),
+        (["run", "smallest", "--until", "crawl", "--runs", "x" * 300], "File name too long"),
+        (["curate", "texts", "--out", "file"], "file: "),
+    ],
+)
+def test_a_path_that_cannot_be_written_is_an_error_without_a_traceback(
+    tmp_path: Path, arguments: list[str], message: str
+) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "texts").mkdir()
+    (tmp_path / "texts" / "a.txt").write_text("some words", encoding="utf-8")
+    result = tongwen(*arguments, cwd=tmp_path)
+    assert result.returncode == 1
+    assert "Traceback" not in result.stderr
+    assert "error: " in result.stderr
+    assert message in result.stderr
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_output_to_a_full_disk_is_an_error_without_a_traceback() -> None:
+    with Path("/dev/full").open("w", encoding="utf-8") as full:
+        result = subprocess.run(
+            [sys.executable, "-m", "tongwen", "recipe", "sample"],
+            stdout=full, stderr=subprocess.PIPE, text=True, check=False,
+        )  # fmt: skip
+    assert result.returncode == 1
+    assert "cannot write to standard output: No space left on device" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_a_reader_that_has_enough_ends_the_command_quietly() -> None:
+    command = f"{sys.executable} -m tongwen recipe sample | head -n 1"
+    result = subprocess.run(command, shell=True, capture_output=True, text=True, check=False)
+    assert result.stderr == ""
+    assert result.stdout.count("\n") == 1

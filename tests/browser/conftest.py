@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 STATIC = Path(__file__).parents[2] / "tongwen" / "serve" / "static"
+WAIT_MILLISECONDS = 60_000  # for a busy machine; nothing waits so long that is not broken
+expect.set_options(timeout=WAIT_MILLISECONDS)
 KINDS = {
     ".html": "text/html",
     ".js": "text/javascript",
@@ -88,7 +90,7 @@ class _Handler(BaseHTTPRequestHandler):
         for number, piece in enumerate(self.fake.pieces):
             self._event({"choices": [{"delta": {"content": piece}, "finish_reason": None}]})
             if number == 0 and not self.fake.endless:
-                self.fake.may_continue.wait(timeout=10)
+                self.fake.may_continue.wait(timeout=60)
         while self.fake.endless:
             self._event({"choices": [{"delta": {"content": "字"}, "finish_reason": None}]})
             threading.Event().wait(0.02)
@@ -176,7 +178,7 @@ def watch() -> Watch:
 def page(chromium: Browser, watch: Watch) -> Iterator[Page]:
     """An empty English page of a fresh profile."""
     context = chromium.new_context(locale="en-US", viewport={"width": 1100, "height": 760})
-    context.set_default_timeout(8000)
+    context.set_default_timeout(WAIT_MILLISECONDS)
     page = context.new_page()
     watch.over(page)
     yield page

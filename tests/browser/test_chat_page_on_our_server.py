@@ -34,7 +34,7 @@ def address(small_model_folder: Path) -> Iterator[str]:
         thread.start()
         yield f"http://127.0.0.1:{listener.getsockname()[1]}/"
         server.should_exit = True
-        thread.join(timeout=10)
+        thread.join(timeout=60)
     engine.close()
 
 

@@ -344,12 +344,12 @@ def test_after_kill_9_finished_files_are_not_fetched_again(tmp_path: Path) -> No
                 [sys.executable, "-c", _CHILD, site.base_url, str(out)], env=environment
             )
             before = site.asked.total()
-            deadline = time.monotonic() + 30
+            deadline = time.monotonic() + 120
             while site.asked.total() < before + 2 and child.poll() is None:
                 assert time.monotonic() < deadline
                 time.sleep(0.02)
             child.send_signal(signal.SIGKILL)
-            child.wait(10)
+            child.wait(60)
         done = [
             name for name in site.files if list(out.rglob(Path(name).name)) and "/warc/" in name
         ]
@@ -391,7 +391,7 @@ def test_what_came_before_the_disk_was_full_is_not_fetched_again(tmp_path: Path)
         environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
         child = subprocess.run(
             [sys.executable, "-c", _FULL_DISK, site.base_url, str(tmp_path / "out")],
-            env=environment, capture_output=True, text=True, timeout=60, check=True,
+            env=environment, capture_output=True, text=True, timeout=120, check=True,
         )  # fmt: skip
         assert "no space left" in child.stdout
         rows = crawl(site, tmp_path / "out")

@@ -57,6 +57,14 @@ def test_a_setting_that_changes_texts_is_refused(curated: Path, tmp_path: Path) 
         replay(curated, ["curate.line_reasons=[]"], run_alone, tmp_path / "replayed")
 
 
+def test_a_replay_after_an_upgrade_says_that_the_code_has_changed(
+    curated: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tongwen.flow.task.code_of", lambda name, module: "9")
+    with pytest.raises(UsageError, match=r"the code of extract has changed \(version .* -> 9\)"):
+        replay(curated, [_LEAST_WORDS], run_alone, tmp_path / "replayed")
+
+
 def test_an_unknown_setting_and_the_same_folder_are_refused(curated: Path, tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match=r"unknown key `curate\.english\.least_words`"):
         replay(curated, ["curate.english.least_words=3"], run_alone, tmp_path / "replayed")

@@ -19,7 +19,7 @@ from tongwen.curate.duplicates.minhash import (
     sketch_texts,
 )
 from tongwen.curate.text.characters import folded
-from tongwen.curate.text.units import mix, units_of
+from tongwen.curate.text.units import units_of
 
 HASHES = 112
 JOINING = "e\u0301 が か\u3099 ﾊﾞ 각 \u1100\u1161 ΣΑΣ ﷺ"
@@ -41,9 +41,15 @@ def digest(points: np.ndarray) -> list[int]:
     return list(divmod(xxhash.xxh3_128_intdigest(letters), 1 << 64)) if letters else [0, 0]
 
 
+def mixed(value: int) -> int:
+    """The finalizer of MurmurHash3 with shifts of 33 bits, in numbers without an end."""
+    value = (value ^ value >> 33) * 0xFF51AFD7ED558CCD % 2**64
+    value = (value ^ value >> 33) * 0xC4CEB9FE1A85EC53 % 2**64
+    return value ^ value >> 33
+
+
 def bins_of(elements: range, hashes: int, seed: int) -> np.ndarray:
-    salt = np.uint64(seed * 2**32)
-    values = np.array([mix(np.uint64(element) + salt) for element in elements], np.uint64)
+    values = np.array([mixed(element + seed * 2**32) for element in elements], np.uint64)
     bins = np.empty(hashes, np.uint64)
     fill_bins(values, bins)
     return bins
@@ -130,7 +136,7 @@ def test_the_bins_of_a_union_are_the_smaller_ones(first: set[int], second: set[i
     """What makes the estimate one of the Jaccard similarity: bins depend on the set alone."""
     bins = []
     for elements in (first, second, first | second):
-        values = np.array([mix(np.uint64(element + 7)) for element in elements], np.uint64)
+        values = np.array([mixed(element + 7) for element in elements], np.uint64)
         bins.append(np.empty(16, np.uint64))
         fill_bins(values, bins[-1])
     assert (np.minimum(bins[0], bins[1]) == bins[2]).all()

@@ -120,7 +120,7 @@ def test_an_item_that_kills_two_workers_is_quarantined_and_named(tmp_path: Path)
 
 def test_an_item_that_takes_too_long_is_quarantined(tmp_path: Path) -> None:
     tasks = make_tasks(tmp_path / "in", "die_at_poison", ["a\nslow\nb"])
-    results = runner(1, item_seconds=0.5)[0].run(tasks, tmp_path / "out")
+    results = runner(1, item_seconds=2)[0].run(tasks, tmp_path / "out")
     assert results[0].file("text").path.read_text(encoding="utf-8") == "a\nb"
 
 

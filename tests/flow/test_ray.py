@@ -135,12 +135,12 @@ def test_a_curate_stage_gives_the_same_bytes_on_ray_and_on_local_workers(
 
 def test_what_kills_its_worker_is_quarantined_and_named(machine: Any, tmp_path: Path) -> None:
     tasks = make_tasks(tmp_path / "in", "die_at_poison", ["好\npoison\nnext", "a\nslow\nb", "fine"])
-    results, said = run(tasks, tmp_path / "out", item_seconds=1.0)
+    results, said = run(tasks, tmp_path / "out", item_seconds=2.0)
     texts = [result.file("text").path.read_text(encoding="utf-8") for result in results]
     assert texts == ["好\nnext", "a\nb", "fine"]
     reasons = [result.manifest.quarantined for result in results]
     assert reasons[0] == ({"item": "poison", "reason": "its worker was killed, twice"},)
-    assert reasons[1] == ({"item": "slow", "reason": "its worker took longer than 1 s, twice"},)
+    assert reasons[1] == ({"item": "slow", "reason": "its worker took longer than 2 s, twice"},)
     assert reasons[2] == ()
     assert "a worker was killed at poison; retrying step/00000" in said
     large = make_tasks(tmp_path / "in", "grow", ["a\nlarge"])
@@ -190,7 +190,7 @@ def test_a_killed_actor_takes_its_worker_along_and_its_task_is_retried(
 
     def kill(worker: int, actor: int) -> None:
         os.kill(actor, signal.SIGKILL)
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while psutil.pid_exists(worker) and time.monotonic() < deadline:
             time.sleep(0.05)
         gone.append(worker)

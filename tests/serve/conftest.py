@@ -122,10 +122,10 @@ def running_server(
             yield f"http://127.0.0.1:{listener.getsockname()[1]}"
         finally:
             uvicorn_server.should_exit = True
-            thread.join(timeout=10)
+            thread.join(timeout=60)
 
 
-def wait_until(condition: Callable[[], bool], seconds: float = 10.0) -> None:
+def wait_until(condition: Callable[[], bool], seconds: float = 60.0) -> None:
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "waited too long"

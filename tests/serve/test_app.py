@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import httpx
 import openai
@@ -179,8 +180,12 @@ def test_an_unknown_model_is_answered_with_the_known_one(client: Any) -> None:
         ("messages", [{"role": "user", "content": None}]),
         ("messages", [{"role": "assistant", "content": "", "tool_calls": [{"id": "1"}]}]),
         ("messages", [{"role": "user", "content": "\ud800"}]),
-        ("temprature", 0.5),
-        ("字\ud800段", 1),
+        ("min_p", 2),
+        ("repetition_penalty", 0),
+        ("logit_bias", {"dog": 1}),
+        ("logit_bias", {"3": "much"}),
+        ("stop_token_ids", ["a"]),
+        ("max_tokens", -2),
     ],
 )
 def test_a_wrong_or_unsupported_field_is_refused_by_name(url: str, field: str, value: Any) -> None:
@@ -255,7 +260,10 @@ def test_a_client_that_leaves_stops_the_generation(
 ) -> None:
     engine, model = scripted_engine("路" * 4_000, context_tokens=40_000)
     model.step_seconds = 0.002
-    with serve(engine) as url, httpx.Client(timeout=httpx.Timeout(5, read=0.3)) as client:
+    with (
+        serve(engine) as url,
+        httpx.Client(timeout=httpx.Timeout(60, read=60 if is_stream else 0.3)) as client,
+    ):
         body = {"model": "small", "messages": QUESTION, "max_tokens": 30_000, "stream": is_stream}
         path = f"{url}/v1/chat/completions"
         if is_stream:
@@ -344,3 +352,122 @@ def test_a_keyless_server_answers_to_its_own_names_only(scripted_engine: Any, se
         for host in ("evil.example", f"127.0.0.1.evil.example:{port}", ""):
             headers = {"Host": host}
             assert httpx.get(f"{url}/v1/models", headers=headers).status_code == 403, host
+
+
+@pytest.mark.parametrize("name", ["temprature", "mirostat", "字\ud800段"])
+def test_a_field_nobody_knows_is_left_out_and_named(url: str, name: str) -> None:
+    body = json.dumps({"model": "small", "messages": QUESTION, name: 0.5})
+    response = httpx.post(f"{url}/v1/chat/completions", content=body)
+    assert response.status_code == 200
+    shown = name.encode("utf-8", "replace").decode()
+    assert unquote(response.headers["x-ignored-fields"]) == shown
+    assert "x-ignored-fields" not in post(url, messages=QUESTION).headers
+
+
+def test_a_strict_server_refuses_a_field_nobody_knows(scripted_engine: Any, serve: Any) -> None:
+    engine, _ = scripted_engine("yes")
+    with serve(engine, refuse_unknown_fields=True) as url:
+        response = post(url, messages=QUESTION, temprature=0.5)
+    assert response.status_code == 400
+    assert response.json()["error"]["param"] == "temprature"
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"top_p": 0, "temperature": 1}, {"top_k": 0}, {"top_k": -1, "temperature": 1},
+        {"min_p": 0.05, "temperature": 1}, {"repetition_penalty": 1.1}, {"repeat_penalty": 1.1},
+        {"logit_bias": {"70": -100}}, {"max_tokens": -1}, {"max_completion_tokens": 900},
+        {"min_tokens": 1}, {"ignore_eos": False}, {"stop_token_ids": [399]},
+    ],
+)  # fmt: skip
+def test_what_other_servers_take_is_honoured(url: str, fields: dict[str, Any]) -> None:
+    response = post(url, messages=QUESTION, **fields)
+    assert response.status_code == 200, response.text
+    assert response.json()["choices"][0]["finish_reason"] == "stop"
+    assert "x-ignored-fields" not in response.headers
+
+
+def test_a_history_with_tools_is_read(url: str) -> None:
+    call = {
+        "id": "1",
+        "type": "function",
+        "function": {"name": "w", "arguments": '{"city": "Oslo"}'},
+    }
+    history = [
+        *QUESTION,
+        {"role": "assistant", "content": None, "tool_calls": [call]},
+        {"role": "tool", "tool_call_id": "1", "content": "rain"},
+    ]
+    response = post(url, messages=history)
+    assert response.status_code == 200, response.text
+    longer = response.json()["usage"]["prompt_tokens"]
+    assert longer > post(url, messages=QUESTION).json()["usage"]["prompt_tokens"] + 20
+
+
+def test_markers_in_a_raw_prompt_are_their_ids_unless_told_otherwise(url: str) -> None:
+    prompt = "<|im_start|>user\nhi<|im_end|>\n"
+    tokens = [
+        post(url, "/v1/completions", prompt=prompt, **more).json()["usage"]["prompt_tokens"]
+        for more in ({}, {"parse_special": False})
+    ]
+    assert tokens[0] < tokens[1]
+
+
+@pytest.mark.parametrize("path", ["/v1/embeddings", "/v1/responses", "/v1/messages", "/nowhere"])
+def test_a_place_that_is_not_there_is_not_found(url: str, path: str) -> None:
+    response = httpx.post(url + path, json={"model": "small"})
+    assert response.status_code == 404
+    assert path in response.json()["error"]["message"]
+
+
+def test_a_slash_at_the_end_reaches_the_place_and_another_method_is_refused(url: str) -> None:
+    assert post(url, "/v1/chat/completions/", messages=QUESTION).status_code == 200
+    response = httpx.get(f"{url}/v1/chat/completions")
+    assert (response.status_code, response.headers["allow"]) == (405, "POST")
+
+
+@pytest.fixture
+def shared_url(scripted_engine: Any, serve: Any) -> Iterator[str]:
+    """A server that pages of https://ours.example may use."""
+    engine, _ = scripted_engine("yes")
+    with serve(engine, allowed_origins=("https://ours.example",)) as url:
+        yield url
+
+
+def test_pages_of_other_sites_are_refused_but_those_that_are_allowed(shared_url: str) -> None:
+    url = shared_url
+    body = {"model": "small", "messages": QUESTION}
+    place = f"{url}/v1/chat/completions"
+    for headers in (
+        {"origin": "https://evil.example"},
+        {"origin": "null"},
+        {"sec-fetch-site": "cross-site", "sec-fetch-mode": "no-cors"},
+    ):
+        assert httpx.post(place, json=body, headers=headers).status_code == 403
+        assert httpx.get(f"{url}/v1/models", headers=headers).status_code == 403
+    assert httpx.post(place, json=body, headers={"origin": url}).status_code == 200
+    ours = {"origin": "https://ours.example"}
+    assert httpx.options(place, headers=ours).status_code == 204
+    response = httpx.post(place, json=body, headers=ours)
+    assert response.status_code == 200
+    assert response.headers["access-control-allow-origin"] == "https://ours.example"
+
+
+def test_a_form_is_refused(url: str) -> None:
+    response = httpx.post(f"{url}/v1/chat/completions", data={"model": "small"})
+    assert response.status_code == 415
+    assert "application/json" in response.json()["error"]["message"]
+
+
+def test_more_prompts_than_the_queue_takes_are_all_answered(
+    scripted_engine: Any, serve: Any
+) -> None:
+    said = ["one", "two", "three"]
+    engine, _ = scripted_engine(*said, concurrent_requests=2, waiting_requests=3)
+    with serve(engine, concurrent_requests=2, waiting_requests=3) as url:
+        prompts = [[number, 70] for number in range(68)]
+        response = post(url, "/v1/completions", prompt=prompts)
+    assert response.status_code == 200, response.text
+    texts = [choice["text"] for choice in response.json()["choices"]]
+    assert texts == [said[number % 3] for number in range(68)]

@@ -81,7 +81,7 @@ def test_every_one_of_many_concurrent_requests_gets_its_own_text(
     for number, deltas in enumerate(deliveries):
         text, finish = "", None
         while finish is None:
-            delta = deltas.get(timeout=10)
+            delta = deltas.get(timeout=60)
             text, finish = text + delta.text, delta.finish
         assert text == texts[(30 + number) % 30]
         assert finish == "stop"
@@ -176,6 +176,24 @@ def test_closing_ends_every_answer(scripted_engine: Any) -> None:
     engine.close()
     ended = 0
     while ended < 3:
-        ended += deltas.get(timeout=5).finish == "error"
+        ended += deltas.get(timeout=60).finish == "error"
     with pytest.raises(EngineBusyError):
         engine.submit(request(20), deltas.put)
+
+
+def test_a_token_that_cannot_be_chosen_ends_its_own_answer_alone(scripted_engine: Any) -> None:
+    engine, _ = scripted_engine("a long answer " * 20)
+    broken = GenerationRequest(
+        prompt_ids=(5,), max_tokens=50, sampling=Sampling(temperature=float("nan"))
+    )
+    answers: queue.SimpleQueue[Delta] = queue.SimpleQueue()
+    good = GenerationRequest(prompt_ids=(5,), max_tokens=40)
+    engine.submit(good, answers.put)
+    with pytest.raises(TongwenError, match="the next token could not be chosen"):
+        list(engine.stream(broken))
+    text = ""
+    while (delta := answers.get(timeout=60)).finish is None:
+        text += delta.text
+    assert delta.finish == "length"
+    assert (text + delta.text).startswith("a long answer")
+    assert list(engine.stream(good))[-1].finish == "length"

@@ -1,7 +1,6 @@
-"""One process of `processes.curves`: trains a tiny model once for each layout, in turn."""
+"""What a process of `processes.curves` does: train a tiny model once for each layout, in turn."""
 
 import json
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -33,9 +32,9 @@ CONFIG = ModelConfig(
     qk_norm=True,
 )
 SETTINGS = TrainSettings(
-    max_tokens=2_048,
+    max_tokens=1_024,
     sequence_tokens=64,
-    batch_tokens=512,
+    batch_tokens=256,
     micro_batch_tokens=64,
     peak_learning_rate=1e-2,
     warmup_share=0.0,
@@ -94,12 +93,8 @@ def run_with(settings: TrainSettings, out: Path, *, tied: bool = False) -> list[
     return read_metrics(out / "metrics.jsonl")
 
 
-def main() -> None:
-    out, layouts = Path(sys.argv[1]), json.loads(sys.argv[2])
+def run_all(out: Path, layouts: list[dict[str, Any]]) -> None:
+    """Train once for each layout, and write down the rows of each."""
     found = [run(layout, out / str(number)) for number, layout in enumerate(layouts)]
     if is_first_process():
-        print(json.dumps(found))
-
-
-if __name__ == "__main__":
-    main()
+        (out / "curves.json").write_text(json.dumps(found))

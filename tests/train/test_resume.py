@@ -4,15 +4,13 @@ import errno
 import json
 import os
 import signal
-import subprocess
-import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from processes import Forked, run_tongwen, stopped_command
 
 from tongwen.errors import DiskFullError, InputError, RecipeError
 from tongwen.flow import versions
@@ -24,11 +22,6 @@ from tongwen.train.metrics import read_metrics
 from tongwen.train.recovery import DivergedError
 
 _TIMES = ("seconds", "tokens_per_second", "mfu_full", "mfu_causal", "peak_memory_bytes")
-
-
-def command_line(shards: Path, tokenizer: Path, out: Path, recipe: Path) -> list[str]:
-    words = ("pretrain", shards, tokenizer, "--out", out, "--recipe", recipe)
-    return [sys.executable, "-m", "tongwen", *map(str, words)]
 
 
 def pretrain(shards: Path, tokenizer: Path, out: Path, recipe: Path, *overrides: str) -> None:
@@ -53,20 +46,6 @@ def model_files(out: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in (out / "model").iterdir()}
 
 
-def stop_after(process: subprocess.Popen[bytes], out: Path, lines: int, number: int) -> None:
-    """Send the signal when the metrics have grown by so many lines."""
-    metrics = out / "metrics.jsonl"
-
-    def written() -> int:
-        return metrics.read_bytes().count(b"\n") if metrics.is_file() else 0
-
-    goal = written() + lines
-    deadline = time.monotonic() + 60
-    while written() < goal and process.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.002)
-    process.send_signal(number)
-
-
 @pytest.fixture
 def threads(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """So many threads, here and in processes started here."""
@@ -89,18 +68,19 @@ def test_a_killed_run_ends_with_the_bytes_and_the_curve_of_an_undisturbed_one(
     changed: str,
 ) -> None:
     recipe = recipe_file.read_text().replace("[pretrain]\n", f"[pretrain]\n{changed}")
-    recipe_file.write_text(recipe)
+    recipe_file.write_text(recipe.replace("max_tokens = 30_720", "max_tokens = 15_360"))
     words = (shards_folder, small_tokenizer_folder)
     undisturbed, killed = tmp_path / "undisturbed", tmp_path / "killed"
     pretrain(*words, undisturbed, recipe_file)
-    for lines, number in ((13, signal.SIGKILL), (17, signal.SIGTERM)):
-        process = subprocess.Popen(command_line(*words, killed, recipe_file))
-        stop_after(process, killed, lines, number)
+    command = ("pretrain", *words, "--recipe", recipe_file, "--out", killed)
+    for rows, number in ((7, signal.SIGKILL), (9, signal.SIGTERM)):
+        process = Forked(stopped_command, rows, number, 0, *command)
         assert process.wait() == (130 if number == signal.SIGTERM else -number)
-    subprocess.run(command_line(*words, killed, recipe_file), check=True)
+        process.end()
+    run_tongwen(*command)
     assert model_files(killed) == model_files(undisturbed)
     assert curve(killed) == curve(undisturbed)
-    assert [row["step"] for row in curve(killed) if row["kind"] == "train"] == list(range(1, 61))
+    assert [row["step"] for row in curve(killed) if row["kind"] == "train"] == list(range(1, 31))
 
 
 @pytest.fixture

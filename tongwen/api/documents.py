@@ -78,9 +78,9 @@ def curate_documents(
     """Curate documents: one verdict for each, in their order, with the reason for every drop.
 
     All of the cascade runs, deduplication included, so the first verdict comes when the last
-    document has been read. Documents go through a temporary folder on disk (about three times
-    their size), not through memory: a process takes some 400 MB, plus about 1 kB for each
-    document while duplicates are looked for.
+    document has been read. Documents go through a temporary folder on disk, not through memory:
+    20,000 texts of 1,130 characters took 2.5 times their size there, and a process of 370 MB
+    (250 MB for three texts) and 18 s of CPU time (2026-11).
 
     The first call on a machine that has not compiled the kernels yet takes up to a minute longer.
 

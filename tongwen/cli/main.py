@@ -1,9 +1,12 @@
 """The command line. Imports nothing heavy: `tongwen --help` must not load torch."""
 
+import contextlib
+import errno
 import importlib
 import os
 import sys
 from difflib import get_close_matches
+from typing import NoReturn
 
 import click
 
@@ -77,6 +80,7 @@ def main() -> None:
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     try:
         status = cli.main(standalone_mode=False)
+        sys.stdout.flush()  # here, where a full disk is an error that can be told
         sys.exit(status if isinstance(status, int) else 0)
     except click.ClickException as error:
         error.show()
@@ -84,20 +88,53 @@ def main() -> None:
     except TongwenError as error:
         if os.environ.get("TONGWEN_TRACEBACK"):
             raise
-        click.secho("error: ", fg="red", nl=False, err=True)
-        click.echo(error.message, err=True)
-        if error.hint:
-            click.echo(f"\nhint: {error.hint}", err=True)
-        sys.exit(error.exit_code)
+        _fail(error.message, error.hint, error.exit_code)
     except ModuleNotFoundError as error:
         if error.name is None or error.name.startswith("tongwen"):
             raise
-        click.secho("error: ", fg="red", nl=False, err=True)
-        click.echo(f"the Python package `{error.name}` is not installed", err=True)
-        click.echo("\nhint: pip install 'tongwen[all]'", err=True)
-        sys.exit(1)
+        _fail(f"the Python package `{error.name}` is not installed", "pip install 'tongwen[all]'")
+    except OSError as error:
+        if os.environ.get("TONGWEN_TRACEBACK"):
+            raise
+        _fail(*_os_error(error))
     except (KeyboardInterrupt, click.Abort):
         click.echo(
             "\ninterrupted; finished work is kept, run the same command to continue", err=True
         )
         sys.exit(130)
+
+
+def _fail(message: str, hint: str | None = None, exit_code: int = 1) -> NoReturn:
+    click.secho("error: ", fg="red", nl=False, err=True)
+    click.echo(message, err=True)
+    if hint:
+        click.echo(f"\nhint: {hint}", err=True)
+    _drop_output()
+    sys.exit(exit_code)
+
+
+def _os_error(error: OSError) -> tuple[str, str | None]:
+    """Message and hint for what the operating system refused and no stage has explained."""
+    reason = error.strerror or str(error)
+    if error.filename is None:
+        if error.errno == errno.EPIPE:  # `tongwen recipe sample | head`: nobody reads on
+            _drop_output()
+            sys.exit(0)
+        where = "standard output" if error.errno in (errno.ENOSPC, errno.EIO) else "a file"
+        return f"cannot write to {where}: {reason}", None
+    path = os.fsdecode(error.filename)
+    hints = {
+        errno.EEXIST: "a file has this name; choose another folder",
+        errno.ENOTDIR: "a part of the path is a file, not a folder; choose another folder",
+        errno.EACCES: "choose a folder that you may read and write, or change its permissions",
+        errno.EROFS: "the disk cannot be written; choose a folder on another",
+        errno.ENAMETOOLONG: "choose a shorter name",
+        errno.EISDIR: "this is a folder; name a file",
+    }
+    return f"{path}: {reason}", hints.get(error.errno or 0)
+
+
+def _drop_output() -> None:
+    """Forget what could not be written, which Python would try again, and fail, when it ends."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -16,6 +16,7 @@ from tongwen.errors import TongwenError, UsageError
 
 if TYPE_CHECKING:
     from tongwen.serve.access import Guard
+    from tongwen.serve.settings import ServeSettings
 
 API_KEY_VARIABLE = "TONGWEN_API_KEY"
 
@@ -74,7 +75,7 @@ def command(
         click.echo(f"{name or loaded.name} from {loaded.folder}; Ctrl-C ends", err=True)
         try:
             with contextlib.suppress(KeyboardInterrupt):
-                _listen(server.application(api_key=api_key, hosts=hosts), listener, settings.host)
+                _listen(server.application(api_key=api_key, hosts=hosts), listener, settings)
             click.echo("stopped", err=True)
         finally:
             engine.close()
@@ -129,11 +130,11 @@ def _api_key(*, required: bool) -> str | None:
     return api_key
 
 
-def _listen(application: "Guard", listener: socket.socket, host: str) -> None:
+def _listen(application: "Guard", listener: socket.socket, settings: "ServeSettings") -> None:
     """Serve until a signal comes; prints the URL once requests are answered."""
     import uvicorn
 
-    port = listener.getsockname()[1]
+    host, port = settings.host, listener.getsockname()[1]
     shown = "localhost" if host in ("0.0.0.0", "::") else f"[{host}]" if ":" in host else host
 
     class Announcing(uvicorn.Server):
@@ -146,6 +147,7 @@ def _listen(application: "Guard", listener: socket.socket, host: str) -> None:
         log_level="warning",
         access_log=False,
         lifespan="off",
+        timeout_keep_alive=settings.keep_alive_seconds,
         timeout_graceful_shutdown=_GRACE_SECONDS,
     )
     Announcing(config).run(sockets=[listener])

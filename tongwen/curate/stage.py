@@ -23,13 +23,14 @@ from tongwen.curate.outcome.materialize import merged_rejects
 from tongwen.curate.outcome.score import GOLD_PAGES, gold_score
 from tongwen.curate.outcome.steps import materialize
 from tongwen.curate.own.steps import OwnMeasured, choose_own, measure_own, own_files
-from tongwen.curate.records.extracted import EditFiles
+from tongwen.curate.records.extracted import EditFiles, Extracted
 from tongwen.curate.records.sources import Source, read_sources
 from tongwen.curate.repeats.steps import cut_paragraphs, cut_spans, cut_templates
 from tongwen.curate.rules.steps import decide, measure
 from tongwen.curate.scorers.folder import DESCRIPTION, open_folder
 from tongwen.curate.scorers.steps import choose_scorers, score
 from tongwen.curate.settings import CurateSettings
+from tongwen.curate.trials import trials
 from tongwen.files import (
     disk_errors,
     read_json,
@@ -42,6 +43,7 @@ from tongwen.files import (
 from tongwen.flow.runner import TaskResult
 from tongwen.flow.stage import StageContext
 from tongwen.flow.task import Task
+from tongwen.kernels import compile_once
 
 
 def run(context: StageContext[CurateSettings]) -> Mapping[str, float]:
@@ -59,6 +61,8 @@ def run(context: StageContext[CurateSettings]) -> Mapping[str, float]:
     sources = read_sources(context.inputs["crawl"])
     scorers = choose_scorers(settings, context.resolve)
     own = choose_own(settings)
+    scorer_folders = [context.resolve(path) for path in settings.scorers]
+    compile_once(trials(settings, scorer_folders), context.progress)
     costs = _Costs(context)
     run = costs.run
 
@@ -100,6 +104,7 @@ def run(context: StageContext[CurateSettings]) -> Mapping[str, float]:
         if report is not None:
             write_json(context.out / name, report)
     _publish_failures(context, others)
+    _publish_bad_files(context, extracted)
     write_json(context.out / "cost.json", costs.report(sources))
     return counts
 
@@ -190,6 +195,17 @@ def _publish_failures(context: StageContext[CurateSettings], others: OwnMeasured
             context.progress.say(
                 f"  {name} failed on {number:,} documents, which have no value of it; see {path}"
             )
+
+
+def _publish_bad_files(context: StageContext[CurateSettings], extracted: Extracted) -> None:
+    """List the files that could not be read to their end, and name the first."""
+    path = context.out / "bad_files.jsonl"
+    path.unlink(missing_ok=True)
+    if extracted.bad_files:
+        write_jsonl(path, list(extracted.bad_files))
+        named = "; ".join(file["kind"] for file in extracted.bad_files[:3])
+        number = len(extracted.bad_files)
+        context.progress.say(f"  {number:,} files could not be read whole: {named}; see {path}")
 
 
 def _link(source: Path, target: Path) -> None:

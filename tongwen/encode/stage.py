@@ -18,6 +18,8 @@ from tongwen.flow.task import Task, TaskInput
 from tongwen.formats.documents import document_batches, document_files, row_group_ranges
 from tongwen.formats.languages import LANGUAGES
 from tongwen.formats.shards import Shard, shard_writer
+from tongwen.kernels import compile_once
+from tongwen.tokenizer.bulk import BulkEncoder
 from tongwen.tokenizer.special import EOS
 from tongwen.tokenizer.text import MODEL_FILE, Tokenizer
 
@@ -38,6 +40,7 @@ def run(context: StageContext[EncodeSettings]) -> Mapping[str, float]:
     tokenizer = Tokenizer.load(model)
     if EOS not in tokenizer.special_ids:
         raise InputError(f"the tokenizer {model} has no control piece {EOS} to end documents with")
+    compile_once({"encode": lambda: BulkEncoder(tokenizer).encode_trial()}, context.progress)
     thresholds = validation_thresholds(_names(files), settings.validation_share)
     model_input = TaskInput(model, file_digest(model))
     tasks: list[Task] = []

@@ -308,6 +308,8 @@ class Reader:
         message = error.message
         head, rest = re.match(r"([\w.]*)(.*)", message, re.DOTALL).groups()  # type: ignore[union-attr]
         key = head.rpartition(".")[2]
+        if prefix and head.startswith(f"{prefix}.") and key not in written:  # of a table below
+            return RecipeError(f"{message} ({self.origin.place(head)})", hint=error.hint)
         name = f"{prefix}.{key}" if prefix else key
         if key in written and f".{name}".endswith(f".{head}"):
             message = name + rest

@@ -2,7 +2,7 @@
 
 import hmac
 import json
-from collections.abc import Awaitable, Callable, Collection, MutableMapping
+from collections.abc import Awaitable, Callable, Collection, Mapping, MutableMapping
 from typing import Any
 
 Scope = MutableMapping[str, Any]
@@ -28,11 +28,19 @@ class Guard:
         api_key: asked for; None lets everybody in.
         hosts: values of `Host` to accept, without port. A web page elsewhere can point a name
             of its own at 127.0.0.1 and would otherwise read a keyless server. None accepts all.
+        origins: of web pages elsewhere that may use the API from a browser. Others are refused: a
+            page cannot read the answer, but could make this machine work.
     """
 
     def __init__(
-        self, application: Application, *, api_key: str | None, hosts: Collection[str] | None
+        self,
+        application: Application,
+        *,
+        api_key: str | None,
+        hosts: Collection[str] | None,
+        origins: Collection[str] = (),
     ) -> None:
+        self._origins = frozenset(origins)
         self._application = application
         self._api_key = api_key
         self._hosts = hosts
@@ -42,18 +50,34 @@ class Guard:
             await self._application(scope, receive, send)
             return
 
+        headers = dict(scope["headers"])
+        origin = headers.get(b"origin", b"").decode("latin-1")
+        shared = _sharing(origin) if origin in self._origins else ()
+
         async def send_fenced(message: MutableMapping[str, Any]) -> None:
             if message["type"] == "http.response.start":
-                message["headers"] = [*message.get("headers", ()), *_HEADERS]
+                message["headers"] = [*message.get("headers", ()), *_HEADERS, *shared]
             await send(message)
 
-        headers = dict(scope["headers"])
         host = _host_name(headers.get(b"host", b"").decode("latin-1"))
         if self._hosts is not None and host not in self._hosts:
-            await _refuse(send_fenced, 403, f"this server does not answer to the name {host!r}")
+            message = f"this server does not answer to the name {host!r}"
+            await _refuse(send_fenced, 403, message, "unknown_host")
+        elif shared and scope["method"] == "OPTIONS":
+            await send_fenced({"type": "http.response.start", "status": 204, "headers": []})
+            await send_fenced({"type": "http.response.body", "body": b""})
+        elif not shared and _is_foreign(headers, origin):
+            message = (
+                f"a page of {origin or 'another site'} may not use this server; allow it with the "
+                "setting serve.allowed_origins"
+            )
+            await _refuse(send_fenced, 403, message, "foreign_origin")
+        elif scope["method"] == "POST" and not _is_json(headers.get(b"content-type", b"")):
+            message = "send the body as JSON, with the header `Content-Type: application/json`"
+            await _refuse(send_fenced, 415, message, "content_type")
         elif not self._may_enter(scope["path"], headers.get(b"authorization", b"")):
             message = "a valid API key is needed: send `Authorization: Bearer KEY`"
-            await _refuse(send_fenced, 401, message)
+            await _refuse(send_fenced, 401, message, "invalid_api_key")
         else:
             await self._application(scope, receive, send_fenced)
 
@@ -73,8 +97,36 @@ def _host_name(host: str) -> str:
     return host.partition(":")[0].lower()
 
 
-async def _refuse(send: Send, status: int, message: str) -> None:
-    code = "invalid_api_key" if status == 401 else "unknown_host"
+def _is_foreign(headers: Mapping[bytes, bytes], origin: str) -> bool:
+    """Whether a browser says that a page of another site sends the request."""
+    if headers.get(b"sec-fetch-site") == b"cross-site" and headers.get(b"sec-fetch-mode") not in (
+        b"navigate",
+        None,
+    ):
+        return True
+    host = headers.get(b"host", b"").decode("latin-1")
+    return bool(origin) and origin.partition("://")[2] != host
+
+
+def _is_json(content_type: bytes) -> bool:
+    kind = content_type.partition(b";")[0].strip().lower()
+    return kind in (b"", b"application/json") or (
+        kind.startswith(b"application/") and kind.endswith(b"+json")
+    )
+
+
+def _sharing(origin: str) -> tuple[tuple[bytes, bytes], ...]:
+    """Cross-origin resource sharing for one page."""
+    return (
+        (b"access-control-allow-origin", origin.encode("latin-1")),
+        (b"access-control-allow-headers", b"authorization, content-type"),
+        (b"access-control-allow-methods", b"GET, POST, OPTIONS"),
+        (b"access-control-expose-headers", b"x-ignored-fields"),
+        (b"vary", b"origin"),
+    )
+
+
+async def _refuse(send: Send, status: int, message: str, code: str) -> None:
     error = {"message": message, "type": "invalid_request_error", "code": code, "param": None}
     body = json.dumps({"error": error}).encode()
     headers = [(b"content-type", b"application/json")]

@@ -5,12 +5,14 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from types import TracebackType
 from typing import Self
 
-from tongwen.serve.engine import Engine
+from tongwen.serve.engine import Engine, EngineBusyError
 from tongwen.serve.generation import Delta, Generation, GenerationRequest
 
 
 class Answers:
     """Submits requests when entered and stops what still runs when left, however it is left.
+
+    Of more requests than the engine's queue takes, the rest follow as others end.
 
     Args:
         engine: writes the answers.
@@ -20,17 +22,34 @@ class Answers:
     def __init__(self, engine: Engine, requests: Sequence[GenerationRequest]) -> None:
         self._engine = engine
         self._requests = requests
+        self._submitted = 0
         self._generations: list[Generation] = []
         self._deltas: asyncio.Queue[tuple[int, Delta]] = asyncio.Queue()
 
     async def __aenter__(self) -> Self:
         try:
-            for index, request in enumerate(self._requests):
-                self._generations.append(self._engine.submit(request, self._receiver(index)))
+            self._submit()
         except BaseException:
             self._abort()
             raise
         return self
+
+    def _submit(self) -> None:
+        """Give the engine as many of the requests as it takes.
+
+        Raises:
+            EngineBusyError: it takes none, and none of ours is in it.
+        """
+        while self._submitted < len(self._requests):
+            receiver = self._receiver(self._submitted)
+            try:
+                generation = self._engine.submit(self._requests[self._submitted], receiver)
+            except EngineBusyError:
+                if not self._generations:
+                    raise
+                return
+            self._generations.append(generation)
+            self._submitted += 1
 
     async def __aexit__(
         self,
@@ -51,9 +70,12 @@ class Answers:
                 async with asyncio.timeout(silence_seconds):
                     index, delta = await self._deltas.get()
             except TimeoutError:
+                self._submit()
                 yield None
                 continue
-            running -= delta.finish is not None
+            if delta.finish is not None:
+                running -= 1
+                self._submit()
             yield index, delta
 
     @property

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse, StreamingResponse
@@ -57,16 +58,19 @@ class Server:
         """The ASGI application; the arguments are `Guard`'s."""
         app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
         for prefix in ("/v1", ""):
-            app.get(f"{prefix}/models")(self.list_models)
+            for end in ("", "/"):
+                app.get(f"{prefix}/models{end}")(self.list_models)
+                app.post(f"{prefix}/chat/completions{end}")(self.chat)
+                app.post(f"{prefix}/completions{end}")(self.complete)
             app.get(f"{prefix}/models/{{name:path}}")(self.show_model)
-            app.post(f"{prefix}/chat/completions")(self.chat)
-            app.post(f"{prefix}/completions")(self.complete)
         app.get("/health")(self.health)
+        app.api_route("/v1/{path:path}", methods=_METHODS)(_not_here)
         app.mount("/", StaticFiles(directory=STATIC, html=True))
         app.add_exception_handler(ApiError, _api_error)
         app.add_exception_handler(HTTPException, _http_error)
         app.add_exception_handler(Exception, _internal_error)
-        return Guard(app, api_key=api_key, hosts=hosts)
+        origins = self._settings.allowed_origins
+        return Guard(app, api_key=api_key, hosts=hosts, origins=origins)
 
     async def health(self) -> dict[str, Any]:
         return {
@@ -118,13 +122,21 @@ class Server:
         requests, prompt_tokens = await asyncio.to_thread(self._generation_requests, wanted)
         reply = Reply(self._name, is_chat=is_chat)
         answers = Answers(self._engine, requests)
+        ignored = {
+            "X-Ignored-Fields": ", ".join(
+                quote(name, errors="replace") for name in wanted.unknown_fields
+            )
+        }
+        headers = ignored if wanted.unknown_fields else {}
         if wanted.is_stream:
             self._check_queue()
             events = _events(answers, reply, prompt_tokens, wants_usage=wanted.wants_usage)
             return StreamingResponse(
-                events, media_type="text/event-stream", headers=_STREAM_HEADERS
+                events, media_type="text/event-stream", headers=_STREAM_HEADERS | headers
             )
-        return await _whole(http_request, answers, reply, prompt_tokens)
+        response = await _whole(http_request, answers, reply, prompt_tokens)
+        response.headers.update(headers)
+        return response
 
     def _generation_requests(self, wanted: AnswerRequest) -> tuple[list[GenerationRequest], int]:
         """A request for every answer, and the number of prompt tokens."""
@@ -136,7 +148,9 @@ class Server:
                 prompts = [tuple(ids)]
             else:
                 prompts = [
-                    tuple(tokenizer.encode(prompt)) if isinstance(prompt, str) else prompt
+                    tuple(tokenizer.encode(prompt, allow_special=wanted.reads_special))
+                    if isinstance(prompt, str)
+                    else prompt
                     for prompt in wanted.prompts
                 ]
             requests = []
@@ -144,7 +158,10 @@ class Server:
                 request = GenerationRequest(
                     prompt_ids=prompt_ids,
                     max_tokens=wanted.max_tokens,
+                    min_tokens=wanted.min_tokens,
                     stop=wanted.stop,
+                    stop_ids=wanted.stop_ids,
+                    ignores_eos=wanted.ignores_eos,
                     sampling=wanted.sampling,
                 )
                 self._engine.check(request)
@@ -268,8 +285,25 @@ async def _api_error(_: Request, error: Exception) -> Response:
     return JSONResponse(error.body, error.status, headers)
 
 
+_METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"]
+_PLACES = {"models": "GET", "chat/completions": "POST", "completions": "POST"}
+
+
+async def _not_here(request: Request, path: str) -> None:
+    """The answer for every place below /v1 that this server does not have."""
+    method = _PLACES.get(path.strip("/"))
+    if method is not None:
+        raise ApiError(405, f"/v1/{path} takes {method}", headers={"Allow": method})
+    shown = ", ".join(f"{method} /v1/{place}" for place, method in _PLACES.items())
+    raise ApiError(
+        404, f"this server has no {request.method} /v1/{path}; it has {shown}", code="not_found"
+    )
+
+
 async def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
+    if error.status_code == 405:  # of the page's files: whatever is asked for is not there
+        error = HTTPException(404, "there is no such place")
     shown = ApiError(error.status_code, f"{request.method} {request.url.path}: {error.detail}")
     return JSONResponse(shown.body, error.status_code, error.headers)
 

@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Callable, Collection, Iterator
 
 import torch
+from torch import Tensor
 
 from tongwen.errors import InputError, TongwenError
 from tongwen.model.decoding import DecodingBatch, Prefill
@@ -70,15 +71,20 @@ class Engine:
         """Refuse what can never be answered.
 
         Raises:
-            InputError: the prompt is empty or holds an id the model does not know.
+            InputError: the prompt is empty, or an id is named that the model does not know.
             ContextLengthError: no place is left for an answer.
         """
         if not request.prompt_ids:
             raise InputError("the prompt is empty", hint="give the model a first token")
         largest = self._model.config.vocabulary_size - 1
-        wrong = next((i for i in request.prompt_ids if not 0 <= i <= largest), None)
-        if wrong is not None:
-            raise InputError(f"the prompt holds the token id {wrong}; ids are 0 to {largest:,}")
+        for what, ids in (
+            ("the prompt holds", request.prompt_ids),
+            ("the stop ids hold", request.stop_ids),
+            ("the logit bias holds", request.sampling.logit_bias),
+        ):
+            wrong = next((i for i in ids if not 0 <= i <= largest), None)
+            if wrong is not None:
+                raise InputError(f"{what} the token id {wrong}; ids are 0 to {largest:,}")
         needed = len(request.prompt_ids) + 1
         if needed > self.context_tokens:
             raise ContextLengthError(
@@ -98,7 +104,7 @@ class Engine:
         space = self.context_tokens - len(request.prompt_ids)
         generation = Generation(
             request,
-            max_tokens=min(request.max_tokens, space),
+            max_tokens=space if request.max_tokens is None else min(request.max_tokens, space),
             stop_ids=self._stop_ids,
             decoder=self.tokenizer.streaming_decoder(),
             deliver=deliver,
@@ -181,7 +187,7 @@ class Engine:
         if self._prefill is None:
             self._prefill = Prefill(self._model, self._reading.request.prompt_ids)
         logits_V = None if self._reading.is_aborted else self._prefill.advance()
-        if logits_V is not None and self._reading.take(logits_V):
+        if logits_V is not None and _take(self._reading, logits_V):
             self._batch.append(self._prefill)
             self._writing.append(self._reading)
         if logits_V is not None or self._reading.is_aborted:
@@ -197,7 +203,7 @@ class Engine:
         logits_BV = self._batch.step([generation.last_id for generation in self._writing])
         # From the last row to the first: a removed row is replaced by one already dealt with.
         for row in reversed(range(len(self._writing))):
-            if not self._writing[row].take(logits_BV[row]):
+            if not _take(self._writing[row], logits_BV[row]):
                 self._remove(row)
 
     def _remove(self, row: int) -> None:
@@ -218,3 +224,13 @@ class Engine:
             self._batch = DecodingBatch(self._model)
         for generation in failed:
             generation.fail(message)
+
+
+def _take(generation: Generation, logits_V: Tensor) -> bool:
+    """`Generation.take`; an error in choosing one answer's token ends that answer alone."""
+    try:
+        return generation.take(logits_V)
+    except Exception:
+        logger.exception("a token could not be chosen")
+        generation.fail("the next token could not be chosen; see the log")
+        return False

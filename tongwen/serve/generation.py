@@ -19,14 +19,20 @@ class GenerationRequest:
 
     Attributes:
         prompt_ids: token ids, at least one.
-        max_tokens: longest answer; it also ends where the context window is full.
+        max_tokens: longest answer; None or more than fits goes on until the context window is full.
+        min_tokens: before so many no stop id is chosen.
         stop: the answer ends before the first of these strings.
+        stop_ids: ends the answer as well as the model's own stop ids.
+        ignores_eos: the model's own stop ids do not end it.
         sampling: how tokens are chosen.
     """
 
     prompt_ids: tuple[int, ...]
-    max_tokens: int
+    max_tokens: int | None
+    min_tokens: int = 0
     stop: tuple[str, ...] = ()
+    stop_ids: tuple[int, ...] = ()
+    ignores_eos: bool = False
     sampling: Sampling = field(default_factory=Sampling)
 
 
@@ -64,15 +70,19 @@ class Generation:
         self.last_id = -1
         self.is_aborted = False
         self._max_tokens = max_tokens
-        self._stop_ids = stop_ids
+        own = frozenset() if request.ignores_eos else stop_ids
+        self._stop_ids = own | frozenset(request.stop_ids)
         self._decoder = decoder
         self._deliver = deliver
-        self._sampler = Sampler(request.sampling)
+        self._sampler = Sampler(request.sampling, request.prompt_ids)
         self._stop_text = StopText(request.stop)
 
     def take(self, logits_V: Tensor) -> bool:
         """Choose the next token and deliver its text; whether the answer goes on after it."""
-        self.last_id = self._sampler.choose(logits_V)
+        is_too_early = self.completion_tokens < self.request.min_tokens
+        self.last_id = self._sampler.choose(
+            logits_V, without=sorted(self._stop_ids) if is_too_early else ()
+        )
         if self.last_id in self._stop_ids:
             return self._end("", "stop")
         self.completion_tokens += 1

@@ -1,14 +1,17 @@
 """OpenAI's request and response objects, as far as this server speaks them.
 
 Every field of a request is one of: honoured; ignored because it cannot change the answer
-(`_IGNORED`); accepted while it asks for nothing (`_ONLY_OFF`). Anything else is refused by name.
+(`_IGNORED`); accepted while it asks for nothing (`_ONLY_OFF`), and refused by name otherwise. A
+field that nobody knows is left out and named in a header of the response, or refused where the
+settings say so: front ends send fields of other servers along.
 """
 
+import contextlib
 import json
 import time
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from tongwen.model.sampler import Sampling
@@ -23,7 +26,6 @@ _IGNORED = frozenset(
 _ONLY_OFF: Mapping[str, tuple[Any, ...]] = {
     "logprobs": (False,),
     "top_logprobs": (0,),
-    "logit_bias": ({},),
     "tools": ([],),
     "tool_choice": ("none", "auto"),
     "functions": ([],),
@@ -74,7 +76,10 @@ class AnswerRequest:
         answers: wanted for each prompt.
         is_stream: send the answer while it is written.
         wants_usage: end a stream with the token counts.
-        max_tokens, stop, sampling: see `generation.GenerationRequest`.
+        max_tokens, min_tokens, stop, stop_ids, ignores_eos, sampling: see
+            `generation.GenerationRequest`.
+        reads_special: in a raw prompt `<|im_start|>` and the like become their ids.
+        unknown_fields: what was left out of the request.
     """
 
     model: str
@@ -83,9 +88,14 @@ class AnswerRequest:
     answers: int
     is_stream: bool
     wants_usage: bool
-    max_tokens: int
+    max_tokens: int | None
+    min_tokens: int
     stop: tuple[str, ...]
+    stop_ids: tuple[int, ...]
+    ignores_eos: bool
     sampling: Sampling
+    reads_special: bool
+    unknown_fields: tuple[str, ...] = ()
 
 
 def parse_request(body: object, *, is_chat: bool, settings: ServeSettings) -> AnswerRequest:
@@ -107,8 +117,13 @@ def parse_request(body: object, *, is_chat: bool, settings: ServeSettings) -> An
     wants_usage = options.take("include_usage", bool, False)
     options.ignore("include_obfuscation")
     options.finish()
-    newer = fields.whole_number("max_completion_tokens", 1, None)
-    older = fields.whole_number("max_tokens", 1, None)
+    most = fields.whole_number("max_tokens", -1, None)
+    most = fields.whole_number("max_completion_tokens", -1, most)
+    if most == 0:
+        raise ApiError(400, "`max_tokens` is 0; it must be at least 1, or -1", param="max_tokens")
+    top_k = fields.whole_number("top_k", -1, None)
+    penalty = fields.number("repeat_penalty", 0.01, 100, 1.0)
+    spelt = fields.take("parse_special", bool, True)
     request = AnswerRequest(
         model=model,
         messages=messages,
@@ -116,19 +131,26 @@ def parse_request(body: object, *, is_chat: bool, settings: ServeSettings) -> An
         answers=fields.whole_number("n", 1, 1, most=_MOST_ANSWERS) or 1,
         is_stream=is_stream,
         wants_usage=wants_usage,
-        max_tokens=newer or older or settings.max_tokens,
+        max_tokens=settings.max_tokens if most is None else None if most == -1 else most,
+        min_tokens=fields.whole_number("min_tokens", 0, 0) or 0,
         stop=_stops(fields.take_any("stop")),
+        stop_ids=_ids(fields.take_any("stop_token_ids"), "stop_token_ids"),
+        ignores_eos=fields.take("ignore_eos", bool, False),
         sampling=Sampling(
             temperature=fields.number("temperature", 0, 2, settings.temperature),
             top_p=fields.number("top_p", 0, 1, 1.0),
-            top_k=fields.whole_number("top_k", 1, None),
+            top_k=top_k if top_k is not None and top_k > 0 else None,
+            min_p=fields.number("min_p", 0, 1, 0.0),
             frequency_penalty=fields.number("frequency_penalty", -2, 2, 0.0),
             presence_penalty=fields.number("presence_penalty", -2, 2, 0.0),
+            repetition_penalty=fields.number("repetition_penalty", 0.01, 100, penalty),
+            logit_bias=_biases(fields.take("logit_bias", dict, {})),
             seed=fields.whole_number("seed", -(2**63), None, most=2**63 - 1),
         ),
+        reads_special=spelt,
     )
-    fields.finish()
-    return request
+    unknown = fields.finish(refuses_unknown=settings.refuse_unknown_fields)
+    return replace(request, unknown_fields=unknown)
 
 
 class _Fields:
@@ -168,10 +190,14 @@ class _Fields:
     def ignore(self, name: str) -> None:
         self._left.pop(name, None)
 
-    def finish(self) -> None:
-        """Refuse what is left, unless it cannot matter."""
+    def finish(self, *, refuses_unknown: bool = True) -> tuple[str, ...]:
+        """Refuse what is left and would matter; names of the fields that nobody knows."""
+        unknown = []
         for name, value in self._left.items():
             if name in _IGNORED:
+                continue
+            if name not in _ONLY_OFF and not refuses_unknown:
+                unknown.append(name)
                 continue
             if name not in _ONLY_OFF:
                 raise ApiError(
@@ -187,6 +213,7 @@ class _Fields:
                     code="unsupported_parameter",
                     param=name,
                 )
+        return tuple(unknown)
 
     def _refuse(self, name: str, value: object, expected: str) -> None:
         name = self._prefix + name
@@ -210,18 +237,67 @@ def _message(value: object, place: str) -> Message:
     fields = {key: item for key, item in value.items() if item is not None and item != []}
     role = fields.pop("role", None)
     content = fields.pop("content", None)
-    fields.pop("name", None)
+    for known in ("name", "refusal", "annotations", "reasoning_content", "function_call"):
+        fields.pop(known, None)
+    calls = fields.pop("tool_calls", None)
+    fields.pop("tool_call_id", None)
     if fields:
         name = next(iter(fields))
         raise ApiError(400, f"`{place}.{name}` is not supported", param=f"{place}.{name}")
     role = "system" if role == "developer" else role
+    if role == "tool":
+        result = _content("" if content is None else content, f"{place}.content")
+        return {"role": "user", "content": f"<tool_response>\n{result}\n</tool_response>"}
+    if role == "assistant" and (calls or content is None):
+        text = _content("" if content is None else content, f"{place}.content")
+        return {"role": role, "content": "\n".join([*filter(None, [text]), *_calls(calls, place)])}
     if role not in ("system", "user", "assistant"):
         raise ApiError(
             400,
-            f"`{place}.role` is {role!r}; it must be system, user or assistant",
+            f"`{place}.role` is {role!r}; it must be system, developer, user, assistant or tool",
             param=f"{place}.role",
         )
     return {"role": role, "content": _content(content, f"{place}.content")}
+
+
+def _calls(values: object, place: str) -> list[str]:
+    """Calls of tools in an earlier answer, as the models that were taught ChatML write them."""
+    found = []
+    for number, call in enumerate(values if isinstance(values, list) else []):
+        function = call.get("function") if isinstance(call, dict) else None
+        if not isinstance(function, dict) or not isinstance(function.get("name"), str):
+            where = f"{place}.tool_calls[{number}].function"
+            raise ApiError(400, f"`{where}` must be an object with a `name`", param=where)
+        arguments: object = function.get("arguments") or {}
+        if isinstance(arguments, str):
+            with contextlib.suppress(ValueError):  # else it stays as the model wrote it
+                arguments = json.loads(arguments)
+        shown = {"name": function["name"], "arguments": arguments}
+        found.append(f"<tool_call>\n{json.dumps(shown, ensure_ascii=False)}\n</tool_call>")
+    return found
+
+
+def _biases(values: Mapping[str, Any]) -> dict[int, float]:
+    found = {}
+    for key, value in values.items():
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        if not key.isdecimal() or not is_number or not -100 <= value <= 100:
+            raise ApiError(
+                400,
+                f"`logit_bias` has {key!r}: {value!r}; it must be token ids with numbers from -100 "
+                "to 100",
+                param="logit_bias",
+            )
+        found[int(key)] = float(value)
+    return found
+
+
+def _ids(value: object, name: str) -> tuple[int, ...]:
+    if value is None:
+        return ()
+    if not isinstance(value, list) or not _is_ids(value):
+        raise ApiError(400, f"`{name}` must be a list of token ids", param=name)
+    return tuple(value)
 
 
 def _content(value: object, place: str) -> str:

@@ -22,6 +22,14 @@ class ServeSettings:
     """Answers written at the same time; more wait."""
     waiting_requests: int = 64
     """Requests that may wait; more are refused with HTTP 429."""
+    keep_alive_seconds: int = 75
+    """How long an idle connection stays open; longer than a proxy in front keeps it."""
+    allowed_origins: tuple[str, ...] = ()
+    """Web pages of other addresses (`https://app.example.org`) that may use the API from a browser;
+    without, only the server's own page may."""
+    refuse_unknown_fields: bool = False
+    """Answer 400 to a request with a field that nobody knows, instead of leaving the field out and
+    naming it in the header `X-Ignored-Fields`."""
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     """`auto` is bf16 on a GPU and for int8 weights, fp32 otherwise."""
 
@@ -32,6 +40,7 @@ class ServeSettings:
             ("max_tokens", 1),
             ("concurrent_requests", 1),
             ("waiting_requests", 1),
+            ("keep_alive_seconds", 1),
         ):
             if getattr(self, key) < least:
                 raise RecipeError(f"serve.{key} is {getattr(self, key)}", hint=f"use {least}+")

@@ -71,6 +71,13 @@ class BulkEncoder:
             state[1:3] = end, filled + count
         return ids[: int(state[2])], starts
 
+    def encode_trial(self) -> None:
+        """Call every kernel of this class, so that numba compiles it."""
+        data, _ = text_buffers(pa.array(["trial"], pa.string()))
+        self.encode(pa.array(["trial"], pa.string()), end_id=0)
+        if self._rules is not None:
+            self._encode_long(data, np.empty(len(data), np.int32))
+
     def _encode_long(self, data: npt.NDArray[np.uint8], out: npt.NDArray[np.int32]) -> int:
         """Write the ids of one long segment; how many they are."""
         size = len(data)

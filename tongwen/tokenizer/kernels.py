@@ -8,12 +8,12 @@ order of google/sentencepiece). Unlike the pre-tokenization of other encoders th
 the vocabulary alone and change no id.
 """
 
-from collections.abc import Callable
-from typing import Any, NamedTuple, TypeVar, cast
+from typing import Any, NamedTuple
 
-import numba
 import numpy as np
 import numpy.typing as npt
+
+from tongwen.kernels import inner, kernel
 
 KEY_BYTES = 16
 """Segments up to this length are looked up: 98.8 % of them in a bilingual mixture."""
@@ -28,24 +28,6 @@ _PLACE_BITS = np.int64(32)
 # stays; 64 MB/s for 48 with a table that is emptied when full (2026-11).
 _WAYS = 4
 _PLACES = np.int64((1 << 32) - 1)
-# Counting who holds an array took two thirds of the time (2026-11): nothing here allocates.
-_OPTIONS: dict[str, Any] = {"_nrt": False, "error_model": "numpy", "cache": True}
-_Compiled = TypeVar("_Compiled", bound=Callable[..., Any])
-
-
-def _inner(function: _Compiled) -> _Compiled:
-    """Compile a function that only compiled functions call."""
-    return cast(_Compiled, numba.njit(**_OPTIONS)(function))
-
-
-def _small(function: _Compiled) -> _Compiled:
-    """Compile a function into its callers: handing it the arrays costs more than its work."""
-    return cast(_Compiled, numba.njit(**_OPTIONS, forceinline=True)(function))
-
-
-def _outer(function: _Compiled) -> _Compiled:
-    """Compile a function that Python calls."""
-    return cast(_Compiled, numba.njit(**_OPTIONS, nogil=True)(function))
 
 
 class Rules(NamedTuple):
@@ -83,14 +65,14 @@ class Seen(NamedTuple):
     ids: npt.NDArray[np.int32]
 
 
-@_small
+@inner(forceinline=True)
 def _slot(key: Any, mask: Any) -> Any:
     """Where the search for a key of two numbers starts."""
     mixed = np.uint64(key) * _FIRST
     return np.int64((mixed ^ (mixed >> np.uint64(29))) >> np.uint64(17)) & mask
 
 
-@_outer
+@kernel
 def fill(
     keys: npt.NDArray[np.int64],
     values: npt.NDArray[np.int64],
@@ -107,7 +89,7 @@ def fill(
         found[slot] = values[number]
 
 
-@_small
+@inner(forceinline=True)
 def _rank(rules: Any, left: Any, right: Any) -> Any:
     """Rank of the union of two pieces, `_NO_RANK` when there is none."""
     key = np.int64(left) << np.int64(32) | np.int64(right)
@@ -120,7 +102,7 @@ def _rank(rules: Any, left: Any, right: Any) -> Any:
     return _NO_RANK
 
 
-@_small
+@inner(forceinline=True)
 def _joins(rules: Any, left: Any, right: Any) -> Any:
     """Whether some piece has these two characters side by side."""
     if left < 128 and right < 128:
@@ -135,7 +117,7 @@ def _joins(rules: Any, left: Any, right: Any) -> Any:
     return False
 
 
-@_small
+@inner(forceinline=True)
 def _character(data: Any, place: Any) -> Any:
     """The character at a place of valid UTF-8, and the place after it."""
     first = np.int64(data[place])
@@ -152,7 +134,7 @@ def _character(data: Any, place: Any) -> Any:
     ) & 0x3F, place + 4
 
 
-@_inner
+@inner
 def _merge_short(rules: Any, pieces: Any, ranks: Any, count: Any) -> Any:
     """Merge the first `count` of `pieces` in place; how many are left."""
     for number in range(count - 1):
@@ -176,7 +158,7 @@ def _merge_short(rules: Any, pieces: Any, ranks: Any, count: Any) -> Any:
     return count
 
 
-@_inner
+@inner
 def _merge_segment(
     rules: Any, data: Any, start: Any, end: Any, pieces: Any, ranks: Any, out: Any, filled: Any
 ) -> Any:
@@ -198,7 +180,7 @@ def _merge_segment(
     return filled + count
 
 
-@_inner
+@inner
 def _merge_and_remember(
     rules: Any, seen: Any, data: Any, start: Any, end: Any, pieces: Any, ranks: Any, out: Any,
     filled: Any, slot: Any,
@@ -219,7 +201,7 @@ def _merge_and_remember(
     return stop
 
 
-@_small
+@inner(forceinline=True)
 def _words(data: Any, start: Any, end: Any) -> Any:
     """The bytes of a segment as two numbers."""
     first = second = np.uint64(0)
@@ -230,7 +212,7 @@ def _words(data: Any, start: Any, end: Any) -> Any:
     return first, second
 
 
-@_small
+@inner(forceinline=True)
 def _look_up_segment(
     rules: Any, seen: Any, data: Any, start: Any, end: Any, pieces: Any, ranks: Any, out: Any,
     filled: Any,
@@ -264,7 +246,7 @@ def _look_up_segment(
     return _merge_and_remember(rules, seen, data, start, end, pieces, ranks, out, filled, slot)
 
 
-@_small
+@inner(forceinline=True)
 def _segment_end(rules: Any, data: Any, place: Any, stop: Any, character: Any) -> Any:
     """The first place from `place` on, `character` before it, that no piece can reach across."""
     while place < stop:
@@ -275,7 +257,7 @@ def _segment_end(rules: Any, data: Any, place: Any, stop: Any, character: Any) -
     return place
 
 
-@_outer
+@kernel
 def encode_texts(
     rules: Any,
     seen: Any,
@@ -338,7 +320,7 @@ def encode_texts(
     return True
 
 
-@_inner
+@inner
 def _push(heap: Any, size: Any, pair: Any) -> None:
     """Put a pair into a binary heap of `size` pairs."""
     place = size
@@ -351,7 +333,7 @@ def _push(heap: Any, size: Any, pair: Any) -> None:
     heap[place] = pair
 
 
-@_inner
+@inner
 def _sift(heap: Any, size: Any, place: Any) -> None:
     """Move the pair at `place` down to where it belongs in a heap of `size` pairs."""
     pair = heap[place]
@@ -366,7 +348,7 @@ def _sift(heap: Any, size: Any, place: Any) -> None:
     heap[place] = pair
 
 
-@_inner
+@inner
 def _all_pairs(rules: Any, pieces: Any, count: Any, heap: Any) -> Any:
     """Make a heap of all pairs that can be merged; how many they are."""
     size = 0
@@ -380,7 +362,7 @@ def _all_pairs(rules: Any, pieces: Any, count: Any, heap: Any) -> Any:
     return size
 
 
-@_outer
+@kernel
 def merge_long(
     rules: Any,
     data: npt.NDArray[np.uint8],

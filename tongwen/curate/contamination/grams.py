@@ -9,7 +9,6 @@ import unicodedata
 from functools import cache
 from typing import Any, NamedTuple
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
@@ -26,12 +25,11 @@ from tongwen.curate.text.characters import (
     kinds,
     script_tables,
 )
-from tongwen.curate.text.units import Hashes, mix
+from tongwen.curate.text.units import GOLDEN, SECOND, Hashes, mix
+from tongwen.kernels import inner, kernel
 
 Places = npt.NDArray[np.int64]
 
-_BASE = np.uint64(0x9E3779B97F4A7C15)
-_PRIME = np.uint64(0xD6E8FEB86659FD93)
 _HALF = np.uint64(33)
 _SKIPPED = np.uint32(0xFFFFFFFF)
 _EXPANDED = np.uint32(0x80000000)
@@ -114,7 +112,7 @@ def has_letter(text: str, units: Units) -> npt.NDArray[np.bool_]:
     return np.asarray(before[units.ends] > before[units.starts])
 
 
-@numba.njit(cache=True)
+@kernel(allocates=True)
 def _units(points: CodePoints, table: CodePoints) -> Any:
     """The fields of `Units`; singles is -1 when there is a character to expand first."""
     capacity = len(points) + 1
@@ -134,7 +132,7 @@ def _units(points: CodePoints, table: CodePoints) -> Any:
             if first < 0:
                 first = position
                 value = np.uint64(0)
-            value = (value + np.uint64(folded)) * _PRIME
+            value = (value + np.uint64(folded)) * SECOND
             value ^= value >> _HALF
             last = position + 1
             continue
@@ -155,7 +153,7 @@ def _units(points: CodePoints, table: CodePoints) -> Any:
     return hashes[:number], firsts[:number], lasts[:number], singles
 
 
-@numba.njit(cache=True)
+@kernel(allocates=True)
 def _expanded(points: CodePoints, table: CodePoints, starts: Places, expansions: CodePoints) -> Any:
     """The text with ligatures and the like written out, and where each character was before."""
     number = 0
@@ -180,13 +178,13 @@ def _expanded(points: CodePoints, table: CodePoints, starts: Places, expansions:
     return written, origins
 
 
-@numba.njit(cache=True)
+@inner
 def _key(value: np.uint64, units: int) -> np.uint64:
     """The hash under which a run of units is known, from its polynomial."""
-    return mix(value + np.uint64(units) * _PRIME)
+    return mix(value + np.uint64(units) * SECOND)
 
 
-@numba.njit(cache=True)
+@kernel(allocates=True)
 def gram_keys(hashes: Hashes, starts: Places, sizes: Places, units: Places, anchor: int) -> Any:
     """Keys of all n-grams of some passages, and of the first `anchor` units of each.
 
@@ -210,7 +208,7 @@ def gram_keys(hashes: Hashes, starts: Places, sizes: Places, units: Places, anch
         for offset in range(sizes[passage] - units[passage] + 1):
             value = np.uint64(0)
             for unit in range(units[passage]):
-                value = value * _BASE + hashes[starts[passage] + offset + unit]
+                value = value * GOLDEN + hashes[starts[passage] + offset + unit]
                 if unit + 1 == anchor:
                     anchors[filled] = mix(value)
             keys[filled] = _key(value, units[passage])
@@ -218,7 +216,7 @@ def gram_keys(hashes: Hashes, starts: Places, sizes: Places, units: Places, anch
     return keys, anchors
 
 
-@numba.njit(cache=True)
+@inner
 def _pattern(anchor: np.uint64) -> np.uint64:
     """Three bits of a filter word. The word is chosen by the high half."""
     one = np.uint64(1)
@@ -242,7 +240,7 @@ def _make_filter(anchors: Hashes) -> Hashes:
     return filled
 
 
-@numba.njit(cache=True)
+@kernel
 def _fill_filter(words: Hashes, anchors: Hashes) -> None:
     for position in range(len(anchors)):
         anchor = anchors[position]
@@ -259,7 +257,7 @@ def make_table(keys: Hashes) -> npt.NDArray[np.int32]:
     return table
 
 
-@numba.njit(cache=True)
+@kernel
 def _fill_table(table: Any, keys: Hashes) -> None:
     mask = np.int64(len(table) - 1)
     for number in range(len(keys)):
@@ -295,7 +293,7 @@ def make_anchors(anchors: Hashes, length_numbers: Places) -> Anchors:
     return Anchors(_make_filter(keys), make_table(keys), keys, sizes)
 
 
-@numba.njit(cache=True)
+@inner
 def _look_up(wanted: np.uint64, table: Any, keys: Hashes) -> Any:
     """The number of a key, -1 when it is not known."""
     mask = np.int64(len(table) - 1)
@@ -305,7 +303,7 @@ def _look_up(wanted: np.uint64, table: Any, keys: Hashes) -> Any:
     return np.int64(table[slot])
 
 
-@numba.njit(cache=True)
+@kernel(allocates=True)
 def find_grams(hashes: Hashes, lengths: Places, anchors: Anchors, table: Any, keys: Hashes) -> Any:
     """Every known n-gram in the units of a text.
 
@@ -327,12 +325,12 @@ def find_grams(hashes: Hashes, lengths: Places, anchors: Anchors, table: Any, ke
     power = np.uint64(1)
     value = np.uint64(0)
     for unit in range(anchor - 1):
-        power *= _BASE
-        value = value * _BASE + hashes[unit]
+        power *= GOLDEN
+        value = value * GOLDEN + hashes[unit]
     words = anchors.words
     last_word = np.uint64(len(words) - 1)
     for start in range(len(hashes) - anchor + 1):
-        value = value * _BASE + hashes[start + anchor - 1]
+        value = value * GOLDEN + hashes[start + anchor - 1]
         key = mix(value)
         pattern = _pattern(key)
         if words[np.int64((key >> np.uint64(20)) & last_word)] & pattern == pattern:
@@ -345,7 +343,7 @@ def find_grams(hashes: Hashes, lengths: Places, anchors: Anchors, table: Any, ke
                 if sizes < bit or start + lengths[place] > len(hashes):
                     break
                 while units < lengths[place]:
-                    longer = longer * _BASE + hashes[start + units]
+                    longer = longer * GOLDEN + hashes[start + units]
                     units += 1
                 if sizes & bit == 0:
                     continue

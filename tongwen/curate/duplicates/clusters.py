@@ -8,7 +8,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numba
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
@@ -16,6 +15,7 @@ import pyarrow.parquet as pq
 
 from tongwen.curate.duplicates.exact import DUPLICATE_SCHEMA, LOSS, LOSS_STAGES, NEAR, final_kept
 from tongwen.curate.duplicates.fingerprints import FINGERPRINT
+from tongwen.curate.duplicates.union_find import join_links, settle
 from tongwen.curate.records.numbering import record_numbers, tasks_and_rows
 from tongwen.flow.task import TaskContext, step
 
@@ -81,9 +81,9 @@ def linked(
     number = 0
     for links in _links(paths, least_equal):
         ends = [np.searchsorted(records, links[side]) for side in ("first", "second")]
-        _join(parents, most_equal, ends[0], ends[1], links["equal"].copy())
+        join_links(parents, most_equal, ends[0], ends[1], links["equal"].copy())
         number += len(links)
-    _settle(parents)
+    settle(parents)
     return records, parents, most_equal, number
 
 
@@ -91,35 +91,6 @@ def _links(paths: Sequence[Path], least_equal: float) -> Iterator[npt.NDArray[An
     for path in paths:
         links = np.load(path)
         yield links[links["equal"] >= least_equal]
-
-
-@numba.njit(cache=True)
-def _join(
-    parents: npt.NDArray[np.int64],
-    most_equal: npt.NDArray[np.uint16],
-    firsts: npt.NDArray[np.int64],
-    seconds: npt.NDArray[np.int64],
-    equal: npt.NDArray[np.uint16],
-) -> None:
-    """Join the trees of linked nodes, with path halving; a root is the smallest of its tree."""
-    for link in range(len(firsts)):
-        first, second = firsts[link], seconds[link]
-        most_equal[first] = max(most_equal[first], equal[link])
-        most_equal[second] = max(most_equal[second], equal[link])
-        while parents[first] != first:
-            parents[first] = parents[parents[first]]
-            first = parents[first]
-        while parents[second] != second:
-            parents[second] = parents[parents[second]]
-            second = parents[second]
-        parents[max(first, second)] = min(first, second)
-
-
-@numba.njit(cache=True)
-def _settle(parents: npt.NDArray[np.int64]) -> None:
-    """Let every node name its root; parents are never larger than their children."""
-    for node in range(len(parents)):
-        parents[node] = parents[parents[node]]
 
 
 def _losses(

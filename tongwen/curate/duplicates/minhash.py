@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
 
-import numba
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
@@ -28,14 +27,13 @@ from tongwen.curate.text.folding import (
     fold_utf8,
     normal_tables,
 )
-from tongwen.curate.text.units import Hashes, Lengths, fill_units, mix
+from tongwen.curate.text.units import GOLDEN, SECOND, Hashes, Lengths, fill_units, mix
+from tongwen.kernels import kernel
 
 Signatures = npt.NDArray[np.uint32]
 SIGNATURE_BYTES = 4  # of one hash
 MOST_HASHES = 2047  # two turns for each have to fit above the low 52 bits
 
-_PRIME = np.uint64(0x9E3779B97F4A7C15)
-_BASE = np.uint64(0xD6E8FEB86659FD93)  # odd and 3 modulo 4: swapped units change the low bits too
 _HALF = np.uint64(32)
 _MOST = np.uint64(0xFFFFFFFFFFFFFFFF)
 _TURN_SHIFT = np.uint64(52)
@@ -157,10 +155,11 @@ def _buffers(
         return np.zeros(0, np.uint8), np.zeros(len(texts) + 1, np.int64)
     offsets = np.frombuffer(offset_buffer, dtype)[texts.offset : texts.offset + len(texts) + 1]
     data = np.frombuffer(data_buffer, np.uint8) if data_buffer else np.zeros(0, np.uint8)
+    data.flags.writeable = False  # some of Arrow's are, some not: two types for numba
     return data, offsets.astype(np.int64)
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel(allocates=True)
 def _sketch(
     data: npt.NDArray[np.uint8],
     offsets: npt.NDArray[np.int64],
@@ -199,27 +198,27 @@ def _sketch(
             signatures[row, place] = np.uint32(bins[place] & np.uint64(0xFFFFFFFF))
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def shingle_hashes(units: Hashes, shingle: int, seed: np.uint64, out: Hashes) -> int:
     """A 64-bit hash of every run of `shingle` units, by a rolling polynomial; gives their number.
 
     All units make one shingle when there are fewer.
     """
     size = min(shingle, len(units))
-    salt = mix(seed + _PRIME)
+    salt = mix(seed + GOLDEN)
     power = np.uint64(1)
     value = np.uint64(0)
     for place in range(size):
-        value = value * _BASE + units[place]
-        power *= _BASE
+        value = value * SECOND + units[place]
+        power *= SECOND
     out[0] = mix(value ^ salt)
     for place in range(size, len(units)):
-        value = value * _BASE + (units[place] - units[place - size] * power)
+        value = value * SECOND + (units[place] - units[place - size] * power)
         out[place - size + 1] = mix(value ^ salt)
     return len(units) - size + 1
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel(allocates=True)
 def fill_bins(values: Hashes, bins: Hashes) -> None:
     """Fast Similarity Sketching of at least one element: each bin gets its smallest candidate.
 
@@ -228,18 +227,21 @@ def fill_bins(values: Hashes, bins: Hashes) -> None:
     `len(bins)` on throw all elements into one bin each, so none stays empty.
     """
     number = np.uint64(len(bins))
-    bins[:] = _MOST
+    for place in range(len(bins)):
+        bins[place] = _MOST
     for place in range(len(values)):
         value = values[place]
         chosen = ((value >> _HALF) * number) >> _HALF
         bins[chosen] = min(bins[chosen], value & _LOW)
-    empty = (bins == _MOST).sum()
+    empty = np.int64(0)
+    for place in range(len(bins)):
+        empty += bins[place] == _MOST
     turn = 0
     while empty:
         turn += 1
         mark = np.uint64(turn) << _TURN_SHIFT
         for place in range(len(values)):
-            value = mix(values[place] + np.uint64(turn) * _PRIME)
+            value = mix(values[place] + np.uint64(turn) * GOLDEN)
             chosen = ((value >> _HALF) * number) >> _HALF
             if turn >= len(bins):
                 chosen = np.uint64(turn - len(bins))
@@ -255,12 +257,12 @@ def band_keys(signatures: Signatures, bands: int, rows: int) -> npt.NDArray[np.u
     parts = signatures[:, : bands * rows].reshape(len(signatures), bands, rows).astype(np.uint64)
     keys = np.broadcast_to(np.arange(1, bands + 1, dtype=np.uint64), parts.shape[:2]).copy()
     for row in range(rows):
-        keys = (keys ^ parts[:, :, row]) * _PRIME
+        keys = (keys ^ parts[:, :, row]) * GOLDEN
         keys ^= keys >> np.uint64(33)
     return keys
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel(allocates=True)
 def similarity(first: Signatures, second: Signatures) -> npt.NDArray[np.float64]:
     """Estimated Jaccard similarity of pairs of signatures, row by row."""
     shares = np.empty(len(first), np.float64)

@@ -16,7 +16,6 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
@@ -39,6 +38,7 @@ from tongwen.curate.text.traits import (
     kind_table,
     trait_table,
 )
+from tongwen.kernels import ZERO, inner, kernel
 
 LETTERS_PER_HAN = 3
 """A Han character says about as much as three Latin letters: the ratio of characters in
@@ -207,7 +207,7 @@ def _code_starts() -> npt.NDArray[np.bool_]:
     return table
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel(allocates=True)
 def _survey(
     points: CodePoints,
     kinds: npt.NDArray[np.uint8],
@@ -226,7 +226,8 @@ def _survey(
     languages = np.empty(number, np.int64)
     may_be_code = np.empty(number, np.bool_)
     last = np.uint32(len(traits) - 1)
-    kept = start = 0
+    kept = 0
+    start = ZERO
     while start < total:
         place = start
         row = rows[kept]
@@ -246,12 +247,13 @@ def _survey(
             may_be_code[kept] = _may_be_code(points, start, place, traits, starts)
             kept += 1
         else:
-            row[:] = 0
+            for column in range(_COLUMNS):
+                row[column] = 0
         start = place + 1
     return lines[:kept], rows[:kept], languages[:kept], may_be_code[:kept]
 
 
-@numba.njit(cache=True, nogil=True)
+@inner
 def _script_language(row: npt.NDArray[np.int64]) -> int:
     """The language that the letters of one line allow; `_NONE` for too few of them."""
     han, kana, hangul = row[HAN], row[KANA], row[HANGUL]
@@ -272,7 +274,7 @@ def _script_language(row: npt.NDArray[np.int64]) -> int:
     return _LATIN if row[LATIN] >= others else _OTHER
 
 
-@numba.njit(cache=True, nogil=True)
+@inner
 def _may_be_code(
     points: CodePoints,
     start: int,
@@ -292,11 +294,12 @@ def _may_be_code(
         end -= 1
     if points[end - 1] in _CODE_ENDS or points[first] in _CODE_HEADS:
         return True
-    if end - first > 1 and max(points[first], points[first + 1]) < 128:
-        is_start = starts[points[first] * 128 + points[first + 1]]
-    else:
-        is_start = False
-    return bool(is_start or np.any(points[first:end] == _EQUALS))
+    is_ascii = end - first > 1 and points[first] < 128 and points[first + 1] < 128
+    if is_ascii and starts[points[first] * 128 + points[first + 1]]:
+        return True
+    while first < end and points[first] != _EQUALS:
+        first += 1
+    return bool(first < end)
 
 
 _CODE_ENDS = tuple(map(ord, ";{}:)],'\">"))

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
@@ -30,6 +29,7 @@ from tongwen.curate.extract.frame_patterns import (
 from tongwen.curate.names import LINE_REASONS
 from tongwen.curate.text.automaton import Automaton, automaton_of
 from tongwen.curate.text.characters import CodePoints, code_points
+from tongwen.curate.text.hash_table import find_slot, table_slots
 from tongwen.curate.text.traits import (
     ALPHABETIC,
     ASCII_DIGIT,
@@ -40,7 +40,8 @@ from tongwen.curate.text.traits import (
     lower_table,
     trait_table,
 )
-from tongwen.curate.text.units import mix
+from tongwen.curate.text.units import GOLDEN, mix
+from tongwen.kernels import inner, kernel
 
 REASONS = LINE_REASONS
 """Why a line is cut: a link or button, `3 likes`, a cookie or copyright notice, a row of menu
@@ -66,7 +67,6 @@ _MAY_BE_CHINESE, _MAY_BE_ENGLISH, _MAY_BE_MENU, _IS_REPEATED, _IS_UPPER, _IS_NUM
 )  # fmt: skip
 _BAR, _HASH = ord("|"), ord("#")
 _FIRST_WIDE = 0x2E80
-_PRIME = np.uint64(0x9E3779B97F4A7C15)
 
 
 @dataclass(frozen=True)
@@ -201,7 +201,7 @@ def _heads() -> npt.NDArray[np.bool_]:
     return table
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel(allocates=True)
 def _survey(
     points: CodePoints,
     traits: npt.NDArray[np.uint32],
@@ -244,12 +244,12 @@ def _survey(
     return rows[:kept]
 
 
-@numba.njit(cache=True, nogil=True)
+@inner
 def _is_fence(points: CodePoints, first: int) -> bool:
     return bool(points[first] == 96 and points[first + 1] == 96 and points[first + 2] == 96)
 
 
-@numba.njit(cache=True, nogil=True)
+@inner
 def _split(points: CodePoints, traits: npt.NDArray[np.uint32], lines: Any) -> None:
     """Fill in start and end of every line, and its first and last character that is no space."""
     last = np.uint32(len(traits) - 1)
@@ -267,13 +267,10 @@ def _split(points: CodePoints, traits: npt.NDArray[np.uint32], lines: Any) -> No
         start = end + 1
 
 
-@numba.njit(cache=True, nogil=True)
+@inner(allocates=True)
 def _mark_repeated(points: CodePoints, lines: Any) -> None:
     """Mark, outside of code, all but the first of a short line that stands there three times."""
-    capacity = 16
-    while capacity < 2 * len(lines):
-        capacity *= 2
-    mask = capacity - 1
+    capacity = table_slots(len(lines))
     keys = np.zeros(capacity, np.uint64)
     counts = np.zeros(capacity, np.int32)
     seen = np.zeros(capacity, np.int32)
@@ -285,11 +282,9 @@ def _mark_repeated(points: CodePoints, lines: Any) -> None:
             continue
         value = np.uint64(final + 1 - first)
         for place in range(first, final + 1):
-            value = (mix(value) + np.uint64(points[place])) * _PRIME
+            value = (mix(value) + np.uint64(points[place])) * GOLDEN
         value = max(mix(value), np.uint64(1))
-        slot = np.int64(value & np.uint64(mask))
-        while keys[slot] != 0 and keys[slot] != value:
-            slot = (slot + 1) & mask
+        slot = find_slot(keys, value, value)
         keys[slot] = value
         counts[slot] += 1
         slots[line] = slot
@@ -304,7 +299,7 @@ def _mark_repeated(points: CodePoints, lines: Any) -> None:
             seen[slot] = 1
 
 
-@numba.njit(cache=True, nogil=True)
+@inner
 def _line_flags(
     points: CodePoints,
     first: int,

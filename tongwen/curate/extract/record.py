@@ -12,6 +12,7 @@ from tongwen.curate.extract.language import identify
 from tongwen.curate.extract.lines import remove_boilerplate
 from tongwen.curate.extract.repair import repair
 from tongwen.curate.html.main_content import extract
+from tongwen.curate.names import LINE_REASONS
 from tongwen.curate.text.prose import prose
 from tongwen.formats.charset.decode import decode
 from tongwen.formats.records import RawRecord
@@ -182,4 +183,20 @@ def _text_of(record: RawRecord, attributes: dict[str, Any]) -> tuple[str, str, s
         return "", decoded.text, None if decoded.text.strip() else "no_text"
     extracted = extract(decoded.text)
     attributes["link_share"] = extracted.link_density
-    return extracted.title, extracted.text, None if extracted.text.strip() else "no_text"
+    is_empty = not extracted.text.strip(" \n\t\ufffd")
+    return extracted.title, extracted.text, "no_text" if is_empty else None
+
+
+_TRIAL_PAGE = """<!doctype html><html lang="zh"><head><title>Trial 试</title></head><body><main>
+<h1>A trial</h1><p>On a fresh machine the kernels are compiled on this page; nothing of it is
+kept.</p><p>全新的机器在这一页上编译内核，其内容不会保留。</p><ul><li>one<li>two</ul>
+<table><tr><th>a<th>b<tr><td>1<td>2</table><pre>x = 1;</pre></main></body></html>"""
+
+
+def read_trial_page() -> None:
+    """Call every kernel that extraction uses, so that numba compiles it."""
+    page = RawRecord(
+        source="", file="", offset=0, url="http://trial.invalid/", date="", charset="",
+        is_text=False, body=_TRIAL_PAGE.encode("utf-8"), content_type="text/html",
+    )  # fmt: skip
+    curate_record(page, addresses=None, line_reasons=frozenset(LINE_REASONS))

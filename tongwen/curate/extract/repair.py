@@ -8,7 +8,6 @@ import re
 import unicodedata
 from dataclasses import dataclass
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
@@ -22,6 +21,7 @@ from tongwen.curate.text.traits import (
     UTF8_TAIL,
     trait_table,
 )
+from tongwen.kernels import kernel
 
 _CP1252 = {
     byte: bytes([byte]).decode("cp1252", "ignore") or chr(byte) for byte in range(0x80, 0x100)
@@ -96,7 +96,7 @@ def repair(text: str, *, is_markup_free: bool = True) -> Repaired:
     return Repaired(unicodedata.normalize("NFC", text), mended, removed)
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def _damage(points: CodePoints, traits: npt.NDArray[np.uint32]) -> int:
     """Which of the constants below there is something to do for."""
     last = np.uint32(len(traits) - 1)

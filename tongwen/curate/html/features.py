@@ -23,7 +23,7 @@ from tongwen.curate.html.forest import Forest, add_log_odds
 from tongwen.curate.html.names import HASH_PRIME, HASH_START, Bytes, Integers, look_up
 from tongwen.curate.html.page import Page
 from tongwen.curate.html.tree import IS_HIDDEN, NAME_END, NAME_START, PARENT, TAG
-from tongwen.kernels import inner, outer
+from tongwen.kernels import inner, kernel
 
 Features = npt.NDArray[np.float32]
 
@@ -212,7 +212,7 @@ def _table_size(entries: int) -> int:
     return 1 << max(4, entries.bit_length())
 
 
-@outer
+@kernel
 def _survey(
     page: Any, tag_groups: Integers, cues: Any, bits: Integers, text: Bytes, source: Bytes,
     title: Bytes, alike: Any, seen: Any,
@@ -234,13 +234,13 @@ def _survey(
     page.page[6] = len(elements)
 
 
-@outer
+@kernel
 def _assemble_all(page: Any, out: Features) -> None:
     for n in range(len(out)):
         _assemble(page, n, out[n])
 
 
-@outer
+@kernel
 def _chances(
     page: Any, forest: Any, rows: Features, places: Integers, odds: Features, seconds: Features,
     out: Features,
@@ -263,13 +263,13 @@ def _chances(
                 count += 1
             n += 1
             continue
-        add_log_odds(forest, rows[:count], odds)
+        add_log_odds(forest, rows, count, odds)
         for place in range(count):
             out[places[place]] = 1.0 / (1.0 + np.exp(-np.float64(odds[place])))
         count = 0
 
 
-@outer
+@kernel
 def _fill_seconds(page: Any, chances: Features, pools: Any, out: Features) -> None:
     """Means of the first chances, weighted by length, near, in containers and in what is alike."""
     elements, rows, sums, count = page.elements, page.rows, page.sums, len(chances)

@@ -31,10 +31,10 @@ class Forest(NamedTuple):
 
 
 @inner
-def add_log_odds(forest: Any, rows: Any, out: Any) -> None:
-    """Add to `out` the leaves that each row falls into, tree by tree."""
+def add_log_odds(forest: Any, rows: Any, count: int, out: Any) -> None:
+    """Add to `out` the leaves that each of the first `count` rows falls into, tree by tree."""
     for root in forest.roots:
-        for n in range(len(rows)):
+        for n in range(count):
             node = np.int64(root)
             feature = forest.features[node]
             while feature >= 0:

@@ -11,13 +11,13 @@ from tongwen.curate.html import tags
 from tongwen.curate.html.blocks import NO_PREFIX, add_text, flush
 from tongwen.curate.html.names import HASH_PRIME, HASH_START, Bytes, hash_lower, look_up
 from tongwen.curate.html.tree import END, PARENT, end_tag, start_tag
-from tongwen.kernels import inner, outer
+from tongwen.kernels import inner, kernel
 
 _LESS, _GREATER, _SLASH, _EQUALS, _QUOTE, _APOSTROPHE, _DASH = 60, 62, 47, 61, 34, 39, 45
 _EXCLAMATION, _QUESTION = 33, 63
 
 
-@outer
+@kernel
 def read_page(page: Any, names: Any, source: Bytes) -> None:
     """Read a whole page into the arrays of `page`, a `Builder`."""
     state, length = page.state[0], len(source)

@@ -20,6 +20,7 @@ from tongwen.flow.local import TASK_MANIFEST, LocalRunner, TaskResult
 from tongwen.flow.manifest import Manifest
 from tongwen.flow.stage import MANIFEST
 from tongwen.flow.task import Task
+from tongwen.flow.versions import code_changes
 
 COMPUTED = (
     "extract", "template-map", "template-hosts", "template-find", "template-cut", "measure",
@@ -43,6 +44,12 @@ class ReplayRunner(LocalRunner):
         for task in tasks:
             if task.step in COMPUTED:
                 manifest = Manifest.read(out / task.step / f"{task.index:05d}" / TASK_MANIFEST)
+                if manifest is not None and manifest.code != task.code:
+                    raise UsageError(
+                        f"`{task.step}` would have to run again: "
+                        + "; ".join(code_changes(manifest.code, task.code)),
+                        hint="run `tongwen curate` again with this version, then replay",
+                    )
                 if manifest is None or manifest.digest != task.digest:
                     raise UsageError(
                         f"`{task.step}` would have to run again with {', '.join(self.overrides)}",

@@ -5,15 +5,13 @@ All work on the units of one text, see `piece_kernels.placed_units`.
 
 from typing import Any
 
-import numba
 import numpy as np
 
 from tongwen.curate.repeats.units import Flags, Places, Units
 from tongwen.curate.text.characters import CodePoints, code_points
-from tongwen.curate.text.units import Hashes, mix
+from tongwen.curate.text.units import GOLDEN, SECOND, Hashes, mix
+from tongwen.kernels import ZERO, inner, kernel
 
-_BASE = np.uint64(0x9E3779B97F4A7C15)
-_OTHER_BASE = np.uint64(0xD6E8FEB86659FD93)
 _NEWLINE = np.uint32(10)
 
 
@@ -29,7 +27,7 @@ _NARROW_ENDS = _table(".!?")
 _CLOSERS = _table("”’\"')]）」』】》。！？…!?.")
 
 
-@numba.njit(cache=True, nogil=True)
+@inner(allocates=True)
 def _rolled(hashes: Hashes, size: int, base: np.uint64) -> Hashes:
     """A hash of every run of `size` units, by a rolling polynomial modulo 2^64."""
     number = len(hashes) - size + 1
@@ -47,7 +45,7 @@ def _rolled(hashes: Hashes, size: int, base: np.uint64) -> Hashes:
     return keys
 
 
-@numba.njit(cache=True, nogil=True)
+@inner(allocates=True)
 def _selected(keys: Hashes, window: int) -> Places:
     """For every window of keys the place of its smallest, the last of equal ones."""
     number = len(keys) - window + 1
@@ -71,15 +69,21 @@ def gram_units(units: int) -> int:
     return (units + 1) // 2
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel(allocates=True)
 def _anchors(hashes: Hashes, units: int, gram: int) -> Any:
-    keys = _rolled(hashes, gram, _BASE + np.uint64(2 * units))
+    keys = _rolled(hashes, gram, GOLDEN + np.uint64(2 * units))
     selected = _selected(keys, units - gram + 1)
-    is_new = np.ones(len(selected), np.bool_)
-    for place in range(1, len(selected)):
-        is_new[place] = selected[place] != selected[place - 1]
-    places = selected[is_new]
-    return keys[places], places
+    number = 0
+    for place in range(len(selected)):
+        # Windows move on one unit at a time, so equal selections are neighbours. Written over
+        # `keys` and `selected`: the n-th selected run lies at n or later.
+        if place == 0 or selected[place] != selected[number - 1]:
+            selected[number] = selected[place]
+            number += 1
+    found = np.empty(number, np.uint64)
+    for place in range(number):
+        found[place] = keys[selected[place]]
+    return found, selected[:number].copy()
 
 
 def anchors(hashes: Hashes, units: int) -> tuple[Hashes, Places]:
@@ -91,13 +95,19 @@ def anchors(hashes: Hashes, units: int) -> tuple[Hashes, Places]:
     return keys, places
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel(allocates=True)
 def _windows(hashes: Hashes, units: int, gram: int, repeated: Places) -> Any:
-    selected = _selected(_rolled(hashes, gram, _BASE + np.uint64(2 * units)), units - gram + 1)
+    selected = _selected(_rolled(hashes, gram, GOLDEN + np.uint64(2 * units)), units - gram + 1)
     is_repeated = np.zeros(len(hashes), np.bool_)
-    is_repeated[repeated] = True
-    starts = np.flatnonzero(is_repeated[selected])
-    return _rolled(hashes, units, _OTHER_BASE + np.uint64(2 * units))[starts], starts
+    for place in range(len(repeated)):
+        is_repeated[repeated[place]] = True
+    keys = _rolled(hashes, units, SECOND + np.uint64(2 * units))
+    number = 0
+    for start in range(len(selected)):
+        if is_repeated[selected[start]]:
+            keys[number], selected[number] = keys[start], start
+            number += 1
+    return keys[:number].copy(), selected[:number].copy()
 
 
 def windows(hashes: Hashes, units: int, repeated: Places) -> tuple[Hashes, Places]:
@@ -108,7 +118,7 @@ def windows(hashes: Hashes, units: int, repeated: Places) -> tuple[Hashes, Place
     return keys, starts
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel(allocates=True)
 def copies_of_first(
     keys: Hashes, order: Places, first: Hashes, second: Hashes, records: Hashes, units: Any
 ) -> Any:
@@ -162,12 +172,12 @@ def sentence_cuts(
     return starts, ends
 
 
-@numba.njit(cache=True, nogil=True)
+@inner
 def _is_in(table: Flags, point: np.uint32) -> Any:
     return point < len(table) and table[point]
 
 
-@numba.njit(cache=True, nogil=True)
+@inner
 def _sentence_end(
     points: CodePoints, start: int, wide: Flags, narrow: Flags, closers: Flags
 ) -> int:
@@ -188,7 +198,7 @@ def _sentence_end(
     return place
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel(allocates=True)
 def _sentence_cuts(
     points: CodePoints,
     unit_starts: Places,
@@ -203,7 +213,8 @@ def _sentence_cuts(
     ends = np.empty(len(unit_starts), np.int64)
     number = 0  # cuts that stand
     pending = 0  # cuts of the run in hand, after those
-    run_units = unit = start = 0
+    run_units = unit = 0
+    start = ZERO
     while unit < len(unit_starts):
         end = _sentence_end(points, start, wide, narrow, closers)
         first = unit

@@ -23,6 +23,7 @@ from tongwen.curate.records.exchange import (
 )
 from tongwen.curate.records.numbering import record_numbers
 from tongwen.curate.repeats.units import Lines, lines_of
+from tongwen.curate.text.units import GOLDEN
 from tongwen.flow.task import TaskContext, step
 
 _LINE = np.dtype(
@@ -37,7 +38,6 @@ _LINE = np.dtype(
 )
 _HOST = np.dtype([("host", "<u8"), ("pages", "<u8")])
 _FREQUENT = np.dtype([("record", "<u8"), ("start", "<u4"), ("end", "<u4")])
-_PRIME = np.uint64(0x9E3779B97F4A7C15)
 _HOST_TEMPLATE = KINDS.index("host_template")
 _CODE_ENDS = (";", "{", "}", ">", "()")
 _LEAST_BLOCK_LETTERS = 16
@@ -66,7 +66,7 @@ def map_templates(context: TaskContext) -> Mapping[str, int]:
         lines = lines_of(edited.text)
         places = np.flatnonzero(lines.is_prose & (lines.weights > 0))
         rows = np.zeros(len(places), _LINE)
-        rows["key"] = lines.keys[places, 0] ^ (lines.keys[places, 1] + np.uint64(host)) * _PRIME
+        rows["key"] = lines.keys[places, 0] ^ (lines.keys[places, 1] + np.uint64(host)) * GOLDEN
         rows["host"] = host
         rows["text"] = xxhash.xxh3_64_intdigest(edited.text.encode("utf-8", "surrogatepass"))
         rows["record"] = record_numbers(task, np.array([row]))

@@ -9,18 +9,16 @@ import unicodedata
 from functools import cache
 from typing import Any, NamedTuple
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
 from tongwen.curate.text.characters import TABLE_SIZE, CodePoints, code_points, fold_table
-from tongwen.curate.text.units import Hashes, mix
+from tongwen.curate.text.units import GOLDEN, SECOND, Hashes, mix
+from tongwen.kernels import ZERO, inner, kernel
 
 Places = npt.NDArray[np.int64]
 Flags = npt.NDArray[np.bool_]
 
-_PRIME = np.uint64(0x9E3779B97F4A7C15)
-_OTHER_PRIME = np.uint64(0xD6E8FEB86659FD93)
 _HALF = np.uint64(33)
 _NEWLINE = np.uint32(10)
 _FENCE = np.uint32(ord("`"))
@@ -86,25 +84,28 @@ def placed_units(text: str) -> Units:
     return Units(*_units(code_points(text), letter_table()))
 
 
-@numba.njit(cache=True, nogil=True)
+@inner
 def is_single(point: np.uint32) -> Any:
     """Whether a character belongs to a script without spaces, and so is a unit of its own."""
     return 0x2E80 <= point < 0xAC00 or 0xF900 <= point < 0xFB00 or 0x20000 <= point < 0x33480
 
 
-@numba.njit(cache=True, nogil=True)
+@inner
 def _is_space(point: np.uint32) -> Any:
     return point <= 0x20 or point == 0xA0 or point == 0x3000
 
 
-@numba.njit(cache=True, nogil=True)
+@inner
 def _is_fence(points: CodePoints, start: int, end: int) -> Any:
     if end - start < _FENCE_CHARACTERS:
         return False
-    return (points[start : start + _FENCE_CHARACTERS] == _FENCE).all()
+    after = start + _FENCE_CHARACTERS
+    while start < after and points[start] == _FENCE:
+        start += 1
+    return start == after
 
 
-@numba.njit(cache=True, nogil=True)
+@inner
 def _line_end(points: CodePoints, start: int) -> int:
     end = start
     while end < len(points) and points[end] != _NEWLINE:
@@ -112,7 +113,7 @@ def _line_end(points: CodePoints, start: int) -> int:
     return end
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel(allocates=True)
 def _lines(points: CodePoints, table: CodePoints) -> Any:
     number = 1
     for place in range(len(points)):
@@ -124,7 +125,7 @@ def _lines(points: CodePoints, table: CodePoints) -> Any:
     is_prose = np.empty(number, np.bool_)
     last = np.uint32(len(table) - 1)
     is_code = False
-    following = 0
+    following = ZERO
     for line in range(number):
         start = following
         end = _line_end(points, start)
@@ -141,9 +142,9 @@ def _lines(points: CodePoints, table: CodePoints) -> Any:
         for place in range(start, end):
             letter = table[min(points[place], last)]
             if letter:
-                first = (first + np.uint64(letter)) * _PRIME
+                first = (first + np.uint64(letter)) * GOLDEN
                 first ^= first >> _HALF
-                second = (second ^ np.uint64(letter)) * _OTHER_PRIME
+                second = (second ^ np.uint64(letter)) * SECOND
                 second ^= second >> _HALF
                 weight += 2 if is_single(letter) else 1
         starts[line], ends[line] = start, end
@@ -152,7 +153,7 @@ def _lines(points: CodePoints, table: CodePoints) -> Any:
     return starts, ends, keys, weights, is_prose
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel(allocates=True)
 def _units(points: CodePoints, table: CodePoints) -> Any:
     hashes = np.empty(len(points), np.uint64)
     starts = np.empty(len(points), np.int64)
@@ -161,7 +162,7 @@ def _units(points: CodePoints, table: CodePoints) -> Any:
     number = 0
     is_code = is_block = False
     value = np.uint64(0)
-    following = 0
+    following = ZERO
     while following < len(points):
         start = following
         end = _line_end(points, start)
@@ -180,7 +181,7 @@ def _units(points: CodePoints, table: CodePoints) -> Any:
                 starts[number] = start
                 value = np.uint64(1)
             for place in range(start, end):
-                value = value * _PRIME + np.uint64(table[min(points[place], last)])
+                value = value * GOLDEN + np.uint64(table[min(points[place], last)])
                 value ^= value >> _HALF
             hashes[number], ends[number] = mix(value), end
             is_block = not (is_fence and not is_code)
@@ -200,7 +201,7 @@ def _units(points: CodePoints, table: CodePoints) -> Any:
                     letter = table[min(points[place], last)]
                     if letter == 0 or is_single(letter):
                         break
-                    word = word * _PRIME + np.uint64(letter)
+                    word = word * GOLDEN + np.uint64(letter)
                     word ^= word >> _HALF
                     place += 1
             hashes[number] = mix(word)

@@ -3,11 +3,11 @@
 from functools import cache
 from typing import Any, NamedTuple
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
 from tongwen.curate.text.characters import KINDS, CodePoints
+from tongwen.curate.text.hash_table import find_slot, table_slots
 from tongwen.curate.text.traits import (
     ALPHABETIC,
     BULLET,
@@ -21,10 +21,10 @@ from tongwen.curate.text.traits import (
     STOP,
     WIDE_STOP,
 )
-from tongwen.curate.text.units import mix
+from tongwen.curate.text.units import GOLDEN, mix
+from tongwen.kernels import inner, kernel
 
 _SHORT_LINE_CHARACTERS = 30
-_PRIME = np.uint64(0x9E3779B97F4A7C15)
 _HALF = np.uint64(33)
 _DOT, _WIDE_DOT, _ELLIPSIS, _HASH = (ord(character) for character in ".。…#")
 
@@ -36,7 +36,7 @@ _DOT, _WIDE_DOT, _ELLIPSIS, _HASH = (ord(character) for character in ".。…#")
 FUNCTION_WORD_LIST = ("the", "be", "to", "of", "and", "that", "have", "with")
 
 
-class Lines(NamedTuple):
+class LineCounts(NamedTuple):
     """Counts over the lines that are not empty."""
 
     number: int
@@ -60,7 +60,7 @@ def _key(word: str) -> int:
     return int.from_bytes(word.encode("ascii"), "big")
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel(allocates=True)
 def survey(
     points: CodePoints,
     kinds: npt.NDArray[np.uint8],
@@ -115,7 +115,7 @@ def survey(
     return found
 
 
-@numba.njit(cache=True, nogil=True)
+@inner
 def _signs(points: CodePoints) -> int:
     """Number signs and ellipses; three dots or more are one."""
     signs = run = 0
@@ -131,7 +131,7 @@ def _signs(points: CodePoints) -> int:
     return signs
 
 
-@numba.njit(cache=True, nogil=True)
+@inner
 def _sentences(points: CodePoints, traits: npt.NDArray[np.uint32]) -> int:
     """Ends of sentences: ASCII marks, perhaps closing quotes, and white space; or wide marks."""
     last = np.uint32(len(traits) - 1)
@@ -154,11 +154,11 @@ def _sentences(points: CodePoints, traits: npt.NDArray[np.uint32]) -> int:
     return ends
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel(allocates=True)
 def line_counts(
     points: CodePoints, traits: npt.NDArray[np.uint32], endings: CodePoints, ending_count: int
 ) -> Any:
-    """The fields of `Lines` as an array.
+    """The fields of `LineCounts` as an array.
 
     `endings` holds, in rows of five, the length and the reversed characters of what a line that is
     cut short ends with; the first `ending_count` rows count.
@@ -169,10 +169,7 @@ def line_counts(
     lines = 1
     for place in range(number):
         lines += points[place] == 10
-    capacity = 16
-    while capacity < 2 * lines:
-        capacity *= 2
-    keys = np.zeros(capacity, np.uint64)
+    keys = np.zeros(table_slots(lines), np.uint64)
     start = 0
     while start < number:
         first, end = -1, -1
@@ -184,7 +181,7 @@ def line_counts(
             if first < 0 and not is_space:
                 first = place
             if first >= 0:
-                value = (value + np.uint64(point) + np.uint64(1)) * _PRIME
+                value = (value + np.uint64(point) + np.uint64(1)) * GOLDEN
                 value ^= value >> _HALF
                 if not is_space:
                     end, stripped = place, value
@@ -207,21 +204,17 @@ def line_counts(
     return found
 
 
-@numba.njit(cache=True, nogil=True)
+@inner
 def _is_known(value: np.uint64, keys: npt.NDArray[np.uint64]) -> bool:
     """Whether a hash is in the table; it is afterwards."""
     value = max(mix(value), np.uint64(1))
-    mask = np.int64(len(keys) - 1)
-    slot = np.int64(value & np.uint64(mask))
-    while keys[slot] != 0:
-        if keys[slot] == value:
-            return True
-        slot = (slot + 1) & mask
+    slot = find_slot(keys, value, value)
+    is_known = keys[slot] == value
     keys[slot] = value
-    return False
+    return bool(is_known)
 
 
-@numba.njit(cache=True, nogil=True)
+@inner
 def _ends_short(
     points: CodePoints, first: int, end: int, endings: CodePoints, ending_count: int
 ) -> bool:

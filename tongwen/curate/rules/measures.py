@@ -18,7 +18,7 @@ from tongwen.curate.rules.counting import (
     SIGNS,
     TOKENS,
     TRAITS,
-    Lines,
+    LineCounts,
     function_word_keys,
     line_counts,
     survey,
@@ -118,7 +118,7 @@ def _endings() -> CodePoints:
     return table.ravel()
 
 
-def count_lines(text: str, *, is_chinese: bool, points: CodePoints | None = None) -> Lines:
+def count_lines(text: str, *, is_chinese: bool, points: CodePoints | None = None) -> LineCounts:
     """What the lines of a text look like. A bullet with a whole sentence counts as a sentence.
 
     A line ends in terminal punctuation when it does so after closing quotes are taken off, or ends
@@ -126,10 +126,10 @@ def count_lines(text: str, *, is_chinese: bool, points: CodePoints | None = None
     """
     points = code_points(text) if points is None else points
     endings = len(_ELLIPSIS_CHINESE if is_chinese else _ELLIPSIS)
-    return Lines(*line_counts(points, trait_table(), _endings(), endings).tolist())
+    return LineCounts(*line_counts(points, trait_table(), _endings(), endings).tolist())
 
 
-def _english(text: str, found: list[int], lines: Lines, lengths: Lengths) -> dict[str, float]:
+def _english(text: str, found: list[int], lines: LineCounts, lengths: Lengths) -> dict[str, float]:
     number = max(1, len(lengths))
     return {
         "words": len(lengths),
@@ -145,7 +145,7 @@ def _english(text: str, found: list[int], lines: Lines, lengths: Lengths) -> dic
     }
 
 
-def _chinese(text: str, found: list[int], lines: Lines, characters: int) -> dict[str, float]:
+def _chinese(text: str, found: list[int], lines: LineCounts, characters: int) -> dict[str, float]:
     letters = sum(found[LATIN : LETTER + 1])
     bracketed = _BRACKETS.findall(text) if "【" in text else []
     return {

@@ -12,13 +12,13 @@ from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
 from tongwen.curate.records.edits import EDIT, KINDS, Edits, no_edits, token_of
 from tongwen.curate.rules.secrets import KEY_SIGNS, api_keys
 from tongwen.curate.text.characters import CodePoints, code_points
+from tongwen.kernels import ZERO, inner, kernel
 
 EMAIL, PHONE, RESIDENT_ID = token_of("email"), token_of("phone"), token_of("resident_id")
 
@@ -242,13 +242,14 @@ _LOW_E, _LOW_C, _LOW_I = map(ord, "eci")
 _BUTTON, _LETTER, _TINY, _MAJESTIC, _ROSE, _PLUS = map(ord, "扣信微威薇加")
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel(allocates=True)
 def _survey(points: CodePoints, keys: npt.NDArray[np.bool_]) -> Any:
     """Which signs there are; the chunks of digits, single separators among them, that are long
     enough to be looked at: [n, 2] starts and ends; the hints of addresses and contacts: [n, 2]
     places and signs.
     """
-    signs = number = hinted = place = 0
+    signs = number = hinted = 0
+    place = ZERO
     total = len(points)
     chunks = np.empty((total // 7 + 1, 2), np.int64)
     hints = np.empty((total + 1, 2), np.int64)
@@ -293,7 +294,7 @@ def _survey(points: CodePoints, keys: npt.NDArray[np.bool_]) -> Any:
     return signs, chunks[:number], hints[:hinted]
 
 
-@numba.njit(cache=True, nogil=True)
+@inner
 def _contact_sign(points: CodePoints, place: int, is_added: bool) -> int:
     """The sign of a contact that ends with the character at `place`, 0 for none."""
     point = points[place]
@@ -315,6 +316,6 @@ def _contact_sign(points: CodePoints, place: int, is_added: bool) -> int:
     return 0
 
 
-@numba.njit(cache=True, nogil=True)
+@inner
 def _is_hexadecimal(point: int) -> bool:
     return bool(48 <= point <= 57 or 65 <= point <= 70 or 97 <= point <= 102)

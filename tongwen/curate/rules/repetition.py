@@ -6,12 +6,11 @@ only at the places that the size before left over: few, in a text that says some
 
 from typing import Any
 
-import numba
 import numpy as np
 
-from tongwen.curate.text.units import Hashes, Lengths, mix
-
-_MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
+from tongwen.curate.text.hash_table import table_slots
+from tongwen.curate.text.units import GOLDEN, Hashes, Lengths, mix
+from tongwen.kernels import ZERO, inner, kernel
 
 
 def repetition(
@@ -37,35 +36,36 @@ def repetition_names(top: tuple[int, ...], repeated: tuple[int, ...]) -> list[st
     return names + [f"repeated_{size}_gram_share" for size in repeated]
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel(allocates=True)
 def repetition_shares(hashes: Hashes, lengths: Lengths, sizes: Lengths, tops: int) -> Any:
     """The entropy, then a share for each size, the first `tops` of them of most frequent ones."""
     number = len(hashes)
     shares = np.zeros(len(sizes) + 1)
     if number == 0:
         return shares
-    total = max(1, lengths.sum())
-    capacity = 16
-    while capacity < 2 * number:
-        capacity *= 2
+    total = ZERO
+    for place in range(number):
+        total += lengths[place]
+    total = max(1, total)
+    capacity = table_slots(number)
     keys = np.empty(capacity, np.uint64)
     counts = np.zeros(capacity, np.int32)
-    grams = hashes.copy()
-    starts = np.arange(number)
+    grams = np.empty(number, np.uint64)
+    starts = np.empty(number, np.int64)
     slots = np.empty(number, np.int64)
     for place in range(number):
+        grams[place], starts[place] = hashes[place], place
         slots[place] = _count(grams[place], keys, counts, capacity)
     shares[0] = _entropy_bits(counts, number)
     active = _keep_repeated(grams, starts, slots, counts, number)
-    reached = 1
+    reached = ZERO + 1
     for level in range(len(sizes)):
         size = sizes[level]
         active = _extend(grams, starts, active, hashes, reached, size)
         reached = size
-        capacity = 16
-        while capacity < 2 * active:
-            capacity *= 2
-        counts[:capacity] = 0
+        capacity = table_slots(active)
+        for slot in range(capacity):
+            counts[slot] = 0
         most, characters, covered_to = 1, 0, 0
         for place in range(active):
             slot = _count(grams[place], keys, counts, capacity)
@@ -79,7 +79,10 @@ def repetition_shares(hashes: Hashes, lengths: Lengths, sizes: Lengths, tops: in
                     characters += lengths[unit]
                 covered_to = start + size
             elif times >= most:
-                own = lengths[start : start + size].sum() * times
+                own = ZERO
+                for unit in range(start, start + size):
+                    own += lengths[unit]
+                own *= times
                 characters = own if times > most else max(characters, own)
                 most = times
         shares[level + 1] = min(1.0, characters / total)
@@ -87,7 +90,7 @@ def repetition_shares(hashes: Hashes, lengths: Lengths, sizes: Lengths, tops: in
     return shares
 
 
-@numba.njit(cache=True, nogil=True)
+@inner
 def _extend(
     grams: Hashes, starts: Lengths, active: int, hashes: Hashes, reached: int, size: int
 ) -> int:
@@ -99,14 +102,14 @@ def _extend(
             break
         gram = grams[place]
         for offset in range(reached, size):
-            gram = (gram * _MULTIPLIER) ^ hashes[start + offset]
+            gram = (gram * GOLDEN) ^ hashes[start + offset]
         grams[kept] = gram
         starts[kept] = start
         kept += 1
     return kept
 
 
-@numba.njit(cache=True, nogil=True)
+@inner
 def _count(gram: np.uint64, keys: Hashes, counts: Any, capacity: int) -> Any:
     """Count an n-gram in the open-addressing table; its place there."""
     mask = np.int64(capacity - 1)
@@ -118,7 +121,7 @@ def _count(gram: np.uint64, keys: Hashes, counts: Any, capacity: int) -> Any:
     return slot
 
 
-@numba.njit(cache=True, nogil=True)
+@inner
 def _keep_repeated(grams: Hashes, starts: Lengths, slots: Lengths, counts: Any, active: int) -> int:
     """Keep, in place and in order, the n-grams that occur more than once."""
     kept = 0
@@ -130,7 +133,7 @@ def _keep_repeated(grams: Hashes, starts: Lengths, slots: Lengths, counts: Any, 
     return kept
 
 
-@numba.njit(cache=True, nogil=True)
+@inner
 def _entropy_bits(counts: Any, number: int) -> Any:
     weighted = 0.0
     for slot in range(len(counts)):

@@ -6,7 +6,6 @@ paragraph is a line.
 
 from typing import NamedTuple
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
@@ -20,7 +19,9 @@ from tongwen.curate.scorers.hashing import (
     Units,
     extended,
 )
+from tongwen.curate.text.hash_table import find_slot, table_slots
 from tongwen.curate.text.units import mix
+from tongwen.kernels import inner, kernel
 
 Places = npt.NDArray[np.int64]
 GAPS = 3
@@ -38,7 +39,7 @@ class Sentences(NamedTuple):
     paragraphs: Places
 
 
-@numba.njit(cache=True)
+@kernel(allocates=True)
 def _sentences(kinds: UnitKinds) -> tuple[Places, Places, Places]:
     starts = np.empty(len(kinds), np.int64)
     ends = np.empty(len(kinds), np.int64)
@@ -70,7 +71,7 @@ def sentences_of(units: Units) -> Sentences:
     return Sentences(*_sentences(units.kinds))
 
 
-@numba.njit(cache=True)
+@inner(allocates=True)
 def _occurrences(
     hashes: Hashes, kinds: UnitKinds, starts: Places, ends: Places, groups: Places
 ) -> tuple[Places, Places, Places, int]:
@@ -78,10 +79,7 @@ def _occurrences(
     it before (0 for the first); for each slot the number of groups; and how many groups there are.
     """
     most = (ends - starts).sum()
-    size = 16
-    while size < 2 * most:
-        size *= 2
-    mask = np.uint64(size - 1)
+    size = table_slots(most)
     keys = np.zeros(size, np.uint64)
     latest = np.full(size, -1, np.int64)
     counts = np.zeros(size, np.int64)
@@ -98,9 +96,7 @@ def _occurrences(
                 key = extended(hashes[place - 1], hashes[place])
             else:
                 continue
-            slot = key & mask
-            while keys[slot] != 0 and keys[slot] != key:
-                slot = (slot + np.uint64(1)) & mask
+            slot = find_slot(keys, key, key)
             keys[slot] = key
             if latest[slot] == group:
                 continue
@@ -112,7 +108,7 @@ def _occurrences(
     return slots[:number], gaps[:number], counts, group + 1
 
 
-@numba.njit(cache=True)
+@kernel(allocates=True)
 def repetition_excess(
     hashes: Hashes, kinds: UnitKinds, starts: Places, ends: Places, groups: Places
 ) -> npt.NDArray[np.float64]:
@@ -158,7 +154,7 @@ def repetition_excess(
     return excess
 
 
-@numba.njit(cache=True)
+@inner
 def _step(length: int) -> int:
     step = 0
     while length > 3 and step < _LENGTH_STEPS:
@@ -167,7 +163,7 @@ def _step(length: int) -> int:
     return step
 
 
-@numba.njit(cache=True)
+@kernel(allocates=True)
 def junctions(hashes: Hashes, starts: Places, ends: Places, paragraphs: Places) -> Hashes:
     """Hashes of how each sentence joins the one before: its opening alone and with the other's
     opening and end, whether a paragraph begins, and both lengths.

@@ -8,11 +8,11 @@ own loops; only small dense factorisations go to LAPACK.
 
 from typing import NamedTuple
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
 from tongwen.curate.scorers.hashing import CHARACTER, WORD, Hashes, UnitKinds, Units, extended
+from tongwen.kernels import kernel
 
 Floats = npt.NDArray[np.float32]
 Places = npt.NDArray[np.int64]
@@ -30,7 +30,7 @@ class SparseRows(NamedTuple):
     offsets: Places
 
 
-@numba.njit(cache=True)
+@kernel(allocates=True)
 def _features(
     hashes: Hashes, kinds: UnitKinds, shift: np.uint64, counts: npt.NDArray[np.int32]
 ) -> Places:
@@ -53,7 +53,7 @@ def _features(
     return used[:number]
 
 
-@numba.njit(cache=True)
+@kernel(allocates=True)
 def _embed(
     hashes: Hashes,
     kinds: UnitKinds,
@@ -127,7 +127,7 @@ def fit_embedding(
     return importance, _directions(rows, 1 << bits, min(dimensions, len(texts) - 1), seed)
 
 
-@numba.njit(cache=True)
+@kernel(allocates=True)
 def _normalise(columns: Places, values: Floats, offsets: Places) -> None:
     for row in range(len(offsets) - 1):
         norm = np.float32(0)
@@ -138,7 +138,7 @@ def _normalise(columns: Places, values: Floats, offsets: Places) -> None:
                 values[place] /= np.sqrt(norm)
 
 
-@numba.njit(cache=True)
+@kernel(allocates=True)
 def _times(columns: Places, values: Floats, offsets: Places, dense: Floats) -> Floats:
     """Sparse rows times a dense matrix."""
     result = np.zeros((len(offsets) - 1, dense.shape[1]), np.float32)
@@ -149,7 +149,7 @@ def _times(columns: Places, values: Floats, offsets: Places, dense: Floats) -> F
     return result
 
 
-@numba.njit(cache=True)
+@kernel(allocates=True)
 def _transposed_times(
     columns: Places, values: Floats, offsets: Places, dense: Floats, size: int
 ) -> Floats:
@@ -177,7 +177,7 @@ def _directions(rows: SparseRows, size: int, dimensions: int, seed: int) -> Floa
     return np.ascontiguousarray(vectors * np.where(signs == 0, 1, signs), np.float32)
 
 
-@numba.njit(cache=True)
+@kernel(allocates=True)
 def nearest(points: Floats, centers: Floats) -> tuple[Places, Floats]:
     """The center with the largest dot product for each point, and that product."""
     places = np.zeros(len(points), np.int64)
@@ -214,7 +214,7 @@ def k_means(points: Floats, number: int, seed: int) -> Floats:
     return centers
 
 
-@numba.njit(cache=True)
+@kernel(allocates=True)
 def _means(points: Floats, places: Places, centers: Floats) -> Floats:
     """The mean direction of each cluster; one without points stays where it is."""
     sums = np.zeros_like(centers)

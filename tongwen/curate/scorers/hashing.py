@@ -10,7 +10,6 @@ import unicodedata
 from functools import cache
 from typing import NamedTuple
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
@@ -31,7 +30,8 @@ from tongwen.curate.text.characters import (
     kinds,
     script_tables,
 )
-from tongwen.curate.text.units import mix
+from tongwen.curate.text.units import GOLDEN, mix
+from tongwen.kernels import inner, kernel
 
 Hashes = npt.NDArray[np.uint64]
 UnitKinds = npt.NDArray[np.uint8]
@@ -43,7 +43,6 @@ _SPACE_CLASS, _WORD_CLASS, _SINGLE_CLASS, _SIGN_CLASS, _BREAK_CLASS = range(5)
 _CLASS_SHIFT = 24
 _POINT_MASK = 0xFFFFFF
 _TABLE_SIZE = 0x33480
-_PRIME = np.uint64(0x9E3779B97F4A7C15)
 _PAIR_PRIME = np.uint64(0xC2B2AE3D27D4EB4F)
 _TURN, _TURN_BACK = np.uint64(23), np.uint64(41)
 _HALF = np.uint64(33)
@@ -58,7 +57,7 @@ class Units(NamedTuple):
 
 
 @cache
-def fold_table() -> npt.NDArray[np.uint32]:
+def class_table() -> npt.NDArray[np.uint32]:
     """For every code point below 0x33480 its class in the top byte and what it is compared as."""
     points = np.arange(_TABLE_SIZE, dtype=np.uint32)
     kind = kinds(points)
@@ -78,14 +77,14 @@ def fold_table() -> npt.NDArray[np.uint32]:
     return (classes << np.uint32(_CLASS_SHIFT)) | compared
 
 
-@numba.njit(cache=True)
+@inner
 def _is_end(point: int, following: int) -> bool:
     if point == _FULL_STOP:  # not the one inside a number or a name
         return following == 0x20 or following == 0x0A or following == 0 or following == 0x22
     return point == 0x21 or point == 0x3F or point == 0x3002 or point == 0xFF01 or point == 0xFF1F
 
 
-@numba.njit(cache=True)
+@kernel(allocates=True)
 def _units(points: CodePoints, table: npt.NDArray[np.uint32]) -> tuple[Hashes, UnitKinds]:
     hashes = np.empty(len(points) + 1, np.uint64)
     unit_kinds = np.empty(len(points) + 1, np.uint8)
@@ -101,7 +100,7 @@ def _units(points: CodePoints, table: npt.NDArray[np.uint32]) -> tuple[Hashes, U
         kind = entry >> np.uint32(_CLASS_SHIFT)
         point = np.uint64(entry & np.uint32(_POINT_MASK))
         if kind == _WORD_CLASS:
-            value = (value + point) * _PRIME
+            value = (value + point) * GOLDEN
             value ^= value >> _HALF
             in_word = True
             continue
@@ -129,10 +128,10 @@ def _units(points: CodePoints, table: npt.NDArray[np.uint32]) -> tuple[Hashes, U
 
 def units_of(text: str) -> Units:
     """The units of `text`. Cost: one pass, about 10 ns a character."""
-    return Units(*_units(code_points(text), fold_table()))
+    return Units(*_units(code_points(text), class_table()))
 
 
-@numba.njit(cache=True, inline="always")
+@inner
 def extended(value: np.uint64, unit: np.uint64) -> np.uint64:
     """The hash of an n-gram from that of its first n - 1 units and the last one."""
     turned = (value << _TURN) | (value >> _TURN_BACK)

@@ -14,13 +14,14 @@ from functools import cache
 from importlib.resources import files
 from pathlib import Path
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
 from tongwen.curate.text.characters import CodePoints, code_points, script_tables
+from tongwen.curate.text.hash_table import find_slot
 from tongwen.curate.text.units import mix
 from tongwen.errors import InputError
+from tongwen.kernels import ZERO, inner, kernel
 
 NEAR_CHARACTERS = 200
 LEVELS = (1, 2, 3)
@@ -107,7 +108,7 @@ def _fold_table() -> npt.NDArray[np.uint32]:
     return table
 
 
-@numba.njit(cache=True)
+@kernel(allocates=True)
 def _fold(points: CodePoints, table: npt.NDArray[np.uint32]) -> CodePoints:
     result = np.empty(len(points), np.uint32)
     for place in range(len(points)):
@@ -126,22 +127,15 @@ def folded(text: str) -> str:
     return _folded_points(text).astype("<u4").tobytes().decode("utf-32-le", "surrogatepass")
 
 
-@numba.njit(cache=True, inline="always")
-def _next(
-    edges: npt.NDArray[np.uint64], nodes: npt.NDArray[np.int64], node: int, point: int
-) -> int:
-    """The node after one more character; 0 when no term goes on so."""
-    key = (np.uint64(node) << np.uint64(22)) | np.uint64(point) | np.uint64(1 << 21)
-    mask = np.uint64(len(edges) - 1)
-    slot = mix(key) & mask
-    while edges[slot] != _EMPTY:
-        if edges[slot] == key:
-            return int(nodes[slot])
-        slot = (slot + np.uint64(1)) & mask
-    return 0
+@inner
+def _edge_key(node: int, point: int) -> np.uint64:
+    """A node and a character as one number; code points have 21 bits, and the one above them keeps
+    the key from being 0.
+    """
+    return np.uint64((np.uint64(node) << np.uint64(22)) | np.uint64(point) | np.uint64(1 << 21))
 
 
-@numba.njit(cache=True)
+@kernel(allocates=True)
 def _build(
     flat: CodePoints, offsets: npt.NDArray[np.int64], slots: int
 ) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
@@ -150,33 +144,25 @@ def _build(
     nodes = np.zeros(slots, np.int64)
     ends = np.full(len(flat) + 1, -1, np.int64)
     number = 0
-    mask = np.uint64(slots - 1)
     for part in range(len(offsets) - 1):
-        node = 0
+        node = ZERO
         for place in range(offsets[part], offsets[part + 1]):
-            following = _next(edges, nodes, node, flat[place])
-            if following == 0:
+            key = _edge_key(node, flat[place])
+            slot = find_slot(edges, key, mix(key))
+            if edges[slot] == _EMPTY:
                 number += 1
-                following = number
-                key = (
-                    (np.uint64(node) << np.uint64(22)) | np.uint64(flat[place]) | np.uint64(1 << 21)
-                )
-                slot = mix(key) & mask
-                while edges[slot] != _EMPTY:
-                    slot = (slot + np.uint64(1)) & mask
-                edges[slot] = key
-                nodes[slot] = following
-            node = following
+                edges[slot], nodes[slot] = key, number
+            node = nodes[slot]
         ends[node] = part
     return edges, nodes, ends
 
 
-@numba.njit(cache=True)
+@inner
 def _is_latin(point: int) -> bool:
     return 0x30 <= point <= 0x39 or 0x61 <= point <= 0x7A or 0xC0 <= point < 0x250
 
 
-@numba.njit(cache=True)
+@kernel(allocates=True)
 def _search(
     points: CodePoints,
     begins: npt.NDArray[np.bool_],
@@ -193,9 +179,10 @@ def _search(
             continue
         if start and _is_latin(first) and _is_latin(points[start - 1]):
             continue
-        node = 0
+        node = ZERO
         for place in range(start, len(points)):
-            node = _next(edges, nodes, node, points[place])
+            key = _edge_key(node, points[place])
+            node = nodes[find_slot(edges, key, mix(key))]  # 0, the root, where no term goes on so
             if node == 0:
                 break
             if ends[node] < 0:

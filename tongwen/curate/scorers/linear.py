@@ -8,11 +8,11 @@ number of n-grams, so that the norm of a text's features hardly depends on its l
 Trained by AdaGrad (Duchi et al. 2011), one text at a time in an order drawn from the seed.
 """
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
 from tongwen.curate.scorers.hashing import Hashes, Units, extended, joined
+from tongwen.kernels import inner, kernel
 
 Weights = npt.NDArray[np.float32]
 Logits = npt.NDArray[np.float64]
@@ -23,7 +23,7 @@ NGRAM = {"en": 2, "zh": 3}
 _START = 1e-2
 
 
-@numba.njit(cache=True)
+@inner
 def _add_logits(
     hashes: Hashes, ngram: int, shift: np.uint64, weights: Weights, logits: Logits
 ) -> float:
@@ -42,7 +42,7 @@ def _add_logits(
     return factor
 
 
-@numba.njit(cache=True)
+@kernel(allocates=True)
 def _score(
     hashes: Hashes, ngram: int, shift: np.uint64, weights: Weights, biases: Weights
 ) -> Logits:
@@ -53,7 +53,7 @@ def _score(
     return logits
 
 
-@numba.njit(cache=True)
+@kernel
 def _score_one(
     hashes: Hashes, ngram: int, shift: np.uint64, weights: Weights, bias: float
 ) -> float:
@@ -72,7 +72,7 @@ def _score_one(
     return logit
 
 
-@numba.njit(cache=True)
+@inner(allocates=True)
 def _errors(logits: Logits, label: int) -> None:
     """Turns logits into the gradient of the logistic loss, one output, or of softmax's."""
     if len(logits) == 1:
@@ -87,7 +87,7 @@ def _errors(logits: Logits, label: int) -> None:
         logits[output] = logits[output] / total - (1.0 if output == label else 0.0)
 
 
-@numba.njit(cache=True)
+@kernel(allocates=True)
 def _train(
     hashes: Hashes,
     offsets: npt.NDArray[np.int64],

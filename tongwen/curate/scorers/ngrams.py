@@ -16,11 +16,11 @@ vocabulary to be comparable.
 from dataclasses import dataclass
 from typing import Any
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
 from tongwen.curate.text.units import mix
+from tongwen.kernels import inner, kernel
 
 Keys = npt.NDArray[np.uint64]
 Symbols = npt.NDArray[np.uint16]
@@ -212,7 +212,7 @@ def _quantised(orders: list[NgramOrder], symbol_bits: int, order: int) -> NgramM
     return NgramModel(table, singles, symbol_bits, order)
 
 
-@numba.njit(cache=True)
+@kernel
 def _insert(table: Keys, keys: Keys, values: Keys) -> None:
     mask = np.uint64(len(table) - 1)
     for position in range(len(keys)):
@@ -223,7 +223,7 @@ def _insert(table: Keys, keys: Keys, values: Keys) -> None:
         table[slot] = ((mixed >> _PRINT_SHIFT) << _PRINT_SHIFT) | values[position]
 
 
-@numba.njit(cache=True, inline="always")
+@inner
 def _find(table: Keys, key: np.uint64) -> np.uint64:
     """Both values of an n-gram, or all ones."""
     mask = np.uint64(len(table) - 1)
@@ -237,7 +237,7 @@ def _find(table: Keys, key: np.uint64) -> np.uint64:
         slot = (slot + np.uint64(1)) & mask
 
 
-@numba.njit(cache=True)
+@kernel
 def _text_bits(
     symbols: Symbols, table: Keys, singles: npt.NDArray[np.uint16], symbol_bits: int, order: int
 ) -> float:

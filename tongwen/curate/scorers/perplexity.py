@@ -11,12 +11,11 @@ from collections.abc import Mapping
 from itertools import pairwise
 from typing import Any
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
 from tongwen.curate.scorers.folder import ScorerFolder, TrainedScorer
-from tongwen.curate.scorers.hashing import Units, fold_table
+from tongwen.curate.scorers.hashing import Units, class_table
 from tongwen.curate.scorers.measuring import auc
 from tongwen.curate.scorers.ngrams import (
     ORDER,
@@ -32,6 +31,7 @@ from tongwen.curate.scorers.options import TrainingOptions
 from tongwen.curate.scorers.quality import POSITIVE, trained_languages
 from tongwen.curate.scorers.samples import CALIBRATE, LANGUAGES, TEST, TRAIN, Sample, Samples
 from tongwen.curate.text.characters import CodePoints, code_points
+from tongwen.kernels import kernel
 
 FEWEST_CHARACTERS = 50
 LENGTHS = (50, 100, 200, 400, 800, 1_600, 3_200)
@@ -40,7 +40,7 @@ _POINT_MASK = np.uint32(0xFFFFFF)
 _QUANTILES = 101
 
 
-@numba.njit(cache=True)
+@kernel(allocates=True)
 def _symbols(
     points: CodePoints, table: npt.NDArray[np.uint32], symbols: npt.NDArray[np.uint16]
 ) -> Symbols:
@@ -67,13 +67,13 @@ def _symbols(
 
 def symbols_of(text: str, symbols: npt.NDArray[np.uint16]) -> Symbols:
     """The text as the model reads it: letters folded as in `hashing`, digits as 0."""
-    found: Symbols = _symbols(code_points(text), fold_table(), symbols)
+    found: Symbols = _symbols(code_points(text), class_table(), symbols)
     return found
 
 
 def _alphabet(texts: list[str], symbol_bits: int) -> tuple[npt.NDArray[np.uint16], int]:
     """A symbol for each of the most frequent characters, UNKNOWN for the rest, and how many."""
-    table = fold_table()
+    table = class_table()
     counts = np.zeros(len(table), np.int64)
     for text in texts:
         points = code_points(text)

@@ -4,12 +4,12 @@ from collections import deque
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
 from tongwen.curate.text.characters import CodePoints
 from tongwen.curate.text.traits import TABLE_POINTS
+from tongwen.kernels import kernel
 
 Numbers = npt.NDArray[np.int16]
 
@@ -74,7 +74,7 @@ def automaton_of(terms: Sequence[str], normal: CodePoints) -> Automaton:
     )
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel(allocates=True)
 def count_terms(points: CodePoints, automaton: Automaton) -> npt.NDArray[np.int64]:
     """How often each term stands in a text, as `str.count` does: no term overlaps itself."""
     letters, steps, longest, shorter, lengths = automaton

@@ -9,11 +9,11 @@ import unicodedata
 from functools import cache
 from typing import NamedTuple
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
 from tongwen.curate.text.characters import TABLE_SIZE, CodePoints, fold_table
+from tongwen.kernels import kernel
 
 _WHOLE = np.uint32(1 << 31)
 _SEVERAL = np.uint32(1 << 30)
@@ -78,7 +78,7 @@ def _joining() -> npt.NDArray[np.bool_]:
     return joining
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel(allocates=True)
 def fold_utf8(
     data: npt.NDArray[np.uint8], start: int, end: int, tables: FoldTables, out: CodePoints
 ) -> int:
