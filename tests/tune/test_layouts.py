@@ -15,6 +15,7 @@ from tongwen.tokenizer.special import IM_END_ID, IM_START_ID
 from tongwen.tokenizer.text import Tokenizer
 from tongwen.train.data.sequences import PackedSequences
 from tongwen.train.loss.softmax import IGNORED
+from tongwen.tune.check import check_files
 from tongwen.tune.dialogues import DialogueData, read_dialogues
 from tongwen.tune.layouts import dialogue_of
 from tongwen.tune.settings import PairSettings, TuneSettings
@@ -238,3 +239,32 @@ def test_nothing_is_held_out_of_what_cannot_spare_it(
 def test_an_impossible_setting_is_refused(key: str) -> None:
     with pytest.raises(RecipeError, match=f"{key} is -1"):
         TuneSettings(max_tokens=100_000, **{key: -1})
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (lines({"prompt": "hi", "chosen": "yo", "rejected": "no"}), "line 1: a preference pair"),
+        (lines(*({"title": "x"} for _ in range(30))), "line 1: no known layout"),
+        (b"\n", "is empty"),
+        (None, "cannot read the dialogues"),
+    ],
+)
+def test_the_beginning_of_a_file_is_looked_at_before_a_run(
+    data: bytes | None, message: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "a.jsonl"
+    if data is not None:
+        path.write_bytes(data)
+    with pytest.raises(InputError, match=message):
+        check_files(TuneSettings(max_tokens=100_000, dialogues=(str(path),)))
+    pair = PairSettings(path=str(path), question="{q}", answer="{title}")
+    with pytest.raises(InputError):
+        check_files(TuneSettings(max_tokens=100_000, pairs=(pair,)))
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_first_look_lets_every_file_pass_that_can_be_learnt(name: str, tmp_path: Path) -> None:
+    path = tmp_path / FILES[name].name
+    path.write_bytes(FILES[name].data)
+    check_files(TuneSettings(max_tokens=100_000, dialogues=(str(path), "{crawl}/of/a/stage.jsonl")))
