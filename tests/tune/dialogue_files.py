@@ -212,6 +212,12 @@ def _carried_files() -> dict[str, DialogueFile]:
         "UTF-16": _as("a.jsonl", ("\ufeff" + text).encode("utf-16-le"), BOTH, "messages"),
         "UTF-16, big end first": _as("a.jsonl", ("\ufeff" + text).encode("utf-16-be"), BOTH,
                                      "messages"),
+        "UTF-16 with a separator of lines in a text": _as(
+            "a.jsonl",
+            lines({"q": "一\u2028二", "a": "三\x85"}).decode().encode("utf-16"),
+            [turns("一\u2028二", "三\x85")],
+            "question/answer",
+        ),
         "Windows line ends": _as("a.jsonl", text.replace("\n", "\r\n").encode(), BOTH, "messages"),
         "GB18030": _as("a.jsonl", plain.encode("gb18030"), PLAIN, "messages"),
         "CSV": _as("a.csv", table(",", header, *PAIRS).encode(), BOTH, "question/answer"),

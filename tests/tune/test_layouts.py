@@ -114,7 +114,7 @@ def test_fields_without_a_part_in_the_dialogue_are_counted(
     data = read(tmp_path / "a.jsonl", lines(row, *MESSAGES), tokenizer)
     assert data.files[0].unused == {"id": 1, "messages[].reasoning_content": 1}
     assert "unused fields: id 1, messages[].reasoning_content 1" in data.files[0].line()
-    assert data.counts()["unused_fields"] == 2
+    assert data.left_out()["unused_fields"] == 2
 
 
 def test_empty_answers_are_counted_and_not_learnt_unless_wanted(
@@ -142,7 +142,7 @@ def test_a_few_malformed_rows_are_left_out_and_named_and_many_are_refused(
     with pytest.raises(InputError, match=message):
         read(tmp_path / "a.jsonl", broken + b'"hi"\n', tokenizer)
     data = read(tmp_path / "a.jsonl", broken + b'"hi"\n', tokenizer, maximum_bad_rows=0.02)
-    assert data.counts()["bad_rows"] == 2
+    assert data.left_out()["bad_rows"] == 2
 
 
 @pytest.mark.parametrize(

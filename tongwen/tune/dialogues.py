@@ -139,18 +139,16 @@ class DialogueData:
     def too_long(self) -> int:
         return sum(file.too_long for file in self.files)
 
-    def counts(self) -> dict[str, float]:
-        """For the manifest."""
-        unused = sum((file.unused for file in self.files), Counter[str]())
+    def left_out(self) -> dict[str, float]:
+        """Counts for the manifest of what is not learnt."""
+        unused = {name for file in self.files for name in file.unused}
         return {
-            "dialogues": self.dialogues,
             "dialogues_held_out": self.held_out.dialogues if self.held_out else 0,
             "dialogues_too_long": self.too_long,
             "dialogues_without_answer": sum(file.without_answer for file in self.files),
             "empty_answers": sum(file.empty_answers for file in self.files),
             "bad_rows": sum(file.bad_rows for file in self.files),
             "unused_fields": len(unused),
-            "answer_tokens": self.answer_tokens,
         }
 
 

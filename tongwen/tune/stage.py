@@ -75,7 +75,13 @@ def run(context: StageContext[TuneSettings]) -> Mapping[str, float]:
             code=context.code,
         )
     )
-    return {**data.counts(), **_held_out_loss(context.out), **counts}
+    return {
+        "dialogues": data.dialogues,
+        "answer_tokens": data.answer_tokens,
+        **_held_out_loss(context.out),
+        **counts,
+        **data.left_out(),
+    }
 
 
 def _report(data: DialogueData, settings: TuneSettings, progress: Progress) -> None:
