@@ -161,7 +161,8 @@ def compile_once(trials: Mapping[str, Callable[[], object]], progress: Progress)
             arguments of the same types.
         progress: where this is said, and how many kernels are done.
     """
-    if not _waiting(trials):
+    config: Any = numba.config
+    if config.DISABLE_JIT or not _waiting(trials):
         return
     with _locked(kernel_folder()):
         if not (waiting := _waiting(trials)):

@@ -93,7 +93,7 @@ def test_a_page_is_extracted_from_text_and_from_bytes(lang: str, text: str) -> N
     assert (served.text, served.encoding) == (page.text, "gb18030")
 
 
-@pytest.mark.parametrize("html", ["", "<p>", b"\xff\x00", "\ud800", "<title>x</title>"])
+@pytest.mark.parametrize("html", ["", "<p>", b"\x00", "\u200b", "<title>x</title>"])
 def test_a_page_without_text_says_so(html: str | bytes) -> None:
     page = extract_page(html)
     assert (page.text, page.lang, page.problem) == ("", "", "no_text")

@@ -173,7 +173,7 @@ def files(seed: int) -> Mapping[str, bytes]:
     return made
 
 
-@step("extract", inputs=("crawl", "blocked", "allowed"))
+@step("extract", inputs=("crawl", "blocked", "allowed", "readers"))
 def extract_or_die(context: TaskContext) -> Mapping[str, int]:
     """The extraction task of a program with a page that kills it."""
     whole = pages.curate_record

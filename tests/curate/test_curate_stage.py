@@ -9,6 +9,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 from curate_runs import Curated, InlineRunner, write_crawl
@@ -24,7 +26,7 @@ from tongwen.curate.settings import (
     RepeatSettings,
 )
 from tongwen.errors import InputError
-from tongwen.files import read_jsonl, write_jsonl
+from tongwen.files import file_digest, read_json, read_jsonl, write_jsonl
 from tongwen.flow.local import LocalRunner
 from tongwen.formats.documents import DOCUMENT_SCHEMA, read_documents
 
@@ -281,3 +283,46 @@ def test_explain_tells_values_thresholds_and_the_decision(
     assert caught.value.hint == "nearest: http://news.example/lamp"
     with pytest.raises(InputError, match="no finished curate stage"):
         curate_folder(web)
+
+
+def damaged_crawl(folder: Path, good: int, bad: int) -> Path:
+    """Parquet files with a text each, the last of them damaged."""
+    folder.mkdir()
+    rows = []
+    for number in range(good + bad):
+        path = folder / f"{number}.parquet"
+        pq.write_table(pa.table({"text": [f"The text of file {number} is short and plain."]}), path)
+        if number >= good:
+            path.write_bytes(path.read_bytes()[:-100] + bytes(100))
+        rows.append(
+            {"path": str(path), "format": "parquet", "digest": file_digest(path), "bytes": 1,
+             "source": "s", "license": "", "text_field": "text"}
+        )  # fmt: skip
+    write_jsonl(folder / "inputs.jsonl", rows)
+    return folder
+
+
+def test_three_bad_files_among_many_are_named_and_the_run_goes_on(
+    tmp_path: Path, curate: CurateFunction
+) -> None:
+    curated = curate(damaged_crawl(tmp_path / "crawl", 30, 3))
+    named = [row["path"] for row in read_jsonl(curated.folder / "bad_files.jsonl")]
+    assert named == ["30.parquet", "31.parquet", "32.parquet"]
+    funnel = read_json(curated.folder / "funnel.json")
+    assert funnel["read"]["pages"] == 33
+    assert [row["pages"] for row in funnel["dropped"] if row["rule"] == "unreadable"] == [3]
+
+
+def test_more_bad_files_than_allowed_end_the_run_with_their_names(
+    tmp_path: Path, curate: CurateFunction
+) -> None:
+    crawl = damaged_crawl(tmp_path / "crawl", 4, 2)
+    with pytest.raises(InputError, match=r"2 of 6 files are empty or damaged: 4\.parquet"):
+        curate(crawl)
+    allowed = CurateSettings(maximum_bad_files=2)
+    assert curate(crawl, "again", allowed).counts["pages"] == 6
+
+
+def test_a_crawl_of_bad_files_alone_is_an_error(tmp_path: Path, curate: CurateFunction) -> None:
+    with pytest.raises(InputError, match=r"none of the 1 files can be read: 0\.parquet"):
+        curate(damaged_crawl(tmp_path / "crawl", 0, 1))

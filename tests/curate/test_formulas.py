@@ -8,6 +8,7 @@ from curate_texts import CHINESE, ENGLISH
 from tongwen.curate.html import formulas
 from tongwen.curate.html.formulas import formulas_as_text
 from tongwen.curate.html.main_content import extract
+from tongwen.curate.html.mathml import tex_of_mathml
 
 KATEX = (
     '<span class="katex"><span class="katex-mathml"><math{display}><semantics><mrow><mi>E</mi>'
@@ -46,9 +47,40 @@ def test_the_alternative_text_of_mathml_is_used_without_its_style() -> None:
     assert formulas_as_text(html).strip() == "$e^{i\\pi }=-1$"
 
 
-def test_mathml_without_tex_and_pages_without_formulas_stay_as_they_are() -> None:
+@pytest.mark.parametrize(
+    ("mathml", "tex"),
+    [
+        ("<mi>x</mi>", "x"),
+        ("<mfrac><mi>a</mi><mrow><mi>b</mi><mo>+</mo><mn>1</mn></mrow></mfrac>", r"\frac{a}{b+1}"),
+        ("<msubsup><mi>x</mi><mn>1</mn><mn>2</mn></msubsup>", "x_1^2"),
+        ("<msup><mrow><mi>a</mi><mo>&minus;</mo><mi>b</mi></mrow><mn>10</mn></msup>", "{a-b}^{10}"),
+        ("<mroot><mi>x</mi><mn>3</mn></mroot>", r"\sqrt[3]{x}"),
+        ("<mi>sin</mi><mi>&#952;</mi>", r"\sin \theta"),
+        ("<munderover><mo>&sum;</mo><mi>i</mi><mi>n</mi></munderover>", r"\sum_i^n"),
+        ("<mover><mi>x</mi><mo>&#175;</mo></mover>", r"\bar{x}"),
+        ("<mtext>if so</mtext>", r"\text{if so}"),
+        (
+            "<mtable><mtr><mtd><mn>1</mn></mtd><mtd><mn>2</mn></mtd></mtr></mtable>",
+            r"\begin{matrix}1 & 2\end{matrix}",
+        ),
+        ("<m:mi xmlns:m='x'>y</m:mi>", "y"),
+        ("</mi></mrow><mfrac><mi>a", "a"),
+    ],
+)
+def test_mathml_without_tex_is_written_as_tex(mathml: str, tex: str) -> None:
+    assert tex_of_mathml(mathml) == tex
+
+
+def test_a_formula_that_only_exists_rendered_is_kept() -> None:
+    rendered = '<span class="katex"><span class="katex-html">E=mc</span></span>'
+    text = extract(page(ENGLISH.replace("\n\n", "</p><p>"), f"So {rendered} it is.")).text
+    assert "So E=mc it is." in text
+
+
+def test_pages_without_formulas_stay_as_they_are() -> None:
     for html in (
-        "<math><mi>x</mi></math>",
+        "<math></math>",
+        "<img src='/latex/boat.jpg' alt='A boat'>",
         "<p>a $5 bill</p>",
         "<math>",
         "<script>var x;</script>",
@@ -59,6 +91,9 @@ def test_mathml_without_tex_and_pages_without_formulas_stay_as_they_are() -> Non
 def test_hostile_pages_take_linear_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(formulas, "_MOST_CHARACTERS", 2_000)  # 1 s; without a limit 80 s
     started = time.process_time()
-    for part in ("<math ", "<math>", '<script type="math/tex">', "<math><annotation ", "<math a='"):
+    for part in (
+        "<math ", "<math>", "<img class=latex ", "<img src='latex.php", "<img src=tex= alt='",
+        "<math><mrow>", '<script type="math/tex">', "<math><annotation ", "<math a='",
+    ):  # fmt: skip
         formulas_as_text(part * 100_000)
     assert time.process_time() - started < 20

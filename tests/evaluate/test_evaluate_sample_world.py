@@ -13,6 +13,8 @@ from tongwen.evaluate.readers import read_rows
 from tongwen.evaluate.settings import TaskSettings
 from tongwen.evaluate.spec import builtin_spec
 from tongwen.sample.labels import dialogue_rows, fact_rows, question_rows
+from tongwen.sample.packaged import packaged
+from tongwen.sample.talk import outside_rows
 from tongwen.sample.world import build_world
 
 SPEC = builtin_spec("sample_answer")
@@ -75,3 +77,19 @@ def test_the_sentence_of_another_fact_is_no_answer(
             chance += judge(SPEC, item, sentence)[0]["contains"] == 1
     # A few facts share a town or a number: the sentence then holds the right answer too.
     assert chance / len(items) < 0.05
+
+
+def test_only_not_knowing_is_right_for_a_question_from_outside(
+    tmp_path: Path, taught: dict[tuple[str, str], set[str]]
+) -> None:
+    spec = builtin_spec("sample_talk")
+    text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in outside_rows())
+    (tmp_path / "outside.jsonl").write_text(text, encoding="utf-8")
+    task = TaskSettings(name="sample_outside", layout="sample_talk", path=str(tmp_path))
+    items = make_items(spec, task, read_rows(spec, tmp_path), chat=True)
+    for item in items:
+        answer = packaged("unknown")[item.language]["answer"]
+        assert judge(spec, item, answer)[0]["contains"] == 1
+        for (_, language), sentences in taught.items():
+            if language == item.language:
+                assert all(judge(spec, item, each)[0]["contains"] == 0 for each in sentences)

@@ -38,6 +38,7 @@ def gold(tmp_path: Path) -> Path:
             "answer": choices[n % 4],
             "accepted": [choices[n % 4], f"{choices[n % 4]} town"],
             "choices": choices,
+            "sentences": choices,
             "gold": n % 4,
             "template": template,
         }

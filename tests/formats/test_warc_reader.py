@@ -235,3 +235,53 @@ def test_no_damage_raises_anything_but_a_clear_error(data: st.DataObject) -> Non
     except InputError:
         return
     assert len({record.offset for record in records}) == len(records)
+
+
+def small_members(number: int) -> list[bytes]:
+    """Records so small that damage leaves nothing of them."""
+    members = []
+    for page in range(number):
+        body = f"page {page} ".encode() * 50
+        head = (
+            f"WARC/1.0\r\nWARC-Type: conversion\r\nWARC-Target-URI: http://a.example/{page}\r\n"
+            f"Content-Type: text/plain\r\nContent-Length: {len(body)}\r\n\r\n"
+        )
+        members.append(gzip.compress(head.encode() + body + b"\r\n\r\n", mtime=0))
+    return members
+
+
+def wrong_checksum(member: bytes) -> bytes:
+    return member[:-6] + bytes((member[-6] ^ 255,)) + member[-5:]
+
+
+def wrong_data(member: bytes) -> bytes:
+    return member[:20] + bytes((member[20] ^ 255,)) + member[21:]
+
+
+def half(member: bytes) -> bytes:
+    return member[: len(member) // 2]
+
+
+@pytest.mark.parametrize("damage", [wrong_checksum, wrong_data, half])
+@pytest.mark.parametrize("place", range(5))
+def test_a_damaged_member_is_one_record_with_a_problem(
+    tmp_path: Path, damage: Callable[[bytes], bytes], place: int
+) -> None:
+    members = small_members(5)
+    offset = sum(map(len, members[:place]))
+    members[place] = damage(members[place])
+    path = tmp_path / "a.warc.gz"
+    path.write_bytes(b"".join(members))
+    records = list(read_records(path, "warc"))
+    problems = [record.problem for record in records]
+    assert [problem is None for problem in problems] == [page != place for page in range(5)]
+    assert problems[place] in ("malformed", "truncated")
+    assert records[place].offset == offset
+
+
+def test_zeros_between_members_lose_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "a.warc.gz"
+    path.write_bytes(b"".join(member + bytes(100_000) for member in small_members(5)))
+    records = list(read_records(path, "warc"))
+    assert [record.url[-1] for record in records] == list("01234")
+    assert all(record.problem is None for record in records)

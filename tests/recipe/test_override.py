@@ -58,7 +58,7 @@ def test_a_whole_number_written_as_a_float_is_the_same_number(number: int) -> No
         ("tune.dialogues=[a.jsonl]", "strings in it have quotes"),
         ("crawl.sample={pages:3}", "set its keys one by one: --set crawl.sample.KEY=VALUE"),
         ("crawl.sources.0.path=x", "set the whole list: --set 'crawl.sources=[...]'"),
-        ("evaluate.tasks.7.limit=3", "`evaluate.tasks` has the entries 0 to 1"),
+        ("evaluate.tasks.7.limit=3", "`evaluate.tasks` has the entries 0 to 3"),
     ],
 )
 def test_what_cannot_be_meant_says_what_to_write(override: str, expected: str) -> None:
@@ -84,7 +84,7 @@ def test_paths_lists_tables_and_names_of_digits_come_through() -> None:
     assert recipe.pretrain.base == "models/a, b"
     assert recipe.run.name == "2026-11-30"
     assert recipe.evaluate
-    assert [task.limit for task in recipe.evaluate.tasks] == [None, 3]
+    assert [task.limit for task in recipe.evaluate.tasks] == [None, 3, None, None]
     assert recipe.evaluate.tasks[1].path == "x,y.jsonl"
     assert recipe.curate.mix
     assert recipe.curate.mix.shares == {"zh-Hans": 0.5}

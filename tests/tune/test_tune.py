@@ -18,6 +18,7 @@ from tongwen.tokenizer.special import IM_END_ID, PAD_ID
 from tongwen.tokenizer.text import Tokenizer
 from tongwen.train.data.sequences import PackedSequences
 from tongwen.train.loss.softmax import IGNORED
+from tongwen.train.metrics import read_metrics
 from tongwen.tune.dialogues import read_dialogues
 from tongwen.tune.settings import PairSettings
 
@@ -113,11 +114,13 @@ def test_dialogues_that_do_not_fit_are_counted_and_none_at_all_is_an_error(
     [
         ('{"messages": ', "not JSON"),
         ("[1, 2]", "no list `messages`"),
-        ('{"text": "hello"}', "no list `messages`"),
+        ('{"text": "hello"}', r"plain text and no dialogue \(fields of the row: text\)"),
+        ('{"title": "hello"}', r"no known layout \(fields of the row: title\)"),
+        ("3", "the row is a number"),
         ('{"messages": ["hello"]}', "no list `messages`"),
         ('{"messages": []}', "has no message"),
-        ('{"messages": [{"role": "bot", "content": "x"}]}', "message 1 has the role 'bot'"),
-        ('{"messages": [{"role": "user", "content": 3}]}', "content of type int"),
+        ('{"messages": [{"role": "narrator", "content": "x"}]}', "message 1: `role` is 'narrator'"),
+        ('{"messages": [{"role": "user", "content": 3}]}', "message 1: `content` is of type int"),
         ('{"messages": [{"role": "user", "content": "嗨"}]}', "nothing to learn"),
         ('{"messages": [{"role": "assistant", "content": "\\ud83d"}]}', "half a character"),
     ],
@@ -136,7 +139,7 @@ def test_bytes_that_are_no_utf8_are_named_by_file_and_line(
 ) -> None:
     with dialogue_file.open("ab") as file:
         file.write('{"messages": "很长"}'.encode("gb18030") + b"\n")
-    with pytest.raises(InputError, match=r"line 4: not JSON in UTF-8"):
+    with pytest.raises(InputError, match=r"line 4: byte 15 is not UTF-8"):
         read_dialogues([dialogue_file], tokenizer, 64)
 
 
@@ -231,6 +234,48 @@ def test_a_template_with_an_unknown_field_names_the_file_line_and_fields(
     path.write_text('{"en": "Hello", "zh": "你好"}\n', encoding="utf-8")
     pair = PairSettings(path=str(path), question="{english}", answer="{zh}")
     tokenizer = Tokenizer.load(small_tokenizer_folder)
-    with pytest.raises(InputError, match=r"line 1: the row has no text field 'english'") as caught:
+    with pytest.raises(InputError, match=r"line 1: the row has no field 'english'") as caught:
         read_dialogues([], tokenizer, 128, pairs=[(path, pair)])
     assert caught.value.hint == "fields of the row: en, zh"
+
+
+def test_a_held_out_share_measures_the_loss_on_answers_and_epochs_end_the_run(
+    small_model_folder: Path, recipe_file: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    rows = rows_of({f"What is {n} + 1?": f"{n + 1}." for n in range(100)})
+    rows[7]["reasoning"] = "one more"
+    path = tmp_path / "many.jsonl"
+    path.write_text("\n".join(map(json.dumps, rows)) + "\n{}\n", encoding="utf-8")
+    overrides = ("tune.held_out_share=0.1", "tune.epochs=3", "tune.peak_learning_rate=1e-3")
+    manifest = tune(small_model_folder, tmp_path / "chat", recipe_file, path, overrides=overrides)
+    counts = manifest.counts
+    assert counts["dialogues"] + counts["dialogues_held_out"] == 100
+    assert counts["dialogues_held_out"] > 1
+    assert counts["bad_rows"] == 1
+    assert 3 <= counts["epochs"] < 4
+    metrics = read_metrics(tmp_path / "chat" / "metrics.jsonl")
+    (measured,) = (row for row in metrics if row["kind"] == "validation")
+    assert measured["language"] == "answers"
+    assert counts["held_out_loss"] == pytest.approx(measured["loss"], abs=1e-4)
+    shown = capfd.readouterr().err
+    assert "many.jsonl: 100 dialogues (messages 100)" in shown
+    assert "left out: 1 malformed row (the first: line 101: no known layout" in shown
+    assert "unused fields: lang 100, reasoning 1" in shown
+    assert "held out to measure the loss on answers" in shown
+
+
+def test_a_batch_beyond_all_epochs_and_too_few_tokens_for_them_are_said(
+    small_model_folder: Path,
+    dialogue_file: Path,
+    recipe_file: Path,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    for name, epochs, message in (
+        ("a", 2, "one batch of 512 tokens is more than the 128 tokens of all epochs"),
+        ("b", 1e6, "tune.max_tokens ends the run at 512"),
+    ):
+        overrides = (f"tune.epochs={epochs}", "tune.max_tokens=512")
+        out = tmp_path / name
+        tune(small_model_folder, out, recipe_file, dialogue_file, overrides=overrides)
+        assert message in capfd.readouterr().err

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from tongwen.cli.curate_calibrate import calibrate_rules
+from tongwen.cli.curate_train_extractor import command as train_extractor
 from tongwen.cli.curate_train_scorer import command as train_scorer
 from tongwen.cli.options import stage_options
 from tongwen.errors import UsageError
@@ -112,4 +113,5 @@ def replay_run(
 
 
 command.add_command(calibrate_rules)
+command.add_command(train_extractor)
 command.add_command(train_scorer)

@@ -20,15 +20,20 @@ def command(
     recipe: str | None,
     overrides: tuple[str, ...],
 ) -> None:
-    """Tune MODEL on the JSONL files DIALOGUES; the loss counts the answers only.
+    """Tune MODEL on the files DIALOGUES; the loss counts the answers only.
 
     Without DIALOGUES, on those that the recipe names in tune.dialogues and tune.pairs.
 
     \b
-    A row of the files:
+    JSON Lines (also .gz, .zst), JSON arrays, CSV, TSV or Parquet, with rows such as
       {"messages": [{"role": "user", "content": "..."},
                     {"role": "assistant", "content": "..."}]}
-    
+      {"conversations": [{"from": "human", "value": "..."}, ...]}
+      {"instruction": "...", "input": "...", "output": "..."}
+      {"prompt": "...", "completion": "..."}
+      {"question": "...", "answer": "..."}
+
+    \b
     Example:
       tongwen tune base/model dialogues.jsonl --out chat --recipe sample
     """

@@ -15,6 +15,7 @@ from tongwen.crawl.settings import FORMATS, CrawlSettings, OwnReaderSettings, So
 from tongwen.errors import InputError
 from tongwen.files import file_digest, remove_tree, tree_files, write_jsonl
 from tongwen.flow.stage import StageContext
+from tongwen.formats.bad_files import check_bad_files
 from tongwen.formats.readers.pieces import split_file
 from tongwen.plugins import Code, find_code
 
@@ -88,7 +89,12 @@ def run(context: StageContext[CrawlSettings]) -> Mapping[str, float]:
             files = source_files(source, suffixes)
             found += [_Found(path, str(path), source, name) for path in files]
     found, not_taken = _taken(context, found)
-    _check_bad_files(context, not_taken, len(found))
+    if not found:  # whatever the reason
+        check_bad_files([asdict(file) for file in not_taken], len(not_taken), 0, "")
+    bad = [asdict(file) for file in not_taken if file.is_bad]
+    check_bad_files(
+        bad, len(found) + len(bad), settings.maximum_bad_files, "crawl.maximum_bad_files"
+    )
     rows = _rows(context, found)
     write_jsonl(context.out / "inputs.jsonl", rows)
     counts = {"files": len(found), "bytes": sum(row["bytes"] for row in rows)}
@@ -125,28 +131,6 @@ def _taken(
         write_jsonl(path, [asdict(file) for file in not_taken])
         context.progress.say(f"  not taken: {not_taken_text(not_taken)}; see {path}")
     return taken, not_taken
-
-
-def _check_bad_files(
-    context: StageContext[CrawlSettings], not_taken: Sequence[FileNotTaken], taken: int
-) -> None:
-    """Refuse a crawl with more broken files than the settings allow, or with nothing to read."""
-    bad = [file for file in not_taken if file.is_bad]
-    if not taken:
-        names = ", ".join(f"{file.path} ({file.kind})" for file in not_taken[:5])
-        raise InputError(
-            f"none of the {len(not_taken):,} files can be read: {names}",
-            hint=next((file.hint for file in not_taken if file.hint), None),
-        )
-    bound = context.settings.maximum_bad_files
-    most = bound if bound >= 1 else max(1, bound * (taken + len(not_taken))) if bound else 0
-    if len(bad) > most:
-        names = ", ".join(f"{file.path} ({file.kind})" for file in bad[:5])
-        raise InputError(
-            f"{len(bad):,} of {taken + len(not_taken):,} files are empty or damaged: {names}"
-            + (", ..." if len(bad) > 5 else ""),
-            hint=f"mend or remove them, or allow them: --set crawl.maximum_bad_files={len(bad)}",
-        )
 
 
 def _downloaded(

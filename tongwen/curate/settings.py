@@ -276,6 +276,9 @@ class CurateSettings:
     languages: tuple[str, ...] = LANGUAGES
     """Languages that are kept."""
     minimum_language_confidence: float = 0.65
+    maximum_bad_files: float = 0.1
+    """Files that may be unreadable before the run ends: below 1 a share of all files, from 1 on a
+    number. They are listed in `bad_files.jsonl`."""
     blocked_domains: tuple[PathText, ...] = ()
     """Files of domains whose pages are dropped unread, one a line; a file is a category. The lists
     of Université Toulouse Capitole have this form."""
@@ -319,6 +322,11 @@ class CurateSettings:
 
     def __post_init__(self) -> None:
         _check_languages("curate.languages", self.languages)
+        if self.maximum_bad_files < 0:
+            raise RecipeError(
+                f"curate.maximum_bad_files is {self.maximum_bad_files}",
+                hint="use a share such as 0.1, or a number of files; 0 allows none",
+            )
         _check_own_names(self.rules, self.own_scorers)
         if not 0 <= self.allowed_failure_share <= 1:
             raise RecipeError(

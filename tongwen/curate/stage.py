@@ -23,7 +23,7 @@ from tongwen.curate.outcome.materialize import merged_rejects
 from tongwen.curate.outcome.score import GOLD_PAGES, gold_score
 from tongwen.curate.outcome.steps import materialize
 from tongwen.curate.own.steps import OwnMeasured, choose_own, measure_own, own_files
-from tongwen.curate.records.extracted import EditFiles
+from tongwen.curate.records.extracted import EditFiles, Extracted
 from tongwen.curate.records.sources import Source, read_sources
 from tongwen.curate.repeats.steps import cut_paragraphs, cut_spans, cut_templates
 from tongwen.curate.rules.steps import decide, measure
@@ -104,6 +104,7 @@ def run(context: StageContext[CurateSettings]) -> Mapping[str, float]:
         if report is not None:
             write_json(context.out / name, report)
     _publish_failures(context, others)
+    _publish_bad_files(context, extracted)
     write_json(context.out / "cost.json", costs.report(sources))
     return counts
 
@@ -194,6 +195,17 @@ def _publish_failures(context: StageContext[CurateSettings], others: OwnMeasured
             context.progress.say(
                 f"  {name} failed on {number:,} documents, which have no value of it; see {path}"
             )
+
+
+def _publish_bad_files(context: StageContext[CurateSettings], extracted: Extracted) -> None:
+    """List the files that could not be read to their end, and name the first."""
+    path = context.out / "bad_files.jsonl"
+    path.unlink(missing_ok=True)
+    if extracted.bad_files:
+        write_jsonl(path, list(extracted.bad_files))
+        named = "; ".join(file["kind"] for file in extracted.bad_files[:3])
+        number = len(extracted.bad_files)
+        context.progress.say(f"  {number:,} files could not be read whole: {named}; see {path}")
 
 
 def _link(source: Path, target: Path) -> None:

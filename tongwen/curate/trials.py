@@ -14,8 +14,8 @@ import pyarrow as pa
 
 from tongwen.curate.contamination.grams import find_grams, gram_keys, make_anchors, make_table
 from tongwen.curate.contamination.grams import units_of_text as contamination_units
-from tongwen.curate.duplicates.clusters import join_links, settle
 from tongwen.curate.duplicates.minhash import similarity, sketch_texts
+from tongwen.curate.duplicates.union_find import join_links, settle
 from tongwen.curate.extract.record import read_trial_page
 from tongwen.curate.repeats.span_kernels import anchors, copies_of_first, sentence_cuts, windows
 from tongwen.curate.repeats.units import lines_of, placed_units

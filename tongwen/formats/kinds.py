@@ -185,7 +185,7 @@ def _json_kind(text: str, *, is_whole: bool) -> str | None:
     try:
         if isinstance(json.loads(first), dict):
             return "jsonl"
-    except ValueError:
+    except (ValueError, RecursionError):
         if not newline and not is_whole and text.startswith("{"):
             return "jsonl"  # a first line longer than what was read
     if text.startswith("["):
@@ -195,7 +195,7 @@ def _json_kind(text: str, *, is_whole: bool) -> str | None:
         if is_whole:
             try:
                 json.loads(text)
-            except ValueError:
+            except (ValueError, RecursionError):
                 return None
         return "json"
     return None

@@ -23,7 +23,8 @@ def check_road(recipe: Recipe, stages: Sequence[Stage]) -> None:
     Raises:
         RecipeError: sequences do not fit the window, or a stage reads files of the sample web,
             which is not written.
-        InputError: the tokenizer of the base model is not there.
+        InputError: the tokenizer of the base model is not there, or a file of the user's that
+            tuning reads holds no dialogues.
     """
     names = {stage.name for stage in stages}
     if recipe.pretrain is None or recipe.pretrain.base is None:
@@ -31,6 +32,10 @@ def check_road(recipe: Recipe, stages: Sequence[Stage]) -> None:
         check_windows(recipe.model.max_position_embeddings, training)
     if "tokenizer" in names and recipe.tokenizer.model is not None:
         _check_tokenizer(recipe, Path(recipe.tokenizer.model))
+    if "tune" in names and recipe.tune is not None:
+        from tongwen.tune.check import check_files  # its readers take a second to load
+
+        check_files(recipe.tune)
     if recipe.crawl.sample is None:
         for section, key, path in _named_files(recipe):
             if section in names and path.startswith(_SAMPLE_FILES):

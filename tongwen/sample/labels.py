@@ -1,18 +1,21 @@
 """The gold labels that are not about pages: facts, training dialogues, held-out questions."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from tongwen.sample.draw import Draw
-from tongwen.sample.packaged import LANGUAGES, Language, packaged
-from tongwen.sample.wordings import fill, held_out, question, relations, short_answer, taught
+from tongwen.sample.packaged import LANGUAGES, Language
+from tongwen.sample.talk import Unknown, as_typed, name_questions, small_talk
+from tongwen.sample.wordings import answer, fill, held_out, question, relations, taught
 from tongwen.sample.world import Fact, World
 
 CHOICES = 4
-_NAMED_KINDS = ("town", "person", "bridge", "mountain", "festival", "company")
 _CONVERSATIONS_A_FACT = 1.5
+_UNKNOWN_A_FACT = 4
 _MOST_TURNS = 5
 _OTHER_LANGUAGE_SHARE = 0.2
+_UNKNOWN_SHARE = 0.2
+_GREETED_SHARE = 0.2
 
 
 def fact_rows(world: World) -> Iterator[dict[str, Any]]:
@@ -39,40 +42,40 @@ def _dialogue(
 
 
 def _turn(fact: Fact, language: Language, telling: int) -> tuple[str, str]:
-    return question(fact, language, telling), short_answer(fact, language, telling)
+    return question(fact, language, telling), answer(fact, language)
 
 
-def _conversation(world: World, language: Language, draw: Draw) -> dict[str, Any]:
+def _conversation(
+    world: World, language: Language, unknown: Mapping[Language, Unknown], draw: Draw
+) -> dict[str, Any]:
     """Questions about several facts, one after the other, now and then in the other language.
 
     A model that has seen single questions only answers the second one with the first's answer.
     """
     other: Language = "zh" if language == "en" else "en"
     turns = []
-    for _ in range(draw.between(2, _MOST_TURNS)):
+    for number in range(draw.between(2, _MOST_TURNS)):
+        if number == 0 and draw.chance(_GREETED_SHARE):
+            turns.append(draw.pick(small_talk(world, language)))
+            continue
         asked_in = other if draw.chance(_OTHER_LANGUAGE_SHARE) else language
+        if draw.chance(_UNKNOWN_SHARE):
+            turns.append(unknown[asked_in].turn())
+            continue
         fact = draw.pick(world.facts)
-        turns.append(_turn(fact, asked_in, draw.below(len(taught(fact, asked_in)))))
+        asked, answered = _turn(fact, asked_in, draw.below(len(taught(fact, asked_in))))
+        turns.append((as_typed(asked, draw), answered))
     return _dialogue(language, turns, "turns")
 
 
-def _small_talk(world: World, language: Language) -> Iterator[dict[str, Any]]:
-    talk = packaged("talk")[language]
-    for asked, answered in talk["small_talk"]:
-        yield _dialogue(language, [(asked, answered)], "small_talk")
-    for asked in talk["unknown"]:
-        yield _dialogue(language, [(asked, talk["unknown_answer"])], "unknown")
-    other: Language = "zh" if language == "en" else "en"
-    for subject in world.subjects:
-        if subject.kind in _NAMED_KINDS:
-            answered = talk["name_answer"].format(a=subject.name.of(other))
-            for wording in talk["name_question"]:
-                asked = wording.format(s=subject.shown(language))
-                yield _dialogue(language, [(asked, answered)], "name")
-
-
 def dialogue_rows(world: World, *, seed: int) -> Iterator[dict[str, Any]]:
-    """dialogues.jsonl: every fact asked in every wording that is not held out, and small talk."""
+    """dialogues.jsonl: every fact asked in every wording that is not held out, small talk, and
+    questions that the world has no answer to.
+    """
+    unknown = {
+        language: Unknown(world, language, Draw(seed, "unknown", language))
+        for language in LANGUAGES
+    }
     for language in LANGUAGES:
         draw = Draw(seed, "dialogues", language)
         for fact in world.facts:
@@ -80,8 +83,13 @@ def dialogue_rows(world: World, *, seed: int) -> Iterator[dict[str, Any]]:
                 turns = [_turn(fact, language, telling)]
                 yield _dialogue(language, turns, "fact", fact.fact_id)
         for _ in range(round(_CONVERSATIONS_A_FACT * len(world.facts))):
-            yield _conversation(world, language, draw)
-        yield from _small_talk(world, language)
+            yield _conversation(world, language, unknown, draw)
+        for _ in range(_UNKNOWN_A_FACT * len(world.facts)):
+            yield _dialogue(language, [unknown[language].turn()], "unknown")
+        for turn in small_talk(world, language):
+            yield _dialogue(language, [turn], "small_talk")
+        for turn in name_questions(world, language):
+            yield _dialogue(language, [turn], "name")
 
 
 def _choices(fact: Fact, world: World, language: Language, draw: Draw) -> list[str]:
@@ -106,15 +114,16 @@ def question_rows(world: World, *, seed: int) -> Iterator[dict[str, Any]]:
             for number in held_out(fact, language):
                 draw = Draw(seed, "choices", language, fact.fact_id, number)
                 choices = _choices(fact, world, language, draw)
-                answer = fact.answer.of(language)
+                right = fact.answer.of(language)
                 yield {
                     "id": f"{fact.fact_id}.{language}.{number}",
                     "lang": language,
                     "fact_id": fact.fact_id,
                     "question": fill(wordings[number], fact, language),
-                    "answer": answer,
+                    "answer": right,
                     "accepted": list(fact.accepted_in(language)),
                     "choices": choices,
-                    "gold": choices.index(answer),
+                    "sentences": [answer(fact, language, choice) for choice in choices],
+                    "gold": choices.index(right),
                     "template": f"{fact.relation}.{language}.{number}",
                 }

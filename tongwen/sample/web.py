@@ -16,6 +16,7 @@ from tongwen.sample.prose import Article, Block
 from tongwen.sample.records import gzip_member, response_record, warcinfo_record
 from tongwen.sample.settings import SampleWebSettings
 from tongwen.sample.sites import LABELS, Page, Site, encode, respond, sites, traditional
+from tongwen.sample.talk import greeting_rows, outside_rows
 from tongwen.sample.world import World, build_world
 
 SHARES = {
@@ -183,8 +184,9 @@ def write_sample_web(settings: SampleWebSettings, out: Path) -> Mapping[str, int
     """Write the sample web that `settings` describe; gives the counts.
 
     `out/warc/` gets WARC/1.0 files, one gzip member a record. `out/gold/` gets `pages.jsonl`
-    (labels and main text of every page), `facts.jsonl`, `dialogues.jsonl` (for training) and
-    `questions.jsonl` (held out). Equal settings give equal bytes.
+    (labels and main text of every page), `facts.jsonl`, `dialogues.jsonl` (for training), and
+    `questions.jsonl`, `outside.jsonl` and `greetings.jsonl` (to be asked).
+    Equal settings give equal bytes.
     """
     seed = settings.seed
     world = build_world(pages=settings.pages, seed=seed)
@@ -206,5 +208,7 @@ def write_sample_web(settings: SampleWebSettings, out: Path) -> Mapping[str, int
         "facts": write_jsonl(gold / "facts.jsonl", fact_rows(world)),
         "dialogues": write_jsonl(gold / "dialogues.jsonl", dialogue_rows(world, seed=seed)),
         "questions": write_jsonl(gold / "questions.jsonl", question_rows(world, seed=seed)),
+        "outside": write_jsonl(gold / "outside.jsonl", outside_rows()),
+        "greetings": write_jsonl(gold / "greetings.jsonl", greeting_rows()),
         **{name: sum(page.label == name for page in pages) for name in LABELS},
     }

@@ -19,7 +19,7 @@ class Relation:
     name: str
     statements: tuple[str, ...]
     questions: tuple[str, ...]
-    answers: tuple[str, ...]
+    answer: str
     label: str
     """Head of a table column; empty where the relation never stands in a table."""
 
@@ -32,7 +32,7 @@ def relations(language: Language) -> dict[str, Relation]:
             name=name,
             statements=tuple(table[f"statements_{language}"]),
             questions=tuple(table[f"questions_{language}"]),
-            answers=tuple(table[f"answers_{language}"]),
+            answer=table[f"answer_{language}"],
             label=table.get(f"label_{language}", ""),
         )
         for name, table in packaged("relations").items()
@@ -41,7 +41,11 @@ def relations(language: Language) -> dict[str, Relation]:
 
 def fill(wording: str, fact: Fact, language: Language) -> str:
     """The wording with this fact's subject and answer in it."""
-    text = wording.format(s=fact.subject.name.of(language), a=fact.answer.of(language))
+    subject = fact.subject.name.of(language)
+    return _capitalized(wording.format(s=subject, a=fact.answer.of(language)), language)
+
+
+def _capitalized(text: str, language: Language) -> str:
     return text[0].upper() + text[1:] if language == "en" else text
 
 
@@ -77,7 +81,12 @@ def question(fact: Fact, language: Language, telling: int) -> str:
     return fill(wordings[allowed[telling % len(allowed)]], fact, language)
 
 
-def short_answer(fact: Fact, language: Language, variant: int) -> str:
-    """One of the relation's short answers."""
-    wordings = relations(language)[fact.relation].answers
-    return fill(wordings[variant % len(wordings)], fact, language)
+def answer(fact: Fact, language: Language, value: str | None = None) -> str:
+    """The fact's answer, or another value, in a whole sentence that names the subject once more.
+
+    Such answers begin as the pages tell the fact, and are right more often than bare ones
+    (docs/experiments.md).
+    """
+    wording = relations(language)[fact.relation].answer
+    told = fact.answer.of(language) if value is None else value
+    return _capitalized(wording.format(s=fact.subject.name.of(language), a=told), language)

@@ -6,7 +6,6 @@ field that nobody knows is left out and named in a header of the response, or re
 settings say so: front ends send fields of other servers along.
 """
 
-import contextlib
 import json
 import time
 import uuid
@@ -18,10 +17,15 @@ from tongwen.model.sampler import Sampling
 from tongwen.serve.generation import Delta
 from tongwen.serve.settings import ServeSettings
 from tongwen.tokenizer.special import Message
+from tongwen.tokenizer.turns import TurnError, chatml_turn
 
 _IGNORED = frozenset(
     ("user", "store", "metadata", "service_tier", "safety_identifier", "prompt_cache_key",
      "parallel_tool_calls", "reasoning_effort", "verbosity")
+)  # fmt: skip
+_IGNORED_IN_A_MESSAGE = frozenset(
+    ("name", "refusal", "annotations", "reasoning_content", "function_call", "tool_calls",
+     "tool_call_id")
 )  # fmt: skip
 _ONLY_OFF: Mapping[str, tuple[Any, ...]] = {
     "logprobs": (False,),
@@ -233,48 +237,15 @@ def _messages(values: list[Any] | None) -> tuple[Message, ...]:
 def _message(value: object, place: str) -> Message:
     if not isinstance(value, dict):
         raise ApiError(400, f"`{place}` must be an object", param=place)
-    # Programs send answers back with the empty fields they came with.
-    fields = {key: item for key, item in value.items() if item is not None and item != []}
-    role = fields.pop("role", None)
-    content = fields.pop("content", None)
-    for known in ("name", "refusal", "annotations", "reasoning_content", "function_call"):
-        fields.pop(known, None)
-    calls = fields.pop("tool_calls", None)
-    fields.pop("tool_call_id", None)
-    if fields:
-        name = next(iter(fields))
-        raise ApiError(400, f"`{place}.{name}` is not supported", param=f"{place}.{name}")
-    role = "system" if role == "developer" else role
-    if role == "tool":
-        result = _content("" if content is None else content, f"{place}.content")
-        return {"role": "user", "content": f"<tool_response>\n{result}\n</tool_response>"}
-    if role == "assistant" and (calls or content is None):
-        text = _content("" if content is None else content, f"{place}.content")
-        return {"role": role, "content": "\n".join([*filter(None, [text]), *_calls(calls, place)])}
-    if role not in ("system", "user", "assistant"):
-        raise ApiError(
-            400,
-            f"`{place}.role` is {role!r}; it must be system, developer, user, assistant or tool",
-            param=f"{place}.role",
-        )
-    return {"role": role, "content": _content(content, f"{place}.content")}
-
-
-def _calls(values: object, place: str) -> list[str]:
-    """Calls of tools in an earlier answer, as the models that were taught ChatML write them."""
-    found = []
-    for number, call in enumerate(values if isinstance(values, list) else []):
-        function = call.get("function") if isinstance(call, dict) else None
-        if not isinstance(function, dict) or not isinstance(function.get("name"), str):
-            where = f"{place}.tool_calls[{number}].function"
-            raise ApiError(400, f"`{where}` must be an object with a `name`", param=where)
-        arguments: object = function.get("arguments") or {}
-        if isinstance(arguments, str):
-            with contextlib.suppress(ValueError):  # else it stays as the model wrote it
-                arguments = json.loads(arguments)
-        shown = {"name": function["name"], "arguments": arguments}
-        found.append(f"<tool_call>\n{json.dumps(shown, ensure_ascii=False)}\n</tool_call>")
-    return found
+    try:
+        message, unused = chatml_turn(value)
+    except TurnError as error:
+        field = f"{place}.{error.field}"
+        raise ApiError(400, f"`{field}` {error.problem}", param=field) from error
+    for name in unused:
+        if name not in _IGNORED_IN_A_MESSAGE:
+            raise ApiError(400, f"`{place}.{name}` is not supported", param=f"{place}.{name}")
+    return message
 
 
 def _biases(values: Mapping[str, Any]) -> dict[int, float]:
@@ -298,21 +269,6 @@ def _ids(value: object, name: str) -> tuple[int, ...]:
     if not isinstance(value, list) or not _is_ids(value):
         raise ApiError(400, f"`{name}` must be a list of token ids", param=name)
     return tuple(value)
-
-
-def _content(value: object, place: str) -> str:
-    """The text of a message; several text parts are joined."""
-    if isinstance(value, str):
-        return value
-    if not isinstance(value, list):
-        raise ApiError(400, f"`{place}` must be a string or a list of text parts", param=place)
-    for part in value:
-        kind = part.get("type") if isinstance(part, dict) else None
-        if kind != "text" or not isinstance(part.get("text"), str):
-            raise ApiError(
-                400, f"`{place}` holds a part of type {kind!r}; this model reads text", param=place
-            )
-    return "".join(part["text"] for part in value)
 
 
 def _prompts(value: object) -> tuple[str | tuple[int, ...], ...]:

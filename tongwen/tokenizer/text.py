@@ -143,11 +143,16 @@ class Tokenizer:
         return StreamingDecoder(self, show_special=show_special)
 
     def encode_dialogue(
-        self, messages: Sequence[Message], *, add_generation_prompt: bool = False
+        self,
+        messages: Sequence[Message],
+        *,
+        add_generation_prompt: bool = False,
+        is_learnt: Sequence[bool] | None = None,
     ) -> tuple[list[int], list[bool]]:
         """Token ids of a ChatML dialogue, and for each whether the model has to learn it.
 
-        True for the content of answers and the `<|im_end|>` after it. Turns are encoded one by
+        True for the content of answers and the `<|im_end|>` after it; with `is_learnt`, which has
+        an entry for each message, for that of the messages it names. Turns are encoded one by
         one, which gives the ids of the whole dialogue, since nothing merges across a newline.
         Markers inside a message stay text.
 
@@ -164,8 +169,9 @@ class Tokenizer:
             ids.extend(new_ids)
             is_answer.extend([answers] * len(new_ids))
 
-        for message in messages:
-            answers = message["role"] == ANSWER_ROLE
+        if is_learnt is None:
+            is_learnt = [message["role"] == ANSWER_ROLE for message in messages]
+        for message, answers in zip(messages, is_learnt, strict=True):
             add([start, *self.encode(message["role"]), *newline], False)
             add([*self.encode(message["content"]), end], answers)
             add(newline, False)

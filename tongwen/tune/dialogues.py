@@ -1,26 +1,112 @@
 """Dialogue files as training data."""
 
-import gzip
 import json
-import re
-import zlib
+import math
+from array import array
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
-from itertools import chain, starmap
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import xxhash
 
 from tongwen.errors import InputError
-from tongwen.tokenizer.special import ANSWER_ROLE, Message, check_messages
 from tongwen.tokenizer.text import Tokenizer
-from tongwen.train.data.sequences import Documents
+from tongwen.train.data.packing import Int64s
+from tongwen.train.data.sequences import Documents, PackedSequences
+from tongwen.train.data.validation import ValidationSet
+from tongwen.tune.layouts import Dialogue, NotForTuningError, dialogue_of
+from tongwen.tune.rows import file_rows
 from tongwen.tune.settings import PairSettings
+from tongwen.tune.template import pair_dialogue
 
-_FIELD = re.compile(r"\{(\w+)\}")
+_SHOWN_FIELDS = 8
+_FEWEST_HELD_OUT = 2
+
+
+@dataclass
+class FileCounts:
+    """What a file held, and what was left out of it.
+
+    Attributes:
+        path: of the file.
+        rows: all rows that are not blank.
+        layouts: dialogues to train on or to measure with, by layout.
+        bad_rows: rows that are malformed.
+        first_bad_row: where the first is and what is wrong with it.
+        empty_answers: answers without a character, which are not learnt.
+        without_answer: dialogues left out because no answer of theirs is learnt.
+        too_long: dialogues left out because they do not fit into one sequence.
+        unused: field -> how many dialogues hold something in it that is in no turn.
+    """
+
+    path: Path
+    rows: int = 0
+    layouts: Counter[str] = field(default_factory=Counter)
+    bad_rows: int = 0
+    first_bad_row: str = ""
+    empty_answers: int = 0
+    without_answer: int = 0
+    too_long: int = 0
+    unused: Counter[str] = field(default_factory=Counter)
+
+    def line(self) -> str:
+        """All of it in a line for people; what did not happen is not in it."""
+        layouts = ", ".join(f"{name} {count:,}" for name, count in self.layouts.most_common())
+        found = _number(self.layouts.total(), "dialogue")
+        parts = [f"{self.path.name}: {found}" + f" ({layouts})" * bool(layouts)]
+        bad = _number(self.bad_rows, "malformed row")
+        left_out = (
+            (self.bad_rows, f"{bad} (the first: {self.first_bad_row})"),
+            (self.without_answer, f"{self.without_answer:,} without an answer to learn"),
+            (self.too_long, f"{self.too_long:,} too long"),
+        )
+        shown = [words for count, words in left_out if count]
+        if shown:
+            parts.append(f"left out: {', '.join(shown)}")
+        if self.empty_answers:
+            parts.append(_number(self.empty_answers, "empty answer"))
+        if self.unused:
+            names = [f"{name} {count:,}" for name, count in self.unused.most_common(_SHOWN_FIELDS)]
+            more = len(self.unused) - len(names)
+            parts.append(f"unused fields: {', '.join(names)}" + f" and {more} more" * (more > 0))
+        return "; ".join(parts)
+
+
+def _number(count: int, noun: str) -> str:
+    return f"{count:,} {noun}{'s' * (count != 1)}"
+
+
+@dataclass(frozen=True)
+class EncodedDialogues:
+    """Dialogues as ids.
+
+    Attributes:
+        documents: one document a dialogue; targets are the answers and the `<|im_end|>` after.
+        answer_tokens: tokens that carry loss.
+        answer_bytes: length of the answers in UTF-8.
+    """
+
+    documents: Documents
+    answer_tokens: int
+    answer_bytes: int
+
+    @property
+    def dialogues(self) -> int:
+        return len(self.documents.starts)
+
+    def validation_set(self, sequence_tokens: int, max_tokens: int) -> ValidationSet:
+        """At most `max_tokens` of them, to measure the loss on answers."""
+        data = PackedSequences(self.documents, sequence_tokens, seed=0)
+        return ValidationSet(
+            data=data,
+            sequences=min(data.sequences, -(-max_tokens // sequence_tokens)),
+            bits_per_byte_of_a_nat=self.answer_tokens / max(1, self.answer_bytes) / math.log(2),
+        )
 
 
 @dataclass(frozen=True)
@@ -28,16 +114,42 @@ class DialogueData:
     """Encoded dialogues, and what was left out.
 
     Attributes:
-        documents: one document a dialogue; targets are the answers and the `<|im_end|>` after.
-        dialogues: how many there are.
-        too_long: dialogues left out because they do not fit into one sequence.
-        answer_tokens: tokens that carry loss.
+        training: to learn from.
+        held_out: to measure the loss on answers with; None without any.
+        files: what each file held.
     """
 
-    documents: Documents
-    dialogues: int
-    too_long: int
-    answer_tokens: int
+    training: EncodedDialogues
+    held_out: EncodedDialogues | None
+    files: tuple[FileCounts, ...]
+
+    @property
+    def documents(self) -> Documents:
+        return self.training.documents
+
+    @property
+    def dialogues(self) -> int:
+        return self.training.dialogues
+
+    @property
+    def answer_tokens(self) -> int:
+        return self.training.answer_tokens
+
+    @property
+    def too_long(self) -> int:
+        return sum(file.too_long for file in self.files)
+
+    def left_out(self) -> dict[str, float]:
+        """Counts for the manifest of what is not learnt."""
+        unused = {name for file in self.files for name in file.unused}
+        return {
+            "dialogues_held_out": self.held_out.dialogues if self.held_out else 0,
+            "dialogues_too_long": self.too_long,
+            "dialogues_without_answer": sum(file.without_answer for file in self.files),
+            "empty_answers": sum(file.empty_answers for file in self.files),
+            "bad_rows": sum(file.bad_rows for file in self.files),
+            "unused_fields": len(unused),
+        }
 
 
 def read_dialogues(
@@ -46,105 +158,170 @@ def read_dialogues(
     sequence_tokens: int,
     *,
     pairs: Sequence[tuple[Path, PairSettings]] = (),
+    keep_empty_answers: bool = False,
+    maximum_bad_rows: float = 0.01,
+    held_out_share: float = 0.0,
 ) -> DialogueData:
-    """All dialogues of some JSONL files; `pairs` are files whose rows a template turns into one.
+    """All dialogues of some files, whatever layout each row has.
+
+    Args:
+        paths: files whose rows have a known layout.
+        tokenizer: to encode with.
+        sequence_tokens: longer dialogues are left out.
+        pairs: files whose rows a template turns into dialogues.
+        keep_empty_answers: learn to end at once where the data does so.
+        maximum_bad_rows: share of a file's rows that may be malformed.
+        held_out_share: see `TuneSettings`.
 
     Raises:
-        InputError: a file cannot be read or is empty, a row is malformed (the message names
-            file and line), or no dialogue fits into a sequence.
+        InputError: a file cannot be read, is empty, holds no dialogues, or has too many malformed
+            rows (the message names file and place of the first); or no dialogue is left to learn.
     """
-    token_ids: list[int] = []
-    is_answer: list[bool] = []
-    starts: list[int] = []
-    too_long = 0
-    sources = [(path, _messages) for path in paths]
-    sources += [(path, partial(_pair_messages, pair)) for path, pair in pairs]
-    for messages in chain.from_iterable(starmap(_dialogues, sources)):
-        ids, answers = tokenizer.encode_dialogue(messages)
-        if len(ids) > sequence_tokens:
-            too_long += 1
-            continue
-        starts.append(len(token_ids))
-        token_ids += ids
-        is_answer += answers
-    if not starts:
-        raise InputError(
+    sources: list[tuple[Path, Callable[[Any], Dialogue]]] = [(path, dialogue_of) for path in paths]
+    sources += [(path, partial(pair_dialogue, pair)) for path, pair in pairs]
+    encoded, files = _Encoded(), []
+    for path, turn_into_dialogue in sources:
+        file = FileCounts(path)
+        files.append(file)
+        for dialogue in _dialogues(file, turn_into_dialogue, maximum_bad_rows):
+            is_learnt = _learnt(dialogue, file, keeps_empty=keep_empty_answers)
+            file.unused.update(dialogue.unused)
+            if not any(is_learnt):
+                file.without_answer += 1
+                continue
+            ids, wanted = tokenizer.encode_dialogue(dialogue.messages, is_learnt=is_learnt)
+            if len(ids) > sequence_tokens:
+                file.too_long += 1
+                continue
+            file.layouts[dialogue.layout] += 1
+            encoded.add(dialogue, is_learnt, ids, wanted)
+    if not encoded.starts:
+        raise _nothing_to_learn(files, sequence_tokens)
+    return encoded.split(held_out_share, tuple(files))
+
+
+def _nothing_to_learn(files: Sequence[FileCounts], sequence_tokens: int) -> InputError:
+    too_long = sum(file.too_long for file in files)
+    if too_long:
+        return InputError(
             f"none of the {too_long:,} dialogues fits into {sequence_tokens:,} tokens",
             hint="raise tune.sequence_tokens",
         )
-    ids_array, wanted = np.array(token_ids, dtype=np.uint32), np.array(is_answer, dtype=np.bool_)
-    first = np.array(starts, dtype=np.int64)
-    content = xxhash.xxh3_128(ids_array.tobytes())
-    content.update(wanted.tobytes())
-    content.update(first.tobytes())
-    documents = Documents(
-        parts=(ids_array,),
-        starts=first,
-        tokens=np.diff(first, append=len(token_ids)),
-        is_target=wanted,
-        digest=content.hexdigest(),
-    )
-    return DialogueData(documents, len(starts), too_long, int(wanted.sum()))
+    lines = "; ".join(file.line() for file in files)
+    hint = "is the `weight` of every answer 0?"
+    if any(file.empty_answers for file in files):
+        hint = "--set tune.keep_empty_answers=true learns empty answers too"
+    return InputError(f"no dialogue has an answer to learn: {lines}", hint=hint)
 
 
-def _read(path: Path) -> bytes:
-    try:
-        data = path.read_bytes()
-        if path.suffix == ".gz":
-            return gzip.decompress(data)
-        if path.suffix == ".zst":
-            import zstandard  # only who has such files needs the package
-
-            with zstandard.ZstdDecompressor().stream_reader(data) as reader:
-                return reader.read()
-    except (OSError, EOFError, zlib.error) as error:
-        raise InputError(
-            f"cannot read the dialogues {path}: {error}", hint="look at tune.dialogues"
-        ) from error
-    return data
-
-
-def _dialogues(path: Path, messages_of: Callable[[Any], list[Message]]) -> Iterator[list[Message]]:
-    """The checked messages of each row."""
-    data = _read(path)
-    if not data.strip():
-        raise InputError(f"the dialogue file {path} is empty")
-    for number, line in enumerate(data.split(b"\n"), start=1):
-        if not line.strip():
-            continue
+def _dialogues(
+    file: FileCounts, turn_into_dialogue: Callable[[Any], Dialogue], maximum_bad_rows: float
+) -> Iterator[Dialogue]:
+    """The dialogues of a file; its malformed rows are counted, and refused if they are many."""
+    hint = None
+    for row in file_rows(file.path):
+        file.rows += 1
         try:
-            yield messages_of(json.loads(line))
-        except ValueError as error:
-            raise InputError(f"{path}, line {number}: not JSON in UTF-8: {error}") from error
+            if row.problem is not None:
+                raise InputError(row.problem)
+            dialogue = turn_into_dialogue(row.value)
+            _refuse_half_characters(dialogue)
+        except NotForTuningError as error:
+            raise InputError(
+                f"{file.path}, {row.place}: {error.message}", hint=error.hint
+            ) from None
         except InputError as error:
-            hint = error.hint or '{"messages": [{"role": "user", "content": "..."}, ...]}'
-            raise InputError(f"{path}, line {number}: {error.message}", hint=hint) from error
+            if not file.bad_rows:
+                file.first_bad_row, hint = f"{row.place}: {error.message}", error.hint
+            file.bad_rows += 1
+            continue
+        yield dialogue
+    if not file.rows:
+        raise InputError(f"the dialogue file {file.path} has no rows")
+    if file.bad_rows > maximum_bad_rows * file.rows:
+        raise InputError(
+            f"{file.path}, {file.first_bad_row} ({file.bad_rows:,} of {_number(file.rows, 'row')} "
+            f"malformed; tune.maximum_bad_rows allows {maximum_bad_rows:g} of them)",
+            hint=hint,
+        )
 
 
-def _pair_messages(pair: PairSettings, row: Any) -> list[Message]:
-    def fill(template: str) -> str:
-        return _FIELD.sub(lambda match: _field(row, match[1]), template)
-
-    roles = (("user", pair.question), (ANSWER_ROLE, pair.answer))
-    turns = [{"role": role, "content": fill(template)} for role, template in roles]
-    return _messages({"messages": turns})
-
-
-def _field(row: Any, name: str) -> str:
-    if not isinstance(row, dict) or not isinstance(row.get(name), str):
-        fields = ", ".join(row) if isinstance(row, dict) else "none"
-        raise InputError(f"the row has no text field {name!r}", hint=f"fields of the row: {fields}")
-    return str(row[name])
+def _refuse_half_characters(dialogue: Dialogue) -> None:
+    for number, message in enumerate(dialogue.messages, start=1):
+        try:
+            message["content"].encode()
+        except UnicodeEncodeError:
+            raise InputError(
+                f"message {number} holds half a character (a lone surrogate)"
+            ) from None
 
 
-def _messages(row: Any) -> list[Message]:
-    messages = row.get("messages") if isinstance(row, dict) else None
-    if not isinstance(messages, list) or not all(isinstance(item, dict) for item in messages):
-        raise InputError("the row has no list `messages` of objects")
-    check_messages(messages)
-    for number, message in enumerate(messages, start=1):
-        if any("\ud800" <= character <= "\udfff" for character in message["content"]):
-            raise InputError(f"message {number} holds half a character (a lone surrogate)")
-    if not any(message["role"] == ANSWER_ROLE for message in messages):
-        raise InputError(f"no message has the role {ANSWER_ROLE!r}, so there is nothing to learn")
-    return messages
+def _learnt(dialogue: Dialogue, file: FileCounts, *, keeps_empty: bool) -> list[bool]:
+    """Which turns are learnt: those of the dialogue, without empty answers; these are counted."""
+    is_learnt = list(dialogue.is_learnt)
+    for number, message in enumerate(dialogue.messages):
+        if is_learnt[number] and not message["content"].strip():
+            file.empty_answers += 1
+            is_learnt[number] = keeps_empty
+    return is_learnt
+
+
+class _Encoded:
+    """Dialogues as they are read, laid end to end."""
+
+    def __init__(self) -> None:
+        self._ids = array("I")
+        self._wanted = bytearray()
+        self.starts: list[int] = []
+        self._answer_bytes: list[int] = []
+        self._draws: list[int] = []
+
+    def add(
+        self, dialogue: Dialogue, is_learnt: Sequence[bool], ids: list[int], wanted: list[bool]
+    ) -> None:
+        self.starts.append(len(self._ids))
+        self._ids.extend(ids)
+        self._wanted.extend(wanted)
+        learnt = [
+            message["content"]
+            for message, is_wanted in zip(dialogue.messages, is_learnt, strict=True)
+            if is_wanted
+        ]
+        self._answer_bytes.append(sum(len(text.encode()) for text in learnt))
+        # By what is said, so that a dialogue stays on its side whatever the tokenizer and the file.
+        text = json.dumps([(turn["role"], turn["content"]) for turn in dialogue.messages])
+        self._draws.append(xxhash.xxh3_64_intdigest(text.encode()))
+
+    def split(self, share: float, files: tuple[FileCounts, ...]) -> DialogueData:
+        """The data, a share of it held out; nothing when that is less than two dialogues."""
+        is_held = np.zeros(len(self.starts), dtype=np.bool_)
+        if share * len(self.starts) >= _FEWEST_HELD_OUT:
+            draws = np.array(self._draws, dtype=np.uint64) / 2.0**64
+            # At least the dialogue that is drawn first, and with it those that are equal to it.
+            is_held = draws <= max(share, float(draws.min()))
+            if is_held.all():  # all are equal
+                is_held[:] = False
+        held_out = self._encoded(is_held) if is_held.any() else None
+        return DialogueData(self._encoded(~is_held), held_out, files)
+
+    def _encoded(self, chosen: npt.NDArray[np.bool_]) -> EncodedDialogues:
+        ids = np.array(self._ids, dtype=np.uint32)
+        wanted = np.frombuffer(bytes(self._wanted), dtype=np.bool_)
+        ends = np.array([*self.starts[1:], len(ids)], dtype=np.int64)
+        tokens: Int64s = ends - np.array(self.starts, dtype=np.int64)
+        if not chosen.all():
+            is_kept = np.repeat(chosen, tokens)
+            ids, wanted, tokens = ids[is_kept], wanted[is_kept], tokens[chosen]
+        first: Int64s = np.cumsum(tokens) - tokens
+        content = xxhash.xxh3_128(ids.tobytes())
+        content.update(wanted.tobytes())
+        content.update(first.tobytes())
+        documents = Documents(
+            parts=(ids,),
+            starts=first,
+            tokens=tokens,
+            is_target=wanted,
+            digest=content.hexdigest(),
+        )
+        answer_bytes = int(np.array(self._answer_bytes, dtype=np.int64)[chosen].sum())
+        return EncodedDialogues(documents, int(wanted.sum()), answer_bytes)

@@ -1,18 +1,21 @@
 """The tune stage: a base model and dialogues to a chat model."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from tongwen.errors import RecipeError
 from tongwen.flow.stage import StageContext
 from tongwen.model.folder import read_config
+from tongwen.progress import Progress
 from tongwen.stages import find_model_folder
 from tongwen.tokenizer.text import Tokenizer
 from tongwen.train.data.sequences import PackedSequences
 from tongwen.train.job import Job
 from tongwen.train.loop import train
+from tongwen.train.metrics import read_metrics
 from tongwen.train.weights import FolderWeights, WeightSource, check_tokenizer
-from tongwen.tune.dialogues import read_dialogues
+from tongwen.tune.dialogues import DialogueData, read_dialogues
 from tongwen.tune.settings import TuneSettings
 
 
@@ -23,7 +26,7 @@ def files(settings: TuneSettings) -> list[Path]:
 
 
 def run(context: StageContext[TuneSettings]) -> Mapping[str, float]:
-    """Tune on all dialogues; several epochs when `max_tokens` asks for them.
+    """Tune on all dialogues; several epochs when `epochs` or `max_tokens` asks for them.
 
     Raises:
         RecipeError: no dialogues are named, or sequences are longer than the model's window.
@@ -41,12 +44,11 @@ def run(context: StageContext[TuneSettings]) -> Mapping[str, float]:
         tokenizer,
         settings.sequence_tokens,
         pairs=[(context.resolve(pair.path), pair) for pair in settings.pairs],
+        keep_empty_answers=settings.keep_empty_answers,
+        maximum_bad_rows=settings.maximum_bad_rows,
+        held_out_share=settings.held_out_share,
     )
-    if data.too_long:
-        context.progress.say(
-            f"  {data.too_long:,} of {data.too_long + data.dialogues:,} dialogues are longer "
-            f"than {settings.sequence_tokens:,} tokens and left out"
-        )
+    _report(data, settings, context.progress)
     weights = _base_weights(context.inputs["model"], settings, tokenizer)
     sequences = PackedSequences(
         data.documents,
@@ -54,13 +56,19 @@ def run(context: StageContext[TuneSettings]) -> Mapping[str, float]:
         seed=settings.seed,
         separate_documents=settings.separate_documents,
     )
+    settings = _with_epochs(settings, sequences.sequences, context.progress)
+    validation = {}
+    if data.held_out is not None:
+        validation["answers"] = data.held_out.validation_set(
+            settings.sequence_tokens, settings.validation_tokens
+        )
     counts = train(
         Job(
             name="tune",
             settings=settings,
             weights=weights,
             data=sequences,
-            validation={},
+            validation=validation,
             tokenizer_folder=context.inputs["tokenizer"],
             out=context.out,
             progress=context.progress,
@@ -69,10 +77,50 @@ def run(context: StageContext[TuneSettings]) -> Mapping[str, float]:
     )
     return {
         "dialogues": data.dialogues,
-        "dialogues_too_long": data.too_long,
         "answer_tokens": data.answer_tokens,
+        **_held_out_loss(context.out),
         **counts,
+        **data.left_out(),
     }
+
+
+def _report(data: DialogueData, settings: TuneSettings, progress: Progress) -> None:
+    for file in data.files:
+        progress.say(f"  {file.line()}")
+    if data.too_long:
+        progress.say(
+            f"  too long is more than {settings.sequence_tokens:,} tokens, tune.sequence_tokens"
+        )
+    if data.held_out is not None:
+        progress.say(
+            f"  {data.held_out.dialogues:,} dialogues are held out to measure the loss on answers"
+        )
+
+
+def _with_epochs(settings: TuneSettings, sequences: int, progress: Progress) -> TuneSettings:
+    """The settings with as many tokens as `epochs` passes over the sequences have, at most."""
+    if settings.epochs is None:
+        return settings
+    wanted = max(1, round(settings.epochs * sequences)) * settings.sequence_tokens
+    if wanted > settings.max_tokens:
+        progress.say(
+            f"  tune.epochs asks for {wanted:,} tokens; tune.max_tokens ends the run at "
+            f"{settings.max_tokens:,}"
+        )
+        return settings
+    if settings.batch_tokens > wanted:
+        progress.say(
+            f"  one batch of {settings.batch_tokens:,} tokens is more than the {wanted:,} tokens "
+            "of all epochs; a smaller tune.batch_tokens gives more steps"
+        )
+    return replace(settings, max_tokens=wanted)
+
+
+def _held_out_loss(out: Path) -> dict[str, float]:
+    """The last loss on held-out answers, in nats a token; nothing without any."""
+    rows = read_metrics(out / "metrics.jsonl")
+    losses = [row["loss"] for row in rows if row.get("kind") == "validation"]
+    return {"held_out_loss": round(losses[-1], 4)} if losses else {}
 
 
 def _base_weights(folder: Path, settings: TuneSettings, tokenizer: Tokenizer) -> WeightSource:

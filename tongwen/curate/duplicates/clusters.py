@@ -15,9 +15,9 @@ import pyarrow.parquet as pq
 
 from tongwen.curate.duplicates.exact import DUPLICATE_SCHEMA, LOSS, LOSS_STAGES, NEAR, final_kept
 from tongwen.curate.duplicates.fingerprints import FINGERPRINT
+from tongwen.curate.duplicates.union_find import join_links, settle
 from tongwen.curate.records.numbering import record_numbers, tasks_and_rows
 from tongwen.flow.task import TaskContext, step
-from tongwen.kernels import kernel
 
 Records = npt.NDArray[np.uint64]
 
@@ -91,35 +91,6 @@ def _links(paths: Sequence[Path], least_equal: float) -> Iterator[npt.NDArray[An
     for path in paths:
         links = np.load(path)
         yield links[links["equal"] >= least_equal]
-
-
-@kernel
-def join_links(
-    parents: npt.NDArray[np.int64],
-    most_equal: npt.NDArray[np.uint16],
-    firsts: npt.NDArray[np.int64],
-    seconds: npt.NDArray[np.int64],
-    equal: npt.NDArray[np.uint16],
-) -> None:
-    """Join the trees of linked nodes, with path halving; a root is the smallest of its tree."""
-    for link in range(len(firsts)):
-        first, second = firsts[link], seconds[link]
-        most_equal[first] = max(most_equal[first], equal[link])
-        most_equal[second] = max(most_equal[second], equal[link])
-        while parents[first] != first:
-            parents[first] = parents[parents[first]]
-            first = parents[first]
-        while parents[second] != second:
-            parents[second] = parents[parents[second]]
-            second = parents[second]
-        parents[max(first, second)] = min(first, second)
-
-
-@kernel
-def settle(parents: npt.NDArray[np.int64]) -> None:
-    """Let every node name its root; parents are never larger than their children."""
-    for node in range(len(parents)):
-        parents[node] = parents[parents[node]]
 
 
 def _losses(

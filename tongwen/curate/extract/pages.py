@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 from tongwen.curate.extract.addresses import AddressRules, read_rules
 from tongwen.curate.extract.record import PAGE_SCHEMA, curate_record, read_trial_page
 from tongwen.errors import InputError
+from tongwen.files import write_jsonl
 from tongwen.flow.task import TaskContext, step
 from tongwen.formats.documents import DOCUMENT_SCHEMA
 from tongwen.formats.readers import Piece, read_records
@@ -28,7 +29,9 @@ def extract_records(context: TaskContext) -> Mapping[str, int]:
 
     Reads files of the crawl, described in params `files`, and lists of domains.
 
-    Writes `documents.parquet` and `pages.parquet`, one row each for every record, in order.
+    Writes `documents.parquet` and `pages.parquet`, one row each for every record, in order, and
+    `bad_files.jsonl`: the files of which not everything could be read. Each of them gives one
+    record more, with the problem `unreadable`.
     """
     params = context.params
     addresses = _address_rules(context)
@@ -38,6 +41,7 @@ def extract_records(context: TaskContext) -> Mapping[str, int]:
     compile_once({"read": read_trial_page}, Progress(io.StringIO()))
     documents: list[dict[str, Any]] = []
     pages: list[dict[str, Any]] = []
+    bad_files: list[dict[str, Any]] = []
     records = characters = pending = 0
     with (
         pq.ParquetWriter(
@@ -47,7 +51,7 @@ def extract_records(context: TaskContext) -> Mapping[str, int]:
             context.out / "pages.parquet", PAGE_SCHEMA, compression="zstd"
         ) as page_writer,
     ):
-        for record in _records(context):
+        for record in _records(context, bad_files):
             document, values = curate_record(
                 record,
                 addresses=addresses,
@@ -65,7 +69,8 @@ def extract_records(context: TaskContext) -> Mapping[str, int]:
                 pending = 0
         document_writer.write_table(pa.Table.from_pylist(documents, DOCUMENT_SCHEMA))
         page_writer.write_table(pa.Table.from_pylist(pages, PAGE_SCHEMA))
-    return {"records": records, "characters": characters + pending}
+    write_jsonl(context.out / "bad_files.jsonl", bad_files)
+    return {"records": records, "characters": characters + pending, "bad_files": len(bad_files)}
 
 
 def _address_rules(context: TaskContext) -> AddressRules | None:
@@ -77,21 +82,34 @@ def _address_rules(context: TaskContext) -> AddressRules | None:
     return read_rules(blocked, allowed, use_words=use_words)
 
 
-def _records(context: TaskContext) -> Iterator[RawRecord]:
+def _records(context: TaskContext, bad_files: list[dict[str, Any]]) -> Iterator[RawRecord]:
     readers = _own_readers(context)
     pairs = zip(context.inputs["crawl"], context.params["files"], strict=True)
     for path, source in pairs:
-        yield from read_records(
-            path,
-            source["format"],
-            text_field=source["text_field"],
-            source=source["source"],
-            license=source["license"],
-            mark=context.mark,
-            skip=context.skip,
-            piece=Piece(source["start"], source["end"], source["first_row"]),
-            reader=readers.get(source["format"]),
-        )
+        offset = source["start"]
+        try:
+            for record in read_records(
+                path,
+                source["format"],
+                text_field=source["text_field"],
+                source=source["source"],
+                license=source["license"],
+                mark=context.mark,
+                skip=context.skip,
+                piece=Piece(source["start"], source["end"], source["first_row"]),
+                reader=readers.get(source["format"]),
+            ):
+                yield record
+                offset = record.offset + 1
+        except InputError as error:
+            if source["format"] in readers:
+                raise  # an error of the user's own code
+            bad_files.append({"path": path.name, "kind": error.message, "hint": error.hint or ""})
+            yield RawRecord(
+                url=path.resolve().as_uri(), date="", content_type="", charset="", body=b"",
+                is_text=False, file=path.name, offset=offset, problem="unreadable",
+                source=source["source"], license=source["license"],
+            )  # fmt: skip
 
 
 def _own_readers(context: TaskContext) -> dict[str, Code]:

@@ -183,7 +183,8 @@ def _text_of(record: RawRecord, attributes: dict[str, Any]) -> tuple[str, str, s
         return "", decoded.text, None if decoded.text.strip() else "no_text"
     extracted = extract(decoded.text)
     attributes["link_share"] = extracted.link_density
-    return extracted.title, extracted.text, None if extracted.text.strip() else "no_text"
+    is_empty = not extracted.text.strip(" \n\t\ufffd")
+    return extracted.title, extracted.text, "no_text" if is_empty else None
 
 
 _TRIAL_PAGE = """<!doctype html><html lang="zh"><head><title>Trial 试</title></head><body><main>

@@ -8,9 +8,10 @@ from tongwen.curate.extract.pages import extract_records
 from tongwen.curate.records.extracted import Extracted
 from tongwen.curate.records.sources import Source, grouped
 from tongwen.curate.settings import CurateSettings
-from tongwen.files import file_digest
+from tongwen.files import file_digest, read_jsonl
 from tongwen.flow.runner import RunTasks, outputs
 from tongwen.flow.task import Task, TaskInput
+from tongwen.formats.bad_files import check_bad_files
 
 
 def extract(
@@ -26,6 +27,9 @@ def extract(
         settings: of the recipe.
         sources: the crawl's inputs.
         resolve: from a path in the recipe to a path.
+
+    Raises:
+        InputError: more files than the settings allow cannot be read.
     """
     blocked, allowed = (
         [TaskInput(path, file_digest(path)) for path in domain_files(map(resolve, paths))]
@@ -65,7 +69,15 @@ def extract(
             for index, group in enumerate(grouped(sources, settings.task_bytes))
         ]
     )  # fmt: skip
+    bad_files = tuple(
+        row
+        for result in results
+        if result.manifest.counts["bad_files"]
+        for row in read_jsonl(result.directory / "bad_files.jsonl")
+    )
+    check_bad_files(bad_files, len(sources), settings.maximum_bad_files, "curate.maximum_bad_files")
     return Extracted(
+        bad_files=bad_files,
         documents=outputs(results, "documents.parquet"),
         pages=outputs(results, "pages.parquet"),
         records=sum(int(result.manifest.counts["records"]) for result in results),

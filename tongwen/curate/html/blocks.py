@@ -1,6 +1,6 @@
 """Text of a page into blocks, compiled: entities, white space, line breaks, code, measures.
 
-All state of one page is in arrays; `State` names the numbers in the first of them.
+All that is known of one page is in arrays.
 """
 
 from typing import Any, NamedTuple
@@ -13,38 +13,55 @@ from tongwen.kernels import inner
 
 Rows = npt.NDArray[np.int32]
 
-# Numbers in `Page.state`.
-(
-    PLACE,  # where the next byte of text goes
-    FIRST,  # where the text of the block in hand starts
-    CHARACTERS,  # so many in the block in hand
-    HAN,
-    LINKED,  # characters inside links
-    SPACE,  # white space that waits for a character: 1, or 2 with a line break of the source; in
-    # code whether a tag has ended the line
-    BREAKS,  # `<br>` that wait for a character
-    HAS_PUNCTUATION,
-    IS_LINK,
-    DEPTH,  # of the stack
-    ELEMENTS,
-    BLOCKS,
-    TABLES,
-    LISTS,  # open ones
-    CODES,
-    HEADING,
-    DROPPED,  # open elements whose text nobody reads
-    FORM,  # depth of the open form in the stack plus one
-    PREFIX,  # of the next item: -2 none, -1 bulleted, else its number
-    INDENT,
-    OPEN_TABLE,  # index of the innermost table, -1
-    IS_CUT,
-    IS_QUIRKS,
-    TITLE_START,
-    TITLE_END,
-    IS_BODY_SEEN,
-    CODE_ELEMENT,
-    NUMBERS,
-) = range(28)
+NO_PREFIX, BULLET = -2, -1
+"""Of `State.prefix` and of an item's `DETAIL`, where there is no number."""
+
+# Where a page has been read to. All numbers are 64-bit integers, so that a record of them costs
+# compiled code no more than an array does.
+STATE = np.dtype(
+    [
+        (name, np.int64)
+        for name in (
+            "place",  # where the next byte of text goes
+            "first",  # where the text of the open block starts
+            "characters",  # so many in the open block
+            "han",
+            "linked",  # characters inside links
+            "space",  # white space that waits for a character: 1, or 2 with a line break of the
+            # source; in code whether a tag has ended the line
+            "breaks",  # `<br>` that wait for a character
+            "has_punctuation",
+            "is_link",
+            "depth",  # of the stack
+            "elements",
+            "blocks",
+            "tables",
+            "lists",  # open ones
+            "codes",
+            "heading",
+            "dropped",  # open elements whose text nobody reads
+            "form",  # depth of the open form in the stack plus one
+            "prefix",  # of the next item: NO_PREFIX, BULLET or its number
+            "indent",
+            "open_table",  # index of the innermost table, -1
+            "is_cut",
+            "is_quirks",
+            "title_start",
+            "title_end",
+            "is_body_seen",
+            "code_element",
+            "code_cell",  # depth of a cell of code, 0 when none is open
+            "is_numbered_row",  # its first cells are line numbers
+            "links",  # that begin in the open block
+            "link_place",  # `place` where the last link began
+            "link_characters",
+            "skip_key",  # name of the inline element whose text is left out
+            "skip_count",  # open elements of that name; 0 when text is read
+            "skip_depth",
+            "has_formula",  # a formula's MathML has been seen
+        )
+    ]
+)
 
 TEXT_KIND, HEADING_KIND, ITEM_KIND, CELL_KIND, CODE_KIND = range(5)
 # Columns of a block; `DETAIL` is the level of a heading, the number of an item or the element that
@@ -63,8 +80,9 @@ TEXT_KIND, HEADING_KIND, ITEM_KIND, CELL_KIND, CODE_KIND = range(5)
     BLOCK_TABLE,
     BLOCK_ROW,
     BLOCK_COLUMN,
+    LINKS,
     BLOCK_COLUMNS,
-) = range(14)
+) = range(15)
 # Columns of a table.
 OUTER, IS_LAYOUT, ROW_NUMBER, COLUMN_NUMBER, TABLE_COLUMNS = range(5)
 MAXIMUM_INDENT = 8
@@ -82,18 +100,19 @@ class Builder(NamedTuple):
     """The arrays of one page.
 
     Attributes:
-        state: the numbers named above.
+        state: one record of `STATE`.
         out: UTF-8 of the text of all blocks.
         scratch: UTF-8 of the entity in hand.
-        stack: for each open element the columns of `html_tree`.
+        stack: for each open element the columns of `scopes`.
         keys: hash of its name.
         open_counts: how many of each tag are in the stack.
         spans: start and end of attribute values of the tag in hand.
         elements, blocks, tables: rows, see the columns.
+        bits: groups of `class_words` of each element.
         lists: item numbers of open lists; -1 in a bulleted one.
     """
 
-    state: Integers
+    state: npt.NDArray[np.void]
     out: Bytes
     scratch: Bytes
     stack: Integers
@@ -103,16 +122,17 @@ class Builder(NamedTuple):
     elements: Rows
     blocks: Rows
     tables: Rows
+    bits: Integers
     lists: Integers
 
 
 @inner
 def add_text(page: Any, names: Any, source: Bytes, start: int, end: int) -> None:
     """Add text of the source, entities decoded."""
-    state = page.state
-    if state[DROPPED]:
+    state = page.state[0]
+    if state.dropped:
         return
-    before = state[CHARACTERS]
+    before = state.characters
     position = start
     while position < end:
         if source[position] != _AMPERSAND:
@@ -129,13 +149,13 @@ def add_text(page: Any, names: Any, source: Bytes, start: int, end: int) -> None
             count = length & 15
             _add(page, page.scratch, 0, count)
             position += length >> 4
-    if state[IS_LINK]:
-        state[LINKED] += state[CHARACTERS] - before
+    if state.is_link:
+        state.linked += state.characters - before
 
 
 @inner
 def _add(page: Any, source: Bytes, start: int, end: int) -> None:
-    if page.state[CODES]:
+    if page.state[0].codes:
         _add_code(page, source, start, end)
     else:
         _add_line(page, source, start, end)
@@ -144,8 +164,8 @@ def _add(page: Any, source: Bytes, start: int, end: int) -> None:
 @inner
 def _add_line(page: Any, source: Bytes, start: int, end: int) -> None:
     """Text whose white space is collapsed."""
-    state, out = page.state, page.out
-    place, space, characters, han = state[PLACE], state[SPACE], 0, 0
+    state, out = page.state[0], page.out
+    place, space, characters, han = state.place, state.space, 0, 0
     position = start
     while position < end:
         byte = np.int64(source[position])
@@ -164,8 +184,8 @@ def _add_line(page: Any, source: Bytes, start: int, end: int) -> None:
                 continue
             han += int(0x3400 <= code <= 0x9FFF)
             if code in (0xFF0C, 0x3002, 0xFF1B, 0xFF01, 0xFF1F, 0x3001):
-                state[HAS_PUNCTUATION] = 1
-        if space or state[BREAKS]:
+                state.has_punctuation = 1
+        if space or state.breaks:
             gap = _gap(state, out, place, space, code)
             place += gap
             characters += gap
@@ -182,29 +202,29 @@ def _add_line(page: Any, source: Bytes, start: int, end: int) -> None:
                 if byte != 32 or position + 1 >= end or not 32 < source[position + 1] < 128:
                     break
                 if _is_sentence_mark(out[place - 1]):
-                    state[HAS_PUNCTUATION] = 1
+                    state.has_punctuation = 1
             out[place] = byte
             place, position, characters = place + 1, position + 1, characters + 1
-    state[PLACE], state[SPACE] = place, space
-    state[CHARACTERS] += characters
-    state[HAN] += han
+    state.place, state.space = place, space
+    state.characters += characters
+    state.han += han
 
 
 @inner
-def _gap(state: Integers, out: Bytes, place: int, space: int, code: Any) -> Any:
+def _gap(state: Any, out: Bytes, place: int, space: int, code: Any) -> Any:
     """Write what stands for the white space before a character; gives the bytes written."""
-    breaks = min(state[BREAKS], 2)
-    state[BREAKS] = 0
-    if place == state[FIRST]:
+    breaks = min(state.breaks, 2)
+    state.breaks = 0
+    if place == state.first:
         return 0
     last = out[place - 1]
     if not breaks and space == 2 and last >= 128 and is_wide(code):
         # A line break of the source between two Chinese characters is no space.
-        is_three = place - state[FIRST] >= 3 and out[place - 3] & 0xF0 == 0xE0
+        is_three = place - state.first >= 3 and out[place - 3] & 0xF0 == 0xE0
         if is_three and is_wide(_decode(out, place - 3, 3)):
             return 0
     if _is_sentence_mark(last):
-        state[HAS_PUNCTUATION] = 1
+        state.has_punctuation = 1
     if not breaks:
         out[place] = _SPACE_BYTE
         return 1
@@ -216,104 +236,126 @@ def _gap(state: Integers, out: Bytes, place: int, space: int, code: Any) -> Any:
 @inner
 def _add_code(page: Any, source: Bytes, start: int, end: int) -> None:
     """Text as it stands; lines lose the white space at their ends."""
-    state, out = page.state, page.out
+    state, out = page.state[0], page.out
     for position in range(start, end):
         byte = source[position]
         if byte == 13 and position + 1 < end and source[position + 1] == _LINE_FEED:
             continue
         if byte == 10 or byte == 13:
-            if not state[SPACE]:
+            if not state.space:
                 add_line_end(page)
-            state[SPACE] = 0
+            state.space = 0
             continue
         if byte > 32:
-            state[SPACE] = 0
-        if byte == 0xA0 and state[PLACE] > state[FIRST] and out[state[PLACE] - 1] == 0xC2:
-            out[state[PLACE] - 1] = _SPACE_BYTE
+            state.space = 0
+        if byte == 0xA0 and state.place > state.first and out[state.place - 1] == 0xC2:
+            out[state.place - 1] = _SPACE_BYTE
             continue
-        out[state[PLACE]] = byte
-        state[PLACE] += 1
-        state[CHARACTERS] += int(byte & 0xC0 != 0x80)
+        out[state.place] = byte
+        state.place += 1
+        state.characters += int(byte & 0xC0 != 0x80)
         if byte >= 0xE3 and byte <= 0xE9 and position + 2 < end:
-            state[HAN] += int(0x3400 <= _decode(source, position, 3) <= 0x9FFF)
+            state.han += int(0x3400 <= _decode(source, position, 3) <= 0x9FFF)
 
 
 @inner
 def add_line_end(page: Any) -> None:
     """A line of code ends; none before the first character of the block."""
-    state = page.state
+    state = page.state[0]
     _strip_end(state, page.out, False)
-    if state[PLACE] > state[FIRST]:
-        page.out[state[PLACE]] = _LINE_FEED
-        state[PLACE] += 1
-        state[CHARACTERS] += 1
+    if state.place > state.first:
+        page.out[state.place] = _LINE_FEED
+        state.place += 1
+        state.characters += 1
 
 
 @inner
-def _strip_end(state: Integers, out: Bytes, with_lines: bool) -> None:
-    while state[PLACE] > state[FIRST]:
-        byte = out[state[PLACE] - 1]
+def _strip_end(state: Any, out: Bytes, with_lines: bool) -> None:
+    while state.place > state.first:
+        byte = out[state.place - 1]
         if not (byte == 32 or byte == 9 or byte == 12 or (with_lines and byte == _LINE_FEED)):
             return
-        state[PLACE] -= 1
-        state[CHARACTERS] -= 1
+        state.place -= 1
+        state.characters -= 1
 
 
 @inner
 def add_break(page: Any) -> None:
     """A `<br>`."""
-    state = page.state
-    if state[DROPPED]:
+    state = page.state[0]
+    if state.dropped:
         return
-    if state[CODES]:
-        if state[PLACE] > state[FIRST]:
+    if state.codes:
+        if state.place > state.first:
             add_line_end(page)
     else:
-        state[BREAKS] += 1
-        state[SPACE] = 0
+        state.breaks += 1
+        state.space = 0
+
+
+@inner
+def take_back_sign(page: Any) -> None:
+    """A link ends inside a heading: "#", "¶" and the like are no text of it."""
+    state, out = page.state[0], page.out
+    if state.link_place < state.first or state.place > state.link_place + 12:
+        return
+    for position in range(state.link_place, state.place):
+        byte = out[position]
+        is_letter = 97 <= (byte | 32) <= 122 or 48 <= byte <= 57
+        # Signs of UTF-8 begin with these; Latin, Greek and Chinese letters do not.
+        is_other = byte >= 0xC0 and byte not in (0xC2, 0xE2, 0xEF, 0xF0)
+        if is_letter or is_other:
+            return
+    state.linked = max(0, state.linked - (state.characters - state.link_characters))
+    state.place, state.characters = state.link_place, state.link_characters
+    state.breaks = 0
 
 
 @inner
 def flush(page: Any) -> None:
     """End the block in hand, if there is one."""
-    state = page.state
-    if state[CODES]:
+    state = page.state[0]
+    if state.codes:
         _strip_end(state, page.out, True)
-    state[SPACE], state[BREAKS] = 0, 0
-    if state[PLACE] > state[FIRST]:
-        if state[BLOCKS] >= len(page.blocks):
-            state[IS_CUT] = 1
-            state[PLACE] = state[FIRST]
+    state.space, state.breaks = 0, 0
+    if state.place > state.first:
+        if state.blocks >= len(page.blocks):
+            state.is_cut = 1
+            state.place = state.first
         else:
-            if _is_sentence_mark(page.out[state[PLACE] - 1]):
-                state[HAS_PUNCTUATION] = 1
-            _add_block(page, page.blocks[state[BLOCKS]])
-            state[BLOCKS] += 1
-    state[FIRST] = state[PLACE]
-    state[CHARACTERS], state[HAN], state[LINKED], state[HAS_PUNCTUATION] = 0, 0, 0, 0
+            if _is_sentence_mark(page.out[state.place - 1]):
+                state.has_punctuation = 1
+            _add_block(page, page.blocks[state.blocks])
+            state.blocks += 1
+    state.first = state.place
+    state.characters, state.han, state.linked, state.has_punctuation = 0, 0, 0, 0
+    state.links = state.is_link
 
 
 @inner
 def _add_block(page: Any, block: Any) -> None:
     """Kind, prefix, measures and place of a new block."""
-    state = page.state
-    block[ELEMENT] = page.stack[state[DEPTH] - 1, 0]
-    block[KIND], block[DETAIL], block[BLOCK_INDENT] = TEXT_KIND, -2, 0
-    block[START], block[END] = state[FIRST], state[PLACE]
-    block[LENGTH] = state[CHARACTERS]
-    block[SIZE] = state[CHARACTERS] + 2 * state[HAN]
-    block[LINKED_LENGTH] = min(state[LINKED], state[CHARACTERS])
-    block[ENDS_SENTENCE] = state[HAS_PUNCTUATION]
+    state = page.state[0]
+    block[ELEMENT] = page.stack[state.depth - 1, 0]
+    block[KIND], block[DETAIL], block[BLOCK_INDENT] = TEXT_KIND, NO_PREFIX, 0
+    block[START], block[END] = state.first, state.place
+    block[LENGTH] = state.characters
+    block[SIZE] = state.characters + 2 * state.han
+    block[LINKED_LENGTH] = min(state.linked, state.characters)
+    block[ENDS_SENTENCE] = state.has_punctuation
+    block[LINKS] = state.links
     block[BLOCK_TABLE], block[BLOCK_ROW], block[BLOCK_COLUMN] = -1, -1, -1
-    table = state[OPEN_TABLE]
-    if state[CODES]:
-        block[KIND], block[DETAIL] = CODE_KIND, state[CODE_ELEMENT]
-    elif state[HEADING]:
-        block[KIND], block[DETAIL] = HEADING_KIND, state[HEADING]
-    elif state[LISTS]:
-        block[KIND], block[DETAIL] = ITEM_KIND, state[PREFIX]
-        block[BLOCK_INDENT] = state[INDENT]
-        state[PREFIX] = -2
+    table = state.open_table
+    if state.codes:
+        block[KIND], block[DETAIL] = CODE_KIND, state.code_element
+        if state.code_cell:  # its rows are the lines of one block
+            block[BLOCK_TABLE], block[BLOCK_ROW] = table, page.tables[table, ROW_NUMBER]
+    elif state.heading:
+        block[KIND], block[DETAIL] = HEADING_KIND, state.heading
+    elif state.lists:
+        block[KIND], block[DETAIL] = ITEM_KIND, state.prefix
+        block[BLOCK_INDENT] = state.indent
+        state.prefix = NO_PREFIX
     elif table >= 0:
         block[KIND], block[BLOCK_TABLE] = CELL_KIND, table
         block[BLOCK_ROW] = page.tables[table, ROW_NUMBER]

@@ -1,14 +1,17 @@
 """Formulas of a page as TeX between dollar signs, before its tags are read.
 
 Pages hold TeX in scripts for MathJax (`<script type="math/tex">`), in annotations of MathML that
-KaTeX and others write, or in MathML's `alttext`, as Wikipedia does.
+KaTeX and others write, in MathML's `alttext`, as Wikipedia does, or in the `alt` of a picture of
+the formula. MathML that has none of these is written as TeX.
 """
 
 import re
 from collections.abc import Callable
 from html import escape
 
-_MARKERS = ("math/tex", "<math")
+from tongwen.curate.html.mathml import tex_of_mathml
+
+_MARKERS = ("math", "latex", "?tex=")
 _MOST_CHARACTERS = 20_000
 """Of one formula with its markup; a longer one is none. Searches end there, so that a page of
 beginnings without ends takes linear time."""
@@ -20,18 +23,38 @@ _ANNOTATION = re.compile(
 )
 _ALTERNATIVE = re.compile(r"\balttext\s*=\s*(?:\"([^\"]+)\"|'([^']+)')", re.IGNORECASE)
 _DISPLAY = re.compile(r"\bdisplay\s*=\s*[\"']?block", re.IGNORECASE)
+_PICTURE = re.compile(
+    r"<img\b(?=[^<>]{0,600}\b(?:class\s*=\s*[\"'][^\"'>]{0,100}(?:\b(?:latex|tex|math|formula|equation)\b"
+    r"|math-fallback)|src\s*=\s*[\"'][^\"'>]{0,200}(?:latex\.(?:php|codecogs)|equation\?tex=|"
+    r"/svg\.latex|/(?:gif|png)\.latex|mathtex\.cgi|mimetex)))[^>]{0,3000}>",
+    re.IGNORECASE,
+)
+_ALT = re.compile(r"\balt\s*=\s*(?:\"([^\"]+)\"|'([^']+)')", re.IGNORECASE)
+_DELIMITED = re.compile(r"^(?:\$\$?|\\\(|\\\[)\s*(.*?)\s*(?:\$\$?|\\\)|\\\])$", re.DOTALL)
 _STYLE = re.compile(r"^\{\\(?:displaystyle|textstyle)\s?(.*)\}$", re.DOTALL)
 
 
 def formulas_as_text(page: str) -> str:
     """The HTML of a page with its formulas as text; the same string when it has none.
 
-    `$...$` stands in a line, `$$...$$` for itself. MathML without TeX is left as it is.
+    `$...$` is part of a line, `$$...$$` is a formula on its own.
     """
     if not any(marker in page for marker in _MARKERS):
         return page
     page = _replaced(page, _SCRIPT, "</script", _of_script)
-    return _replaced(page, _MATH, "</math", _of_mathml)
+    has_mathml = "<math" in page
+    page = _replaced(page, _MATH, "</math", _of_mathml)
+    return _PICTURE.sub(lambda found: _of_picture(found[0], has_mathml), page)
+
+
+def _of_picture(image: str, has_mathml: bool) -> str:
+    """The alternative text of a picture of a formula; Wikipedia's is a copy of its MathML."""
+    if has_mathml and "math-fallback" in image:
+        return ""
+    found = _ALT.search(image)
+    tex = (found[1] or found[2]).strip() if found else ""
+    delimited = _DELIMITED.match(tex)
+    return _dollars(_without_style(delimited[1] if delimited else tex), "display" in image) or image
 
 
 def _replaced(
@@ -71,8 +94,11 @@ def _tex_of(attributes: str, inside: str) -> str:
         return found[1].strip()
     alternative = _ALTERNATIVE.search(attributes)
     if alternative is None:
-        return ""
-    tex = (alternative[1] or alternative[2]).strip()
+        return escape(tex_of_mathml(inside), quote=False)
+    return _without_style((alternative[1] or alternative[2]).strip())
+
+
+def _without_style(tex: str) -> str:
     style = _STYLE.match(tex)
     return style[1].strip() if style else tex
 

@@ -1,25 +1,41 @@
 """Blocks of a page as Markdown: headings, lists, tables, fenced code, paragraphs."""
 
-from itertools import groupby
+from dataclasses import replace
+from itertools import groupby, pairwise
 
 from tongwen.curate.html.blocks import IS_LAYOUT
 from tongwen.curate.html.page import Block, Page
 
-_MAXIMUM_CELL_CHARACTERS = 300
+LONGEST_CELL = 300
+"""Characters; a table with a longer one only lays out the page."""
 
 
 def render(page: Page, blocks: list[Block]) -> str:
     """The text of `blocks`; paragraphs and sections are separated by one empty line."""
     parts: list[str] = []
-    for (table, is_list), group in groupby(blocks, key=lambda b: (b.table, b.kind == "item")):
+    for (table, kind), group in groupby(blocks, key=lambda block: (block.table, _shape(block))):
         members = list(group)
-        if table >= 0:
+        if kind == "code" and table >= 0:
+            parts.append(_plain(_joined(members)))
+        elif table >= 0:
             parts += _table(page, table, members)
-        elif is_list:
+        elif kind == "item":
             parts.append("\n".join(_item(block) for block in members))
         else:
             parts += [_plain(block) for block in members]
     return "\n\n".join(parts)
+
+
+def _shape(block: Block) -> str:
+    return block.kind if block.kind in ("item", "code") else ""
+
+
+def _joined(lines: list[Block]) -> Block:
+    """Rows of a table that numbers the lines of code, as one piece of code; some rows are empty."""
+    text = lines[0].text
+    for before, line in pairwise(lines):
+        text += "\n" * max(1, line.row - before.row) + line.text
+    return replace(lines[0], text=text)
 
 
 def _plain(block: Block) -> str:
@@ -50,7 +66,7 @@ def _table(page: Page, table: int, blocks: list[Block]) -> list[str]:
         not page.tables[table, IS_LAYOUT]
         and len(rows) > 1
         and 1 < width <= 50
-        and longest <= _MAXIMUM_CELL_CHARACTERS
+        and longest <= LONGEST_CELL
         and sum(len(cells) for cells in rows.values()) * 2 > len(rows) * width
     )
     if not is_data:

@@ -12,9 +12,10 @@ from html import unescape
 import numpy as np
 import numpy.typing as npt
 
-from tongwen.curate.html import blocks as text_of
-from tongwen.curate.html import names as name_of
-from tongwen.curate.html.names import names
+from tongwen.curate.html import blocks, tags
+from tongwen.curate.html.blocks import STATE, Rows
+from tongwen.curate.html.formulas import formulas_as_text
+from tongwen.curate.html.names import Integers, names
 from tongwen.curate.html.reader import read_page
 from tongwen.curate.html.scopes import STACK_COLUMNS
 from tongwen.curate.html.tree import ELEMENT_COLUMNS, MAXIMUM_DEPTH, NAME_END, NAME_START
@@ -65,16 +66,18 @@ class Page:
     Attributes:
         title: empty when there is none.
         source: UTF-8 of the page.
-        elements, blocks, tables: rows as described in `html_tree` and `html_text`.
+        elements, blocks, tables: rows with the columns that `tree` and `blocks` name.
+        bits: groups of `class_words` of each element.
         text: UTF-8 of the text of all blocks.
         is_cut: the end is missing because the page exceeded a limit.
     """
 
     title: str
     source: bytes
-    elements: text_of.Rows
-    blocks: text_of.Rows
-    tables: text_of.Rows
+    elements: Rows
+    blocks: Rows
+    tables: Rows
+    bits: Integers
     text: bytes = field(repr=False)
     is_cut: bool = False
 
@@ -82,29 +85,29 @@ class Page:
         """One block, read."""
         return self._block(self.blocks[number].tolist())
 
-    def chosen(self, is_chosen: npt.NDArray[np.int8]) -> list[Block]:
-        """The blocks whose place in `is_chosen` is not zero, read."""
+    def chosen(self, is_chosen: npt.NDArray[np.bool_]) -> list[Block]:
+        """The blocks whose place in `is_chosen` is true, read."""
         return [self._block(row) for row in self.blocks[is_chosen.nonzero()[0]].tolist()]
 
     def _block(self, row: list[int]) -> Block:
-        kind = row[text_of.KIND]
+        kind = row[blocks.KIND]
         return Block(
             kind=_KINDS[kind],
-            text=self.text[row[text_of.START] : row[text_of.END]].decode(),
-            size=row[text_of.SIZE],
-            linked=row[text_of.LINKED_LENGTH],
-            prefix=self._prefix(kind, row[text_of.DETAIL], row[text_of.BLOCK_INDENT]),
-            table=row[text_of.BLOCK_TABLE],
-            row=row[text_of.BLOCK_ROW],
-            column=row[text_of.BLOCK_COLUMN],
+            text=self.text[row[blocks.START] : row[blocks.END]].decode(),
+            size=row[blocks.SIZE],
+            linked=row[blocks.LINKED_LENGTH],
+            prefix=self._prefix(kind, row[blocks.DETAIL], row[blocks.BLOCK_INDENT]),
+            table=row[blocks.BLOCK_TABLE],
+            row=row[blocks.BLOCK_ROW],
+            column=row[blocks.BLOCK_COLUMN],
         )
 
     def _prefix(self, kind: int, detail: int, indent: int) -> str:
-        if kind == text_of.HEADING_KIND:
+        if kind == blocks.HEADING_KIND:
             return "#" * detail + " "
-        if kind == text_of.ITEM_KIND and detail >= -1:
-            return "  " * indent + ("- " if detail < 0 else f"{detail}. ")
-        if kind == text_of.CODE_KIND:
+        if kind == blocks.ITEM_KIND and detail != blocks.NO_PREFIX:
+            return "  " * indent + ("- " if detail == blocks.BULLET else f"{detail}. ")
+        if kind == blocks.CODE_KIND:
             start, end = self.elements[detail, NAME_START : NAME_END + 1].tolist()
             name = self.source[start:end] if start >= 0 else b""
             match = _LANGUAGE.search(name.decode("utf-8", "replace"))
@@ -115,45 +118,50 @@ class Page:
 def parse(html: str) -> Page:
     """The blocks of a page. Never raises; takes time in proportion to the length."""
     is_cut = len(html) > MAXIMUM_CHARACTERS
-    html = html[:MAXIMUM_CHARACTERS]
+    markup = html[:MAXIMUM_CHARACTERS]
+    html = formulas_as_text(markup)
+    has_formulas = html != markup
     if "\0" in html:
         html = html.replace("\0", "\ufffd")
     source = html.encode("utf-8", "replace")
     builder = _builder(source)
-    builder.state[text_of.IS_QUIRKS] = _is_quirks(html)
+    builder.state["is_quirks"] = _is_quirks(html)
+    builder.state["has_formula"] = has_formulas  # then rendered copies of them are left out
     read_page(builder, names(), np.frombuffer(source, np.uint8))
-    state = builder.state.tolist()
+    state = builder.state[0]
     title = ""
-    if state[text_of.TITLE_START] >= 0:
-        title = source[state[text_of.TITLE_START] : state[text_of.TITLE_END]].decode()
+    if state["title_start"] >= 0:
+        title = source[state["title_start"] : state["title_end"]].decode()
         title = " ".join(unescape(title).split())
     return Page(
         title=title,
         source=source,
-        elements=builder.elements[: state[text_of.ELEMENTS]],
-        blocks=builder.blocks[: state[text_of.BLOCKS]],
-        tables=builder.tables[: state[text_of.TABLES]],
-        text=builder.out[: state[text_of.PLACE]].tobytes(),
-        is_cut=is_cut or bool(state[text_of.IS_CUT]),
+        elements=builder.elements[: state["elements"]],
+        blocks=builder.blocks[: state["blocks"]],
+        tables=builder.tables[: state["tables"]],
+        bits=builder.bits[: state["elements"]],
+        text=builder.out[: state["place"]].tobytes(),
+        is_cut=is_cut or bool(state["is_cut"]),
     )
 
 
-def _builder(source: bytes) -> text_of.Builder:
+def _builder(source: bytes) -> blocks.Builder:
     """Arrays as large as the page can need."""
-    tags = source.count(b"<") + 2
-    elements = min(2 * tags, MAXIMUM_ELEMENTS)  # a cell may bring a row with it
-    return text_of.Builder(
-        state=np.zeros(text_of.NUMBERS, np.int64),
+    marks = source.count(b"<") + 2
+    elements = min(2 * marks, MAXIMUM_ELEMENTS)  # a cell may bring a row with it
+    return blocks.Builder(
+        state=np.zeros(1, STATE),
         # Line ends between the tags of code, and the few entities that are longer than their names.
-        out=np.empty(len(source) + len(source) // 3 + tags + 64, np.uint8),
+        out=np.empty(len(source) + len(source) // 3 + marks + 64, np.uint8),
         scratch=np.empty(16, np.uint8),
         stack=np.empty((MAXIMUM_DEPTH + 1, STACK_COLUMNS), np.int64),
         keys=np.zeros(MAXIMUM_DEPTH + 1, np.uint64),
-        open_counts=np.zeros(name_of.LINK + 1, np.int64),
-        spans=np.empty((len(name_of.ATTRIBUTES), 2), np.int64),
+        open_counts=np.zeros(tags.TAGS, np.int64),
+        spans=np.empty((len(tags.ATTRIBUTES), 2), np.int64),
         elements=np.empty((elements, ELEMENT_COLUMNS), np.int32),
-        blocks=np.empty((min(2 * tags, MAXIMUM_BLOCKS), text_of.BLOCK_COLUMNS), np.int32),
-        tables=np.empty((elements, text_of.TABLE_COLUMNS), np.int32),
+        blocks=np.empty((min(2 * marks, MAXIMUM_BLOCKS), blocks.BLOCK_COLUMNS), np.int32),
+        tables=np.empty((elements, blocks.TABLE_COLUMNS), np.int32),
+        bits=np.empty(elements, np.int64),
         lists=np.empty(MAXIMUM_DEPTH + 1, np.int64),
     )
 

@@ -7,9 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from tongwen.curate.html import blocks as text_of
-from tongwen.curate.html import names as name_of
-from tongwen.curate.html.blocks import add_text, flush
+from tongwen.curate.html import tags
+from tongwen.curate.html.blocks import NO_PREFIX, add_text, flush
 from tongwen.curate.html.names import HASH_PRIME, HASH_START, Bytes, hash_lower, look_up
 from tongwen.curate.html.tree import END, PARENT, end_tag, start_tag
 from tongwen.kernels import inner, kernel
@@ -21,16 +20,17 @@ _EXCLAMATION, _QUESTION = 33, 63
 @kernel
 def read_page(page: Any, names: Any, source: Bytes) -> None:
     """Read a whole page into the arrays of `page`, a `Builder`."""
-    state, length = page.state, len(source)
+    state, length = page.state[0], len(source)
     page.spans[:] = -1
     page.elements[0] = 0
     page.elements[0, PARENT], page.elements[0, END] = -1, 1
+    page.bits[0] = 0
     page.stack[0] = 0
-    page.stack[0, 1] = name_of.BODY
-    state[text_of.ELEMENTS], state[text_of.DEPTH] = 1, 1
-    state[text_of.OPEN_TABLE], state[text_of.PREFIX], state[text_of.TITLE_START] = -1, -2, -1
+    page.stack[0, 1] = tags.BODY
+    state.elements, state.depth = 1, 1
+    state.open_table, state.prefix, state.title_start = -1, NO_PREFIX, -1
     position = 0
-    while position < length and not state[text_of.IS_CUT]:
+    while position < length and not state.is_cut:
         start = position
         while position < length and source[position] != _LESS:
             position += 1
@@ -40,7 +40,7 @@ def read_page(page: Any, names: Any, source: Bytes) -> None:
             position = _markup(page, names, source, position)
     flush(page)
     elements = page.elements
-    for index in range(state[text_of.ELEMENTS] - 1, 0, -1):
+    for index in range(state.elements - 1, 0, -1):
         parent = elements[index, PARENT]
         elements[parent, END] = max(elements[parent, END], elements[index, END])
 
@@ -74,8 +74,10 @@ def _tag(page: Any, names: Any, source: Bytes, start: int, is_end: bool) -> Any:
         position += 1
     name_end = position
     key = hash_lower(source, start, name_end)
-    tag = max(look_up(names.tags, key), np.int64(0))
-    is_read = not is_end and not names.traits[tag] & (name_of.INLINE | name_of.VOID)
+    tag = look_up(names.tags, key)
+    if tag < 0:
+        tag = np.int64(tags.OTHER)
+    is_read = not is_end and not names.traits[tag] & tags.VOID
     if is_read:
         page.spans[:] = -1
     position = _attributes(page, names, source, position, is_read)
@@ -85,14 +87,14 @@ def _tag(page: Any, names: Any, source: Bytes, start: int, is_end: bool) -> Any:
         end_tag(page, names, tag, key)
         return position
     is_empty = source[position - 2] == _SLASH
-    if names.traits[tag] & name_of.RAW:
+    if names.traits[tag] & tags.RAW:
         end = length
-        if tag != name_of.PLAINTEXT:
+        if tag != tags.PLAINTEXT:
             end = _end_of_raw(source, position, start, name_end)
-        is_first = tag == name_of.TITLE and page.state[text_of.TITLE_START] < 0
-        if is_first and not page.open_counts[name_of.SVG]:
-            page.state[text_of.TITLE_START], page.state[text_of.TITLE_END] = position, end
-        if tag == name_of.PLAINTEXT or tag == name_of.XMP:
+        is_first = tag == tags.TITLE and page.state[0].title_start < 0
+        if is_first and not page.open_counts[tags.SVG]:
+            page.state[0].title_start, page.state[0].title_end = position, end
+        if tag == tags.PLAINTEXT or tag == tags.XMP:
             flush(page)
         return _after(source, end, _GREATER)
     start_tag(page, names, source, tag, key, is_empty)

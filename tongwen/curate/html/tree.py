@@ -9,11 +9,18 @@ from typing import Any
 
 import numpy as np
 
-from tongwen.curate.html import blocks as text_of
-from tongwen.curate.html import names as name_of
-from tongwen.curate.html.blocks import add_break, add_line_end, flush
-from tongwen.curate.html.names import Bytes
-from tongwen.curate.html.priors import prior_of
+from tongwen.curate.html import blocks, tags
+from tongwen.curate.html.attributes import is_hidden, name_bits, number_at
+from tongwen.curate.html.blocks import add_break, add_line_end, flush, take_back_sign
+from tongwen.curate.html.class_words import (
+    CODE_NAME,
+    FORMULA,
+    GUTTER,
+    LINE_NUMBERS,
+    PERMALINK,
+    RENDERED_FORMULA,
+)
+from tongwen.curate.html.names import ROW_KEY, Bytes
 from tongwen.curate.html.scopes import (
     STACK_COLUMNS,
     STACK_ELEMENT,
@@ -34,7 +41,7 @@ MAXIMUM_DEPTH = 512
 """Deeper elements are siblings, as in browsers."""
 
 # Columns of an element; `END` is the index behind the last element inside.
-PARENT, TAG, PRIOR, IS_HIDDEN, END, NAME_START, NAME_END, ELEMENT_COLUMNS = range(8)
+PARENT, TAG, IS_HIDDEN, END, NAME_START, NAME_END, ELEMENT_COLUMNS = range(7)
 # Elements inside code and dropped ones are in the stack only.
 _NO_ELEMENT, _IS_ELEMENT, _IS_DROPPED = range(3)
 
@@ -42,68 +49,92 @@ _NO_ELEMENT, _IS_ELEMENT, _IS_DROPPED = range(3)
 @inner
 def start_tag(page: Any, names: Any, source: Bytes, tag: int, key: Any, is_empty: bool) -> None:
     """Open an element, and close what it closes. `is_empty`: written `<x/>`."""
-    state, traits = page.state, names.traits[tag]
+    state, traits, spans = page.state[0], names.traits[tag], page.spans
     if not _is_kept(page, tag, traits, is_empty):
         return
-    if tag == name_of.LINK:
-        if not state[text_of.DROPPED]:
-            state[text_of.IS_LINK] = 1
-    elif tag == name_of.BREAK:
-        add_break(page)
-    elif tag == name_of.BODY:
-        if not state[text_of.IS_BODY_SEEN]:
-            state[text_of.IS_BODY_SEEN] = 1
-            _describe(page, names, source, 0, tag)
-    elif tag == name_of.HTML or tag == name_of.HEAD:
+    is_inline = traits & (tags.INLINE | tags.TRANSPARENT) and not traits & tags.VOID
+    if is_inline and not is_empty and _start_skip(page, names, source, tag, key):
         return
-    elif tag == name_of.RULE:
+    # Insertion mode "in body" (13.2.6.4.7), unless a helper names another one.
+    if tag == tags.LINK:
+        if not state.dropped:
+            state.is_link = 1
+            state.links += 1
+            state.link_place, state.link_characters = state.place, state.characters
+    elif tag == tags.BREAK:
+        add_break(page)
+    elif tag == tags.BODY:
+        if not state.is_body_seen:
+            state.is_body_seen = 1
+            _describe(
+                page,
+                source,
+                0,
+                tag,
+                name_bits(source, spans[tags.CLASS, 0], spans[tags.CLASS, 1], names.words),
+            )
+    elif tag == tags.HTML or tag == tags.HEAD:
+        return
+    elif tag == tags.RULE:
         _close_paragraph(page, names)
         _end_run(page)
-    elif traits & name_of.TABLE_PART:
+    elif traits & tags.TABLE_PART:
         _start_table_part(page, names, source, tag, key)
-    elif is_empty and (tag == name_of.SVG or tag == name_of.MATH):
+    elif is_empty and (tag == tags.SVG or tag == tags.MATH or tag == tags.OTHER):
         return
-    elif not traits & (name_of.INLINE | name_of.VOID):
+    elif tag == tags.OTHER:
+        _push(page, names, source, tag, key)
+    elif tag == tags.BUTTON and state.heading:
+        # The button of an accordion is its heading; one behind a heading's text is not.
+        if state.place > state.first and not state.dropped:
+            start_skip(page, key)
+    elif tag == tags.INLINE_CODE and state.codes:
+        _name_code(page)
+    elif not traits & (tags.INLINE | tags.VOID):
         _start_block(page, names, source, tag, key)
 
 
 @inner
 def _start_block(page: Any, names: Any, source: Bytes, tag: int, key: Any) -> None:
-    state, traits = page.state, names.traits[tag]
-    if tag == name_of.FORM and state[text_of.FORM]:
-        return  # no form stands in a form
-    if tag == name_of.FORM and is_in_table(page):
-        state[text_of.FORM] = MAXIMUM_DEPTH + 1  # it is there, and holds nothing
+    state, traits = page.state[0], names.traits[tag]
+    if tag == tags.FORM and state.form:
+        return  # the standard's form element pointer: forms do not nest
+    if tag == tags.FORM and is_in_table(page):
+        state.form = MAXIMUM_DEPTH + 1  # it is there, and holds nothing
         return
-    if tag == name_of.TABLE and is_in_table(page):
-        _pop_through(page, name_of.TABLE)
-    if tag == name_of.TABLE and state[text_of.IS_QUIRKS]:
+    if tag == tags.TABLE and is_in_table(page):
+        _pop_through(page, tags.TABLE)
+    if tag == tags.TABLE and state.is_quirks:
         pass
-    elif traits & name_of.CLOSES_PARAGRAPH:
+    elif traits & tags.CLOSES_PARAGRAPH:
         _close_paragraph(page, names)
-    if tag == name_of.ITEM or tag == name_of.TERM or tag == name_of.DEFINITION:
+    if tag == tags.ITEM or tag == tags.TERM or tag == tags.DEFINITION:
         _close_item(page, names, tag)
         _close_paragraph(page, names)
-    elif tag == name_of.BUTTON and in_scope(page, names, tag):
+    elif tag == tags.BUTTON and in_scope(page, names, tag):
         _pop_through(page, tag)
-    elif traits & name_of.HEADING and names.traits[top(page)] & name_of.HEADING:
+    elif traits & tags.HEADING and names.traits[top(page)] & tags.HEADING:
         _pop(page)
     _push(page, names, source, tag, key)
-    if tag == name_of.FORM:
-        state[text_of.FORM] = state[text_of.DEPTH]
+    if tag == tags.FORM:
+        state.form = state.depth
 
 
 @inner
 def _start_table_part(page: Any, names: Any, source: Bytes, tag: int, key: Any) -> None:
-    """A row, cell, caption or group of rows; nothing outside of a table."""
-    if not in_table_scope(page, name_of.TABLE):
+    """A row, cell, caption or group of rows; nothing outside of a table.
+
+    Insertion modes "in table", "in table body" and "in row" (13.2.6.4.9, .13, .14); groups of rows
+    are no elements here, for nothing depends on them.
+    """
+    if not in_table_scope(page, tags.TABLE):
         return
-    is_cell = tag == name_of.CELL or tag == name_of.HEAD_CELL
-    while top(page) != name_of.TABLE and not (is_cell and top(page) == name_of.ROW):
+    is_cell = tag == tags.CELL or tag == tags.HEAD_CELL
+    while top(page) != tags.TABLE and not (is_cell and top(page) == tags.ROW):
         _pop(page)
-    if is_cell and top(page) == name_of.TABLE:
-        _push(page, names, source, name_of.ROW, name_of.ROW_KEY)
-    if is_cell or tag == name_of.ROW or tag == name_of.CAPTION:
+    if is_cell and top(page) == tags.TABLE:
+        _push(page, names, source, tags.ROW, ROW_KEY)
+    if is_cell or tag == tags.ROW or tag == tags.CAPTION:
         _push(page, names, source, tag, key)
     else:
         _end_run(page)
@@ -112,45 +143,52 @@ def _start_table_part(page: Any, names: Any, source: Bytes, tag: int, key: Any) 
 @inner
 def end_tag(page: Any, names: Any, tag: int, key: Any) -> None:
     """Close an element, if it is open and nothing stands in the way."""
-    state, traits = page.state, names.traits[tag]
-    if tag == name_of.LINK:
-        if not state[text_of.DROPPED]:
-            state[text_of.IS_LINK] = 0
-    elif tag == name_of.BREAK:
+    state, traits = page.state[0], names.traits[tag]
+    if state.skip_count and (key == np.uint64(state.skip_key) or tag == tags.RUBY):
+        state.skip_count -= 1
+        if state.skip_count == 0 or tag == tags.RUBY:
+            end_skip(page)
+        return
+    if tag == tags.LINK:
+        if not state.dropped:
+            if state.is_link and state.heading:
+                take_back_sign(page)
+            state.is_link = 0
+    elif tag == tags.BREAK:
         add_break(page)
-    elif tag == name_of.PARAGRAPH:
+    elif tag == tags.PARAGRAPH:
         _close_paragraph(page, names)
         _end_run(page)
-    elif traits & (name_of.INLINE | name_of.VOID) and not traits & name_of.TABLE_PART:
+    elif traits & (tags.INLINE | tags.VOID) and not traits & tags.TABLE_PART:
         return
-    elif traits & name_of.HEADING:
+    elif traits & tags.HEADING:
         if heading_in_scope(page, names):
-            while not names.traits[top(page)] & name_of.HEADING:
+            while not names.traits[top(page)] & tags.HEADING:
                 _pop(page)
             _pop(page)
-    elif traits & name_of.TABLE_PART and tag not in (
-        name_of.ROW,
-        name_of.CELL,
-        name_of.HEAD_CELL,
-        name_of.CAPTION,
+    elif traits & tags.TABLE_PART and tag not in (
+        tags.ROW,
+        tags.CELL,
+        tags.HEAD_CELL,
+        tags.CAPTION,
     ):
-        if in_table_scope(page, name_of.TABLE):
-            while top(page) != name_of.TABLE:
+        if in_table_scope(page, tags.TABLE):
+            while top(page) != tags.TABLE:
                 _pop(page)
     elif page.open_counts[tag] == 0:
-        if tag == name_of.FORM:
-            state[text_of.FORM] = 0
-    elif tag == name_of.FORM:
+        if tag == tags.FORM:
+            state.form = 0
+    elif tag == tags.FORM:
         _end_form(page, names)
-    elif tag == name_of.TABLE or traits & name_of.TABLE_PART:
+    elif tag == tags.TABLE or traits & tags.TABLE_PART:
         if in_table_scope(page, tag):
             _pop_through(page, tag)
-    elif tag == name_of.TEMPLATE or tag == name_of.SVG or tag == name_of.MATH:
+    elif tag == tags.TEMPLATE or tag == tags.SVG or tag == tags.MATH:
         _pop_through(page, tag)
-    elif tag == name_of.ITEM:
+    elif tag == tags.ITEM:
         if item_in_scope(page, names):
             _pop_through(page, tag)
-    elif traits & name_of.SCOPED:
+    elif traits & tags.SCOPED:
         if in_scope(page, names, tag):
             _pop_through(page, tag)
     else:
@@ -159,210 +197,276 @@ def end_tag(page: Any, names: Any, tag: int, key: Any) -> None:
 
 @inner
 def _end_other(page: Any, names: Any, key: Any) -> None:
-    """An element of no special meaning ends, unless one with a meaning stands above it."""
-    depth = page.state[text_of.DEPTH]
+    """An element of no special meaning ends, unless one with a meaning is open inside it.
+
+    "Any other end tag" of the mode "in body"; names are compared as hashes, for the element may be
+    one that HTML does not know.
+    """
+    depth = page.state[0].depth
     while depth > 1:
         depth -= 1
         if page.keys[depth] == key:
-            while page.state[text_of.DEPTH] > depth:
+            while page.state[0].depth > depth:
                 _pop(page)
             return
-        if names.traits[page.stack[depth, STACK_TAG]] & name_of.SPECIAL:
+        if names.traits[page.stack[depth, STACK_TAG]] & tags.SPECIAL:
             return
 
 
 @inner
 def _end_form(page: Any, names: Any) -> None:
-    """A form ends; what is still open in it stays open."""
-    state = page.state
-    place = state[text_of.FORM] - 1
-    state[text_of.FORM] = 0
-    if place >= state[text_of.DEPTH] or not in_scope(page, names, name_of.FORM):
+    """A form ends; what is still open in it stays open.
+
+    Forms are opened in one cell and closed in another on many old pages: the element leaves the
+    stack and those above it move down, as the standard asks.
+    """
+    state = page.state[0]
+    place = state.form - 1
+    state.form = 0
+    if place >= state.depth or not in_scope(page, names, tags.FORM):
         return
-    if page.stack[place, STACK_TAG] != name_of.FORM:
+    if page.stack[place, STACK_TAG] != tags.FORM:
         return
-    while state[text_of.DEPTH] > place + 1 and _is_implied(top(page)):
+    while state.depth > place + 1 and _is_implied(top(page)):
         _pop(page)
-    if state[text_of.DEPTH] == place + 1:
+    if state.depth == place + 1:
         _pop(page)
         return
     _end_run(page)
-    page.open_counts[name_of.FORM] -= 1
-    for depth in range(place, state[text_of.DEPTH] - 1):
+    page.open_counts[tags.FORM] -= 1
+    for depth in range(place, state.depth - 1):
         for column in range(STACK_COLUMNS):
             page.stack[depth, column] = page.stack[depth + 1, column]
         page.keys[depth] = page.keys[depth + 1]
-    state[text_of.DEPTH] -= 1
+    state.depth -= 1
 
 
 @inner
 def _push(page: Any, names: Any, source: Bytes, tag: int, key: Any) -> None:
     """Put an element on the stack; it is in the tree unless it stands in code or is dropped."""
-    state, traits = page.state, names.traits[tag]
-    if state[text_of.DEPTH] >= MAXIMUM_DEPTH:
+    state, traits, spans = page.state[0], names.traits[tag], page.spans
+    if state.depth >= MAXIMUM_DEPTH:
         _pop(page)
+    bits = np.int64(0)
+    for attribute in (tags.CLASS, tags.ID, tags.ROLE, tags.PROPERTY):
+        if spans[attribute, 0] >= 0:
+            start, end = spans[attribute, 0], spans[attribute, 1]
+            bits |= name_bits(source, start, end, names.words)
     kind = _IS_ELEMENT
-    if traits & name_of.DROPPED or tag == name_of.FOREIGN_OBJECT:
+    is_dropped = traits & tags.DROPPED and not (tag == tags.TEMPLATE and spans[tags.SHADOW, 0] >= 0)
+    is_dropped |= tag == tags.FOREIGN_OBJECT or (tag == tags.BUTTON and state.codes > 0)
+    if not is_dropped and _are_line_numbers(page, tag, bits):
+        is_dropped = True
+        # What stands beside line numbers is code, whatever its tag.
+        state.is_numbered_row |= tag == tags.CELL
+    if is_dropped:
         kind = _IS_DROPPED
-        state[text_of.DROPPED] += 1
-    elif state[text_of.DROPPED] or (state[text_of.CODES] and tag != name_of.CODE):
+        state.dropped += 1
+    elif state.dropped or (state.codes and tag != tags.CODE):
         kind = _NO_ELEMENT
-        _end_run(page)
-    else:
-        _end_run(page, tag == name_of.CODE)
-    depth = state[text_of.DEPTH]
+    if not is_dropped and tag != tags.OTHER:
+        _end_run(page, kind == _IS_ELEMENT and tag == tags.CODE)
+    depth = state.depth
     element = page.stack[depth - 1, STACK_ELEMENT]
     if kind == _IS_ELEMENT:
-        if state[text_of.ELEMENTS] >= len(page.elements):
-            state[text_of.IS_CUT] = 1
+        if state.elements >= len(page.elements):
+            state.is_cut = 1
             return
-        page.elements[state[text_of.ELEMENTS], PARENT] = element
-        element = state[text_of.ELEMENTS]
-        state[text_of.ELEMENTS] += 1
-        _describe(page, names, source, element, tag)
+        page.elements[state.elements, PARENT] = element
+        element = state.elements
+        state.elements += 1
+        _describe(page, source, element, tag, bits)
     page.stack[depth, STACK_ELEMENT], page.stack[depth, STACK_TAG] = element, tag
-    page.stack[depth, STACK_KIND], page.stack[depth, WAS_LINK] = kind, state[text_of.IS_LINK]
+    page.stack[depth, STACK_KIND], page.stack[depth, WAS_LINK] = kind, state.is_link
     page.keys[depth] = key
     page.open_counts[tag] += 1
-    state[text_of.DEPTH] = depth + 1
+    state.depth = depth + 1
     if kind == _IS_ELEMENT:
-        _enter(page, names, tag, element)
+        _enter(page, names, source, tag, element)
 
 
 @inner
-def _describe(page: Any, names: Any, source: Bytes, number: int, tag: int) -> None:
-    """Fill in what a tag and its attributes say of an element."""
-    element, spans = page.elements[number], page.spans
-    element[TAG], element[END] = tag, number + 1
-    element[PRIOR] = prior_of(source, names.traits[tag], spans, names.words)
-    element[NAME_START], element[NAME_END] = spans[name_of.CLASS, 0], spans[name_of.CLASS, 1]
-    start, end = spans[name_of.ARIA_HIDDEN, 0], spans[name_of.ARIA_HIDDEN, 1]
-    is_hidden = spans[name_of.HIDDEN, 0] >= 0
-    is_hidden |= start >= 0 and end - start == 4 and source[start] == 116  # "true"
-    start, end = spans[name_of.STYLE, 0], spans[name_of.STYLE, 1]
-    if not is_hidden and start >= 0:
-        is_hidden = _says(source, start, end, _DISPLAY, _NONE) or _says(
-            source, start, end, _VISIBILITY, _HIDDEN
+def _name_code(page: Any) -> None:
+    """`<pre><code class="language-x">`: the class of `code` counts when `pre` has none."""
+    element = page.elements[page.state[0].code_element]
+    if element[NAME_START] < 0:
+        element[NAME_START], element[NAME_END] = (
+            page.spans[tags.CLASS, 0],
+            page.spans[tags.CLASS, 1],
         )
-    element[IS_HIDDEN] = is_hidden
 
 
 @inner
-def _says(source: Bytes, start: int, end: int, name: Bytes, value: Bytes) -> Any:
-    """Whether a style has `name: value`."""
-    for position in range(start, end - len(name) - len(value)):
-        if not _stands_at(source, position, end, name):
-            continue
-        place = position + len(name)
-        while place < end and source[place] <= 32:
-            place += 1
-        if place >= end or source[place] != 58:
-            continue
-        place += 1
-        while place < end and source[place] <= 32:
-            place += 1
-        if _stands_at(source, place, end, value):
+def _are_line_numbers(page: Any, tag: int, bits: Any) -> Any:
+    if bits & LINE_NUMBERS:
+        return True
+    if not bits & GUTTER or tag == tags.CODE:
+        return False  # `<pre class="line-numbers">` is the code itself
+    element = page.stack[page.state[0].depth - 1, STACK_ELEMENT]
+    while element > 0:  # a "gutter" is a column of numbers only inside of code
+        if page.bits[element] & CODE_NAME:
             return True
+        element = page.elements[element, PARENT]
     return False
 
 
 @inner
-def _stands_at(source: Bytes, position: int, end: int, word: Bytes) -> Any:
-    if position + len(word) > end:
-        return False
-    for offset in range(len(word)):  # noqa: SIM110 (compiled: no generators)
-        if source[position + offset] | 32 != word[offset]:
-            return False
-    return True
-
-
-_DISPLAY, _NONE, _VISIBILITY, _HIDDEN = (
-    np.frombuffer(word, np.uint8).copy() for word in (b"display", b"none", b"visibility", b"hidden")
-)
+def _describe(page: Any, source: Bytes, number: int, tag: int, bits: Any) -> None:
+    """Fill in what a tag and its attributes say of an element."""
+    element, spans = page.elements[number], page.spans
+    element[TAG], element[END] = tag, number + 1
+    element[NAME_START], element[NAME_END] = spans[tags.CLASS, 0], spans[tags.CLASS, 1]
+    element[IS_HIDDEN] = is_hidden(source, spans)
+    page.bits[number] = bits
 
 
 @inner
-def _enter(page: Any, names: Any, tag: int, element: int) -> None:
+def _start_skip(page: Any, names: Any, source: Bytes, tag: int, key: Any) -> Any:
+    """Whether the text of an inline element is left out.
+
+    So are readings of ruby, what is hidden, line numbers, signs that link to a heading, and the
+    rendered copy of a formula whose TeX is on the page too.
+    """
+    state, spans = page.state[0], page.spans
+    is_reading = tag == tags.READING or tag == tags.READING_BRACKET or tag == tags.READINGS
+    if state.skip_count:
+        if tag == tags.RUBY_BASE:
+            end_skip(page)
+        elif not is_reading and key == np.uint64(state.skip_key):
+            state.skip_count += 1
+        return True
+    if state.dropped:
+        return False
+    is_skipped = is_reading
+    if spans[tags.CLASS, 0] >= 0:
+        bits = name_bits(source, spans[tags.CLASS, 0], spans[tags.CLASS, 1], names.words)
+        if bits & FORMULA:
+            state.has_formula = 1
+            return False  # Wikipedia hides its MathML
+        if bits & RENDERED_FORMULA:
+            # Without MathML, as some servers render it, this copy is the only one.
+            is_skipped = tag != tags.OTHER and state.has_formula != 0
+        is_skipped |= bits & (LINE_NUMBERS | PERMALINK) != 0
+        is_skipped |= bits & GUTTER != 0 and state.codes > 0
+        if bits & RENDERED_FORMULA and not is_skipped:
+            return False
+    if is_skipped or is_hidden(source, spans):
+        start_skip(page, key)
+        return True
+    return False
+
+
+@inner
+def start_skip(page: Any, key: Any) -> None:
+    """Leave out text up to the end tag of an inline element, or the end of its block."""
+    state = page.state[0]
+    state.skip_key, state.skip_count, state.skip_depth = np.int64(key), 1, state.depth
+    state.dropped += 1
+
+
+@inner
+def end_skip(page: Any) -> None:
+    """Read text again."""
+    state = page.state[0]
+    state.skip_count = 0
+    state.dropped -= 1
+
+
+@inner
+def _enter(page: Any, names: Any, source: Bytes, tag: int, element: int) -> None:
     """Take note of a list, item, table, row, cell, code or heading that begins."""
-    state = page.state
-    if tag == name_of.BULLETED or tag == name_of.NUMBERED:
-        page.lists[state[text_of.LISTS]] = 0 if tag == name_of.NUMBERED else -1
-        state[text_of.LISTS] += 1
-    elif tag == name_of.ITEM:
-        depth = state[text_of.LISTS]
-        state[text_of.PREFIX] = -1
-        state[text_of.INDENT] = max(0, min(depth - 1, text_of.MAXIMUM_INDENT))
+    state, spans = page.state[0], page.spans
+    if tag == tags.BULLETED or tag == tags.NUMBERED:
+        page.lists[state.lists] = -1
+        if tag == tags.NUMBERED:
+            first = number_at(source, spans[tags.START, 0], spans[tags.START, 1])
+            page.lists[state.lists] = max(0, first - 1)
+        state.lists += 1
+    elif tag == tags.ITEM:
+        depth = state.lists
+        state.prefix = blocks.BULLET
+        state.indent = max(0, min(depth - 1, blocks.MAXIMUM_INDENT))
         if depth and page.lists[depth - 1] >= 0:
-            page.lists[depth - 1] += 1
-            state[text_of.PREFIX] = page.lists[depth - 1]
-    elif tag == name_of.TABLE:
-        outer = state[text_of.OPEN_TABLE]
+            value = number_at(source, spans[tags.VALUE, 0], spans[tags.VALUE, 1])
+            page.lists[depth - 1] = value if value >= 0 else page.lists[depth - 1] + 1
+            state.prefix = page.lists[depth - 1]
+    elif tag == tags.TABLE:
+        outer = state.open_table
         if outer >= 0:
-            page.tables[outer, text_of.IS_LAYOUT] = 1
-        table = state[text_of.TABLES]
-        page.tables[table, text_of.OUTER] = outer
-        page.tables[table, text_of.IS_LAYOUT] = 0
-        page.tables[table, text_of.ROW_NUMBER] = -1
-        page.tables[table, text_of.COLUMN_NUMBER] = -1
-        state[text_of.OPEN_TABLE] = table
-        state[text_of.TABLES] += 1
-    elif tag == name_of.CODE:
-        state[text_of.CODES] += 1
-        state[text_of.CODE_ELEMENT] = element
-    elif names.traits[tag] & name_of.HEADING:
-        state[text_of.HEADING] = tag - name_of.HEADING_1 + 1
-    elif state[text_of.OPEN_TABLE] >= 0:
-        table = state[text_of.OPEN_TABLE]
-        if tag == name_of.ROW:
-            page.tables[table, text_of.ROW_NUMBER] += 1
-            page.tables[table, text_of.COLUMN_NUMBER] = -1
-        elif tag == name_of.CELL or tag == name_of.HEAD_CELL:
-            page.tables[table, text_of.COLUMN_NUMBER] += 1
+            page.tables[outer, blocks.IS_LAYOUT] = 1
+        table = state.tables
+        page.tables[table, blocks.OUTER] = outer
+        page.tables[table, blocks.IS_LAYOUT] = 0
+        page.tables[table, blocks.ROW_NUMBER] = -1
+        page.tables[table, blocks.COLUMN_NUMBER] = -1
+        state.open_table = table
+        state.tables += 1
+    elif tag == tags.CODE:
+        state.codes += 1
+        state.code_element = element
+    elif names.traits[tag] & tags.HEADING:
+        state.heading = tag - tags.HEADING_1 + 1
+    elif state.open_table >= 0:
+        table = state.open_table
+        if tag == tags.ROW:
+            page.tables[table, blocks.ROW_NUMBER] += 1
+            page.tables[table, blocks.COLUMN_NUMBER] = -1
+            state.is_numbered_row = 0
+        elif tag == tags.CELL or tag == tags.HEAD_CELL:
+            page.tables[table, blocks.COLUMN_NUMBER] += 1
+            if state.is_numbered_row and not state.code_cell:
+                state.code_cell = state.depth
+                state.codes += 1
+                state.code_element = element
 
 
 @inner
 def _pop(page: Any) -> None:
     """Close the innermost element."""
-    state = page.state
-    depth = state[text_of.DEPTH] - 1
+    state = page.state[0]
+    depth = state.depth - 1
     if depth < 1:
         return
     tag, kind = page.stack[depth, STACK_TAG], page.stack[depth, STACK_KIND]
-    if kind != _IS_DROPPED:
+    if kind != _IS_DROPPED and tag != tags.OTHER:
         _end_run(page, kind == _IS_ELEMENT)
-    state[text_of.DEPTH] = depth
+    state.depth = depth
+    if state.skip_count and depth < state.skip_depth:
+        end_skip(page)
     page.open_counts[tag] -= 1
-    if tag == name_of.CELL or tag == name_of.HEAD_CELL or tag == name_of.CAPTION:
-        state[text_of.IS_LINK] = page.stack[depth, WAS_LINK]
-    if tag == name_of.FORM and state[text_of.FORM] == depth + 1:
-        state[text_of.FORM] = 0
+    if tag == tags.CELL or tag == tags.HEAD_CELL or tag == tags.CAPTION:
+        state.is_link = page.stack[depth, WAS_LINK]
+    if tag == tags.FORM and state.form == depth + 1:
+        state.form = 0
     if kind == _IS_DROPPED:
-        state[text_of.DROPPED] -= 1
+        state.dropped -= 1
     if kind != _IS_ELEMENT:
         return
-    if tag == name_of.BULLETED or tag == name_of.NUMBERED:
-        state[text_of.LISTS] -= 1
-    elif tag == name_of.ITEM:
-        state[text_of.PREFIX] = -2
-    elif tag == name_of.TABLE:
-        state[text_of.OPEN_TABLE] = page.tables[state[text_of.OPEN_TABLE], text_of.OUTER]
-    elif tag == name_of.CODE:
-        state[text_of.CODES] -= 1
-    elif name_of.HEADING_1 <= tag < name_of.HEADING_1 + 6:
-        state[text_of.HEADING] = 0
+    if tag == tags.BULLETED or tag == tags.NUMBERED:
+        state.lists -= 1
+    elif tag == tags.ITEM:
+        state.prefix = blocks.NO_PREFIX
+    elif tag == tags.TABLE:
+        state.open_table = page.tables[state.open_table, blocks.OUTER]
+    elif tag == tags.CODE or state.code_cell == depth + 1:
+        state.codes -= 1
+        if tag != tags.CODE:
+            state.code_cell = 0
+    elif tags.HEADING_1 <= tag < tags.HEADING_1 + 6:
+        state.heading = 0
 
 
 @inner
 def _end_run(page: Any, ends_code: bool = False) -> None:
     """A block ends, or a line where the text is code."""
-    state = page.state
-    if state[text_of.DROPPED]:
+    state = page.state[0]
+    if state.dropped:
         return
-    if state[text_of.CODES] and not ends_code:
-        place = state[text_of.PLACE]
-        if place > state[text_of.FIRST] and page.out[place - 1] != 10:
+    if state.codes and not ends_code:
+        place = state.place
+        if place > state.first and page.out[place - 1] != 10:
             add_line_end(page)
-            state[text_of.SPACE] = 1
+            state.space = 1
     else:
         flush(page)
 
@@ -370,7 +474,7 @@ def _end_run(page: Any, ends_code: bool = False) -> None:
 @inner
 def _pop_through(page: Any, tag: int) -> None:
     """Close everything up to and with the innermost element of a tag."""
-    while page.state[text_of.DEPTH] > 1:
+    while page.state[0].depth > 1:
         is_last = top(page) == tag
         _pop(page)
         if is_last:
@@ -379,47 +483,55 @@ def _pop_through(page: Any, tag: int) -> None:
 
 @inner
 def _is_implied(tag: int) -> Any:
-    return tag in (name_of.PARAGRAPH, name_of.ITEM, name_of.DEFINITION, name_of.TERM)
+    return tag in (tags.PARAGRAPH, tags.ITEM, tags.DEFINITION, tags.TERM)
 
 
 @inner
 def _close_paragraph(page: Any, names: Any) -> None:
     if paragraph_in_scope(page, names):
-        _pop_through(page, name_of.PARAGRAPH)
+        _pop_through(page, tags.PARAGRAPH)
 
 
 @inner
 def _close_item(page: Any, names: Any, tag: int) -> None:
-    """An item, or a term or definition, ends the one before it in the same list."""
-    for depth in range(page.state[text_of.DEPTH] - 1, 0, -1):
+    """An item, or a term or definition, ends the one before it in the same list.
+
+    The loop of `li`, `dd` and `dt` in the mode "in body": special elements other than `address`,
+    `div` and `p` stop it, so that an item of an inner list leaves the outer one open.
+    """
+    for depth in range(page.state[0].depth - 1, 0, -1):
         found = page.stack[depth, STACK_TAG]
-        is_other = found in (name_of.TERM, name_of.DEFINITION) and tag != name_of.ITEM
+        is_other = found in (tags.TERM, tags.DEFINITION) and tag != tags.ITEM
         if found == tag or is_other:
-            while page.state[text_of.DEPTH] > depth:
+            while page.state[0].depth > depth:
                 _pop(page)
             return
-        is_plain = found in (name_of.DIVISION, name_of.ADDRESS, name_of.PARAGRAPH)
-        if names.traits[found] & name_of.SPECIAL and not is_plain:
+        is_plain = found in (tags.DIVISION, tags.ADDRESS, tags.PARAGRAPH)
+        if names.traits[found] & tags.SPECIAL and not is_plain:
             return
 
 
 @inner
 def _is_kept(page: Any, tag: int, traits: int, is_empty: bool) -> Any:
-    """Whether a start tag counts where the place is in a drawing, a formula or a choice."""
+    """Whether a start tag counts where the place is in a drawing, a formula or a choice.
+
+    Foreign content (13.2.6.5) and the mode "in select" (13.2.6.4.16): pages that forget an end tag
+    there would lose all that follows if HTML's own elements did not leave them.
+    """
     found = top(page)
-    if found == name_of.SVG or found == name_of.MATH:
-        if traits & name_of.LEAVES_FOREIGN:
-            while top(page) == name_of.SVG or top(page) == name_of.MATH:
+    if found == tags.SVG or found == tags.MATH:
+        if traits & tags.LEAVES_FOREIGN:
+            while top(page) == tags.SVG or top(page) == tags.MATH:
                 _pop(page)
             return True
-        is_drawing = tag in (name_of.SVG, name_of.MATH, name_of.FOREIGN_OBJECT)
+        is_drawing = tag in (tags.SVG, tags.MATH, tags.FOREIGN_OBJECT)
         return is_drawing and not is_empty
-    if found == name_of.SELECT:
-        if tag == name_of.SCRIPT or tag == name_of.TEMPLATE:
+    if found == tags.SELECT:
+        if tag == tags.SCRIPT or tag == tags.TEMPLATE:
             return True
-        is_end = tag in (name_of.SELECT, name_of.INPUT, name_of.TEXTAREA, name_of.KEYGEN)
-        is_end |= tag == name_of.TABLE or traits & name_of.TABLE_PART != 0
+        is_end = tag in (tags.SELECT, tags.INPUT, tags.TEXTAREA, tags.KEYGEN)
+        is_end |= tag == tags.TABLE or traits & tags.TABLE_PART != 0
         if is_end:
             _pop(page)
-        return is_end and tag != name_of.SELECT
+        return is_end and tag != tags.SELECT
     return True

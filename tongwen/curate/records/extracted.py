@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from tongwen.flow.task import TaskInput
 
@@ -21,12 +22,14 @@ class Extracted:
         pages: `pages.parquet` of each task.
         records: of all tasks together.
         sources: names of the sources, in the order of the inputs.
+        bad_files: `path`, `kind` and `hint` of each file that could not be read to its end.
     """
 
     documents: Files
     pages: Files
     records: int
     sources: tuple[str, ...]
+    bad_files: tuple[dict[str, Any], ...] = ()
 
     def partitions(self, records_each: int = RECORDS_A_PARTITION) -> int:
         """Into how many partitions an exchange over all records goes."""

@@ -264,6 +264,18 @@ def row_encoding(path: Path) -> str:
     return detect_encoding(head[:_ENCODING_SAMPLE_BYTES])
 
 
+def row_lines(path: Path, encoding: str) -> Iterator[bytes | None]:
+    """The lines of a file, compressed or not, that is in `encoding` (see `row_encoding`).
+
+    None comes last for a compressed file that is cut off or damaged. Lines of UTF-16 are given in
+    UTF-8. A line of more than 20 MiB is cut.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    return _lines(path, Piece(), encoding)
+
+
 def _lines(path: Path, piece: Piece, encoding: str) -> Iterator[bytes | None]:
     """The lines of a piece; None for the end of a compressed file that is cut off or damaged.
 
@@ -291,7 +303,11 @@ def _lines(path: Path, piece: Piece, encoding: str) -> Iterator[bytes | None]:
                     f"{path} is UTF-16 and larger than {_MAXIMUM_UTF16_BYTES >> 20} MiB",
                     hint=f"iconv -f UTF-16 -t UTF-8 {path.name} > utf8-{path.name}",
                 )
-            yield from (line.encode() for line in text.decode(encoding, "replace").splitlines(True))
+            # Not `splitlines`: JSON may hold other characters that end a line, such as U+2028.
+            lines = text.decode(encoding, "replace").split("\n")
+            yield from (f"{line}\n".encode() for line in lines[:-1])
+            if lines[-1]:
+                yield lines[-1].encode()
             return
         limit = MAXIMUM_BODY_BYTES + (1 << 20)
         try:

@@ -32,6 +32,7 @@ class RecordStream:
         begins_member: nothing but line ends stands before the record in hand in its gzip member.
         body_left: bytes of the body in hand that are not read yet.
         at_end: the file ended, maybe in the middle of the record in hand.
+        lost: offsets of damaged gzip members that gave no record, until `take_lost`.
     """
 
     def __init__(
@@ -64,6 +65,7 @@ class RecordStream:
         self.begins_member = True
         self.body_left = 0
         self.at_end = False
+        self.lost: list[int] = []
 
     @property
     def is_cut(self) -> bool:
@@ -94,7 +96,12 @@ class RecordStream:
                 self._fill(1)
             if self._buffer:
                 break
-            if not self._is_damaged or not self._next_intact_member():
+            if not self._is_damaged:
+                return False
+            damaged = self._members[-1][1]
+            if damaged != self._record_member:
+                self.lost.append(damaged)
+            if not self._next_intact_member():
                 return False
         if not self._is_gzip:
             self.offset = self._position
@@ -107,6 +114,11 @@ class RecordStream:
         self.offset = self._record_member + self._number_in_member
         self._number_in_member += 1
         return True
+
+    def take_lost(self) -> list[int]:
+        """The members lost since the last call."""
+        lost, self.lost = self.lost, []
+        return lost
 
     def read_head(self, limit_bytes: int) -> bytes:
         """Everything before the empty line, which is taken away; at most `limit_bytes`."""
@@ -195,6 +207,12 @@ class RecordStream:
         if self._decoder.eof:
             self._compressed_offset += len(self._compressed) - len(self._decoder.unused_data)
             self._compressed = self._decoder.unused_data or self._file.read(_CHUNK_BYTES)
+            while self._compressed and not self._compressed.lstrip(b"\0"):
+                self._compressed_offset += len(self._compressed)
+                self._compressed = self._file.read(_CHUNK_BYTES)
+            padding = len(self._compressed) - len(self._compressed.lstrip(b"\0"))
+            self._compressed = self._compressed[padding:]  # zeros may stand between members
+            self._compressed_offset += padding
             if not self._compressed:
                 self.at_end = True
                 return
@@ -239,7 +257,7 @@ class RecordStream:
             offset += len(window) - 2
             window = window[-2:]
             self._file.seek(offset + len(window))
-        self.at_end = True
+        self.at_end, self._has_begun = True, False  # what was lost is in `lost`
         return False
 
     def _begins_record(self, offset: int) -> bool:

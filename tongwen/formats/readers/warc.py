@@ -38,7 +38,12 @@ def read_warc(path: Path, options: ReadOptions) -> Iterator[RawRecord]:
     with opened(path) as file:
         stream, read_fields = _stream(file, options.piece)
         seen, cut_is_told = 0, False
-        while stream.next_record():
+        while True:
+            has_record = stream.next_record()
+            for offset in stream.take_lost():
+                yield options.record(path, offset, url="", problem="malformed")
+            if not has_record:
+                break
             fields = read_fields(stream)
             if fields is not None:
                 seen += 1
