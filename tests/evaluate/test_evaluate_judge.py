@@ -119,7 +119,12 @@ ROWS: Mapping[str, Sequence[Any]] = {
     ],
     "piqa": [{"goal": "cut bread", "sol1": "use a spoon", "sol2": "use a knife"}],
     "sample_answer": QUESTIONS,
-    "sample_choice": QUESTIONS,
+    "sample_choice": [row | {"sentences": row["choices"]} for row in QUESTIONS],
+    "sample_talk": [
+        {"id": "1", "lang": "en", "group": "outside", "question": "Who made you, Kim or Lee?",
+         "accepted": ["I do not know", "not know"]},
+        {"id": "2", "lang": "zh", "group": "greeting", "question": "你好！", "accepted": ["您好"]},
+    ],
     "sciq": [{"support": "Fire is hot.", "question": "What is hot?", "correct_answer": "fire",
               "distractor1": "ice", "distractor2": "snow", "distractor3": "rain"}],
     "siqa": [{"context": "Kim left.", "question": "Why?", "answerA": "late", "answerB": "ill",
