@@ -29,9 +29,9 @@ class SelectSettings:
     numbers: tuple[int, ...] = ()
     """Line numbers, counted from 0."""
     every: int | None = None
-    """Each so many lines one, beginning with the first."""
+    """One line in this many, beginning with the first."""
     sample: int | None = None
-    """So many, drawn by `seed`; they stay in their order."""
+    """Number of lines to draw at random with `seed`; they keep their order."""
     seed: int = 1862
     first: int | None = None
 
@@ -46,7 +46,7 @@ class SelectSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class SourceSettings:
-    """Files of the user's own, or of a place in the net."""
+    """Your own files, or remote ones."""
 
     path: PathText | None = None
     """File, folder or glob pattern, relative to the recipe file."""
@@ -99,7 +99,7 @@ class OwnReaderSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class DownloadSettings:
-    """How files come from the net."""
+    """How remote files are downloaded."""
 
     cache: PathText | None = None
     """Folder for what is downloaded, shared by runs; the stage's own `downloads` when absent."""
