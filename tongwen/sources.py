@@ -18,8 +18,8 @@ from typing import Any
 from tongwen.files import cache_folder, read_json, value_digest, write_json
 
 _PACKAGE = "tongwen"
-_KNOWN = "sources.json"
-_DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+_KNOWN = "sources-2.json"
+"""Raise the number when `tree_digest` changes."""
 
 
 @dataclass(frozen=True)
@@ -122,13 +122,12 @@ def _write(node: object, words: list[str]) -> None:
     if isinstance(node, list):
         words.append("[")
         for item in node:
-            _write(item, words)
+            if not _is_documentation(item):
+                _write(item, words)
         words.append("]")
     elif isinstance(node, ast.AST):
         words.append(type(node).__name__)
         for name, value in ast.iter_fields(node):
-            if name == "body" and isinstance(node, _DOCUMENTED) and _is_documented(node):
-                value = value[1:]
             if value is not None and value != [] and name != "kind":
                 words.append(name)
                 _write(value, words)
@@ -137,14 +136,12 @@ def _write(node: object, words: list[str]) -> None:
         words.append(repr(node))
 
 
-def _is_documented(
-    node: ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef,
-) -> bool:
-    first = node.body[0] if node.body else None
+def _is_documentation(node: object) -> bool:
+    """Whether a statement is only a text: a docstring, or what a field means."""
     return (
-        isinstance(first, ast.Expr)
-        and isinstance(first.value, ast.Constant)
-        and isinstance(first.value.value, str)
+        isinstance(node, ast.Expr)
+        and isinstance(node.value, ast.Constant)
+        and isinstance(node.value.value, str)
     )
 
 
