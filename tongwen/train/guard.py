@@ -48,7 +48,7 @@ def checkpoint_steps(save_seconds: float, step_seconds: float, failure_seconds: 
 
 @contextmanager
 def stop_requested() -> Iterator[threading.Event]:
-    """An event that SIGINT and SIGTERM set, so that the step in hand ends before the run does."""
+    """An event that SIGINT and SIGTERM set, so that the current step finishes before the end."""
     event = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield event

@@ -142,7 +142,7 @@ def _start_table_part(page: Any, names: Any, source: Bytes, tag: int, key: Any) 
 
 @inner
 def end_tag(page: Any, names: Any, tag: int, key: Any) -> None:
-    """Close an element, if it is open and nothing stands in the way."""
+    """Close an element, if it is open and no scope boundary comes before it."""
     state, traits = page.state[0], names.traits[tag]
     if state.skip_count and (key == np.uint64(state.skip_key) or tag == tags.RUBY):
         state.skip_count -= 1
@@ -243,7 +243,7 @@ def _end_form(page: Any, names: Any) -> None:
 
 @inner
 def _push(page: Any, names: Any, source: Bytes, tag: int, key: Any) -> None:
-    """Put an element on the stack; it is in the tree unless it stands in code or is dropped."""
+    """Push an element on the stack; it joins the tree unless it is inside code or dropped."""
     state, traits, spans = page.state[0], names.traits[tag], page.spans
     if state.depth >= MAXIMUM_DEPTH:
         _pop(page)
