@@ -61,6 +61,16 @@ def test_platt_scaling_stays_finite_on_separable_classes() -> None:
     assert 0 < found[0] < 10
 
 
+def test_the_logistic_regression_is_that_of_newtons_method() -> None:
+    first = [-0.8, -0.2, 1.1, -0.6, 0.7, 0.3, -1.0, 0.2, -0.1, -0.6, -0.7, -0.1]
+    second = [-1.3, 0.4, 0.1, -0.8, 1.6, -1.2, 1.6, -1.7, -1.2, -0.5, 0.6, -0.6]
+    is_positive = np.array([place in (1, 5, 7) for place in range(12)])
+    weights = np.array([1.3, 0.8, 0.6, 1.2, 0.9, 1.3, 0.7, 0.8, 1.3, 1.0, 1.0, 0.7])
+    found = fit_logistic(np.column_stack([first, second]), is_positive, weights, penalty=0.5)
+    # From an implementation in NumPy whose penalty on the constant was 1e-6 instead of 0.
+    assert found == pytest.approx([0.8186953, -0.41538738, -1.09105305], abs=2e-6)
+
+
 def test_macro_f1_is_the_mean_over_classes() -> None:
     report = class_report(np.array([0, 0, 1, 1]), np.array([0, 1, 1, 1]), ["a", "b"])
     assert report["accuracy"] == 0.75

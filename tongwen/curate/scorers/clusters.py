@@ -106,19 +106,13 @@ def _report(
     return found
 
 
-def agreement(first: npt.NDArray[np.int64], second: npt.NDArray[np.int64]) -> float:
+def agreement(found: npt.NDArray[np.int64], actual: npt.NDArray[np.int64]) -> float:
     """Normalised mutual information of two partitions, 0 to 1 (Strehl and Ghosh 2002): divided by
     the root of the product of both entropies.
     """
-    table = np.zeros((int(first.max()) + 1, int(second.max()) + 1))
-    np.add.at(table, (first, second), 1)
-    table /= table.sum()
-    rows, columns = table.sum(axis=1), table.sum(axis=0)
-    present = table > 0
-    shared = (table[present] * np.log(table[present] / np.outer(rows, columns)[present])).sum()
-    entropies = [-(share[share > 0] * np.log(share[share > 0])).sum() for share in (rows, columns)]
-    product = math.sqrt(entropies[0] * entropies[1])
-    return float(shared / product) if product > 0 else 0.0
+    from sklearn.metrics import normalized_mutual_info_score
+
+    return float(normalized_mutual_info_score(actual, found, average_method="geometric"))
 
 
 def _terms(text: str) -> set[str]:

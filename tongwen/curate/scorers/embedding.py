@@ -1,12 +1,8 @@
 """Texts as points: hashed TF-IDF and its strongest directions, and k-means among them.
 
-Latent semantic analysis (Deerwester et al. 1990) by randomised subspace iteration (Halko,
-Martinsson and Tropp 2011, arXiv 0909.4061), spherical k-means (Dhillon and Modha 2001) begun by
-k-means++ (Arthur and Vassilvitskii 2007). Everything adds up in one fixed order in this module's
-own loops; only small dense factorisations go to LAPACK.
+Latent semantic analysis (Deerwester et al. 1990) and k-means; both are scikit-learn's (the extra
+`scorers`) and only training needs them.
 """
-
-from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -20,14 +16,6 @@ Places = npt.NDArray[np.int64]
 _OVERSAMPLING = 16
 _POWER_STEPS = 3
 _MOST_ROUNDS = 40
-
-
-class SparseRows(NamedTuple):
-    """Rows of features: values and their columns, and where each row begins."""
-
-    columns: Places
-    values: Floats
-    offsets: Places
 
 
 @kernel(allocates=True)
@@ -105,8 +93,14 @@ def fit_embedding(
 ) -> tuple[Floats, Floats]:
     """Importance and directions, the arguments of `Embedding`, learned from texts.
 
-    A bucket in all texts, or in only one, counts for nothing.
+    A bucket in all texts, or in only one, counts for nothing. The directions are the right singular
+    vectors of the largest singular values, by scikit-learn.
     """
+    from scipy.sparse import csr_matrix
+    from sklearn.decomposition import TruncatedSVD
+    from sklearn.preprocessing import normalize
+    from threadpoolctl import threadpool_limits
+
     counts = np.zeros(1 << bits, np.int32)
     shift = np.uint64(64 - bits)
     columns, values = [], []
@@ -122,59 +116,15 @@ def fit_embedding(
     importance[frequency < 2] = 0
     offsets = np.zeros(len(texts) + 1, np.int64)
     np.cumsum([len(item) for item in columns], out=offsets[1:])
-    rows = SparseRows(every, np.concatenate(values) * importance[every], offsets)
-    _normalise(*rows)
-    return importance, _directions(rows, 1 << bits, min(dimensions, len(texts) - 1), seed)
-
-
-@kernel(allocates=True)
-def _normalise(columns: Places, values: Floats, offsets: Places) -> None:
-    for row in range(len(offsets) - 1):
-        norm = np.float32(0)
-        for place in range(offsets[row], offsets[row + 1]):
-            norm += values[place] * values[place]
-        if norm > 0:
-            for place in range(offsets[row], offsets[row + 1]):
-                values[place] /= np.sqrt(norm)
-
-
-@kernel(allocates=True)
-def _times(columns: Places, values: Floats, offsets: Places, dense: Floats) -> Floats:
-    """Sparse rows times a dense matrix."""
-    result = np.zeros((len(offsets) - 1, dense.shape[1]), np.float32)
-    for row in range(len(offsets) - 1):
-        for place in range(offsets[row], offsets[row + 1]):
-            for column in range(dense.shape[1]):
-                result[row, column] += values[place] * dense[columns[place], column]
-    return result
-
-
-@kernel(allocates=True)
-def _transposed_times(
-    columns: Places, values: Floats, offsets: Places, dense: Floats, size: int
-) -> Floats:
-    """The transpose of sparse rows times a dense matrix."""
-    result = np.zeros((size, dense.shape[1]), np.float32)
-    for row in range(len(offsets) - 1):
-        for place in range(offsets[row], offsets[row + 1]):
-            for column in range(dense.shape[1]):
-                result[columns[place], column] += values[place] * dense[row, column]
-    return result
-
-
-def _directions(rows: SparseRows, size: int, dimensions: int, seed: int) -> Floats:
-    """The right singular vectors of the largest singular values, signs made definite."""
-    generator = np.random.Generator(np.random.PCG64(seed))
-    width = min(dimensions + _OVERSAMPLING, len(rows.offsets) - 1)
-    guess = generator.standard_normal((size, width)).astype(np.float32)
-    for _ in range(_POWER_STEPS):
-        left = np.linalg.qr(_times(*rows, guess))[0]
-        guess = np.linalg.qr(_transposed_times(*rows, left, size))[0]
-    left = np.linalg.qr(_times(*rows, guess))[0]
-    small = _transposed_times(*rows, left, size)
-    vectors = np.linalg.svd(small, full_matrices=False)[0][:, :dimensions]
-    signs = np.sign(vectors[np.abs(vectors).argmax(axis=0), np.arange(vectors.shape[1])])
-    return np.ascontiguousarray(vectors * np.where(signs == 0, 1, signs), np.float32)
+    weighted = np.concatenate(values) * importance[every]
+    rows = normalize(csr_matrix((weighted, every, offsets), shape=(len(texts), 1 << bits)))
+    svd = TruncatedSVD(
+        min(dimensions, len(texts) - 1), n_iter=_POWER_STEPS, n_oversamples=_OVERSAMPLING,
+        random_state=seed,
+    )  # fmt: skip
+    with threadpool_limits(1):  # sums in one order, whatever the number of cores
+        svd.fit(rows)
+    return importance, np.ascontiguousarray(svd.components_.T, np.float32)
 
 
 @kernel(allocates=True)
@@ -194,36 +144,15 @@ def nearest(points: Floats, centers: Floats) -> tuple[Places, Floats]:
 
 
 def k_means(points: Floats, number: int, seed: int) -> Floats:
-    """Centers of length 1, of shape (number, dimensions)."""
-    generator = np.random.Generator(np.random.PCG64(seed))
-    centers = points[[int(generator.integers(len(points)))]]
-    closest = nearest(points, centers)[1]
-    while len(centers) < number:
-        distance = np.maximum(1 - closest.astype(np.float64), 0)
-        total = distance.sum()
-        chances = distance / total if total > 0 else np.full(len(points), 1 / len(points))
-        chosen = points[[int(generator.choice(len(points), p=chances))]]
-        centers = np.concatenate([centers, chosen])
-        closest = np.maximum(closest, nearest(points, chosen)[1])
-    places = np.full(len(points), -1, np.int64)
-    for _ in range(_MOST_ROUNDS):
-        before, (places, closest) = places, nearest(points, centers)
-        if (before == places).all():
-            break
-        centers = _means(points, places, centers)
-    return centers
+    """Centers of length 1, of shape (number, dimensions), by scikit-learn's k-means.
 
+    Among points of length 1 the center at the smallest distance is all but always the one with the
+    largest dot product, by which texts are assigned later.
+    """
+    from sklearn.cluster import KMeans
+    from sklearn.preprocessing import normalize
+    from threadpoolctl import threadpool_limits
 
-@kernel(allocates=True)
-def _means(points: Floats, places: Places, centers: Floats) -> Floats:
-    """The mean direction of each cluster; one without points stays where it is."""
-    sums = np.zeros_like(centers)
-    for row in range(len(points)):
-        sums[places[row]] += points[row]
-    for center in range(len(centers)):
-        norm = np.sqrt((sums[center] * sums[center]).sum())
-        if norm > 0:
-            sums[center] /= norm
-        else:
-            sums[center] = centers[center]
-    return sums
+    with threadpool_limits(1):  # sums in one order, whatever the number of cores
+        found = KMeans(number, n_init=1, max_iter=_MOST_ROUNDS, random_state=seed).fit(points)
+    return np.ascontiguousarray(normalize(found.cluster_centers_), np.float32)

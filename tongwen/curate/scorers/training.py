@@ -1,5 +1,6 @@
 """One command's work: read the user's files, train a scorer, write its folder."""
 
+import importlib.util
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -77,6 +78,11 @@ def train_scorer(
 def _check(kind: str, files: TrainingFiles) -> None:
     if kind not in KINDS:
         raise UsageError(f"unknown kind of scorer {kind!r}", hint=f"known: {', '.join(KINDS)}")
+    if importlib.util.find_spec("sklearn") is None:
+        raise UsageError(
+            "scorers are trained with scikit-learn, which is not installed",
+            hint="pip install 'tongwen[scorers]'",
+        )
     is_labelled = bool(files.labelled)
     has_both = bool(files.reference) and bool(files.against)
     if kind == "quality" and not is_labelled and not has_both:
