@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tongwen.curate.html.names import HASH_PRIME, HASH_START, Bytes, Integers, look_up
-from tongwen.kernels import inner
+from tongwen.kernels import ZERO, inner
 
 Rows = npt.NDArray[np.int32]
 
@@ -147,7 +147,7 @@ def add_text(page: Any, names: Any, source: Bytes, start: int, end: int) -> None
             position += 1
         else:
             count = length & 15
-            _add(page, page.scratch, 0, count)
+            _add(page, page.scratch, ZERO, count)
             position += length >> 4
     if state.is_link:
         state.linked += state.characters - before

@@ -23,7 +23,7 @@ from tongwen.curate.html.forest import Forest, add_log_odds
 from tongwen.curate.html.names import HASH_PRIME, HASH_START, Bytes, Integers, look_up
 from tongwen.curate.html.page import Page
 from tongwen.curate.html.tree import IS_HIDDEN, NAME_END, NAME_START, PARENT, TAG
-from tongwen.kernels import inner, kernel
+from tongwen.kernels import ZERO, inner, kernel
 
 Features = npt.NDArray[np.float32]
 
@@ -249,7 +249,7 @@ def _chances(
 
     A tree goes over many blocks before the next one does: it stays in the nearest cache.
     """
-    count, n = 0, 0
+    count, n = ZERO, ZERO
     while n < len(out) or count:
         if n < len(out) and count < len(rows):
             if len(seconds) and seconds[n, 0] < _HOPELESS:
@@ -266,7 +266,7 @@ def _chances(
         add_log_odds(forest, rows, count, odds)
         for place in range(count):
             out[places[place]] = 1.0 / (1.0 + np.exp(-np.float64(odds[place])))
-        count = 0
+        count = ZERO
 
 
 @kernel

@@ -127,7 +127,8 @@ def parse(html: str) -> Page:
     builder = _builder(source)
     builder.state["is_quirks"] = _is_quirks(html)
     builder.state["has_formula"] = has_formulas  # then rendered copies of them are left out
-    read_page(builder, names(), np.frombuffer(source, np.uint8))
+    # A copy: for an array that cannot be written, numba would compile all that reads it again.
+    read_page(builder, names(), np.frombuffer(source, np.uint8).copy())
     state = builder.state[0]
     title = ""
     if state["title_start"] >= 0:

@@ -11,7 +11,7 @@ from tongwen.curate.html import tags
 from tongwen.curate.html.blocks import NO_PREFIX, add_text, flush
 from tongwen.curate.html.names import HASH_PRIME, HASH_START, Bytes, hash_lower, look_up
 from tongwen.curate.html.tree import END, PARENT, end_tag, start_tag
-from tongwen.kernels import inner, kernel
+from tongwen.kernels import ZERO, inner, kernel
 
 _LESS, _GREATER, _SLASH, _EQUALS, _QUOTE, _APOSTROPHE, _DASH = 60, 62, 47, 61, 34, 39, 45
 _EXCLAMATION, _QUESTION = 33, 63
@@ -29,7 +29,7 @@ def read_page(page: Any, names: Any, source: Bytes) -> None:
     page.stack[0, 1] = tags.BODY
     state.elements, state.depth = 1, 1
     state.open_table, state.prefix, state.title_start = -1, NO_PREFIX, -1
-    position = 0
+    position = ZERO
     while position < length and not state.is_cut:
         start = position
         while position < length and source[position] != _LESS:
@@ -50,11 +50,10 @@ def _markup(page: Any, names: Any, source: Bytes, start: int) -> Any:
     """Read what begins with `<`; gives the position behind it."""
     length = len(source)
     byte = source[start + 1] if start + 1 < length else np.uint8(0)
-    if _is_letter(byte):
-        return _tag(page, names, source, start + 1, False)
-    if byte == _SLASH and start + 2 < length:
-        if _is_letter(source[start + 2]):
-            return _tag(page, names, source, start + 2, True)
+    is_end = byte == _SLASH and start + 2 < length
+    if _is_letter(source[start + 2] if is_end else byte):
+        return _tag(page, names, source, start + 1 + is_end, is_end)
+    if is_end:
         return _after(source, start + 2, _GREATER)
     if byte == _EXCLAMATION:
         if start + 3 < length and source[start + 2] == _DASH and source[start + 3] == _DASH:

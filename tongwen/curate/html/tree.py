@@ -35,7 +35,7 @@ from tongwen.curate.html.scopes import (
     paragraph_in_scope,
     top,
 )
-from tongwen.kernels import inner
+from tongwen.kernels import ZERO, inner
 
 MAXIMUM_DEPTH = 512
 """Deeper elements are siblings, as in browsers."""
@@ -69,7 +69,7 @@ def start_tag(page: Any, names: Any, source: Bytes, tag: int, key: Any, is_empty
             _describe(
                 page,
                 source,
-                0,
+                ZERO,
                 tag,
                 name_bits(source, spans[tags.CLASS, 0], spans[tags.CLASS, 1], names.words),
             )
@@ -77,7 +77,7 @@ def start_tag(page: Any, names: Any, source: Bytes, tag: int, key: Any, is_empty
         return
     elif tag == tags.RULE:
         _close_paragraph(page, names)
-        _end_run(page)
+        _end_run(page, False)
     elif traits & tags.TABLE_PART:
         _start_table_part(page, names, source, tag, key)
     elif is_empty and (tag == tags.SVG or tag == tags.MATH or tag == tags.OTHER):
@@ -137,7 +137,7 @@ def _start_table_part(page: Any, names: Any, source: Bytes, tag: int, key: Any) 
     if is_cell or tag == tags.ROW or tag == tags.CAPTION:
         _push(page, names, source, tag, key)
     else:
-        _end_run(page)
+        _end_run(page, False)
 
 
 @inner
@@ -158,7 +158,7 @@ def end_tag(page: Any, names: Any, tag: int, key: Any) -> None:
         add_break(page)
     elif tag == tags.PARAGRAPH:
         _close_paragraph(page, names)
-        _end_run(page)
+        _end_run(page, False)
     elif traits & (tags.INLINE | tags.VOID) and not traits & tags.TABLE_PART:
         return
     elif traits & tags.HEADING:
@@ -232,7 +232,7 @@ def _end_form(page: Any, names: Any) -> None:
     if state.depth == place + 1:
         _pop(page)
         return
-    _end_run(page)
+    _end_run(page, False)
     page.open_counts[tags.FORM] -= 1
     for depth in range(place, state.depth - 1):
         for column in range(STACK_COLUMNS):
@@ -457,7 +457,7 @@ def _pop(page: Any) -> None:
 
 
 @inner
-def _end_run(page: Any, ends_code: bool = False) -> None:
+def _end_run(page: Any, ends_code: bool) -> None:
     """A block ends, or a line where the text is code."""
     state = page.state[0]
     if state.dropped:
