@@ -148,7 +148,10 @@ class Server:
                 prompts = [tuple(ids)]
             else:
                 prompts = [
-                    tuple(tokenizer.encode(prompt, allow_special=wanted.reads_special))
+                    (
+                        *tokenizer.beginning_ids,
+                        *tokenizer.encode(prompt, allow_special=wanted.reads_special),
+                    )
                     if isinstance(prompt, str)
                     else prompt
                     for prompt in wanted.prompts

@@ -16,15 +16,6 @@ from tongwen.tokenizer.special import (
 )
 from tongwen.tokenizer.text import MODEL_FILE, SPACE_MARK
 
-TOKENIZER_FILES = (
-    MODEL_FILE,
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-)
-"""Every file that a model folder needs to carry its tokenizer."""
-
-
 def fast_tokenizer(model: bytes) -> tokenizers.Tokenizer:
     """The same BPE for the `tokenizers` package.
 
