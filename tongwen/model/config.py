@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Self
 
 from tongwen.errors import InputError, TongwenError
@@ -29,7 +29,7 @@ class ModelConfig(ModelSettings):
     by."""
     residual_scale: float = 1.0
     output_scale: float = 1.0
-    read_from: str = ""
+    read_from: str = field(default="", compare=False)
     """JSON of the foreign `config.json` that this was read from; empty for one of our own."""
 
     @classmethod
@@ -85,7 +85,7 @@ class ModelConfig(ModelSettings):
         """RoPE's base stands there twice: `rope_theta` is read by transformers 4, llama.cpp and
         vLLM, `rope_parameters` by transformers 5.
         """
-        values = {field.name: getattr(self, field.name) for field in fields(ModelSettings)}
+        values = {item.name: getattr(self, item.name) for item in fields(ModelSettings)}
         values["vocab_size"] = self.vocabulary_size
         name, kind = ("Qwen3", "qwen3") if values.pop("qk_norm") else ("Llama", "llama")
         scaling = None if self.rope_scaling is None else self.rope_scaling.to_huggingface()

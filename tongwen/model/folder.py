@@ -211,7 +211,8 @@ def read_config(path: Path) -> ModelConfig:
     if quantization := values.get("quantization_config"):
         method = quantization.get("quant_method") if isinstance(quantization, dict) else None
         raise InputError(
-            f"{source}: quantization_config.quant_method is {method!r}, which cannot be read here",
+            f"{source}: quantization_config.quant_method is {method!r} (model_type "
+            f"{values.get('model_type')!r}), which cannot be read here",
             hint="give the folder with plain weights, and quantize it with `tongwen quantize`",
         )
     return ModelConfig.from_huggingface(values, str(source))

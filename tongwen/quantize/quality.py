@@ -12,6 +12,7 @@ import torch.nn.functional as F  # noqa: N812 - torch's own convention
 
 from tongwen.formats.shards import Shard
 from tongwen.model.llama import Llama
+from tongwen.tokenizer.special import EOS_ID
 
 _WINDOW_TOKENS = 2_048
 
@@ -58,8 +59,10 @@ def documents_of(shards: Sequence[Shard], max_tokens: int) -> Iterator[tuple[lis
 
 
 @torch.inference_mode()
-def score(model: Llama, documents: Sequence[tuple[list[int], int]]) -> Score:
-    """The loss of every token of every document, each document after the piece that ends documents.
+def score(
+    model: Llama, documents: Sequence[tuple[list[int], int]], start_id: int = EOS_ID
+) -> Score:
+    """The loss of every token of every document, each document after `start_id`, the piece that ends one.
 
     A document longer than the window is cut; a piece starts with the last token before it.
     """
@@ -68,7 +71,7 @@ def score(model: Llama, documents: Sequence[tuple[list[int], int]]) -> Score:
     nats = 0.0
     choices = []
     for ids, _ in documents:
-        row = [ids[-1], *ids]  # every document ends with the piece that stands between two
+        row = [start_id, *ids]
         for start in range(0, len(row) - 1, window):
             piece_T = torch.tensor(row[start : start + window + 1], device=device)
             logits_TV = model.logits(model(piece_T[None, :-1])[0])

@@ -35,6 +35,8 @@ class FastTokenizer(Tokenizer):
         InputError: a file is damaged, or the tokenizer writes its pieces in a way not known here.
     """
 
+    allows_rows_without_piece = True
+
     def __init__(self, file: Path) -> None:
         self._file = file
         try:

@@ -40,6 +40,8 @@ class Tokenizer:
     """What every text begins with where other people's models want it: their BOS."""
     strips_first_space = False
     """Whether decoding takes away a space before the first piece."""
+    allows_rows_without_piece = False
+    """Whether ids beyond the vocabulary have no text, or are refused."""
 
     def __init__(self, model: bytes) -> None:
         self.model = model
@@ -254,6 +256,7 @@ class StreamingDecoder:
     def __init__(self, tokenizer: Tokenizer, *, show_special: bool = False) -> None:
         self._token_bytes = tokenizer.token_bytes
         self._strips_space = tokenizer.strips_first_space
+        self._allows_rows_without_piece = tokenizer.allows_rows_without_piece
         self._shown = (
             {number: piece.encode() for piece, number in tokenizer.special_ids.items()}
             if show_special
@@ -264,10 +267,15 @@ class StreamingDecoder:
     def push(self, number: int) -> str:
         """The text that this id completes; empty while a character is unfinished.
 
+        Other people's models have rows in their embedding that no piece belongs to: as in
+        transformers, such ids have no text.
+
         Raises:
             InputError: the id is outside the vocabulary.
         """
         if not 0 <= number < len(self._token_bytes):
+            if number >= 0 and self._allows_rows_without_piece:
+                return ""
             raise InputError(
                 f"token id {number} is outside the vocabulary of {len(self._token_bytes):,} pieces"
             )
