@@ -24,7 +24,15 @@ from typing import Any
 import tokenizers
 import torch
 import transformers
-from tokenizers import AddedToken, decoders, models, normalizers, pre_tokenizers, processors, trainers
+from tokenizers import (
+    AddedToken,
+    decoders,
+    models,
+    normalizers,
+    pre_tokenizers,
+    processors,
+    trainers,
+)
 from torch import nn
 from transformers import (
     AutoModelForCausalLM,
@@ -94,6 +102,10 @@ _SHAPE = {
     "initializer_range": 0.2,
     "rms_norm_eps": 1e-5,
 }
+_QWEN_WORDS = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}"
+    r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
 _LLAMA3 = {
     "rope_type": "llama3",
     "factor": 8.0,
@@ -134,17 +146,13 @@ def _rope(**values: Any) -> dict[str, Any]:
 FAMILIES = {
     "Llama 1": _llama(num_key_value_heads=4, **_rope(rope_type="default")),
     "Llama 2, linear": _llama(**_rope(rope_type="linear", factor=2.0)),
-    "Llama, dynamic": _llama(
-        max_position_embeddings=64, **_rope(rope_type="dynamic", factor=4.0)
-    ),
+    "Llama, dynamic": _llama(max_position_embeddings=64, **_rope(rope_type="dynamic", factor=4.0)),
     "Llama 3.1, llama3": _llama("headers", **_rope(**_LLAMA3)),
     "Llama 3.2, tied": _llama("headers", tie_word_embeddings=True, **_rope(**_LLAMA3)),
     "Llama, yarn": _llama(**_rope(**_YARN)),
     "Llama, all biases": _llama(attention_bias=True, mlp_bias=True, **_rope(rope_type="default")),
     "Yi": _llama("bytes", rms_norm_eps=1e-6, **_rope(rope_type="default", rope_theta=5e6)),
-    "Mistral, window": Family(
-        MistralConfig, MistralForCausalLM, {"sliding_window": 24}, "spaces"
-    ),
+    "Mistral, window": Family(MistralConfig, MistralForCausalLM, {"sliding_window": 24}, "spaces"),
     "Mistral Nemo": Family(
         MistralConfig, MistralForCausalLM, {"sliding_window": None, "head_dim": 16}, "bytes"
     ),
@@ -155,9 +163,7 @@ FAMILIES = {
         Qwen2ForCausalLM,
         {"use_sliding_window": True, "sliding_window": 24, "max_window_layers": 1},
     ),
-    "Qwen3": Family(
-        Qwen3Config, Qwen3ForCausalLM, {"head_dim": 32, "tie_word_embeddings": True}
-    ),
+    "Qwen3": Family(Qwen3Config, Qwen3ForCausalLM, {"head_dim": 32, "tie_word_embeddings": True}),
     "Qwen3, biases": Family(
         Qwen3Config, Qwen3ForCausalLM, {"head_dim": 16, "attention_bias": True}
     ),
@@ -178,7 +184,7 @@ def byte_level_tokenizer(specials: list[str]) -> tokenizers.Tokenizer:
     made.pre_tokenizer = pre_tokenizers.Sequence(
         [
             pre_tokenizers.Split(
-                tokenizers.Regex(r"(?i:'s|'t|'re)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"),
+                tokenizers.Regex(_QWEN_WORDS),
                 "isolated",
             ),
             pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),

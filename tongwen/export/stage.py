@@ -19,6 +19,8 @@ from tongwen.tokenizer import special
 from tongwen.tokenizer.fast import FastTokenizer
 from tongwen.tokenizer.text import Tokenizer
 
+MODEL_FOLDER = "model"
+"""Where in the stage's folder the exported one is: the stage keeps its records outside of it."""
 _PROBE_TOKENS = 64
 
 
@@ -32,7 +34,7 @@ def run(context: StageContext[ExportSettings]) -> Mapping[str, float]:
     settings = context.settings
     dtype = getattr(torch, settings.dtype)
     model, config = load_model_folder(find_model_folder(context.inputs["model"]), dtype)
-    # Written aside and moved file by file: the stage's own folder also holds its manifest.
+    target = context.out / MODEL_FOLDER
     partial = context.out / ".partial"
     save_model_folder(partial, model, context.inputs["tokenizer"], dtype)
     facts = CardFacts(
@@ -49,12 +51,11 @@ def run(context: StageContext[ExportSettings]) -> Mapping[str, float]:
     check_stop_ids(partial)
     check_logits(partial, model)
     with disk_errors(context.out):
-        files = sorted(partial.iterdir())
-        for file in files:
-            file.replace(context.out / file.name)
+        remove_tree(target)
+        partial.rename(target)
         sync_directory(context.out)
-    remove_tree(partial)
-    size = sum((context.out / file.name).stat().st_size for file in files)
+    files = sorted(target.iterdir())
+    size = sum(file.stat().st_size for file in files)
     return {"parameters": config.parameters, "files": len(files), "bytes": size}
 
 

@@ -1,5 +1,6 @@
 """Model folders as Hugging Face lays them out: a `LlamaForCausalLM`, or another of the families
-that can be read, with its tokenizer beside."""
+that can be read, with its tokenizer beside.
+"""
 
 import errno
 import json
@@ -216,6 +217,18 @@ def read_config(path: Path) -> ModelConfig:
             hint="give the folder with plain weights, and quantize it with `tongwen quantize`",
         )
     return ModelConfig.from_huggingface(values, str(source))
+
+
+def check_folder(path: Path) -> ModelConfig:
+    """The configuration of a model folder, whose tensors and tokenizer fit it; reads no weight.
+
+    Raises:
+        InputError: as `load_model_folder`, but for what only the values of weights say.
+    """
+    config = read_config(path)
+    _check_vocabulary(path, config)
+    _check_tensors(config, _shapes(path, _weight_files(path)), path)
+    return config
 
 
 def tokenizer_pieces(folder: Path) -> int:

@@ -157,9 +157,7 @@ def kept_text(values: Mapping[str, Any], own: Mapping[str, Any]) -> str:
 def _without_none(values: Mapping[str, Any]) -> dict[str, Any]:
     # A null window is the statement that there is none; any other null means the default.
     return {
-        key: value
-        for key, value in values.items()
-        if value is not None or key == "sliding_window"
+        key: value for key, value in values.items() if value is not None or key == "sliding_window"
     }
 
 
@@ -201,7 +199,7 @@ def _whole(value: Any, name: str, source: str) -> int:
 
 def _rope(known: Mapping[str, Any], source: str) -> tuple[float, RopeScaling | None]:
     """RoPE's base and scaling, by the old keys or by `rope_parameters`."""
-    theta: Any = 10_000.0 if "rope_theta" not in known else known["rope_theta"]
+    theta: Any = known.get("rope_theta", 10_000.0)
     scaling = None
     for key in ("rope_scaling", "rope_parameters"):
         rope = known.get(key) or {}

@@ -62,7 +62,7 @@ def documents_of(shards: Sequence[Shard], max_tokens: int) -> Iterator[tuple[lis
 def score(
     model: Llama, documents: Sequence[tuple[list[int], int]], start_id: int = EOS_ID
 ) -> Score:
-    """The loss of every token of every document, each document after `start_id`, the piece that ends one.
+    """The loss of every token of every document, each document after `start_id`.
 
     A document longer than the window is cut; a piece starts with the last token before it.
     """

@@ -9,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from tongwen.tokenizer.fast import FastTokenizer
 from tongwen.tokenizer.kernels import KEY_BYTES, SHORT, Rules, Seen, encode_texts, fill, merge_long
 from tongwen.tokenizer.model_file import BPE, BYTE, NORMAL, UNUSED, USER_DEFINED, read_model
-from tongwen.tokenizer.fast import FastTokenizer
 from tongwen.tokenizer.text import SPACE_MARK, Tokenizer
 
 _CHARACTERS = 0x110000

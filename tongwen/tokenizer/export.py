@@ -16,6 +16,7 @@ from tongwen.tokenizer.special import (
 )
 from tongwen.tokenizer.text import MODEL_FILE, SPACE_MARK
 
+
 def fast_tokenizer(model: bytes) -> tokenizers.Tokenizer:
     """The same BPE for the `tokenizers` package.
 

@@ -17,7 +17,7 @@ import xxhash
 from tongwen.errors import InputError
 from tongwen.tokenizer import folder as files
 from tongwen.tokenizer.chat import ChatTemplate
-from tongwen.tokenizer.special import ANSWER_ROLE, EOS, IM_END, Message, check_messages
+from tongwen.tokenizer.special import ANSWER_ROLE, EOS, IM_END, IM_START, Message, check_messages
 from tongwen.tokenizer.text import SPACE_MARK, Tokenizer, refuse_surrogates
 
 _DOCUMENT_ENDS = (EOS, "<|end_of_text|>", "</s>")
@@ -203,6 +203,10 @@ class FastTokenizer(Tokenizer):
 
     def encode_with_ends(self, text: str) -> tuple[list[int], list[int]]:
         encoding = self._encoding(text, allow_special=False)
+        sizes = [len(self.token_bytes[number]) for number in encoding.ids]
+        if sum(sizes) == len(text.encode("utf-8")):
+            return list(encoding.ids), list(itertools.accumulate(sizes))
+        # A space is put before the text, or characters are exchanged: by whole characters then.
         lengths = (len(character.encode("utf-8")) for character in text)
         places = [0, *itertools.accumulate(lengths)]
         return list(encoding.ids), [places[end] for _, end in encoding.offsets]
@@ -218,6 +222,12 @@ class FastTokenizer(Tokenizer):
 
         An answer is learnt with the piece that ends its turn.
         """
+        if not self.has_chat:
+            raise InputError(
+                f"the tokenizer {self._file} cannot write dialogues: it has neither a chat "
+                f"template nor {IM_START} and {IM_END}",
+                hint=f"tongwen tokenizer grow {self._file.parent} --out NEW adds them to a model",
+            )
         if self._template is None:
             return super().encode_dialogue(
                 messages, add_generation_prompt=add_generation_prompt, is_learnt=is_learnt
@@ -242,9 +252,7 @@ class FastTokenizer(Tokenizer):
         return ids, wanted
 
 
-def _cut_at_typed(
-    text: str, typed: Sequence[tuple[int, int]]
-) -> Iterator[tuple[int, str, bool]]:
+def _cut_at_typed(text: str, typed: Sequence[tuple[int, int]]) -> Iterator[tuple[int, str, bool]]:
     """First character, text and whether special pieces are read, part by part."""
     place = 0
     for start, end in typed:

@@ -7,6 +7,7 @@ from typing import Any
 
 from tongwen.errors import InputError
 from tongwen.files import read_json
+from tongwen.stages import find_model_folder
 
 MODEL_FILE = "tokenizer.model"
 FAST_FILE = "tokenizer.json"
@@ -34,7 +35,27 @@ def copy_tokenizer(source: Path, target: Path) -> None:
             shutil.copyfile(source / name, target / name)
 
 
+def find_tokenizer_folder(path: Path) -> Path:
+    """The folder with a tokenizer: `path` itself, or the model folder that it holds.
+
+    Raises:
+        InputError: there is none.
+    """
+    if has_tokenizer(path):
+        return path
+    if path.is_dir() and has_tokenizer(path / "stages" / "tokenizer"):
+        return path / "stages" / "tokenizer"
+    folder = find_model_folder(path)
+    if not has_tokenizer(folder):
+        raise InputError(
+            f"{folder} has no tokenizer: neither {FAST_FILE} nor {MODEL_FILE}",
+            hint="copy the tokenizer's files there",
+        )
+    return folder
+
+
 def has_tokenizer(folder: Path) -> bool:
+    """Whether a folder has a tokenizer of its own."""
     return any((folder / name).is_file() for name in (FAST_FILE, MODEL_FILE))
 
 
