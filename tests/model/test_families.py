@@ -260,5 +260,5 @@ def test_pieces_added_to_a_base_model_start_as_the_mean_of_all_others(
         torch.testing.assert_close(rows[number], mean)
     assert torch.equal(rows[:known], before.model.embed_tokens.weight[:known])
     assert config.tie_word_embeddings
-    with pytest.raises(InputError, match="has <|tool|> already"):
+    with pytest.raises(InputError, match=r"has <\|tool\|> already"):
         grow_model(tmp_path / "grown", tmp_path / "twice", ["<|tool|>"], writes_chatml=False)

@@ -76,8 +76,8 @@ DIALOGUE = [
     ("template", "answers"),
     [
         (CHATML, ["<think>\nhm\n</think>\n\nFirst 一。<|im_end|>", "Second, 42!<|im_end|>"]),
-        (WITHOUT_THOUGHTS, ["First 一。<|im_end|>", "Second, 42! <|im_end|>"]),
-        (MARKED, ["<think>\nhm\n</think>\n\nFirst 一。<|im_end|>", "Second, 42! <|im_end|>"]),
+        (WITHOUT_THOUGHTS, ["First 一。<|im_end|>", "  Second, 42! <|im_end|>"]),
+        (MARKED, ["<think>\nhm\n</think>\n\nFirst 一。<|im_end|>", "  Second, 42! <|im_end|>"]),
     ],
 )
 def test_the_answers_and_the_ends_of_their_turns_are_learnt_in_any_template(

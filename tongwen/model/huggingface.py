@@ -238,7 +238,6 @@ def _scaling(
     original = number(
         "original_max_position_embeddings", known.get("original_max_position_embeddings", window)
     )
-    scaling = {"kind": kind, "original_tokens": int(original)}
     if kind == "yarn" and rope.get("factor") is None:
         factor = window / original
     else:
@@ -247,7 +246,8 @@ def _scaling(
         raise InputError(f"{source}.factor is {factor:g}, expected 1 or more")
     if kind == "yarn":
         return RopeScaling(
-            **scaling,
+            kind=kind,
+            original_tokens=int(original),
             factor=factor,
             attention_factor=_yarn_attention_factor(rope, factor),
             beta_fast=number("beta_fast", 32),
@@ -260,7 +260,13 @@ def _scaling(
             raise InputError(
                 f"{source}.high_freq_factor is {high:g}, not above low_freq_factor, {low:g}"
             )
-        return RopeScaling(**scaling, factor=factor, low_frequency=low, high_frequency=high)
+        return RopeScaling(
+            kind=kind,
+            original_tokens=int(original),
+            factor=factor,
+            low_frequency=low,
+            high_frequency=high,
+        )
     return RopeScaling(kind=kind, original_tokens=window, factor=factor)
 
 

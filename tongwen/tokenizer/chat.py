@@ -70,14 +70,12 @@ class ChatTemplate:
         free = [mark for mark in _NONCHARACTERS if mark not in held and mark not in self.source]
         if len(free) < 3:
             raise InputError("the dialogue is full of Unicode noncharacters (U+FDD0 and on)")
-        first, last, split = free[:3]
-        marked = [
-            {**message, "content": self._marked(message["content"], wanted, first, last, split)}
-            for message, wanted in zip(messages, learnt, strict=True)
-        ]
-        rendered = self._text(marked, add_generation_prompt)
-        found = _without_marks(rendered, first, last, split)
-        if found is None or found.text != plain or len(found.answers) != sum(learnt):
+        found = None
+        for keeps_spaces in (True, False):  # a template may trim what a message says
+            found = self._found(messages, add_generation_prompt, learnt, free[:3], keeps_spaces)
+            if found is not None and found.text == plain and len(found.answers) == sum(learnt):
+                break
+        else:
             return self._searched(plain, messages, learnt, has_typed=has_typed)
         answers = tuple((start, self._end_of_turn(plain, end)) for start, end in found.answers)
         typed = tuple(
@@ -87,11 +85,31 @@ class ChatTemplate:
         )
         return RenderedDialogue(plain, answers, typed)
 
-    def _marked(self, text: str, wanted: bool, first: str, last: str, split: str) -> str:
+    def _found(
+        self,
+        messages: Sequence[Message],
+        add_generation_prompt: bool,
+        learnt: Sequence[bool],
+        marks: Sequence[str],
+        keeps_spaces: bool,
+    ) -> RenderedDialogue | None:
+        """What the template writes of messages with marks, and where the marks are then."""
+        marked = [
+            {**message, "content": self._marked(message["content"], wanted, marks, keeps_spaces)}
+            for message, wanted in zip(messages, learnt, strict=True)
+        ]
+        try:
+            rendered = self._text(marked, add_generation_prompt)
+        except InputError:  # it looks into messages
+            return None
+        return _without_marks(rendered, *marks)
+
+    def _marked(self, text: str, wanted: bool, marks: Sequence[str], keeps_spaces: bool) -> str:
+        first, last, split = marks
         text = self._special.sub(lambda match: match[0][:1] + split + match[0][1:], text)
         if not wanted:
             return text
-        core = text.strip()
+        core = text if keeps_spaces else text.strip()
         before, _, after = text.partition(core) if core else (text, "", "")
         # A template may leave thoughts out of earlier turns: what is left is the answer.
         core = _THOUGHTS_END.sub(lambda match: match[0] + first, core)
