@@ -220,6 +220,7 @@ def test_a_model_of_ours_saved_by_transformers_keeps_its_ids_and_logits(
     assert not (saved / "tokenizer.model").exists()
     before, after = Tokenizer.load(small_model_folder), Tokenizer.load(saved)
     assert after.stop_ids == before.stop_ids == (2, 7)
+    assert after.digest == before.digest  # shards of the one are read with the other
     assert (after.end_id, after.start_id, after.beginning_ids) == (2, 2, ())
     texts = ("The old man, 42 roads. 第42条路很长。 🙂 ▁", " x  y\n", "plain <|im_end|> text")
     for text in texts:

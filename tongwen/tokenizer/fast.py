@@ -17,6 +17,7 @@ import xxhash
 from tongwen.errors import InputError
 from tongwen.tokenizer import folder as files
 from tongwen.tokenizer.chat import ChatTemplate
+from tongwen.tokenizer.export import MODEL_DIGEST, VOCABULARY_DIGEST, vocabulary_digest
 from tongwen.tokenizer.special import ANSWER_ROLE, EOS, IM_END, IM_START, Message, check_messages
 from tongwen.tokenizer.text import SPACE_MARK, Tokenizer, refuse_surrogates
 
@@ -138,7 +139,12 @@ class FastTokenizer(Tokenizer):
 
     @cached_property
     def digest(self) -> str:
-        """xxh3-128 of `tokenizer.json`, 32 hexadecimal digits."""
+        """xxh3-128 of `tokenizer.json`, or of the model of ours that it was made from;
+        32 hexadecimal digits.
+        """
+        config = files.json_object(self._file.parent / files.CONFIG_FILE)
+        if config.get(VOCABULARY_DIGEST) == vocabulary_digest(self._special):
+            return str(config[MODEL_DIGEST])
         return xxhash.xxh3_128_hexdigest(self.model)
 
     @property
