@@ -107,11 +107,12 @@ def _write_tokenizer(
         (folder / name).unlink(missing_ok=True)
     rules = json.loads(opened.to_str())
     write_text(folder / FAST_FILE, json.dumps(rules, ensure_ascii=False) + "\n")
-    ids = {piece: int(opened.token_to_id(piece)) for piece in pieces}
+    vocabulary: dict[str, int] = opened.get_vocab(with_added_tokens=True)
+    ids = {piece: vocabulary[piece] for piece in pieces}
     generation = json_object(source / GENERATION_FILE)
     if writes_chatml:
         write_text(folder / TEMPLATE_FILE, CHAT_TEMPLATE)
-        generation["eos_token_id"] = sorted({*stop_ids_of(source), opened.token_to_id(IM_END)})
+        generation["eos_token_id"] = sorted({*stop_ids_of(source), vocabulary[IM_END]})
     if generation:
         write_json(folder / GENERATION_FILE, generation)
     return ids

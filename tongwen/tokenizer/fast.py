@@ -23,6 +23,7 @@ from tongwen.tokenizer.text import SPACE_MARK, Tokenizer, refuse_surrogates
 
 _DOCUMENT_ENDS = (EOS, "<|end_of_text|>", "</s>")
 """What ends a document where `eos_token` may be the end of a turn."""
+_TOKEN_KEYS = ("content", "lstrip", "normalized", "rstrip", "single_word", "special")
 _TURN_ENDS = (IM_END, "<|eot_id|>", "<|eom_id|>", "<|end|>")
 
 
@@ -46,20 +47,21 @@ class FastTokenizer(Tokenizer):
             raise InputError(f"cannot read the tokenizer {file}: {error.strerror}") from error
         folder = file.parent
         config = files.json_object(folder / files.CONFIG_FILE)
+        self._names = files.special_names(folder)
         self._special, self._plain = (self._opened(config) for _ in range(2))
         self._plain.encode_special_tokens = True
         self._decoder_parts = tuple(_parts(json.loads(self.model).get("decoder")))
         self._check_decoder()
+        self.strips_first_space = any(map(_strips_space, self._decoder_parts))
         vocabulary = self._special.get_vocab(with_added_tokens=True)
         self.vocabulary_size = 1 + max(vocabulary.values())
         added = self._special.get_added_tokens_decoder()
-        names = files.special_names(folder)
+        names = self._names
         self.special_ids = {
             token.content: number
             for number, token in added.items()
             if token.special or token.content in names.values()
         }
-        self._names = names
         self.beginning_ids = self._beginning(config)
         self.stop_ids = self._stops(folder)
         source = files.chat_template(folder)
@@ -81,8 +83,13 @@ class FastTokenizer(Tokenizer):
         for _, entry in sorted((entries or {}).items(), key=lambda item: int(item[0])):
             # Pieces that transformers adds to the file's own.
             if isinstance(entry, dict) and opened.token_to_id(str(entry.get("content"))) is None:
-                token = tokenizers.AddedToken(**{k: v for k, v in entry.items() if k != "__type"})
-                opened.add_tokens([token])
+                known = {key: entry[key] for key in _TOKEN_KEYS if key in entry}
+                opened.add_tokens([tokenizers.AddedToken(**known)])
+        added = {token.content for token in opened.get_added_tokens_decoder().values()}
+        named = [piece for piece in self._names.values() if piece not in added]
+        opened.add_special_tokens(
+            [tokenizers.AddedToken(piece, special=True, normalized=False) for piece in named]
+        )
         return opened
 
     def _check_decoder(self) -> None:
@@ -178,16 +185,6 @@ class FastTokenizer(Tokenizer):
             piece = piece.replace(SPACE_MARK, " ")
         return piece.encode("utf-8")
 
-    @cached_property
-    def strips_first_space(self) -> bool:
-        """Whether decoding takes away a space before the first piece."""
-        for part in self._decoder_parts:
-            if part["type"] == "Strip" and part.get("start"):
-                return True
-            if part["type"] == "Metaspace" and part.get("prepend_scheme") != "never":
-                return True
-        return False
-
     def encode(self, text: str, *, allow_special: bool = False) -> list[int]:
         return list(self._encoding(text, allow_special=allow_special).ids)
 
@@ -276,6 +273,12 @@ def _parts(decoder: Any) -> Iterator[dict[str, Any]]:
             yield from _parts(part)
     elif isinstance(decoder, dict):
         yield decoder
+
+
+def _strips_space(part: Mapping[str, Any]) -> bool:
+    if part["type"] == "Metaspace":
+        return part.get("prepend_scheme") != "never"
+    return part["type"] == "Strip" and bool(part.get("start"))
 
 
 def _byte_characters() -> dict[str, int]:
