@@ -103,6 +103,8 @@ def test_a_qwen_folder_is_continued_tuned_and_exported_as_what_it_was(
     assert after == before
     for name in ("tokenizer.json", "chat_template.jinja"):
         assert (exported / name).read_bytes() == (base / name).read_bytes()
+    stops = json.loads((exported / "generation_config.json").read_text())["eos_token_id"]
+    assert stops == sorted(read.special_ids[end] for end in ("<|endoftext|>", "<|im_end|>"))
     for name in ("manifest.json", "report.json"):
         assert not (exported / name).exists()
     ours, _ = load_model_folder(exported)

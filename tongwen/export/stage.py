@@ -9,7 +9,14 @@ import torch
 from tongwen.errors import InputError, TongwenError
 from tongwen.export.card import STAGES, CardFacts, model_card
 from tongwen.export.settings import ExportSettings
-from tongwen.files import disk_errors, read_json, remove_tree, sync_directory, write_text
+from tongwen.files import (
+    disk_errors,
+    read_json,
+    remove_tree,
+    sync_directory,
+    write_json,
+    write_text,
+)
 from tongwen.flow.manifest import Manifest
 from tongwen.flow.stage import MANIFEST, StageContext
 from tongwen.model.folder import load_model_folder, save_model_folder
@@ -17,6 +24,7 @@ from tongwen.model.llama import Llama
 from tongwen.stages import find_model_folder
 from tongwen.tokenizer import special
 from tongwen.tokenizer.fast import FastTokenizer
+from tongwen.tokenizer.folder import GENERATION_FILE, json_object
 from tongwen.tokenizer.text import Tokenizer
 
 MODEL_FOLDER = "model"
@@ -48,6 +56,10 @@ def run(context: StageContext[ExportSettings]) -> Mapping[str, float]:
         results=(_json(context, "evaluate", "results.json") or {}).get("results", ()),
     )
     write_text(partial / "README.md", model_card(facts))
+    _complete_stop_ids(partial)
+    for file in partial.iterdir():
+        file.chmod(0o644)
+    partial.chmod(0o755)
     check_stop_ids(partial)
     check_logits(partial, model)
     with disk_errors(context.out):
@@ -57,6 +69,17 @@ def run(context: StageContext[ExportSettings]) -> Mapping[str, float]:
     files = sorted(target.iterdir())
     size = sum(file.stat().st_size for file in files)
     return {"parameters": config.parameters, "files": len(files), "bytes": size}
+
+
+def _complete_stop_ids(folder: Path) -> None:
+    """Write every end of an answer into the `generation_config.json` of another maker's model.
+
+    A base model's names the end of a document alone; tuned to dialogues it also ends turns.
+    """
+    tokenizer = Tokenizer.load(folder)
+    if isinstance(tokenizer, FastTokenizer):
+        values = json_object(folder / GENERATION_FILE)
+        write_json(folder / GENERATION_FILE, values | {"eos_token_id": list(tokenizer.stop_ids)})
 
 
 def check_logits(folder: Path, model: Llama) -> None:

@@ -78,6 +78,7 @@ def write_model_folder(
             for file in partial.iterdir():
                 file.chmod(0o644)  # safetensors lets nobody else read
                 _sync_file(file)
+            partial.chmod(0o755)
             remove_tree(path)
             partial.rename(path)
             sync_directory(path.parent)
