@@ -30,12 +30,12 @@ def test_of_a_run_the_latest_model_is_taken(tmp_path: Path) -> None:
     made(stages / "extend" / "model", stages / "quantize" / "model")
     assert find_model_folder(tmp_path) == stages / "extend" / "model"
     assert find_model_folder(tmp_path, is_int8=True) == stages / "quantize" / "model"
-    made(stages / "export")
-    assert find_model_folder(tmp_path) == stages / "export"
+    made(stages / "export/model")
+    assert find_model_folder(tmp_path) == stages / "export/model"
 
 
 def test_a_folder_without_a_model_is_refused_with_the_places_looked_at(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"no config\.json in it or in model, stages/export"):
+    with pytest.raises(InputError, match=r"no config\.json in it or in model, stages/export/model"):
         find_model_folder(tmp_path)
     with pytest.raises(InputError, match="holds no int8 model"):
         find_model_folder(tmp_path, is_int8=True)

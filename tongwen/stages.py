@@ -15,7 +15,11 @@ STAGES = (
 LATEST_MODEL_FIRST = ("tune", "extend", "pretrain")
 """Of several stages that trained a model, the one whose model the rest of the road takes."""
 
-_RUN_MODELS = ("model", "stages/export", *(f"stages/{name}/model" for name in LATEST_MODEL_FIRST))
+_RUN_MODELS = (
+    "model",
+    "stages/export/model",
+    *(f"stages/{name}/model" for name in LATEST_MODEL_FIRST),
+)
 _RUN_INT8_MODELS = ("stages/quantize/model",)
 
 

@@ -164,7 +164,7 @@ def encoded(path: Path, tokenizer: Path, out: Path, skip: frozenset[str]) -> tup
         "documents": TaskInput(path, ""),
         "tokenizer": TaskInput(tokenizer / "tokenizer.model", ""),
     }
-    params = {"validation_thresholds": {"en": 0.0, "zh": 0.0}, "row_groups": None}
+    params = {"validation_thresholds": {"en": 0.0, "zh": 0.0}, "row_groups": None, "end_id": 2}
     marks: list[str] = []
     here = TaskContext(Task(tasks.encode_documents, 0, inputs, params), out, skip, None)
     here.mark = marks.append

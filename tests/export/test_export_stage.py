@@ -126,16 +126,23 @@ def test_bfloat16_halves_the_weights_and_stays_the_default(
     assert "bfloat16" in (folder / "README.md").read_text()
 
 
-def test_the_same_command_again_does_nothing_and_leaves_no_other_files(
+def test_the_same_command_again_gives_the_same_files_and_no_others(
     small_model_folder: Path, tmp_path: Path
 ) -> None:
     folder = export(small_model_folder, tmp_path / "twice")
-    before = {file.name: file.stat().st_mtime_ns for file in folder.iterdir()}
+    before = {file.name: file.read_bytes() for file in folder.iterdir()}
     export(small_model_folder, tmp_path / "twice")
-    after = {file.name: file.stat().st_mtime_ns for file in folder.iterdir()}
-    for name in ("model.safetensors", "README.md", "manifest.json"):
-        assert before[name] == after[name], name
-    assert not (folder / ".partial").exists()
+    assert before == {file.name: file.read_bytes() for file in folder.iterdir()}
+    assert [path.name for path in tmp_path.iterdir()] == ["twice"]
+
+
+def test_an_exported_folder_holds_the_model_alone_and_anyone_may_read_it(exported: Path) -> None:
+    assert {file.name for file in exported.iterdir()} == {
+        "README.md", "config.json", "generation_config.json", "model.safetensors",
+        "special_tokens_map.json", "tokenizer.json", "tokenizer.model", "tokenizer_config.json",
+    }  # fmt: skip
+    assert exported.stat().st_mode & 0o055 == 0o055
+    assert all(file.stat().st_mode & 0o044 == 0o044 for file in exported.iterdir())
 
 
 def test_a_folder_that_computes_something_else_is_refused(exported: Path) -> None:

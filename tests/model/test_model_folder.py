@@ -160,8 +160,8 @@ def test_weights_in_several_files_are_read_through_their_index(saved: Path) -> N
     ("key", "value"),
     [
         ("model_type", "gpt2"),
-        ("attention_bias", True),
-        ("rope_scaling", {"rope_type": "yarn", "factor": 4.0}),
+        ("hidden_act", "gelu"),
+        ("rope_scaling", {"rope_type": "longrope", "factor": 4.0}),
     ],
 )
 def test_a_model_that_is_no_plain_llama_is_refused(saved: Path, key: str, value: object) -> None:

@@ -16,7 +16,7 @@ from tongwen.evaluate.spec import task_spec
 from tongwen.model import generate as generation
 from tongwen.serve.settings import ServeSettings
 from tongwen.serve.source import ServedModel, find_source, load_served_model
-from tongwen.tokenizer.special import EOS_ID, Message
+from tongwen.tokenizer.special import Message
 
 
 def load_model(
@@ -72,7 +72,8 @@ def generate(
         '你好！'
     """
     if isinstance(prompt, str):
-        ids = model.tokenizer.encode(prompt) or [EOS_ID]
+        tokenizer = model.tokenizer
+        ids = [*tokenizer.beginning_ids, *tokenizer.encode(prompt)] or [tokenizer.start_id]
     else:
         ids, _ = model.tokenizer.encode_dialogue(prompt, add_generation_prompt=True)
     if max_new_tokens < 1:

@@ -37,7 +37,8 @@ def command(model: Path, quantized: bool, as_json: bool) -> None:
     loaded = load_served_model(source, quantized=quantized, settings=settings)
     if not loaded.has_chat:
         raise InputError(
-            f"the tokenizer in {loaded.folder} has no ChatML markers, so it knows no dialogues",
+            f"the tokenizer in {loaded.folder} has no ChatML markers and no chat "
+            "template, so it knows no dialogues",
             hint="serve it and use /v1/completions",
         )
     engine = Engine(loaded.model, loaded.tokenizer, loaded.stop_ids)

@@ -37,10 +37,50 @@ def machine_facts() -> dict[str, Any]:
     return facts
 
 
+def model_facts(path: Path) -> dict[str, Any]:
+    """What a model folder holds; reads its shapes and its tokenizer, but no weight.
+
+    Raises:
+        InputError: it cannot be used, with the key or tensor that is why.
+    """
+    from tongwen.model.folder import check_folder
+    from tongwen.stages import find_model_folder
+    from tongwen.tokenizer.text import Tokenizer
+
+    folder = find_model_folder(path)
+    config = check_folder(folder)
+    tokenizer = Tokenizer.load(folder)
+    scaling = config.rope_scaling
+    return {
+        "model": str(folder),
+        "architecture": config.to_huggingface()["architectures"][0],
+        "parameters": config.parameters,
+        "window_tokens": config.max_position_embeddings,
+        "rope_scaling": None if scaling is None else f"{scaling.kind} by {scaling.factor:g}",
+        "sliding_window": config.sliding_window,
+        "pieces": tokenizer.vocabulary_size,
+        "has_chat": tokenizer.has_chat,
+        "beginning_ids": list(tokenizer.beginning_ids),
+        "stop_ids": list(tokenizer.stop_ids),
+    }
+
+
 @click.command(name="doctor")
+@click.argument("model", type=click.Path(path_type=Path), required=False)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def command(as_json: bool) -> None:
-    """Print what this machine offers, to paste into a bug report."""
+def command(model: Path | None, as_json: bool) -> None:
+    """Print what this machine offers, to paste into a bug report.
+
+    With the folder MODEL of anyone's model: whether it can be used here, and what it is.
+    """
+    if model is not None:
+        facts = model_facts(model)
+        if as_json:
+            click.echo(json.dumps(facts, ensure_ascii=False, indent=1))
+            return
+        for key, value in facts.items():
+            click.echo(f"{key:>16}  {'none' if value is None else value}")
+        return
     facts = machine_facts()
     if as_json:
         click.echo(json.dumps(facts, indent=1))

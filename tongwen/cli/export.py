@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from tongwen.cli.options import stage_options
+from tongwen.files import disk_errors, remove_tree, sync_directory
 from tongwen.road.alone import run_alone
 from tongwen.stages import find_model_folder
 
@@ -39,7 +40,9 @@ def command(
     recipe: str | None,
     overrides: tuple[str, ...],
 ) -> None:
-    """Export the model folder MODEL for transformers and every engine that reads Llama.
+    """Export the model folder MODEL for transformers and every engine that reads its architecture.
+
+    DIR gets the model's own files and nothing else; files of another name that it has stay.
 
     \b
     Example:
@@ -50,5 +53,15 @@ def command(
     folder = find_model_folder(model)
     inputs = {"model": folder, "tokenizer": tokenizer or folder}
     inputs |= {role: path for role, path in optional.items() if path is not None}
-    run_alone("export", inputs=inputs, out=out, recipe=recipe, overrides=overrides)
+    # The stage's records are kept out of the folder that is given away.
+    stage = out.absolute().with_name(f".{out.name}.export")
+    try:
+        run_alone("export", inputs=inputs, out=stage, recipe=recipe, overrides=overrides)
+        with disk_errors(out):
+            out.mkdir(parents=True, exist_ok=True)
+            for file in sorted((stage / "model").iterdir()):
+                file.replace(out / file.name)
+            sync_directory(out)
+    finally:
+        remove_tree(stage)
     click.echo(out)

@@ -82,3 +82,31 @@ def compare(texts: Path, folders: tuple[Path, ...], measured_bytes: int, as_json
 
     found = compare_folders(texts, folders, measured_bytes=measured_bytes)
     click.echo(json.dumps(found, ensure_ascii=False, indent=1) if as_json else table(found))
+
+
+@command.command(name="grow")
+@click.argument("model", type=click.Path(path_type=Path))
+@click.option("--out", type=click.Path(path_type=Path), required=True, metavar="DIR",
+              help="The new model folder.")  # fmt: skip
+@click.option("--piece", "pieces", multiple=True, metavar="TEXT", help="A special piece to add.")
+@click.option("--chatml/--no-chatml", default=True, show_default=True,
+              help="Add <|im_start|> and <|im_end|> where they are missing, and ChatML as the "
+              "chat template.")  # fmt: skip
+def grow(model: Path, out: Path, pieces: tuple[str, ...], chatml: bool) -> None:
+    """Add special pieces to the tokenizer and the embedding of the model folder MODEL.
+
+    For base models that know no dialogues, before they are tuned. The new rows are the mean of all
+    others; ids of other pieces stay.
+
+    \b
+    Example:
+      tongwen tokenizer grow Llama-3.2-1B --out llama-chatml
+    """
+    from tongwen.model.grow import grow_model
+    from tongwen.stages import find_model_folder
+
+    for piece, number in grow_model(
+        find_model_folder(model), out, pieces, writes_chatml=chatml
+    ).items():
+        click.echo(f"{number}  {piece}")
+    click.echo(out)

@@ -20,8 +20,9 @@ from tongwen.formats.languages import LANGUAGES
 from tongwen.formats.shards import Shard, shard_writer
 from tongwen.kernels import compile_once
 from tongwen.tokenizer.bulk import BulkEncoder
-from tongwen.tokenizer.special import EOS
-from tongwen.tokenizer.text import MODEL_FILE, Tokenizer
+from tongwen.tokenizer.fast import FastTokenizer
+from tongwen.tokenizer.folder import FAST_FILE, MODEL_FILE
+from tongwen.tokenizer.text import Tokenizer
 
 _TASK_BYTES = 64 << 20
 """Text of one task, in row groups: two seconds of work, to spread a large file over all cores."""
@@ -36,10 +37,10 @@ def run(context: StageContext[EncodeSettings]) -> Mapping[str, float]:
     """
     settings = context.settings
     files = document_files(context.inputs["documents"])
-    model = context.inputs["tokenizer"] / MODEL_FILE
-    tokenizer = Tokenizer.load(model)
-    if EOS not in tokenizer.special_ids:
-        raise InputError(f"the tokenizer {model} has no control piece {EOS} to end documents with")
+    tokenizer = Tokenizer.load(context.inputs["tokenizer"])
+    is_foreign = isinstance(tokenizer, FastTokenizer)
+    model = context.inputs["tokenizer"] / (FAST_FILE if is_foreign else MODEL_FILE)
+    end_id = tokenizer.end_id
     compile_once({"encode": lambda: BulkEncoder(tokenizer).encode_trial()}, context.progress)
     thresholds = validation_thresholds(_names(files), settings.validation_share)
     model_input = TaskInput(model, file_digest(model))
@@ -54,6 +55,7 @@ def run(context: StageContext[EncodeSettings]) -> Mapping[str, float]:
                 inputs={"documents": file_input, "tokenizer": model_input},
                 params={
                     "validation_thresholds": thresholds,
+                    "end_id": end_id,
                     "row_groups": None if len(ranges) == 1 else bounds,
                 },
             )

@@ -18,7 +18,6 @@ from tongwen.flow.task import TaskContext, step
 from tongwen.formats.documents import document_batches
 from tongwen.formats.shards import ShardWriter, language_code, shard_writer
 from tongwen.tokenizer.bulk import BulkEncoder
-from tongwen.tokenizer.special import EOS
 from tongwen.tokenizer.text import Tokenizer
 
 _BATCH_ROWS = 256
@@ -30,7 +29,7 @@ _LONG_BYTES = 1 << 20
 def encode_documents(context: TaskContext) -> Mapping[str, int]:
     """Encode the documents of one Parquet file with a tokenizer model, each into its split.
 
-    Every document ends with `<|endoftext|>`; markers inside a text stay text. The parameter
+    Every document ends with the parameter `end_id`; markers inside a text stay text. The parameter
     `row_groups` (first and the one after the last) leaves out the others; null takes all.
 
     Raises:
@@ -39,7 +38,7 @@ def encode_documents(context: TaskContext) -> Mapping[str, int]:
     documents = context.file("documents")
     encoder = _encoder(context.file("tokenizer"))
     tokenizer = encoder.tokenizer
-    end = tokenizer.special_ids[EOS]
+    end = context.params["end_id"]
     thresholds = context.params["validation_thresholds"]
     bounds = context.params["row_groups"]
     counts: Counter[str] = Counter(documents_in=0, documents_quarantined=0)

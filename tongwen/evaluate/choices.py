@@ -15,7 +15,7 @@ from torch import Tensor
 from tongwen.evaluate.items import Item, plain_prompt
 from tongwen.evaluate.spec import TaskSpec
 from tongwen.model.llama import KeyValueCache, Llama
-from tongwen.tokenizer.special import EOS_ID, Message
+from tongwen.tokenizer.special import Message
 from tongwen.tokenizer.text import Tokenizer
 
 _LOGITS_AT_ONCE = 1 << 24
@@ -76,7 +76,7 @@ def choice_requests(
         shared = min(shared, _common_prefix([ids for ids, _ in encoded]))
         encoded = [(ids, shared) for ids, _ in encoded]
     # Without context there is nothing to predict a first token from but a document's start.
-    encoded = [(ids, count) if count else ([EOS_ID, *ids], 1) for ids, count in encoded]
+    encoded = [(ids, count) if count else ([tokenizer.start_id, *ids], 1) for ids, count in encoded]
     surplus = max(len(ids) - 1 - window_tokens for ids, _ in encoded)
     if surplus >= min(count for _, count in encoded):
         return [Request(tuple(ids), count) for ids, count in encoded], Fit.TOO_LONG
@@ -102,15 +102,11 @@ def _encode_chat(
 
 
 def _encode_plain(context: str, choice: str, tokenizer: Tokenizer) -> tuple[list[int], int]:
-    ids = tokenizer.encode(context + choice)
+    ids, ends = tokenizer.encode_with_ends(context + choice)
     context_bytes = len(context.encode("utf-8"))
-    context_tokens, end_byte = 0, 0
-    for token_id in ids[:-1]:
-        end_byte += len(tokenizer.token_bytes[token_id])
-        if end_byte > context_bytes:
-            break
-        context_tokens += 1
-    return ids, context_tokens
+    context_tokens = sum(end <= context_bytes for end in ends[:-1])
+    beginning = tokenizer.beginning_ids
+    return [*beginning, *ids], len(beginning) + context_tokens
 
 
 def _common_prefix(rows: Sequence[Sequence[int]]) -> int:

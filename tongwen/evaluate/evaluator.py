@@ -17,7 +17,6 @@ from tongwen.evaluate.spec import TaskSpec
 from tongwen.model.device import Arithmetic
 from tongwen.model.int8_folder import is_int8_folder, load_any_model
 from tongwen.model.llama import Llama
-from tongwen.tokenizer.special import EOS_ID
 from tongwen.tokenizer.text import Tokenizer
 
 Report = Callable[[int, int], None]
@@ -159,9 +158,10 @@ class Evaluator:
 def _refuse_broken(model: Llama, tokenizer: Tokenizer, folder: Path) -> None:
     """Find damaged weights before the first task is asked, at the cost of one short text."""
     window = model.config.max_position_embeddings
-    ids = [EOS_ID, *tokenizer.encode("Question: 1 + 1? Answer: 2. 问题：一加一？答案：二。")][
-        :window
-    ]
+    ids = [
+        tokenizer.start_id,
+        *tokenizer.encode("Question: 1 + 1? Answer: 2. 问题：一加一？答案：二。"),
+    ][:window]
     ids_BT = torch.tensor([ids], device=model.model.embed_tokens.weight.device)
     logits_BTV = model.logits(model(ids_BT))
     if not logits_BTV.isfinite().all(-1).any():

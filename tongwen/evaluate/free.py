@@ -24,7 +24,6 @@ from tongwen.evaluate.spec import TaskSpec
 from tongwen.model.generate import generate
 from tongwen.model.llama import Llama
 from tongwen.plugins import Code, JudgedAnswer, call
-from tongwen.tokenizer.special import EOS_ID, STOP_IDS
 from tongwen.tokenizer.text import Tokenizer
 
 _PROMPTS_AT_ONCE = 256
@@ -68,7 +67,8 @@ def free_prompt(
         turns = dialogue(item, item.contexts[0])
         ids, _ = tokenizer.encode_dialogue(turns, add_generation_prompt=True)
     else:
-        ids = tokenizer.encode(plain_prompt(spec, item, item.contexts[0])) or [EOS_ID]
+        ids = tokenizer.encode(plain_prompt(spec, item, item.contexts[0]))
+        ids = [*tokenizer.beginning_ids, *ids] or [tokenizer.start_id]
     room = window_tokens - max_new_tokens
     if len(ids) <= room:
         return Prompt(ids, Fit.WHOLE)
@@ -96,7 +96,7 @@ def answer_prompts(
         batch_tokens: tokens in the cache at once, about.
         report: called with the finished and the total number of prompts.
     """
-    stop_ids = {*STOP_IDS}
+    stop_ids = {*tokenizer.stop_ids}
     for stop in stops:
         ids = tokenizer.encode(stop)
         if len(ids) == 1:  # saves steps; the text is searched all the same

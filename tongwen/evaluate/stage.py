@@ -112,7 +112,8 @@ def digest_of_model(folder: Path) -> str:
             f"{folder} is no model folder: it has no config.json",
             hint="name the folder that holds config.json and model.safetensors",
         )
-    names = ("config.json", "*.safetensors", "*.safetensors.index.json", "tokenizer.model")
+    names = ("config.json", "generation_config.json", "*.safetensors", "*.safetensors.index.json",
+             "tokenizer.model", "tokenizer.json", "chat_template.jinja")  # fmt: skip
     paths = sorted({path for name in names for path in folder.glob(name)})
     return value_digest([[path.name, file_digest(path)] for path in paths])
 

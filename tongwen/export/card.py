@@ -43,7 +43,7 @@ def model_card(facts: CardFacts) -> str:
         _data(facts),
         _training(facts),
         _evaluation(facts),
-        _use(),
+        _use(facts.config),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -64,11 +64,7 @@ def _head(facts: CardFacts) -> str:
             "",
             f"# {facts.name}",
             "",
-            "A bilingual (English and Chinese) language model in the Llama architecture, made with "
-            "Tongwen from raw pages to weights. Every number below was recorded by the run.",
-            "",
-            "一个中英双语语言模型，采用 Llama 架构，由同文从原始网页一路训练而成。"
-            "下列数字均由训练流程自动记录。",
+            *_origin(facts.config),
         )
     )
 
@@ -135,8 +131,33 @@ def _evaluation(facts: CardFacts) -> str:
     return "## Evaluation 评测\n\n" + _table(head, rows)
 
 
-def _use() -> str:
-    return """\
+def _origin(config: ModelConfig) -> tuple[str, str, str]:
+    """What it is and where its weights began."""
+    name = str(config.to_huggingface()["architectures"][0]).removesuffix("ForCausalLM")
+    english = f"A bilingual (English and Chinese) language model in the {name} architecture, "
+    chinese = f"一个中英双语语言模型，采用 {name} 架构，"
+    if config.read_from:
+        english += (
+            "continued with Tongwen from the weights of another model, whose licence holds for it "
+            "too. "
+        )
+        chinese += "由同文在另一个模型的权重上继续训练而成，原模型的许可证同样适用。"
+    else:
+        english += "made with Tongwen from raw pages to weights. "
+        chinese += "由同文从原始网页一路训练而成。"
+    recorded = "Every number below was recorded by the run."
+    return english + recorded, "", chinese + "下列数字均由训练流程自动记录。"
+
+
+def _use(config: ModelConfig) -> str:
+    ends = "the ids of `eos_token_id` in `generation_config.json`"
+    ends_zh = "`generation_config.json` 中 `eos_token_id` 所列的编号"
+    if not config.read_from:
+        ends = "`<|im_end|>` or `<|endoftext|>`; both stand in `generation_config.json`"
+        ends_zh = "`<|im_end|>` 或 `<|endoftext|>` 结束，二者均写在 `generation_config.json` 中"
+    else:
+        ends_zh += "结束"
+    return f"""\
 ## Use 使用
 
 ```python
@@ -144,7 +165,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 tokenizer = AutoTokenizer.from_pretrained(".")
 model = AutoModelForCausalLM.from_pretrained(".")
-messages = [{"role": "user", "content": "你好"}]
+messages = [{{"role": "user", "content": "你好"}}]
 prompt = tokenizer.apply_chat_template(
     messages, add_generation_prompt=True, return_tensors="pt", return_dict=True
 )
@@ -155,9 +176,9 @@ print(tokenizer.decode(answer[0], skip_special_tokens=True))
 Or `tongwen serve .` for a chat page and OpenAI's interface.
 也可运行 `tongwen serve .`，打开对话网页和兼容 OpenAI 的接口。
 
-An answer ends at `<|im_end|>` or `<|endoftext|>`; both stand in `generation_config.json`. The model
+An answer ends at {ends}. The model
 repeats what its data said, right or wrong: check what matters.
-回答以 `<|im_end|>` 或 `<|endoftext|>` 结束，二者均写在 `generation_config.json` 中。
+回答以{ends_zh}。
 模型只复述其数据中的内容，对错皆有，重要之处请自行核实。"""
 
 

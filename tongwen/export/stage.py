@@ -9,15 +9,26 @@ import torch
 from tongwen.errors import InputError, TongwenError
 from tongwen.export.card import STAGES, CardFacts, model_card
 from tongwen.export.settings import ExportSettings
-from tongwen.files import disk_errors, read_json, remove_tree, sync_directory, write_text
+from tongwen.files import (
+    disk_errors,
+    read_json,
+    remove_tree,
+    sync_directory,
+    write_json,
+    write_text,
+)
 from tongwen.flow.manifest import Manifest
 from tongwen.flow.stage import MANIFEST, StageContext
 from tongwen.model.folder import load_model_folder, save_model_folder
 from tongwen.model.llama import Llama
 from tongwen.stages import find_model_folder
 from tongwen.tokenizer import special
+from tongwen.tokenizer.fast import FastTokenizer
+from tongwen.tokenizer.folder import GENERATION_FILE, json_object
 from tongwen.tokenizer.text import Tokenizer
 
+MODEL_FOLDER = "model"
+"""Where in the stage's folder the exported one is: the stage keeps its records outside of it."""
 _PROBE_TOKENS = 64
 
 
@@ -31,7 +42,7 @@ def run(context: StageContext[ExportSettings]) -> Mapping[str, float]:
     settings = context.settings
     dtype = getattr(torch, settings.dtype)
     model, config = load_model_folder(find_model_folder(context.inputs["model"]), dtype)
-    # Written aside and moved file by file: the stage's own folder also holds its manifest.
+    target = context.out / MODEL_FOLDER
     partial = context.out / ".partial"
     save_model_folder(partial, model, context.inputs["tokenizer"], dtype)
     facts = CardFacts(
@@ -45,16 +56,30 @@ def run(context: StageContext[ExportSettings]) -> Mapping[str, float]:
         results=(_json(context, "evaluate", "results.json") or {}).get("results", ()),
     )
     write_text(partial / "README.md", model_card(facts))
+    _complete_stop_ids(partial)
+    for file in partial.iterdir():
+        file.chmod(0o644)
+    partial.chmod(0o755)
     check_stop_ids(partial)
     check_logits(partial, model)
     with disk_errors(context.out):
-        files = sorted(partial.iterdir())
-        for file in files:
-            file.replace(context.out / file.name)
+        remove_tree(target)
+        partial.rename(target)
         sync_directory(context.out)
-    remove_tree(partial)
-    size = sum((context.out / file.name).stat().st_size for file in files)
+    files = sorted(target.iterdir())
+    size = sum(file.stat().st_size for file in files)
     return {"parameters": config.parameters, "files": len(files), "bytes": size}
+
+
+def _complete_stop_ids(folder: Path) -> None:
+    """Write every end of an answer into the `generation_config.json` of another maker's model.
+
+    A base model's names the end of a document alone; tuned to dialogues it also ends turns.
+    """
+    tokenizer = Tokenizer.load(folder)
+    if isinstance(tokenizer, FastTokenizer):
+        values = json_object(folder / GENERATION_FILE)
+        write_json(folder / GENERATION_FILE, values | {"eos_token_id": list(tokenizer.stop_ids)})
 
 
 def check_logits(folder: Path, model: Llama) -> None:
@@ -84,8 +109,11 @@ def check_stop_ids(folder: Path) -> None:
     Raises:
         TongwenError: `generation_config.json` and the tokenizer name different ids.
     """
+    tokenizer = Tokenizer.load(folder)
+    if isinstance(tokenizer, FastTokenizer):
+        return  # its files are as they came
     named = read_json(folder / "generation_config.json")["eos_token_id"]
-    pieces = Tokenizer.load(folder).special_ids
+    pieces = tokenizer.special_ids
     meant = sorted(pieces.get(piece, -1) for piece in (special.EOS, special.IM_END))
     if sorted(named) != meant:
         raise TongwenError(

@@ -36,6 +36,13 @@ def run(context: StageContext[ExtendSettings]) -> Mapping[str, float]:
             f"{config.rope_theta:g}",
             hint="a longer window needs a larger base",
         )
+    if config.rope_scaling is not None:
+        raise RecipeError(
+            f"the model's RoPE is scaled by {config.rope_scaling.kind!r} with factor "
+            f"{config.rope_scaling.factor:g}, and extend raises rope_theta of unscaled RoPE",
+            hint="--set extend=false; its window is "
+            f"{config.max_position_embeddings:,} tokens already",
+        )
     shards = ShardData.open(context.inputs["shards"], context.inputs["tokenizer"])
     check_tokenizer(folder, config, pieces=shards.vocabulary_size, digest=shards.tokenizer_digest)
     longer = replace(

@@ -6,7 +6,7 @@ K key-value heads, G query heads for each key-value head, D head_dim (even).
 Sources: RoPE, Su et al. 2021, arXiv:2104.09864. GQA, Ainslie et al. 2023, arXiv:2305.13245.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -15,6 +15,8 @@ from torch import Tensor
 from torch.torch_version import TorchVersion
 
 from tongwen.model import causal_attention
+from tongwen.model.huggingface import RopeScaling
+from tongwen.model.rope import scaled_frequencies
 
 MATRIX_ATTENTION_TOKENS = 512
 SEGMENT_TOKENS = 16
@@ -24,7 +26,9 @@ a mask, of 16 0.09 and 1.07 (AVX2, 2026-11)."""
 _VARLEN_TAKES_GROUPS = TorchVersion(torch.__version__) >= "2.13"
 
 
-def rope_tables(positions_BT: Tensor, head_dim: int, theta: float) -> tuple[Tensor, Tensor]:
+def rope_tables(
+    positions_BT: Tensor, head_dim: int, theta: float, scaling: RopeScaling | None = None
+) -> tuple[Tensor, Tensor]:
     """Cosine and signed sine of every (position, channel) angle, float32, shape (B, T, 1, D).
 
     The sine of the first half of the channels is negated, as `apply_rope` needs it. Not
@@ -32,8 +36,14 @@ def rope_tables(positions_BT: Tensor, head_dim: int, theta: float) -> tuple[Tens
     """
     channels = torch.arange(0, head_dim, 2, dtype=torch.float32, device=positions_BT.device)
     inverse_frequency = 1.0 / theta ** (channels / head_dim)
+    if scaling is not None:
+        inverse_frequency = scaled_frequencies(
+            inverse_frequency, positions_BT, head_dim, theta, scaling
+        )
     angle = positions_BT[..., None, None].float() * inverse_frequency
     cosine, sine = angle.cos(), angle.sin()
+    if scaling is not None and scaling.attention_factor != 1:
+        cosine, sine = cosine * scaling.attention_factor, sine * scaling.attention_factor
     return torch.cat([cosine, cosine], dim=-1), torch.cat([-sine, sine], dim=-1)
 
 
@@ -93,11 +103,13 @@ class Segments:
         longest_tokens: no stretch is longer.
         keys: those of each stretch, if they are not its own tokens': its last query sees all of
             them, the one before all but the last, and so on.
+        window_tokens: how many keys a query sees at most, its own with them.
     """
 
     ends: Tensor
     longest_tokens: int
     keys: KeyStretches | None = None
+    window_tokens: int | None = None
 
 
 def after_zero(ends: Tensor) -> Tensor:
@@ -114,12 +126,15 @@ class Visibility:
         segments: the same said by stretches, which are attended to one by one.
         is_causal: without either: a query sees the keys up to its own place only; else all.
         threads: that compute it; known here, as compiled layers cannot ask.
+        places_BT: where each query's own key is among the keys, unless `is_causal` or `segments`
+            say so; what a sliding window is counted from.
     """
 
     mask: Tensor | None = None
     segments: Segments | None = None
     is_causal: bool = False
     threads: int = field(default_factory=torch.get_num_threads)
+    places_BT: Tensor | None = None
 
     @classmethod
     def among_themselves(cls, documents_BT: Tensor | None) -> "Visibility":
@@ -138,7 +153,31 @@ class Visibility:
             return cls(segments=Segments(after_zero(ends), tokens))
         causal_TT = torch.ones(tokens, tokens, dtype=torch.bool, device=device).tril()
         is_same = documents_BT[:, None, :, None] == documents_BT[:, None, None, :]
-        return cls(mask=is_same & causal_TT)
+        return cls(mask=is_same & causal_TT, places_BT=torch.arange(tokens, device=device)[None])
+
+    def within(self, window_tokens: int, queries: int, device: torch.device) -> "Visibility":
+        """The same without keys `window_tokens` and more before a query's own place.
+
+        Args:
+            window_tokens: as Mistral counts them (Jiang et al. 2023, arXiv:2310.06825, section 2).
+            queries: T.
+            device: of the queries.
+        """
+        if self.segments is not None:
+            return replace(self, segments=replace(self.segments, window_tokens=window_tokens))
+        places_BT = self.places_BT
+        if self.is_causal:
+            places_BT, keys = torch.arange(queries, device=device)[None], queries
+        elif self.mask is not None:
+            keys = self.mask.shape[-1]
+        else:
+            keys = 1 if places_BT is None else int(places_BT.max()) + 1
+        if keys <= window_tokens:
+            return self
+        assert places_BT is not None, "these keys have no places that a window is counted from"
+        distance = places_BT[:, None, :, None] - torch.arange(keys, device=device)
+        mask = (distance < window_tokens) & (distance >= 0)
+        return Visibility(mask=mask if self.mask is None else mask & self.mask)
 
 
 def attend(q_BTHD: Tensor, k_BSKD: Tensor, v_BSKD: Tensor, visibility: Visibility) -> Tensor:
@@ -202,8 +241,9 @@ def _segment_attention(
     if segments.keys is not None:
         k, v = (x.index_select(0, segments.keys.places) for x in (k, v))
         key_ends, most_keys = segments.keys.ends, segments.keys.longest_tokens
+    window = segments.window_tokens
     if q.device.type == "cpu":
-        return _stretch_by_stretch(q, k, v, ends, key_ends).view(q_BTHD.shape)
+        return _stretch_by_stretch(q, k, v, ends, key_ends, window).view(q_BTHD.shape)
     from torch.nn.attention.varlen import varlen_attn  # CUDA alone has it
 
     groups = q.shape[1] // k.shape[1]
@@ -212,23 +252,33 @@ def _segment_attention(
         options["enable_gqa"] = groups > 1
     elif groups > 1:
         k, v = (x.repeat_interleave(groups, dim=1) for x in (k, v))
+    before = -1 if window is None else window - 1
     out: Any = varlen_attn(
-        q, k, v, ends, key_ends, longest, most_keys, window_size=(-1, 0), **options
+        q, k, v, ends, key_ends, longest, most_keys, window_size=(before, 0), **options
     )
     out_BTHD: Tensor = out.unflatten(0, q_BTHD.shape[:2])
     return out_BTHD
 
 
 def _stretch_by_stretch(
-    q_NHD: Tensor, k_NKD: Tensor, v_NKD: Tensor, ends: Tensor, key_ends: Tensor
+    q_NHD: Tensor,
+    k_NKD: Tensor,
+    v_NKD: Tensor,
+    ends: Tensor,
+    key_ends: Tensor,
+    window_tokens: int | None,
 ) -> Tensor:
     tokens, keys = ends.diff().tolist(), key_ends.diff().tolist()
     stretches = (torch.split(x, n) for x, n in ((q_NHD, tokens), (k_NKD, keys), (v_NKD, keys)))
     out = []
     for q, k, v in zip(*stretches, strict=True):
         sees = Visibility(is_causal=True)
-        if len(q) != len(k):
+        earlier = len(k) - len(q)
+        if earlier:
             all_pairs = torch.ones(1, 1, len(q), len(k), dtype=torch.bool)
-            sees = Visibility(mask=all_pairs.tril(len(k) - len(q)))
+            places = torch.arange(earlier, len(k))[None]
+            sees = Visibility(mask=all_pairs.tril(earlier), places_BT=places)
+        if window_tokens is not None:
+            sees = sees.within(window_tokens, len(q), q.device)
         out.append(attend(q[None], k[None], v[None], sees)[0])
     return torch.cat(out)

@@ -1,10 +1,12 @@
 """A model's shape with its vocabulary, to and from Hugging Face's `config.json`."""
 
+import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Self
 
 from tongwen.errors import InputError, TongwenError
+from tongwen.model.huggingface import RopeScaling, config_fields, kept_text
 from tongwen.model.settings import ModelSettings
 
 
@@ -13,6 +15,22 @@ class ModelConfig(ModelSettings):
     """Everything that decides a model's tensors and its arithmetic."""
 
     vocabulary_size: int
+    attention_bias: bool = False
+    """Of the projections to queries, keys and values."""
+    output_bias: bool = False
+    """Of the projection after attention."""
+    mlp_bias: bool = False
+    rope_scaling: RopeScaling | None = None
+    sliding_window: int | None = None
+    """Keys that a token sees in the layers `windowed_layers`, its own with them."""
+    windowed_layers: tuple[int, ...] = ()
+    embedding_scale: float = 1.0
+    """MiniCPM's three: what the embedding, each branch and the last hidden state are multiplied
+    by."""
+    residual_scale: float = 1.0
+    output_scale: float = 1.0
+    read_from: str = field(default="", compare=False)
+    """JSON of the foreign `config.json` that this was read from; empty for one of our own."""
 
     @classmethod
     def from_settings(cls, settings: ModelSettings, vocabulary_size: int) -> Self:
@@ -27,7 +45,16 @@ class ModelConfig(ModelSettings):
         if self.qk_norm:
             attention += 2 * self.head_dim
         feed_forward = 3 * self.hidden_size * self.intermediate_size
-        return attention + feed_forward + 2 * self.hidden_size
+        return attention + feed_forward + 2 * self.hidden_size + self.biases_per_layer
+
+    @property
+    def biases_per_layer(self) -> int:
+        heads = self.num_attention_heads + 2 * self.num_key_value_heads
+        return (
+            self.attention_bias * heads * self.head_dim
+            + self.output_bias * self.hidden_size
+            + self.mlp_bias * (2 * self.intermediate_size + self.hidden_size)
+        )
 
     @property
     def embedding_parameters(self) -> int:
@@ -44,24 +71,36 @@ class ModelConfig(ModelSettings):
         return self.non_embedding_parameters + self.embedding_parameters
 
     def to_huggingface(self) -> dict[str, Any]:
-        """The shape part of the `config.json` of a plain `LlamaForCausalLM`, or of a
-        `Qwen3ForCausalLM`, the same with norms on queries and keys.
+        """The shape part of `config.json`: a plain `LlamaForCausalLM`, a `Qwen3ForCausalLM` where
+        queries and keys have norms, or the file this was read from with what has changed since.
+        """
+        own = self._own_values()
+        if not self.read_from:
+            return own
+        read: dict[str, Any] = json.loads(self.read_from)
+        before = self.from_huggingface(read, "config.json")._own_values()
+        return read | {key: value for key, value in own.items() if value != before[key]}
 
-        RoPE's base stands there twice: `rope_theta` is read by transformers 4, llama.cpp and
+    def _own_values(self) -> dict[str, Any]:
+        """RoPE's base stands there twice: `rope_theta` is read by transformers 4, llama.cpp and
         vLLM, `rope_parameters` by transformers 5.
         """
-        values = asdict(self)
-        values["vocab_size"] = values.pop("vocabulary_size")
+        values = {item.name: getattr(self, item.name) for item in fields(ModelSettings)}
+        values["vocab_size"] = self.vocabulary_size
         name, kind = ("Qwen3", "qwen3") if values.pop("qk_norm") else ("Llama", "llama")
+        scaling = None if self.rope_scaling is None else self.rope_scaling.to_huggingface()
         return values | {
             "architectures": [f"{name}ForCausalLM"],
             "model_type": kind,
             "hidden_act": "silu",
-            "attention_bias": False,
-            "mlp_bias": False,
+            "attention_bias": self.attention_bias,
+            "mlp_bias": self.mlp_bias,
             "attention_dropout": 0.0,
-            "rope_scaling": None,
-            "rope_parameters": {"rope_type": "default", "rope_theta": self.rope_theta},
+            "rope_scaling": scaling,
+            "rope_parameters": {
+                **(scaling or {"rope_type": "default"}),
+                "rope_theta": self.rope_theta,
+            },
             "use_cache": True,
         }
 
@@ -70,56 +109,12 @@ class ModelConfig(ModelSettings):
         """The configuration in a `config.json`'s values; `source` is named in errors.
 
         Raises:
-            InputError: neither a plain Llama nor a Qwen3, or a value is missing or impossible.
+            InputError: another architecture than `huggingface.FAMILIES`, or a value that is
+                missing, impossible or not supported.
         """
-        _check_architecture(values, source)
-        rope = values.get("rope_parameters") or {}
-        known = dict(values)
-        known["rope_theta"] = float(rope.get("rope_theta", values.get("rope_theta", 10_000.0)))
-        known.setdefault("num_key_value_heads", values.get("num_attention_heads"))
-        if known.get("head_dim") is None and "hidden_size" in values:
-            known["head_dim"] = values["hidden_size"] // values.get("num_attention_heads", 1)
-        known["vocabulary_size"] = values.get("vocab_size")
-        known["qk_norm"] = values["model_type"] == "qwen3"
-        names = [field.name for field in fields(cls)]
-        missing = [name for name in names if known.get(name) is None and name not in _DEFAULTS]
-        if missing:
-            raise InputError(f"{source} lacks {', '.join(missing)}")
+        found = config_fields(values, source)
         try:
-            found: dict[str, Any] = {name: known.get(name, _DEFAULTS.get(name)) for name in names}
-            return cls(**found)
+            config = cls(**found)
         except (TongwenError, TypeError) as error:
             raise InputError(f"{source}: {error}") from error
-
-
-_DEFAULTS: dict[str, Any] = {
-    # What transformers takes when a Llama config.json does not say.
-    "rms_norm_eps": 1e-6,
-    "tie_word_embeddings": False,
-    "initializer_range": 0.02,
-    "max_position_embeddings": 2_048,
-}
-
-
-def _check_architecture(values: Mapping[str, Any], source: str) -> None:
-    expected = {
-        "model_type": ("llama", "qwen3"),
-        "hidden_act": ("silu", None),
-        "attention_bias": (False, None),
-        "mlp_bias": (False, None),
-        "use_sliding_window": (False, None),
-    }
-    for key, accepted in expected.items():
-        if values.get(key) not in accepted:
-            raise InputError(
-                f"{source}: {key} is {values.get(key)!r}, expected {accepted[0]!r}",
-                hint="only plain Llama models, and Qwen3 without experts or windows, can be read",
-            )
-    for key in ("rope_scaling", "rope_parameters"):
-        rope = values.get(key) or {}
-        kind = rope.get("rope_type", rope.get("type", "default"))
-        if kind != "default":
-            raise InputError(
-                f"{source}: {key} asks for {kind!r}",
-                hint="only unscaled RoPE is supported; raise rope_theta with `tongwen extend`",
-            )
+        return replace(config, read_from=kept_text(values, config._own_values()))

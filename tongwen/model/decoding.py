@@ -29,12 +29,16 @@ class Prefill:
         self._prompt_ids = prompt_ids
         self.tokens = 0
         """Prompt tokens read so far."""
+        scaling = model.config.rope_scaling
+        # Dynamic scaling turns all keys by the length of the whole prompt.
+        in_one = scaling is not None and scaling.kind == "dynamic"
+        self._piece_tokens = len(prompt_ids) if in_one else PREFILL_TOKENS
         self.cache = _new_cache(model, 1, len(prompt_ids))
 
     @torch.inference_mode()
     def advance(self) -> Tensor | None:
         """Read the next piece; after the last, the logits of the next token, float32, (V,)."""
-        piece = self._prompt_ids[self.tokens : self.tokens + PREFILL_TOKENS]
+        piece = self._prompt_ids[self.tokens : self.tokens + self._piece_tokens]
         end = self.tokens + len(piece)
         device = self.cache.rows_B1.device
         hidden_BTM = self._model(

@@ -27,7 +27,8 @@ def flops_per_token(
     """
     width = config.num_attention_heads * config.head_dim
     norms = 2 * config.hidden_size + (2 * config.head_dim if config.qk_norm else 0)
-    in_products = config.num_hidden_layers * (config.parameters_per_layer - norms)
+    per_layer = config.parameters_per_layer - norms - config.biases_per_layer
+    in_products = config.num_hidden_layers * per_layer
     head = (6 if has_head_gradient else 2) * config.vocabulary_size * config.hidden_size
     attention = 6 * config.num_hidden_layers * width * sequence_tokens
     products = 6 * in_products + head

@@ -1,9 +1,10 @@
-"""Model folders as Hugging Face lays them out: `LlamaForCausalLM`, with its tokenizer beside."""
+"""Model folders as Hugging Face lays them out: a `LlamaForCausalLM`, or another of the families
+that can be read, with its tokenizer beside.
+"""
 
 import errno
 import json
 import os
-import shutil
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -20,15 +21,13 @@ from tongwen.files import disk_errors, read_json, remove_tree, sync_directory, w
 from tongwen.model.config import ModelConfig
 from tongwen.model.llama import Llama
 from tongwen.tokenizer import special
+from tongwen.tokenizer.folder import GENERATION_FILE, copy_tokenizer, has_tokenizer, json_object
 
 WEIGHTS = "model.safetensors"
 WEIGHTS_INDEX = "model.safetensors.index.json"
-TOKENIZER_FILES = (
-    "tokenizer.model",
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-)
+_HEAD, _EMBEDDING = "lm_head.weight", "model.embed_tokens.weight"
+_IGNORED = ".rotary_emb.inv_freq"
+"""RoPE's frequencies, which Llama 1 and 2 folders of 2023 hold and which follow from the base."""
 
 
 def save_model_folder(
@@ -72,25 +71,42 @@ def write_model_folder(
     try:
         with disk_errors(path):
             partial.mkdir(parents=True)
-            values = config.to_huggingface() | {
-                "bos_token_id": special.BOS_ID,
-                "eos_token_id": list(special.STOP_IDS),
-                "pad_token_id": special.PAD_ID,
-                "torch_dtype": str(dtype).removeprefix("torch."),
-            }
-            write_json(partial / "config.json", values)
-            write_json(partial / "generation_config.json", special.generation_config())
+            write_json(partial / "config.json", _config_values(config, dtype))
+            write_json(partial / GENERATION_FILE, _generation_values(config, tokenizer_folder))
             _write_weights(partial, config, read, dtype, file_bytes)
-            for name in TOKENIZER_FILES:
-                if (tokenizer_folder / name).is_file():
-                    shutil.copyfile(tokenizer_folder / name, partial / name)
+            copy_tokenizer(tokenizer_folder, partial)
             for file in partial.iterdir():
+                file.chmod(0o644)  # safetensors lets nobody else read
                 _sync_file(file)
+            partial.chmod(0o755)
             remove_tree(path)
             partial.rename(path)
             sync_directory(path.parent)
     finally:
         remove_tree(partial)
+
+
+def _config_values(config: ModelConfig, dtype: torch.dtype) -> dict[str, Any]:
+    """Content of `config.json`; a foreign one keeps the ids and keys that it came with."""
+    values = config.to_huggingface()
+    if not config.read_from:
+        values |= {
+            "bos_token_id": special.BOS_ID,
+            "eos_token_id": list(special.STOP_IDS),
+            "pad_token_id": special.PAD_ID,
+        }
+    key = "dtype" if "dtype" in values else "torch_dtype"
+    return values | {key: str(dtype).removeprefix("torch.")}
+
+
+def _generation_values(config: ModelConfig, tokenizer_folder: Path) -> dict[str, Any]:
+    """Content of `generation_config.json`: for a foreign model what came with its tokenizer."""
+    if not config.read_from:
+        return special.generation_config()
+    values = json_object(tokenizer_folder / GENERATION_FILE)
+    ids = {key: config.to_huggingface().get(key)
+           for key in ("bos_token_id", "eos_token_id", "pad_token_id")}  # fmt: skip
+    return values or {key: value for key, value in ids.items() if value is not None}
 
 
 def load_model_folder(
@@ -105,8 +121,8 @@ def load_model_folder(
 
     Raises:
         InputError: the folder, its configuration, its tokenizer or a tensor is missing, a tensor
-            has another shape than the configuration says, or the tokenizer has more pieces
-            than the model.
+            has another shape than the configuration says or holds NaN, or the tokenizer has more
+            pieces than the model.
     """
     config = read_config(path)
     _check_vocabulary(path, config)
@@ -132,22 +148,56 @@ def stream_weights(
     Names and shapes are compared with what `config` needs before the first is read.
 
     Raises:
-        InputError: a file or tensor is missing, unknown or damaged, or has another shape.
+        InputError: a file or tensor is missing, unknown or damaged, or has another shape; one holds
+            NaN or infinity; or the model is said to tie its head, and the head is another matrix.
     """
     files = _weight_files(path)
     _check_tensors(config, _shapes(path, files), path)
+    embedding: Tensor | None = None
+    head: Tensor | None = None
     for file in files:
         with _opened(path, file, device) as handle:
             for name in handle.keys():  # noqa: SIM118 - not a dictionary
-                if not (config.tie_word_embeddings and name == "lm_head.weight"):
-                    yield name, handle.get_tensor(name).to(dtype)
+                if name.endswith(_IGNORED):
+                    continue
+                tensor = handle.get_tensor(name)
+                _check_values(path, name, tensor)
+                if config.tie_word_embeddings and name == _HEAD:
+                    head = tensor
+                    continue
+                if name == _EMBEDDING:
+                    embedding = tensor
+                yield name, tensor.to(dtype)
+    if head is not None and embedding is not None and not torch.equal(head, embedding):
+        raise InputError(
+            f"{path}: config.json says that lm_head.weight is model.embed_tokens.weight "
+            "(tie_word_embeddings), but the weights hold two different matrices",
+            hint="set tie_word_embeddings to false in its config.json",
+        )
+
+
+def _check_values(path: Path, name: str, tensor: Tensor) -> None:
+    if not tensor.is_floating_point() or tensor.element_size() < 2:
+        raise InputError(
+            f"{path}: {name} is of type {str(tensor.dtype).removeprefix('torch.')}",
+            hint="give the folder with plain weights: bfloat16, float16 or float32",
+        )
+    # A sum is as fast as memory; what it loses to overflow is looked at one by one.
+    if tensor.sum(dtype=torch.float32).isfinite() or tensor.isfinite().all():
+        return
+    wrong = int((~tensor.isfinite()).sum())
+    raise InputError(
+        f"{path}: {name} holds {wrong:,} values that are NaN or infinite",
+        hint="its weights are damaged: copy the folder again, or take an earlier checkpoint",
+    )
 
 
 def read_config(path: Path) -> ModelConfig:
     """The configuration of a model folder.
 
     Raises:
-        InputError: the folder or its `config.json` is not there, or it is no plain Llama.
+        InputError: the folder or its `config.json` is not there, or it asks for what the model
+            here does not compute.
     """
     if not path.is_dir():
         raise InputError(f"there is no model folder {path}", hint="run `tongwen pretrain` first")
@@ -158,7 +208,28 @@ def read_config(path: Path) -> ModelConfig:
         raise InputError(f"{path} has no config.json", hint="is it a model folder?") from error
     except ValueError as error:
         raise InputError(f"{source} is not JSON: {error}") from error
+    if not isinstance(values, dict):
+        raise InputError(f"{source} holds no JSON object", hint="copy it again")
+    if quantization := values.get("quantization_config"):
+        method = quantization.get("quant_method") if isinstance(quantization, dict) else None
+        raise InputError(
+            f"{source}: quantization_config.quant_method is {method!r} (model_type "
+            f"{values.get('model_type')!r}), which cannot be read here",
+            hint="give the folder with plain weights, and quantize it with `tongwen quantize`",
+        )
     return ModelConfig.from_huggingface(values, str(source))
+
+
+def check_folder(path: Path) -> ModelConfig:
+    """The configuration of a model folder, whose tensors and tokenizer fit it; reads no weight.
+
+    Raises:
+        InputError: as `load_model_folder`, but for what only the values of weights say.
+    """
+    config = read_config(path)
+    _check_vocabulary(path, config)
+    _check_tensors(config, _shapes(path, _weight_files(path)), path)
+    return config
 
 
 def tokenizer_pieces(folder: Path) -> int:
@@ -186,7 +257,7 @@ def tokenizer_pieces(folder: Path) -> int:
 
 
 def _require_tokenizer(folder: Path) -> None:
-    if not any((folder / name).is_file() for name in ("tokenizer.json", "tokenizer.model")):
+    if not has_tokenizer(folder):
         raise InputError(
             f"{folder} has no tokenizer (tokenizer.json or tokenizer.model)",
             hint="copy the tokenizer's files there, or run `tongwen tokenizer`",
@@ -207,9 +278,16 @@ def _check_tensors(config: ModelConfig, found: dict[str, tuple[int, ...]], path:
     with torch.device("meta"):
         model = Llama(config)
     expected = {name: tuple(tensor.shape) for name, tensor in model.named_parameters()}
+    found = {name: shape for name, shape in found.items() if not name.endswith(_IGNORED)}
     if config.tie_word_embeddings:
-        found.pop("lm_head.weight", None)
+        found.pop(_HEAD, None)
     missing = sorted(expected.keys() - found.keys())
+    if missing == [_HEAD]:
+        raise InputError(
+            f"{path} lacks {_HEAD}, the output head, and its config.json does not say "
+            "tie_word_embeddings = true",
+            hint="if the model's head is its embedding, set tie_word_embeddings to true",
+        )
     if missing:
         raise InputError(f"{path} lacks {len(missing)} tensors, the first is {missing[0]}")
     unknown = sorted(found.keys() - expected.keys())
@@ -288,6 +366,11 @@ def _opened(path: Path, file: Path, device: torch.device | str = "cpu") -> Itera
 def _weight_files(path: Path) -> list[Path]:
     index = path / WEIGHTS_INDEX
     if not index.is_file():
+        if not (path / WEIGHTS).is_file() and any(path.glob("*.bin")):
+            raise InputError(
+                f"{path} lacks {WEIGHTS}: it has pickled weights only (*.bin)",
+                hint="save it as safetensors with transformers: model.save_pretrained(FOLDER)",
+            )
         return [path / WEIGHTS]
     try:
         values: dict[str, Any] = read_json(index)

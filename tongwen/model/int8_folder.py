@@ -12,9 +12,10 @@ from torch import Tensor, nn
 from tongwen.errors import InputError
 from tongwen.files import disk_errors, read_json, remove_tree, sync_directory, write_json
 from tongwen.model.config import ModelConfig
-from tongwen.model.folder import TOKENIZER_FILES, WEIGHTS, load_model_folder
+from tongwen.model.folder import WEIGHTS, load_model_folder
 from tongwen.model.int8_linear import QuantizedLinear, quantize_weight
 from tongwen.model.llama import Llama
+from tongwen.tokenizer.folder import GENERATION_FILE, copy_tokenizer
 
 MODEL_TYPE = "tongwen_int8_llama"
 """`model_type` in `config.json`. transformers 5.23 only warns of a `quant_method` that it does
@@ -32,9 +33,9 @@ def quantize_model(model: Llama) -> list[str]:
     if model.config.tie_word_embeddings:
         names.remove("lm_head")
     for name in names:
-        weight = model.get_submodule(name).weight
-        assert isinstance(weight, Tensor)
-        _replace(model, name, QuantizedLinear(*quantize_weight(weight)))
+        linear = model.get_submodule(name)
+        assert isinstance(linear, nn.Linear)
+        _replace(model, name, QuantizedLinear(*quantize_weight(linear.weight), linear.bias))
     return names
 
 
@@ -72,9 +73,11 @@ def save_quantized_folder(path: Path, model: Llama, source: Path, names: list[st
         if model.config.tie_word_embeddings:
             del tensors["lm_head.weight"]
         save_file(tensors, partial / WEIGHTS, metadata={"format": "pt"})
-        for name in ("generation_config.json", *TOKENIZER_FILES):
-            if (source / name).is_file():
-                shutil.copyfile(source / name, partial / name)
+        copy_tokenizer(source, partial)
+        if (source / GENERATION_FILE).is_file():
+            shutil.copyfile(source / GENERATION_FILE, partial / GENERATION_FILE)
+        for file in partial.iterdir():
+            file.chmod(0o644)  # safetensors lets nobody else read
         remove_tree(path)
         partial.rename(path)
         sync_directory(path.parent)
@@ -136,7 +139,8 @@ def _load_int8(
             assert isinstance(linear, nn.Linear)
             shape = (linear.out_features, linear.in_features)
             int8 = torch.empty(shape, dtype=torch.int8)
-            _replace(model, name, QuantizedLinear(int8, torch.empty(shape[0])))
+            scale = torch.empty(shape[0])
+            _replace(model, name, QuantizedLinear(int8, scale, linear.bias))
     file = path / WEIGHTS
     tensors: dict[str, Tensor] = {}
     try:

@@ -14,18 +14,20 @@ _ALIGNMENT_BYTES = 64
 
 
 class QuantizedLinear(nn.Module):
-    """`x @ (weight * scale).T`, computed in the dtype of x.
+    """`x @ (weight * scale).T + bias`, computed in the dtype of x.
 
-    Buffers: `weight` int8 (O, N) in -127..127, `weight_scale` (O,).
+    Buffers: `weight` int8 (O, N) in -127..127, `weight_scale` (O,), `bias` (O,) if there is one.
     """
 
     weight: Tensor
     weight_scale: Tensor
+    bias: Tensor | None
 
-    def __init__(self, weight_ON: Tensor, scale_O: Tensor) -> None:
+    def __init__(self, weight_ON: Tensor, scale_O: Tensor, bias_O: Tensor | None = None) -> None:
         super().__init__()
         self.register_buffer("weight", weight_ON)
         self.register_buffer("weight_scale", scale_O)
+        self.register_buffer("bias", None if bias_O is None else bias_O.detach())
 
     def forward(self, x: Tensor) -> Tensor:
         scale_O = self.weight_scale.to(x.dtype)
@@ -34,6 +36,8 @@ class QuantizedLinear(nn.Module):
             out_RO = torch._weight_int8pack_mm(x_RN, self.weight, scale_O)
         else:
             out_RO = F.linear(x_RN, self.weight.to(x.dtype)) * scale_O
+        if self.bias is not None:
+            out_RO = out_RO + self.bias.to(x.dtype)
         return out_RO.reshape(*x.shape[:-1], -1)
 
 

@@ -1,4 +1,5 @@
-"""The decoder: Llama's architecture with grouped-query attention, as Yi uses it.
+"""The decoder: Llama's architecture with grouped-query attention, as Yi uses it, and what Mistral,
+Qwen and MiniCPM add to it.
 
 Shape suffixes in this file: B batch, T tokens, S cached tokens (keys), H query heads,
 K key-value heads, D head_dim (even), M hidden_size, F intermediate_size, V vocabulary_size.
@@ -77,9 +78,9 @@ class KeyValueCache(KeyStore):
         assert used <= self.capacity_tokens, (used, self.capacity_tokens)
         self._slots, self._used_tokens = (self.rows_B1, positions_BT), used
         if tokens == 1 and rows == 1:
-            return Visibility()
+            return Visibility(places_BT=positions_BT)
         slots_S = torch.arange(used, device=positions_BT.device)
-        return Visibility(mask=slots_S <= positions_BT[:, None, :, None])
+        return Visibility(mask=slots_S <= positions_BT[:, None, :, None], places_BT=positions_BT)
 
     def store(self, layer: int, key_BTKD: Tensor, value_BTKD: Tensor) -> tuple[Tensor, Tensor]:
         self.keys_BSKD[layer][self._slots] = key_BTKD
@@ -95,17 +96,20 @@ class _Context:
     cosine: Tensor
     sine: Tensor
     visibility: Visibility
+    near: Visibility
+    """The same in the layers that have a sliding window."""
     keys: KeyStore | None
 
 
 class Linear(nn.Linear):
-    """A projection without bias, computed in the dtype of its input."""
+    """A projection, computed in the dtype of its input."""
 
-    def __init__(self, inputs: int, outputs: int) -> None:
-        super().__init__(inputs, outputs, bias=False)
+    def __init__(self, inputs: int, outputs: int, *, bias: bool = False) -> None:
+        super().__init__(inputs, outputs, bias=bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.linear(x, self.weight.to(x.dtype))
+        bias = None if self.bias is None else self.bias.to(x.dtype)
+        return F.linear(x, self.weight.to(x.dtype), bias)
 
 
 class RMSNorm(nn.Module):
@@ -161,14 +165,16 @@ class Attention(nn.Module):
         self.head_dim = config.head_dim
         query_size = config.num_attention_heads * config.head_dim
         key_value_size = config.num_key_value_heads * config.head_dim
-        self.q_proj = Linear(config.hidden_size, query_size)
-        self.k_proj = Linear(config.hidden_size, key_value_size)
-        self.v_proj = Linear(config.hidden_size, key_value_size)
-        self.o_proj = Linear(query_size, config.hidden_size)
+        bias = config.attention_bias
+        self.q_proj = Linear(config.hidden_size, query_size, bias=bias)
+        self.k_proj = Linear(config.hidden_size, key_value_size, bias=bias)
+        self.v_proj = Linear(config.hidden_size, key_value_size, bias=bias)
+        self.o_proj = Linear(query_size, config.hidden_size, bias=config.output_bias)
         if config.qk_norm:
             self.q_norm = RMSNorm(self.head_dim, config.rms_norm_eps)
             self.k_norm = RMSNorm(self.head_dim, config.rms_norm_eps)
         self.has_qk_norm = config.qk_norm
+        self.has_window = layer in config.windowed_layers
 
     def forward(self, x_BTM: Tensor, context: _Context) -> Tensor:
         q_BTHD = self.q_proj(x_BTM).unflatten(-1, (-1, self.head_dim))
@@ -180,7 +186,8 @@ class Attention(nn.Module):
         k_BTKD = apply_rope(k_BTKD, context.cosine, context.sine)
         if context.keys is not None:
             k_BTKD, v_BTKD = context.keys.store(self.layer, k_BTKD, v_BTKD)
-        out_BTHD = attend(q_BTHD, k_BTKD, v_BTKD, context.visibility)
+        visibility = context.near if self.has_window else context.visibility
+        out_BTHD = attend(q_BTHD, k_BTKD, v_BTKD, visibility)
         out_BTM: Tensor = self.o_proj(out_BTHD.flatten(2))
         return out_BTM
 
@@ -190,9 +197,10 @@ class FeedForward(nn.Module):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.gate_proj = Linear(config.hidden_size, config.intermediate_size)
-        self.up_proj = Linear(config.hidden_size, config.intermediate_size)
-        self.down_proj = Linear(config.intermediate_size, config.hidden_size)
+        bias = config.mlp_bias
+        self.gate_proj = Linear(config.hidden_size, config.intermediate_size, bias=bias)
+        self.up_proj = Linear(config.hidden_size, config.intermediate_size, bias=bias)
+        self.down_proj = Linear(config.intermediate_size, config.hidden_size, bias=bias)
 
     def forward(self, x_BTM: Tensor) -> Tensor:
         out_BTM: Tensor = self.down_proj(F.silu(self.gate_proj(x_BTM)) * self.up_proj(x_BTM))
@@ -208,11 +216,15 @@ class DecoderLayer(nn.Module):
         self.mlp = FeedForward(config)
         self.input_layernorm = RMSNorm(config.hidden_size, config.rms_norm_eps)
         self.post_attention_layernorm = RMSNorm(config.hidden_size, config.rms_norm_eps)
+        self.residual_scale = config.residual_scale
 
     def forward(self, x_BTM: Tensor, context: _Context) -> Tensor:
-        x_BTM = x_BTM + self.self_attn(self.input_layernorm(x_BTM), context)
-        out_BTM: Tensor = x_BTM + self.mlp(self.post_attention_layernorm(x_BTM))
+        x_BTM = x_BTM + self._branch(self.self_attn(self.input_layernorm(x_BTM), context))
+        out_BTM: Tensor = x_BTM + self._branch(self.mlp(self.post_attention_layernorm(x_BTM)))
         return out_BTM
+
+    def _branch(self, x_BTM: Tensor) -> Tensor:
+        return x_BTM if self.residual_scale == 1 else x_BTM * self.residual_scale
 
 
 class Decoder(nn.Module):
@@ -258,7 +270,7 @@ class Llama(nn.Module):
         keys: KeyStore | None = None,
         dtype: torch.dtype | None = None,
     ) -> Tensor:
-        """Hidden states after the last norm, (B, T, M).
+        """Hidden states as the output head takes them, (B, T, M).
 
         Args:
             token_ids_BT: int64.
@@ -272,20 +284,29 @@ class Llama(nn.Module):
         if positions_BT is None:
             positions_BT = torch.arange(token_ids_BT.shape[1], device=token_ids_BT.device)
             positions_BT = positions_BT.expand(token_ids_BT.shape)
-        cosine, sine = rope_tables(positions_BT, self.config.head_dim, self.config.rope_theta)
+        config = self.config
+        cosine, sine = rope_tables(
+            positions_BT, config.head_dim, config.rope_theta, config.rope_scaling
+        )
         if keys is not None:
             assert documents_BT is None, "a key store says itself what is attended to"
             visibility = keys.begin(positions_BT)
         else:
             visibility = Visibility.among_themselves(documents_BT)
-        context = _Context(cosine, sine, visibility, keys)
+        near = visibility
+        if config.sliding_window is not None:
+            tokens, device = token_ids_BT.shape[1], token_ids_BT.device
+            near = visibility.within(config.sliding_window, tokens, device)
+        context = _Context(cosine, sine, visibility, near, keys)
         x_BTM = self.model.embed_tokens(token_ids_BT)
         if dtype is not None:
             x_BTM = x_BTM.to(dtype)
+        if config.embedding_scale != 1:
+            x_BTM = x_BTM * config.embedding_scale
         for layer in self.model.layers:
             x_BTM = layer(x_BTM, context)
         hidden_BTM: Tensor = self.model.norm(x_BTM)
-        return hidden_BTM
+        return hidden_BTM if config.output_scale == 1 else hidden_BTM * config.output_scale
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Unnormalised log-probabilities of the next token, float32, (..., V)."""
@@ -307,7 +328,8 @@ def initial_weights(config: ModelConfig, seed: int) -> Iterator[tuple[str, Tenso
     residual_deviation = deviation / math.sqrt(2 * config.num_hidden_layers)
     for name, parameter in model.named_parameters():
         if parameter.dim() == 1:
-            yield name, torch.ones(parameter.shape)
+            first = 0.0 if name.endswith(".bias") else 1.0
+            yield name, torch.full(parameter.shape, first)
             continue
         writes_residual = name.endswith(("o_proj.weight", "down_proj.weight"))
         drawn = torch.empty(parameter.shape, dtype=torch.float32)

@@ -27,7 +27,8 @@ class ModelSettings:
     def __post_init__(self) -> None:
         for field in fields(self):
             value = getattr(self, field.name)
-            if not isinstance(value, bool) and value <= 0:
+            is_number = isinstance(value, int | float) and not isinstance(value, bool)
+            if is_number and value <= 0:
                 raise RecipeError(
                     f"model.{field.name} is {value}", hint="use a number greater than 0"
                 )

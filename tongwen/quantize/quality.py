@@ -59,8 +59,10 @@ def documents_of(shards: Sequence[Shard], max_tokens: int) -> Iterator[tuple[lis
 
 
 @torch.inference_mode()
-def score(model: Llama, documents: Sequence[tuple[list[int], int]]) -> Score:
-    """The loss of every token of every document, each document standing after `<|endoftext|>`.
+def score(
+    model: Llama, documents: Sequence[tuple[list[int], int]], start_id: int = EOS_ID
+) -> Score:
+    """The loss of every token of every document, each document after `start_id`.
 
     A document longer than the window is cut; a piece starts with the last token before it.
     """
@@ -69,7 +71,7 @@ def score(model: Llama, documents: Sequence[tuple[list[int], int]]) -> Score:
     nats = 0.0
     choices = []
     for ids, _ in documents:
-        row = [EOS_ID, *ids]
+        row = [start_id, *ids]
         for start in range(0, len(row) - 1, window):
             piece_T = torch.tensor(row[start : start + window + 1], device=device)
             logits_TV = model.logits(model(piece_T[None, :-1])[0])

@@ -35,13 +35,13 @@ def run(context: StageContext[QuantizeSettings]) -> Mapping[str, float]:
     texts = _validation_texts(context.inputs["shards"], settings.quality_tokens, tokenizer.digest)
     # float32 on both sides: the comparison then shows the weights' rounding and nothing else.
     model, _ = load_model_folder(source, torch.float32)
-    before = _scores(model, texts, context, "before")
+    before = _scores(model, texts, tokenizer.end_id, context, "before")
     model, _ = load_model_folder(source)
     names = quantize_model(model)
     target = context.out / "model"
     save_quantized_folder(target, model, source, names)
     reloaded, _ = load_any_model(target, torch.float32)
-    after = _scores(reloaded, texts, context, "after")
+    after = _scores(reloaded, texts, tokenizer.end_id, context, "after")
     languages = {name: compare(before[name], after[name]) for name in before}
     sizes = {"bytes_before": _weight_bytes(source), "bytes_after": _weight_bytes(target)}
     write_json(
@@ -76,13 +76,14 @@ def _validation_texts(
 def _scores(
     model: Llama,
     texts: Mapping[str, Documents],
+    start_id: int,
     context: StageContext[QuantizeSettings],
     label: str,
 ) -> dict[str, Score]:
     scores = {}
     for number, (language, documents) in enumerate(texts.items()):
         context.progress.update(f"quantize: loss {label}", number, len(texts), language)
-        scores[language] = score(model, documents)
+        scores[language] = score(model, documents, start_id)
     return scores
 
 

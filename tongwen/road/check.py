@@ -23,13 +23,15 @@ def check_road(recipe: Recipe, stages: Sequence[Stage]) -> None:
     Raises:
         RecipeError: sequences do not fit the window, or a stage reads files of the sample web,
             which is not written.
-        InputError: the tokenizer of the base model is not there, or a file of the user's that
-            tuning reads holds no dialogues.
+        InputError: the base model cannot be read, its tokenizer is not there or cannot write the
+            dialogues to tune on, or a file of the user's that tuning reads holds no dialogues.
     """
     names = {stage.name for stage in stages}
     if recipe.pretrain is None or recipe.pretrain.base is None:
         training = {key: value for key, value in planned_run(recipe).stages.items() if key in names}
         check_windows(recipe.model.max_position_embeddings, training)
+    elif "pretrain" in names:
+        _check_base(recipe, Path(recipe.pretrain.base), trains=names)
     if "tokenizer" in names and recipe.tokenizer.model is not None:
         _check_tokenizer(recipe, Path(recipe.tokenizer.model))
     if "tune" in names and recipe.tune is not None:
@@ -47,15 +49,34 @@ def check_road(recipe: Recipe, stages: Sequence[Stage]) -> None:
                 )
 
 
-def _check_tokenizer(recipe: Recipe, folder: Path) -> None:
-    if not (folder / "tokenizer.model").is_file():
-        base = recipe.pretrain.base if recipe.pretrain is not None else None
-        key = "pretrain.base" if base == recipe.tokenizer.model else "tokenizer.model"
+def _check_tokenizer(recipe: Recipe, path: Path) -> None:
+    from tongwen.tokenizer.folder import find_tokenizer_folder
+    from tongwen.tokenizer.text import Tokenizer
+
+    base = recipe.pretrain.base if recipe.pretrain is not None else None
+    key = "pretrain.base" if base == recipe.tokenizer.model else "tokenizer.model"
+    try:
+        tokenizer = Tokenizer.load(find_tokenizer_folder(path))
+        _ = tokenizer.end_id
+    except InputError as error:
+        raise InputError(f"{key} is {path}: {error.message}", hint=error.hint) from error
+    has_dialogues = recipe.tune is not None and bool(recipe.tune.dialogues or recipe.tune.pairs)
+    if has_dialogues and not tokenizer.has_chat:
         raise InputError(
-            f"{key} is {folder}, which holds no tokenizer.model",
-            hint="name a folder with a SentencePiece model, or train one with "
-            "--set tokenizer.model=false",
+            f"{key} is {path}, whose tokenizer cannot write the dialogues of [tune]: it has "
+            "neither a chat template nor <|im_start|> and <|im_end|>",
+            hint=f"tongwen tokenizer grow {path} --out NEW adds them; name NEW as pretrain.base",
         )
+
+
+def _check_base(recipe: Recipe, path: Path, *, trains: set[str]) -> None:
+    """The base model's shape, tensors and window, without reading a weight."""
+    from tongwen.model.folder import check_folder
+    from tongwen.stages import find_model_folder
+
+    config = check_folder(find_model_folder(path))
+    training = {key: value for key, value in planned_run(recipe).stages.items() if key in trains}
+    check_windows(config.max_position_embeddings, training)
 
 
 def _named_files(recipe: Recipe) -> Iterator[tuple[str, str, str]]:

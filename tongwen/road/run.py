@@ -87,7 +87,7 @@ def run_road(
             if ran:
                 changed.append(stage.name)
         if "export" in manifests:
-            _link(run_dir / "model", Path("stages/export"))
+            _link(run_dir / "model", Path("stages/export/model"))
         report = _report(run_dir, progress, is_fresh=not changed)
         return RoadResult(manifests, tuple(changed), report)
 

@@ -116,7 +116,7 @@ ROAD = (
         },
         optional=_CARD,
         sections=("export", "run.name"),
-        outputs=("*config.json", "model*.safetensors", "tokenizer*", "special_*", "README.md"),
+        outputs=("model/*",),
     ),
 )
 

@@ -116,7 +116,9 @@ class Server:
         self._check_model(wanted.model)
         if is_chat and not self._has_chat:
             raise ApiError(
-                400, "this model's tokenizer has no ChatML markers; use /v1/completions instead"
+                400,
+                "this model's tokenizer has no ChatML markers and no chat template; use "
+                "/v1/completions instead",
             )
         # A long document takes a while to encode; other answers go on meanwhile.
         requests, prompt_tokens = await asyncio.to_thread(self._generation_requests, wanted)
@@ -148,7 +150,10 @@ class Server:
                 prompts = [tuple(ids)]
             else:
                 prompts = [
-                    tuple(tokenizer.encode(prompt, allow_special=wanted.reads_special))
+                    (
+                        *tokenizer.beginning_ids,
+                        *tokenizer.encode(prompt, allow_special=wanted.reads_special),
+                    )
                     if isinstance(prompt, str)
                     else prompt
                     for prompt in wanted.prompts

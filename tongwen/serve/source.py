@@ -4,14 +4,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tongwen.errors import InputError
-from tongwen.files import read_json
 from tongwen.model.device import Arithmetic
 from tongwen.model.int8_folder import is_int8_folder, load_any_model
 from tongwen.model.llama import Llama
 from tongwen.recipe.loader import load_section
 from tongwen.serve.settings import ServeSettings
 from tongwen.stages import find_model_folder
-from tongwen.tokenizer.special import IM_END, IM_START
+from tongwen.tokenizer.folder import stop_ids_of
 from tongwen.tokenizer.text import Tokenizer
 
 
@@ -23,7 +22,7 @@ class ServedModel:
         name: what requests call it.
         folder: where it was read from.
         stop_ids: an answer ends before the first of these.
-        has_chat: whether the tokenizer knows the markers of dialogues.
+        has_chat: whether the tokenizer can write dialogues.
     """
 
     name: str
@@ -74,7 +73,7 @@ def load_served_model(source: Path, *, quantized: bool, settings: ServeSettings)
         model=model,
         tokenizer=tokenizer,
         stop_ids=_stop_ids(folder, tokenizer),
-        has_chat=IM_START in tokenizer.special_ids and IM_END in tokenizer.special_ids,
+        has_chat=tokenizer.has_chat,
     )
 
 
@@ -89,11 +88,4 @@ def _stop_ids(folder: Path, tokenizer: Tokenizer) -> tuple[int, ...]:
 
     Yi's published folders name `<|endoftext|>` alone, and its chat models never stopped.
     """
-    found: set[int] = set()
-    for name in ("generation_config.json", "config.json"):
-        if (folder / name).is_file():
-            ids = read_json(folder / name).get("eos_token_id")
-            found.update(ids if isinstance(ids, list) else [] if ids is None else [ids])
-    if IM_END in tokenizer.special_ids:
-        found.add(tokenizer.special_ids[IM_END])
-    return tuple(sorted(found))
+    return tuple(sorted(stop_ids_of(folder) | {*tokenizer.stop_ids}))

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from tongwen.tokenizer.fast import FastTokenizer
 from tongwen.tokenizer.kernels import KEY_BYTES, SHORT, Rules, Seen, encode_texts, fill, merge_long
 from tongwen.tokenizer.model_file import BPE, BYTE, NORMAL, UNUSED, USER_DEFINED, read_model
 from tongwen.tokenizer.text import SPACE_MARK, Tokenizer
@@ -47,7 +48,7 @@ class BulkEncoder:
 
         Args:
             texts: pyarrow array of strings without nulls, valid UTF-8.
-            end_id: put after every text.
+            end_id: put after every text; then what the tokenizer begins texts with is put before.
         """
         if self._rules is None:
             return self._encode_slowly(texts, end_id)
@@ -89,8 +90,15 @@ class BulkEncoder:
     ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]:
         ids: list[int] = []
         starts = [0]
-        for text in texts.to_pylist():
-            ids += self.tokenizer.encode(text)
+        many = texts.to_pylist()
+        found = (
+            self.tokenizer.encode_many(many)
+            if isinstance(self.tokenizer, FastTokenizer)
+            else map(self.tokenizer.encode, many)
+        )
+        for text_ids in found:
+            ids += self.tokenizer.beginning_ids if end_id is not None else ()
+            ids += text_ids
             if end_id is not None:
                 ids.append(end_id)
             starts.append(len(ids))
@@ -109,6 +117,8 @@ def text_buffers(texts: Any) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int6
 
 def _rules(tokenizer: Tokenizer) -> tuple[str | None, Rules | None]:
     """The model as arrays, or why it cannot be had as arrays."""
+    if isinstance(tokenizer, FastTokenizer):
+        return "it is a tokenizer.json of another maker", None
     model = read_model(tokenizer.model)
     kinds = Counter(kind for _, _, kind in model.pieces)
     learned = {

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import sentencepiece
 import tokenizers
+import xxhash
 from tokenizers import AddedToken, decoders, models
 
 from tongwen.files import write_bytes, write_json, write_text
@@ -16,13 +17,9 @@ from tongwen.tokenizer.special import (
 )
 from tongwen.tokenizer.text import MODEL_FILE, SPACE_MARK
 
-TOKENIZER_FILES = (
-    MODEL_FILE,
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-)
-"""Every file that a model folder needs to carry its tokenizer."""
+MODEL_DIGEST, VOCABULARY_DIGEST = "tongwen_model_digest", "tongwen_vocabulary_digest"
+"""Keys of `tokenizer_config.json`, which transformers keeps when it saves a folder without the
+SentencePiece model: shards that were made with it can still be read."""
 
 
 def fast_tokenizer(model: bytes) -> tokenizers.Tokenizer:
@@ -68,10 +65,21 @@ def fast_tokenizer(model: bytes) -> tokenizers.Tokenizer:
     return fast
 
 
+def vocabulary_digest(fast: tokenizers.Tokenizer) -> str:
+    """Names all pieces with their ids, added ones included."""
+    pieces = sorted((number, piece) for piece, number in fast.get_vocab().items())
+    return xxhash.xxh3_128_hexdigest(json.dumps(pieces).encode())
+
+
 def write_tokenizer_folder(model: bytes, folder: Path) -> None:
     """Write the SentencePiece model and all files that transformers reads beside it."""
     write_bytes(folder / MODEL_FILE, model)
-    rules = json.loads(fast_tokenizer(model).to_str())
+    fast = fast_tokenizer(model)
+    rules = json.loads(fast.to_str())
     write_text(folder / "tokenizer.json", json.dumps(rules, ensure_ascii=False) + "\n")
-    write_json(folder / "tokenizer_config.json", tokenizer_config())
+    origin = {
+        MODEL_DIGEST: xxhash.xxh3_128_hexdigest(model),
+        VOCABULARY_DIGEST: vocabulary_digest(fast),
+    }
+    write_json(folder / "tokenizer_config.json", tokenizer_config() | origin)
     write_json(folder / "special_tokens_map.json", special_tokens_map())

@@ -21,8 +21,8 @@ class TokenizerSettings:
     character_coverage: float = 0.9999
     """Share of the text's characters that get a piece of their own; the rest is spelt in bytes."""
     model: PathText | None = None
-    """Folder of a model or tokenizer whose `tokenizer.model` is taken; nothing is trained then.
-    When absent, that of `pretrain.base`, if there is one."""
+    """Folder of a model or tokenizer whose tokenizer is taken, ours or any with `tokenizer.json`;
+    nothing is trained then. When absent, that of `pretrain.base`, if there is one."""
     compare_with: tuple[PathText, ...] = ()
     """Folders of other tokenizers or models, measured on the same texts in `report.json`."""
 

@@ -8,9 +8,10 @@ from typing import Protocol
 import tokenizers
 
 from tongwen.errors import InputError
-from tongwen.tokenizer.text import MODEL_FILE, Tokenizer
+from tongwen.tokenizer.folder import FAST_FILE, MODEL_FILE
+from tongwen.tokenizer.text import Tokenizer
 
-FAST_FILE = "tokenizer.json"
+__all__ = ["FAST_FILE", "FastSide", "SentencePieceSide", "Side", "open_sides"]
 _BATCH_TEXTS = 256
 _BYTE_PIECE = re.compile("<0x[0-9A-F]{2}>")
 

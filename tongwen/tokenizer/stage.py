@@ -1,5 +1,6 @@
 """The tokenizer stage: documents in, a verified tokenizer folder out."""
 
+import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -10,11 +11,19 @@ from tongwen.flow.memory import available_memory_bytes
 from tongwen.flow.stage import StageContext
 from tongwen.tokenizer.compare import open_side
 from tongwen.tokenizer.export import write_tokenizer_folder
+from tongwen.tokenizer.fast import FastTokenizer
+from tongwen.tokenizer.folder import (
+    FAST_FILE,
+    GENERATION_FILE,
+    TOKENIZER_FILES,
+    copy_tokenizer,
+    find_tokenizer_folder,
+)
 from tongwen.tokenizer.report import MEASURED_BYTES, Texts, compare, measure
 from tongwen.tokenizer.sample import DocumentSample, is_chinese, sample_documents
 from tongwen.tokenizer.settings import TokenizerSettings
-from tongwen.tokenizer.sides import SentencePieceSide
-from tongwen.tokenizer.text import MODEL_FILE, Tokenizer
+from tongwen.tokenizer.sides import FastSide, SentencePieceSide
+from tongwen.tokenizer.text import Tokenizer
 from tongwen.tokenizer.train import train_model
 from tongwen.tokenizer.verify import Check, verify_folder
 
@@ -24,8 +33,12 @@ _MEMORY_PER_BYTE, _MEMORY_PER_CHINESE_BYTE = 9, 36
 
 
 def files(settings: TokenizerSettings) -> list[Path]:
-    """The SentencePiece model that is taken from elsewhere."""
-    return [] if settings.model is None else [Path(settings.model) / MODEL_FILE]
+    """The files of a tokenizer that is taken from elsewhere."""
+    if settings.model is None:
+        return []
+    folder = find_tokenizer_folder(Path(settings.model))
+    names = (*TOKENIZER_FILES, GENERATION_FILE)
+    return [folder / name for name in names if (folder / name).is_file()]
 
 
 def run(context: StageContext[TokenizerSettings]) -> Mapping[str, float]:
@@ -53,14 +66,16 @@ def run(context: StageContext[TokenizerSettings]) -> Mapping[str, float]:
             character_coverage=settings.character_coverage,
         )
         hint = "give it more text or a larger tokenizer.vocabulary_size"
+        write_tokenizer_folder(model, context.out)
     else:
-        model = files(settings)[0].read_bytes()
+        _take_over(find_tokenizer_folder(Path(settings.model)), context.out)
         hint = f"tokenizer.model is {settings.model}; it must have the special tokens of ours"
-    write_tokenizer_folder(model, context.out)
+    tokenizer = Tokenizer.load(context.out)
+    is_foreign = isinstance(tokenizer, FastTokenizer)
     checks = verify_folder(context.out)
-    _refuse_failures(checks, hint)
-    tokenizer = Tokenizer(model)
-    side = SentencePieceSide(tokenizer)
+    if not is_foreign:  # other people's have their own habits; the report names them
+        _refuse_failures(checks, hint)
+    side = FastSide(context.out / FAST_FILE) if is_foreign else SentencePieceSide(tokenizer)
     texts = Texts.gather(sample.texts(), measured_bytes=MEASURED_BYTES)
     report: dict[str, Any] = {
         "vocabulary_size": tokenizer.vocabulary_size,
@@ -84,6 +99,19 @@ def run(context: StageContext[TokenizerSettings]) -> Mapping[str, float]:
         "unused_pieces": report["unused_pieces"],
         "checks_passed": sum(item.passed is True for item in checks),
     }
+
+
+def _take_over(source: Path, out: Path) -> None:
+    """Copy a tokenizer that others made; one of ours gets its files anew."""
+    for name in (*TOKENIZER_FILES, GENERATION_FILE):  # of an earlier run
+        (out / name).unlink(missing_ok=True)
+    tokenizer = Tokenizer.load(source)
+    if isinstance(tokenizer, FastTokenizer):
+        copy_tokenizer(source, out)
+        if (source / GENERATION_FILE).is_file():
+            shutil.copyfile(source / GENERATION_FILE, out / GENERATION_FILE)
+    else:
+        write_tokenizer_folder(tokenizer.model, out)
 
 
 def check_memory(sample: DocumentSample, available_bytes: int) -> None:

@@ -1,6 +1,7 @@
 """Text to token ids and back, byte for byte, from a SentencePiece model alone."""
 
 import codecs
+import itertools
 import re
 from collections.abc import Iterable, Sequence
 from functools import cached_property
@@ -11,15 +12,19 @@ import sentencepiece
 import xxhash
 
 from tongwen.errors import InputError
+from tongwen.tokenizer.folder import FAST_FILE, MODEL_FILE
 from tongwen.tokenizer.special import (
     ANSWER_ROLE,
+    EOS,
     IM_END,
     IM_START,
+    SPECIAL_PIECES,
     Message,
     check_messages,
 )
 
-MODEL_FILE = "tokenizer.model"
+__all__ = ["MODEL_FILE", "SPACE_MARK", "StreamingDecoder", "Tokenizer"]
+
 SPACE_MARK = "\u2581"
 """SentencePiece writes a space as this character (▁), so it cannot tell the two apart."""
 
@@ -30,6 +35,13 @@ class Tokenizer:
     `decode(encode(text)) == text` for every text without lone surrogates. Special pieces are
     those the model itself declares as control pieces.
     """
+
+    beginning_ids: tuple[int, ...] = ()
+    """What every text begins with where other people's models want it: their BOS."""
+    strips_first_space = False
+    """Whether decoding takes away a space before the first piece."""
+    allows_rows_without_piece = False
+    """Whether ids beyond the vocabulary have no text, or are refused."""
 
     def __init__(self, model: bytes) -> None:
         self.model = model
@@ -43,11 +55,35 @@ class Tokenizer:
             if processor.is_control(number) or processor.is_unknown(number)
         }
         """Piece -> id of the control pieces and the unknown piece."""
+        ends = [self.special_ids[piece] for piece in (EOS, IM_END) if piece in self.special_ids]
+        self.stop_ids: tuple[int, ...] = tuple(ends) or tuple(
+            number for number in (processor.eos_id(),) if number >= 0
+        )
+        """An answer ends before the first of these."""
         self._mark_ids = [
             processor.piece_to_id(f"<0x{byte:02X}>") for byte in SPACE_MARK.encode("utf-8")
         ]
         names = sorted(self.special_ids, key=len, reverse=True)
         self._special_pattern = re.compile("(" + "|".join(map(re.escape, names)) + ")")
+
+    @cached_property
+    def end_id(self) -> int:
+        """What ends a document.
+
+        Raises:
+            InputError: there is no such piece.
+        """
+        return self._special_id(EOS)
+
+    @property
+    def start_id(self) -> int:
+        """What a text without a beginning is read after."""
+        return self.beginning_ids[-1] if self.beginning_ids else self.end_id
+
+    @property
+    def has_chat(self) -> bool:
+        """Whether it can write dialogues."""
+        return {IM_START, IM_END} <= self.special_ids.keys()
 
     @cached_property
     def token_bytes(self) -> tuple[bytes, ...]:
@@ -64,20 +100,40 @@ class Tokenizer:
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
-        """The tokenizer of a folder, or of a `tokenizer.model` file.
+        """The tokenizer of a folder, or of a `tokenizer.model` or `tokenizer.json` file.
+
+        Of a folder with both, the SentencePiece model is read where it is one of ours, whose ids
+        are proven equal, and otherwise `tokenizer.json`, which transformers reads.
 
         Raises:
             InputError: there is none, or it cannot be read.
         """
         path = Path(path)
         file = path / MODEL_FILE if path.is_dir() else path
+        fast = path / FAST_FILE if path.is_dir() else path
+        if fast.name.endswith(".json") and fast.is_file() and cls is Tokenizer:
+            from tongwen.tokenizer.fast import FastTokenizer
+
+            own = cls._own(file) if path.is_dir() and file.is_file() else None
+            return own or FastTokenizer(fast)  # type: ignore[return-value]
+        return cls._read(file)
+
+    @classmethod
+    def _own(cls, file: Path) -> Self | None:
+        """The tokenizer of a model with our special pieces; None for any other."""
+        found = cls._read(file)
+        pieces = [found.piece(number) for number in range(len(SPECIAL_PIECES))]
+        return found if pieces == list(SPECIAL_PIECES) else None
+
+    @classmethod
+    def _read(cls, file: Path) -> Self:
         try:
             return cls(file.read_bytes())
         except OSError as error:
             raise InputError(
                 f"cannot read the tokenizer {file}: {error.strerror}",
-                hint="a model folder needs its tokenizer.model; copy it there or train one with "
-                "`tongwen tokenizer train`",
+                hint="a model folder needs its tokenizer.json or tokenizer.model; copy it there or "
+                "train one with `tongwen tokenizer train`",
             ) from error
         except RuntimeError as error:
             raise InputError(
@@ -104,7 +160,7 @@ class Tokenizer:
         Raises:
             InputError: the text holds a lone surrogate, which no UTF-8 can carry.
         """
-        _refuse_surrogates(text)
+        refuse_surrogates(text)
         if not allow_special:
             return self._encode_plain(text)
         ids: list[int] = []
@@ -114,6 +170,12 @@ class Tokenizer:
             else:
                 ids += self._encode_plain(part)
         return ids
+
+    def encode_with_ends(self, text: str) -> tuple[list[int], list[int]]:
+        """As `encode`, and the UTF-8 byte of the text at which each id ends."""
+        ids = self.encode(text)
+        sizes = (len(self.token_bytes[number]) for number in ids)
+        return ids, list(itertools.accumulate(sizes))
 
     def _encode_plain(self, text: str) -> list[int]:
         if SPACE_MARK not in text:
@@ -193,6 +255,8 @@ class StreamingDecoder:
 
     def __init__(self, tokenizer: Tokenizer, *, show_special: bool = False) -> None:
         self._token_bytes = tokenizer.token_bytes
+        self._strips_space = tokenizer.strips_first_space
+        self._allows_rows_without_piece = tokenizer.allows_rows_without_piece
         self._shown = (
             {number: piece.encode() for piece, number in tokenizer.special_ids.items()}
             if show_special
@@ -203,14 +267,23 @@ class StreamingDecoder:
     def push(self, number: int) -> str:
         """The text that this id completes; empty while a character is unfinished.
 
+        Other people's models have rows in their embedding that no piece belongs to: as in
+        transformers, such ids have no text.
+
         Raises:
             InputError: the id is outside the vocabulary.
         """
         if not 0 <= number < len(self._token_bytes):
+            if number >= 0 and self._allows_rows_without_piece:
+                return ""
             raise InputError(
                 f"token id {number} is outside the vocabulary of {len(self._token_bytes):,} pieces"
             )
-        return self._decoder.decode(self._shown.get(number) or self._token_bytes[number])
+        data = self._shown.get(number) or self._token_bytes[number]
+        if self._strips_space and data:
+            self._strips_space = False
+            data = data.removeprefix(b" ")
+        return self._decoder.decode(data)
 
     def flush(self) -> str:
         """End the text. An unfinished character is given up: half a character is no text."""
@@ -218,7 +291,12 @@ class StreamingDecoder:
         return ""
 
 
-def _refuse_surrogates(text: str) -> None:
+def refuse_surrogates(text: str) -> None:
+    """Refuse a text that no UTF-8 can carry.
+
+    Raises:
+        InputError: with the place of the first lone surrogate.
+    """
     try:
         text.encode("utf-8")
     except UnicodeEncodeError as error:

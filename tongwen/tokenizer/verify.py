@@ -11,11 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from tongwen.errors import InputError
-from tongwen.files import read_json
+from tongwen.tokenizer.folder import MODEL_FILE, chat_template, json_object
 from tongwen.tokenizer.samples import DIALOGUES, FULL_WIDTH, MARKERS, TEXTS
 from tongwen.tokenizer.sides import FAST_FILE, FastSide, SentencePieceSide, Side, open_sides
 from tongwen.tokenizer.special import BOS, EOS, IM_END, IM_START, ROLES, chat_prompt
-from tongwen.tokenizer.text import MODEL_FILE
 
 
 @dataclass(frozen=True)
@@ -175,7 +174,7 @@ def _agreement(sides: Sequence[Side]) -> Check:
 def _nothing_added(folder: Path, sides: Sequence[Side]) -> Check:
     """No BOS or EOS comes by itself."""
     name = "nothing is added before or after a text"
-    config = _json(folder / "tokenizer_config.json")
+    config = json_object(folder / "tokenizer_config.json")
     for key in ("add_bos_token", "add_eos_token", "add_prefix_space"):
         if config.get(key):
             return Check(name, False, f"tokenizer_config.json says {key}: {config[key]}")
@@ -195,7 +194,7 @@ def _read_as_written(folder: Path) -> Check:
     Llama's class gives the tokenizer a dummy prefix, whatever the files say (01-ai/Yi-1.5 #37).
     """
     name = "transformers reads the tokenizer as it is written"
-    config = _json(folder / "tokenizer_config.json")
+    config = json_object(folder / "tokenizer_config.json")
     for key in ("clean_up_tokenization_spaces", "split_special_tokens"):
         if config.get(key):
             return Check(name, False, f"tokenizer_config.json says {key}: {config[key]}")
@@ -204,7 +203,7 @@ def _read_as_written(folder: Path) -> Check:
     said = config.get("tokenizer_class")
     if said in _GENERIC_CLASSES:
         return Check(name, True)
-    model_type = _json(folder / "config.json").get("model_type")
+    model_type = json_object(folder / "config.json").get("model_type")
     if said is None and model_type is None:
         return Check(name, None, "tokenizer_config.json names no tokenizer_class")
     what = (
@@ -212,7 +211,7 @@ def _read_as_written(folder: Path) -> Check:
         if said is not None
         else f"no tokenizer_class, so that of the model type {model_type!r} is taken"
     )
-    rules = _json(folder / FAST_FILE)
+    rules = json_object(folder / FAST_FILE)
     is_plain = bool(rules) and not rules.get("normalizer") and not rules.get("pre_tokenizer")
     rebuilds = str(said).removesuffix("Fast") in _REBUILDING_CLASSES
     if is_plain or rebuilds or not isinstance(said, str | None):
@@ -228,10 +227,10 @@ def _read_as_written(folder: Path) -> Check:
 def _flags(folder: Path, side: Side) -> Check:
     """What the JSON files say about special pieces is what the tokenizer knows about them."""
     name = "the files agree on which pieces are special"
-    config = _json(folder / "tokenizer_config.json")
+    config = json_object(folder / "tokenizer_config.json")
     entries = config.get("added_tokens_decoder", {})
     tokens = [("tokenizer_config.json", config)]
-    tokens.append(("special_tokens_map.json", _json(folder / "special_tokens_map.json")))
+    tokens.append(("special_tokens_map.json", json_object(folder / "special_tokens_map.json")))
     for detail in (*_wrong_entries(entries, side), *_wrong_tokens(tokens, side)):
         return Check(name, False, detail)
     if not entries and not any(values for _, values in tokens):
@@ -278,7 +277,7 @@ def _wrong_tokens(files: Sequence[tuple[str, dict[str, Any]]], side: Side) -> It
 def _template(folder: Path, side: Side) -> Check:
     """The chat template of the folder, rendered and encoded, is the dialogue of training."""
     name = f"the chat template writes ChatML ({side.name})"
-    source = _chat_template(folder)
+    source = chat_template(folder)
     if not {IM_START, IM_END} <= side.special_ids.keys():
         return Check(name, None, f"it has no control pieces {IM_START} and {IM_END}")
     if source is None:
@@ -288,7 +287,7 @@ def _template(folder: Path, side: Side) -> Check:
         from jinja2.sandbox import ImmutableSandboxedEnvironment
     except ImportError:
         return Check(name, None, "needs the package jinja2")
-    config = _json(folder / "tokenizer_config.json")
+    config = json_object(folder / "tokenizer_config.json")
     tokens = {key: value for key, value in config.items() if key.endswith("_token")}
     environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True)
     environment.globals["raise_exception"] = _refuse
@@ -329,37 +328,12 @@ def _first_difference(text: str, other: str) -> int:
     return next((at for at, (one, two) in pairs if one != two), min(len(text), len(other)))
 
 
-def _chat_template(folder: Path) -> str | None:
-    """The default chat template: of `chat_template.jinja`, else of `tokenizer_config.json`.
-
-    Raises:
-        InputError: it is neither a text nor a list of named texts.
-    """
-    file = folder / "chat_template.jinja"
-    if file.exists():
-        try:
-            return file.read_text(encoding="utf-8")
-        except UnicodeDecodeError as error:
-            raise InputError(f"{file} is not UTF-8: {error}", hint="copy it again") from error
-    value = _json(folder / "tokenizer_config.json").get("chat_template")
-    if isinstance(value, list):
-        named = {one.get("name"): one.get("template") for one in value if isinstance(one, dict)}
-        value = named.get("default")
-    if value is not None and not isinstance(value, str):
-        raise InputError(
-            f"chat_template of {folder / 'tokenizer_config.json'} is of type "
-            f"{type(value).__name__}, not a text",
-            hint="copy it again",
-        )
-    return value
-
-
 def _sizes(folder: Path, sides: Sequence[Side]) -> Check:
     name = "its size is that of the model's embedding"
     sizes = {side.name: side.size for side in sides}
     if (rows := _embedding_rows(folder)) is not None:
         sizes["embedding"] = rows
-    if (size := _json(folder / "config.json").get("vocab_size")) is not None:
+    if (size := json_object(folder / "config.json").get("vocab_size")) is not None:
         sizes["config.json"] = size
     detail = ", ".join(f"{key} {value:,}" for key, value in sizes.items())
     if len(sizes) < 2:
@@ -370,7 +344,7 @@ def _sizes(folder: Path, sides: Sequence[Side]) -> Check:
 def _embedding_rows(folder: Path) -> int | None:
     """Rows of `model.embed_tokens.weight` in a safetensors folder, from the file's header."""
     tensor = "model.embed_tokens.weight"
-    index = _json(folder / "model.safetensors.index.json").get("weight_map", {})
+    index = json_object(folder / "model.safetensors.index.json").get("weight_map", {})
     path = folder / index.get(tensor, "model.safetensors")
     if not path.exists():
         return None
@@ -387,9 +361,9 @@ def _embedding_rows(folder: Path) -> int | None:
 
 def _stop_ids(folder: Path, side: Side) -> Check:
     name = "all files agree on where an answer ends"
-    generation = _json(folder / "generation_config.json")
-    tokenizer_eos = _json(folder / "tokenizer_config.json").get("eos_token")
-    config_eos = _json(folder / "config.json").get("eos_token_id")
+    generation = json_object(folder / "generation_config.json")
+    tokenizer_eos = json_object(folder / "tokenizer_config.json").get("eos_token")
+    config_eos = json_object(folder / "config.json").get("eos_token_id")
     if isinstance(tokenizer_eos, dict):
         tokenizer_eos = tokenizer_eos.get("content")
     known = [side.special_ids[piece] for piece in (EOS, IM_END) if piece in side.special_ids]
@@ -414,18 +388,3 @@ def _as_set(value: Any) -> set[Any]:
     """The ids of one key, which is a number, a list or absent; anything else as it is written."""
     items = value if isinstance(value, list) else [] if value is None else [value]
     return {item if isinstance(item, int) else repr(item) for item in items}
-
-
-def _json(path: Path) -> dict[str, Any]:
-    """The object in a JSON file; empty when there is no such file.
-
-    Raises:
-        InputError: the file is damaged, or holds something else.
-    """
-    try:
-        value = read_json(path) if path.exists() else {}
-    except ValueError as error:
-        raise InputError(f"{path} is no JSON: {error}", hint="copy it again") from error
-    if not isinstance(value, dict):
-        raise InputError(f"{path} holds no JSON object", hint="copy it again")
-    return value

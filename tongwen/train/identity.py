@@ -33,7 +33,7 @@ def run_identity(
 ) -> dict[str, Any]:
     """Key -> JSON value: the model's shape, first weights, settings, the data and its order."""
     identity = {
-        **{f"model.{key}": value for key, value in asdict(config).items()},
+        **{f"model.{key}": value for key, value in asdict(config).items() if key != "read_from"},
         "first_weights": first_weights,
         **{key: value for key, value in asdict(settings).items() if key not in _WITHOUT_EFFECT},
         **{f"data.{key}": value for key, value in data_parts.items()},

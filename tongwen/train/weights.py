@@ -15,7 +15,8 @@ from tongwen.model.folder import read_config, stream_weights
 from tongwen.model.llama import initial_weights
 from tongwen.model.settings import ModelSettings
 from tongwen.stages import find_model_folder
-from tongwen.tokenizer.text import MODEL_FILE, Tokenizer
+from tongwen.tokenizer.folder import has_tokenizer
+from tongwen.tokenizer.text import Tokenizer
 from tongwen.train.optim.parametrization import scale_of
 from tongwen.train.settings import PretrainSettings, TrainSettings
 
@@ -106,7 +107,7 @@ def check_tokenizer(
             f"knows {config.vocabulary_size:,}",
             hint="encode them with the model's own tokenizer",
         )
-    if (folder / MODEL_FILE).is_file():
+    if has_tokenizer(folder):
         own = Tokenizer.load(folder).digest
         if own != digest:
             raise InputError(

@@ -45,7 +45,7 @@ def scale_of(name: str, config: ModelConfig, settings: TrainSettings) -> Scale:
         return Scale(1 / width, 1 / width)
     if not name.startswith("model.layers."):
         return Scale(epsilon=1 / width)
-    if name.endswith("norm.weight"):
+    if name.endswith(("norm.weight", ".bias")):
         return Scale(epsilon=1 / depth)
     # Adam divides by the gradient's size: 1/depth in the weight makes the gradient depth times
     # larger, so that the epsilon of 1/(width depth) becomes 1/width where the factor is in it.

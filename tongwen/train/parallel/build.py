@@ -4,7 +4,7 @@ import psutil
 import torch
 from torch import nn
 
-from tongwen.errors import DoesNotFitError
+from tongwen.errors import DoesNotFitError, RecipeError
 from tongwen.model.config import ModelConfig
 from tongwen.model.device import Arithmetic
 from tongwen.model.llama import DecoderLayer, Llama
@@ -33,6 +33,7 @@ def build_model(
     check_pipeline_degree(config, processes.size("pipeline"))
     check_tensor_degree(config, processes.size("tensor"))
     check_context_degree(settings, processes.size("context"), processes.size("tensor"))
+    _check_architecture(config, processes)
     with torch.device("meta"):
         model = Llama(config)
     keep_stage(model, processes.size("pipeline"), processes.place("pipeline"))
@@ -54,6 +55,26 @@ def build_model(
     if not config.tie_word_embeddings:
         _give_memory(model, arithmetic.device)
     return model.train()
+
+
+def _check_architecture(config: ModelConfig, processes: Processes) -> None:
+    """Refuse what the parts of a model that is cut up do not compute.
+
+    Raises:
+        RecipeError: with the key.
+    """
+    is_scaled = (config.embedding_scale, config.output_scale) != (1, 1)
+    for kind, key, is_there in (
+        ("tensor", "biases of projections", config.biases_per_layer > 0),
+        ("tensor", "scale_emb or dim_model_base", is_scaled),
+        ("pipeline", "scale_emb or dim_model_base", is_scaled),
+    ):
+        if is_there and processes.size(kind) > 1:
+            raise RecipeError(
+                f"parallel.{kind} is {processes.size(kind)}, and the model has {key}, which only "
+                "whole models compute",
+                hint=f"--set parallel.{kind}=1 in the stage's section; parallel.shard fits it",
+            )
 
 
 def _give_memory(model: Llama, device: torch.device) -> None:
