@@ -51,13 +51,13 @@ def build_problems(run: RunFiles) -> list[Problem]:
 
 
 def _reason(stage: str, row: dict[str, Any]) -> tuple[str, str, str, bool]:
-    """Stage, reason, hint and whether the file is broken. Errors of readers begin with the path of
-    the file, which would make every reason a different one.
+    """Stage, reason, hint and whether the file is broken. Errors of readers name the file, which
+    would make every reason a different one.
     """
     kind, name = str(row.get("kind", "")), str(row.get("path", ""))
-    head, _, rest = kind.partition(" ")
-    if rest and name and head.rstrip(":").endswith(name):
-        kind = rest
+    before, found, after = kind.partition(name)
+    if name and found:
+        kind = " ".join(f"{before.rpartition(' ')[0]} {after.lstrip(':')}".split())
     return stage, kind, str(row.get("hint") or ""), bool(row.get("is_bad", stage == "curate"))
 
 
