@@ -233,7 +233,7 @@ def test_a_weak_rule_drops_only_with_one_of_another_kind() -> None:
         row(ENGLISH, "en", terminal_line_share=0.0, sentences=0),
         row(ENGLISH, "en", repeated_5_gram_share=0.2, top_2_gram_share=0.3),
         row(ENGLISH, "en", terminal_line_share=0.0, short_line_share=0.9),
-        row(ENGLISH, "en", repeated_10_gram_share=0.5),
+        row(ENGLISH, "en", repeated_10_gram_share=0.7),
         row(CHINESE, "zh-Hans", punctuation_share=0.3),
         row(CHINESE, "zh-Hans", punctuation_share=0.3, terminal_line_share=0.0),
     ])  # fmt: skip

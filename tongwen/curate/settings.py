@@ -81,7 +81,7 @@ class EnglishRules(_Rules):
     maximum_repeated_7_gram_share: float | None = 0.13
     maximum_repeated_8_gram_share: float | None = 0.12
     maximum_repeated_9_gram_share: float | None = 0.11
-    maximum_repeated_10_gram_share: float | None = 0.4
+    maximum_repeated_10_gram_share: float | None = 0.6
     maximum_mixed_share: float | None = None
     """Share of characters in paragraphs of another language than the text's."""
     minimum_quality: float | None = None
@@ -106,7 +106,7 @@ class ChineseRules(_Rules):
     minimum_characters: int | None = 100
     """ChineseWebText asks for 200; an encyclopedia article can be a good one with half of it."""
     minimum_han_share: float | None = 0.2
-    """Of all letters; the rest are names, formulas and code that is not marked as such."""
+    """Of the letters in lines with a Han character; other lines may be code not marked as such."""
     minimum_punctuation_share: float | None = 0.02
     maximum_punctuation_share: float | None = 0.25
     maximum_digit_share: float | None = 0.3
@@ -132,7 +132,7 @@ class ChineseRules(_Rules):
     maximum_top_8_gram_share: float | None = 0.16
     maximum_repeated_10_gram_share: float | None = 0.20
     maximum_repeated_15_gram_share: float | None = 0.17
-    maximum_repeated_20_gram_share: float | None = 0.4
+    maximum_repeated_20_gram_share: float | None = 0.6
     maximum_mixed_share: float | None = None
     """Share of characters in paragraphs of another language than the text's."""
     minimum_quality: float | None = None

@@ -21,6 +21,7 @@ from tongwen.curate.rules.counting import (
     TRAITS,
     LineCounts,
     function_word_keys,
+    han_letters,
     line_counts,
     survey,
 )
@@ -28,9 +29,6 @@ from tongwen.curate.rules.repetition import repetition_names, repetition_shares
 from tongwen.curate.rules.spam import spam_characters
 from tongwen.curate.text.characters import (
     DIGIT,
-    HAN,
-    LATIN,
-    LETTER,
     NEWLINE,
     PUNCTUATION,
     SPACE,
@@ -58,6 +56,7 @@ _OF_SENTENCES = frozenset((
     "ellipsis_line_share", "duplicate_line_share", "duplicate_line_character_share",
     "bullet_line_share", "sentences", "short_line_share", "newlines_per_word",
     "newlines_per_character", "punctuation_share", "function_words",
+    "digit_share",
 ))  # fmt: skip
 _BRACKETS = re.compile(r"【[^】\n]{0,200}】")
 
@@ -101,7 +100,7 @@ def measure(text: str, lang: str) -> dict[str, float]:
         return values
     hashes, lengths = units_of(_folded(text))
     if is_chinese:
-        values |= _chinese(text, found, lines, characters)
+        values |= _chinese(text, points, lines, characters)
         shares = repetition_shares(hashes, lengths, _CHINESE_SIZES, len(CHINESE_TOP))
         names = _CHINESE_NAMES
     else:
@@ -161,11 +160,11 @@ def _english(text: str, found: list[int], lines: LineCounts, lengths: Lengths) -
     }
 
 
-def _chinese(text: str, found: list[int], lines: LineCounts, characters: int) -> dict[str, float]:
-    letters = sum(found[LATIN : LETTER + 1])
+def _chinese(text: str, points: CodePoints, lines: LineCounts, characters: int) -> dict[str, float]:
+    han, letters = han_letters(points, kind_table())
     bracketed = _BRACKETS.findall(text) if "【" in text else []
     return {
-        "han_share": found[HAN] / max(1, letters),
+        "han_share": han / max(1, letters),
         "bracket_share": sum(map(len, bracketed)) / characters,
         "function_words": sum(1 for character in _FUNCTION_CHARACTERS if character in text),
         "newlines_per_character": lines.number / characters,
