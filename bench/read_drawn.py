@@ -50,7 +50,7 @@ def draw(curated: Path, number: int, seed: int, half: str) -> list[dict[str, Any
         if not (half and half_of(row["host"] or row["url"]) != half) and not same & seen:
             seen |= same
             groups["dropped" if row["drop_stage"] else "kept"].append(row)
-    drawn = []
+    drawn: list[dict[str, Any]] = []
     for group, rows in groups.items():
         chosen = random.Random(seed).sample(rows, min(number, len(rows)))
         drawn += [
