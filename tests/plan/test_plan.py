@@ -89,7 +89,7 @@ def test_activations_that_do_not_fit_come_with_a_micro_batch_that_is_smaller(
     plan["stages"]["pretrain"]["memory"]["activations"] += 2**30
     plan["stages"]["pretrain"]["predicted_memory_bytes"] += 2**30
     with pytest.raises(DoesNotFitError, match="activations take") as caught:
-        check_fit(plan)
+        check_fit(plan, planned_run(recipe))
     assert caught.value.hint is not None
     assert caught.value.hint.startswith("--set pretrain.micro_batch_tokens=")
     smaller = int(caught.value.hint.rpartition("=")[2])
@@ -99,10 +99,11 @@ def test_activations_that_do_not_fit_come_with_a_micro_batch_that_is_smaller(
 
 
 def test_a_disk_that_is_too_small_is_refused_with_numbers(tmp_path: Path) -> None:
-    plan = make_plan(planned_run(load_recipe("sample", TINY)), None, tmp_path)
+    recipe = load_recipe("sample", TINY)
+    plan = make_plan(planned_run(recipe), None, tmp_path)
     plan["machine"]["disk_bytes"] = 1_000
     with pytest.raises(DoesNotFitError, match=r"of disk, 0 MiB are free"):
-        check_fit(plan)
+        check_fit(plan, planned_run(recipe))
 
 
 def test_a_tune_beyond_the_window_is_refused(tmp_path: Path) -> None:

@@ -9,12 +9,11 @@ from tongwen.model.config import ModelConfig
 from tongwen.model.device import Arithmetic
 from tongwen.model.llama import DecoderLayer, Llama
 from tongwen.train.optim.build import is_inner_matrix
-from tongwen.train.parallel.context import check_context_degree
 from tongwen.train.parallel.mesh import Processes
-from tongwen.train.parallel.pipeline import check_pipeline_degree, keep_stage
+from tongwen.train.parallel.pipeline import keep_stage
 from tongwen.train.parallel.recompute import recompute_activations
 from tongwen.train.parallel.shard import share_weights
-from tongwen.train.parallel.tensor import check_tensor_degree, local, share_matrices
+from tongwen.train.parallel.tensor import local, share_matrices
 from tongwen.train.settings import TrainSettings
 
 
@@ -26,13 +25,11 @@ def build_model(
     In the order in which one kind of parallelism builds on another: stages, matrices, what is
     computed again, compilation, sharded weights.
 
+    `check_layout` has accepted the degrees.
+
     Raises:
-        RecipeError: a degree does not fit the model or its sequences.
         DoesNotFitError: weights, gradients and optimizer do not fit into memory.
     """
-    check_pipeline_degree(config, processes.size("pipeline"))
-    check_tensor_degree(config, processes.size("tensor"))
-    check_context_degree(settings, processes.size("context"), processes.size("tensor"))
     with torch.device("meta"):
         model = Llama(config)
     keep_stage(model, processes.size("pipeline"), processes.place("pipeline"))

@@ -1,0 +1,52 @@
+"""Whether a layout can carry a run: asked by the trainer when it starts and by the planner before.
+
+Only numbers are needed, so a layout of thousands of processes is checked without one of them.
+"""
+
+from tongwen.errors import RecipeError
+from tongwen.model.config import ModelConfig
+from tongwen.train.parallel.context import check_context_degree
+from tongwen.train.parallel.pipeline import check_pipeline_degree
+from tongwen.train.parallel.tensor import check_tensor_degree
+from tongwen.train.settings import TrainSettings
+
+
+def check_layout(config: ModelConfig, settings: TrainSettings, processes: int) -> None:
+    """See that the degrees of `settings.parallel` fit model, sequences, batch and processes.
+
+    Raises:
+        RecipeError: with the first that does not.
+    """
+    pipeline, replicate, shard, context, tensor = settings.parallel.degrees(processes)
+    check_pipeline_degree(config, pipeline)
+    check_tensor_degree(config, tensor)
+    check_context_degree(settings, context, tensor)
+    check_batch(settings, data_parts=replicate * shard, stages=pipeline)
+
+
+def check_batch(settings: TrainSettings, *, data_parts: int, stages: int) -> None:
+    """Every process takes whole micro-batches of every batch.
+
+    Args:
+        settings: of the run.
+        data_parts: into how many parts the batch's sequences are cut.
+        stages: of the pipeline.
+
+    Raises:
+        RecipeError: the smallest batch is not a multiple of what all take at once.
+    """
+    smallest = settings.initial_batch_tokens or settings.batch_tokens
+    micro = settings.sequences_per_micro_batch * settings.sequence_tokens
+    if smallest % (micro * data_parts):
+        raise RecipeError(
+            f"the batch is {smallest:,} tokens, not a multiple of what {data_parts} "
+            f"processes take at once, {data_parts} x {micro:,} (micro_batch_tokens)",
+            hint="lower micro_batch_tokens, or raise batch_tokens",
+        )
+    micro_batches = smallest // (micro * data_parts)
+    if micro_batches < stages:
+        raise RecipeError(
+            f"the batch of {smallest:,} tokens gives each pipeline {micro_batches} micro-batches, "
+            f"fewer than its {stages} stages",
+            hint="lower micro_batch_tokens, or raise batch_tokens",
+        )
