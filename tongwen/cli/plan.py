@@ -111,7 +111,9 @@ def command(
       tongwen plan yi-6b --gpu rtx-4090 --method qlora
       tongwen plan --gpu this --fits
     """
-    given = {name: value for name, value in budget.items() if value not in (None, False)}
+    given = {
+        name: value for name, value in budget.items() if value is not None and value is not False
+    }
     if budget["fits"]:
         _what_fits(budget, as_json)
     elif given:

@@ -1,4 +1,4 @@
-"""Which run a budget buys: its size and tokens, settings, layout, and the share of time that counts."""
+"""Which run a budget buys: size, tokens, settings, layout, and the share of time that counts."""
 
 import math
 from collections.abc import Iterable
@@ -150,7 +150,8 @@ def _filled(question: Question, config: ModelConfig, cards: int, seconds: float)
             f"{seconds:,.0f} s are allowed",
             hint="a smaller model, more cards or more time",
         )
-    return replace(run, tokens=steps * batch)
+    settings = replace(run.layout.settings, max_tokens=steps * batch)
+    return replace(run, tokens=steps * batch, layout=replace(run.layout, settings=settings))
 
 
 def _chosen(question: Question, cards: int) -> PlannedTraining:
@@ -221,6 +222,12 @@ def _best(
             value = law.bits_per_byte(parameters, tokens)
         if best is None or value < best[0]:
             best = value, config, tokens
+    if best is None and question.target_bits_per_byte is not None:
+        raise UsageError(
+            f"--target-bits-per-byte is {question.target_bits_per_byte:g}; by {law.name} no size "
+            "that the planner knows gets there",
+            hint="raise the target",
+        )
     if best is None:
         raise DoesNotFitError(
             "no size of model fits into the budget",

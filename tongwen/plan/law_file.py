@@ -36,11 +36,13 @@ def read_laws(path: Path) -> dict[str, LossLaw]:
     try:
         text = path.read_text(encoding="utf-8")
         values = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
-        laws = values["law"]
-        return {language: _law(language, row, path) for language, row in laws.items()}
+        laws = {language: _law(language, row, path) for language, row in values["law"].items()}
+        if not laws:
+            raise ValueError("none")
+        return laws
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror}") from error
-    except (ValueError, KeyError, AttributeError) as error:
+    except (ValueError, KeyError, AttributeError, TypeError) as error:
         raise InputError(
             f"{path} holds no loss laws: {error}", hint="it needs a table [law.LANGUAGE] for each"
         ) from error

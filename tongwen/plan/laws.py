@@ -148,10 +148,10 @@ class DelphiReference:
         """Of the matrices: rate = 0.0063 sqrt(B / B0) (T0 / T)^0.3, at most 0.01."""
         relative = math.sqrt(batch_tokens / self.base_batch_tokens)
         horizon = (self.base_tokens / tokens) ** self.tokens_exponent
-        return min(self.largest_rate, self.base_rate * relative * horizon)
+        return float(min(self.largest_rate, self.base_rate * relative * horizon))
 
     def noise_ratio(self, batch_tokens: float, tokens: float) -> float:
-        """R / r0 = (B T0) / (B0 T)."""
+        """Gradient noise beside the reference run's: r / r0 = (B T0) / (B0 T)."""
         return batch_tokens * self.base_tokens / (self.base_batch_tokens * tokens)
 
     def adam_rate(self, batch_tokens: float, tokens: float) -> float:
@@ -164,7 +164,7 @@ class DelphiReference:
 
     def second_beta(self, batch_tokens: float) -> float:
         """Adam's: 0.9999^(B / B0), from 0.9 to 0.9999: a constant half-life in tokens."""
-        return min(0.9999, max(0.9, 0.9999 ** (batch_tokens / self.base_batch_tokens)))
+        return float(min(0.9999, max(0.9, 0.9999 ** (batch_tokens / self.base_batch_tokens))))
 
 
 RATE_LAWS: tuple[RateLaw, ...] = (StepLaw(), DeepSeekLaw(), PorianLaw())

@@ -97,8 +97,8 @@ def best_layout(
         )
     raise DoesNotFitError(
         f"no layout fits: the smallest needs {_needed(least) / 2**30:,.1f} GiB on each of "
-        f"{cards:,} {device.name}, which have {device.memory_gib:,.1f} ({degrees_text(least.settings)}, "
-        f"recompute {least.settings.recompute})",
+        f"{cards:,} {device.name}, which have {device.memory_gib:,.1f} "
+        f"({degrees_text(least.settings)}, recompute {least.settings.recompute})",
         hint=more,
     )
 

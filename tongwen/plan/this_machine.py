@@ -14,6 +14,9 @@ from tongwen.train.settings import TrainSettings
 _POWER_WATTS = 65.0
 """Of a laptop or desktop CPU at work; assumed."""
 
+_TOKENS = 1_024
+"""Of the steps that are timed."""
+
 
 def this_machine(table: Devices) -> tuple[Device, Measured | None]:
     """Its GPU's row of the table, or its CPU, with the speed of a few real steps of a small model.
@@ -43,17 +46,17 @@ def this_machine(table: Devices) -> tuple[Device, Measured | None]:
 
 
 def _measured(peak: float) -> Measured | None:
-    config = shape(256, 8_000, 512)
-    settings = TrainSettings(max_tokens=4_096, sequence_tokens=512, batch_tokens=4_096)
+    config = shape(256, 8_000, 256)
+    settings = TrainSettings(max_tokens=_TOKENS, sequence_tokens=256, batch_tokens=_TOKENS)
     seconds = seconds_per_step(config, settings, steps=2, target_share=1.0)
     if seconds is None:
         return None
-    work = 4_096 * flops_per_token(config, 512).full
+    work = _TOKENS * flops_per_token(config, 256).full
     return Measured(
         device=THIS,
         by="tongwen",
         parameters=config.parameters,
-        sequence_tokens=512,
+        sequence_tokens=256,
         cards=1,
         mfu=min(1.0, work / seconds / peak),
         source="two steps, just now",
