@@ -84,7 +84,7 @@ def test_json_is_printed_even_when_the_plan_does_not_fit() -> None:
 def test_activations_that_do_not_fit_come_with_a_micro_batch_that_is_smaller(
     tmp_path: Path,
 ) -> None:
-    overrides = ("pretrain.micro_batch_tokens=65536", "plan.memory_gib=120")
+    overrides = ("pretrain.micro_batch_tokens=65536", "plan.memory_gib=150")
     planned = planned_run(load_recipe("yi-6b", overrides))
     plan = make_plan(planned, None, tmp_path)
     with pytest.raises(DoesNotFitError, match="activations take") as caught:
@@ -244,6 +244,20 @@ def test_a_layout_that_the_trainer_would_refuse_is_refused_by_the_plan(
     result = CliRunner().invoke(command, ["yi-34b", "--set", override])
     assert isinstance(result.exception, RecipeError)
     assert message in result.exception.message
+
+
+def test_a_batch_that_cannot_be_cut_comes_with_one_that_can() -> None:
+    for degrees in ("{ shard = 7 }", "{ pipeline = 2, shard = 1024 }"):
+        parallel = f"pretrain.parallel={degrees}"
+        words = ["yi-34b", "--set", parallel, "--set", "plan.memory_gib=9000", "--json"]
+        words += ["--set", "plan.calibration_steps=0"]
+        result = CliRunner().invoke(command, words)
+        assert isinstance(result.exception, RecipeError)
+        hint = str(result.exception.hint)
+        assert "lower micro_batch_tokens" not in hint  # it is one sequence already
+        batch = hint.removeprefix("--set ").partition(" ")[0]
+        result = CliRunner().invoke(command, [*words, "--set", f"pretrain.{batch}"])
+        assert not isinstance(result.exception, RecipeError)
 
 
 @pytest.mark.parametrize("preset", ["yi-6b-200k", "yi-9b-200k", "yi-34b-200k"])

@@ -106,7 +106,7 @@ def test_a_run_that_leaves_the_band_says_so_once_and_settles_outside(
     assert said.count("outside the forecast") == 3
     assert "bits a byte in en after 3,072 tokens; forecast: 0.100 to 0.200" in said
     settlement = read_json(out / SETTLEMENT)
-    assert [row["within"] for row in settlement["rows"]] == [False] * 3 + [True]
+    assert [row["within"] for row in settlement["rows"]] == [False] * 4
 
 
 def test_a_run_without_a_forecast_settles_nothing(

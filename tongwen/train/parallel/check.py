@@ -41,12 +41,22 @@ def check_batch(settings: TrainSettings, *, data_parts: int, stages: int) -> Non
         raise RecipeError(
             f"the batch is {smallest:,} tokens, not a multiple of what {data_parts} "
             f"processes take at once, {data_parts} x {micro:,} (micro_batch_tokens)",
-            hint="lower micro_batch_tokens, or raise batch_tokens",
+            hint=_batch_hint(settings, data_parts),
         )
     micro_batches = smallest // (micro * data_parts)
     if micro_batches < stages:
         raise RecipeError(
             f"the batch of {smallest:,} tokens gives each pipeline {micro_batches} micro-batches, "
             f"fewer than its {stages} stages",
-            hint="lower micro_batch_tokens, or raise batch_tokens",
+            hint=_batch_hint(settings, data_parts * stages),
         )
+
+
+def _batch_hint(settings: TrainSettings, parts: int) -> str:
+    """A batch of whole micro-batches for all; a smaller micro-batch only where there is one."""
+    micro = settings.sequences_per_micro_batch * settings.sequence_tokens
+    name = "initial_batch_tokens" if settings.initial_batch_tokens else "batch_tokens"
+    now = settings.initial_batch_tokens or settings.batch_tokens
+    larger = -(-now // (micro * parts)) * micro * parts
+    raised = f"--set {name}={larger} in the stage's section"
+    return f"lower micro_batch_tokens, or {raised}" if micro > settings.sequence_tokens else raised
