@@ -9,6 +9,7 @@ measured: the same code gives the same pages on any machine.
 import json
 import re
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +84,7 @@ HEADS = {
 }  # fmt: skip
 
 
+@cache
 def answered(words: str) -> Any:
     """The answer's values."""
     result = CliRunner().invoke(command, [*words.split(), "--json"], catch_exceptions=False)

@@ -278,6 +278,24 @@ def test_flops_and_tokens_are_budgets_too() -> None:
     assert "8 cards are assumed" in by_tokens["notes"][0]
 
 
+def test_tokens_within_days_take_the_largest_size_that_sees_them_in_time() -> None:
+    words = ("--gpu", "h100", "--gpus", 8, "--tokens", "20B")
+    answer = plan(*words, "--days", 2)
+    check_arithmetic(answer)
+    assert answer["tokens"] == pytest.approx(20e9, rel=1e-3)
+    assert 1.5 < answer["days"]["expected"] <= 2
+    message, _ = refused(DoesNotFitError, *words, "--days", 0.0001)
+    assert "no size of model" in message
+
+
+def test_a_stage_after_pretraining_reads_as_its_own_section() -> None:
+    words = ["yi-34b-200k", "--stage", "extend", "--gpu", "h800", "--gpus", "64"]
+    output = CliRunner().invoke(command, words, catch_exceptions=False).output
+    assert "[extend]" in output
+    assert "[pretrain]" not in output
+    assert "[model]" not in output
+
+
 def test_a_law_of_ones_own_forecasts_both_languages(tmp_path: Path) -> None:
     law = {
         "name": "ours", "references": "ours", "largest_flops": 1e21, "smallest_flops": 1e18,
@@ -318,6 +336,11 @@ def test_a_share_of_peak_that_the_user_measured_counts_as_it_is() -> None:
         (("--gpu", "h100", "--days", 3, "--target-bits-per-byte", 0.8), "limits it"),
         (("--gpu", "h100", "--method", "lora"), "none is named"),
         (("--fits",), "fits on what"),
+        (("--fits", "--gpu", "h100", "--days", 3), "--days changes nothing with --fits"),
+        (("--gpu", "h100", "--days", 3, "--rank", 8), "--rank changes nothing"),
+        (("yi-6b", "--gpu", "h100", "--gpus", 8, "--method", "lora"), "--gpus changes nothing"),
+        (("yi-6b", "--gpu", "h100", "--vocabulary-size", 99), "the recipe fixes the vocabulary"),
+        (("--gpu", "h100", "--days", 3, "--target-language", "zh"), "changes nothing"),
         ((), "plan what"),
     ],
 )
@@ -328,6 +351,14 @@ def test_a_question_that_cannot_be_answered_says_what_is_missing(
     text = str(result.exception) + result.output
     assert result.exit_code != 0
     assert any(part in text for part in message.split("|"))
+
+
+@pytest.mark.parametrize("gpus", [2, 100_000])
+def test_a_number_of_cards_that_does_not_work_comes_with_one_that_does(gpus: int) -> None:
+    words = ("yi-34b", "--gpu", "h800", "--tokens", "1T")
+    _, hint = refused(DoesNotFitError, *words, "--gpus", gpus)
+    answer = plan(*words, *hint.split(",")[0].split())
+    check_arithmetic(answer)
 
 
 def test_a_time_that_is_too_short_is_refused_with_what_would_do() -> None:

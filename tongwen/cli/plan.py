@@ -66,6 +66,9 @@ _NEITHER_LIMIT_NOR_SHAPE = (
 )  # fmt: skip
 
 
+_OF_FITS = ("gpu", "fits", "devices", "sequence_tokens", "rank")
+
+
 def _budget_options(function: Any) -> Any:
     for option in reversed(_BUDGET):
         function = option(function)
@@ -186,6 +189,15 @@ def _what_fits(budget: dict[str, Any], as_json: bool) -> None:
     from tongwen.plan.ask import what_fits
     from tongwen.road.recipe import load_recipe, preset_names
 
+    idle = [
+        name
+        for name, value in budget.items()
+        if name not in _OF_FITS and value is not None and value is not False
+    ]
+    if idle:
+        raise UsageError(
+            f"--{idle[0].replace('_', '-')} changes nothing with --fits", hint="leave out one"
+        )
     if not budget["gpu"]:
         raise UsageError("fits on what?", hint="add --gpu NAME, or --gpu this")
     shapes = {}

@@ -58,7 +58,7 @@ def answer_lines(answer: Mapping[str, Any]) -> Iterator[str]:
     for assumption in answer["assumptions"]:
         yield f"assumed   {assumption}"
     yield ""
-    yield from recipe_lines(model, settings)
+    yield from recipe_lines(answer["stage"], model, settings)
 
 
 def _model_text(model: Mapping[str, Any]) -> str:
@@ -106,12 +106,15 @@ _SHAPE = (
 )
 
 
-def recipe_lines(model: Mapping[str, Any], settings: Mapping[str, Any]) -> Iterator[str]:
-    """Sections of a recipe that ask for the planned run."""
-    yield "[model]"
-    yield from (f"{name} = {_toml(model[name])}" for name in _SHAPE)
-    yield ""
-    yield "[pretrain]"
+def recipe_lines(
+    stage: str, model: Mapping[str, Any], settings: Mapping[str, Any]
+) -> Iterator[str]:
+    """Sections of a recipe that ask for the planned run; a later stage has its model already."""
+    if stage == "pretrain":
+        yield "[model]"
+        yield from (f"{name} = {_toml(model[name])}" for name in _SHAPE)
+        yield ""
+    yield f"[{stage}]"
     for name, value in settings.items():
         if name != "parallel":
             yield f"{name} = {_toml(value)}"

@@ -12,7 +12,7 @@ from tongwen.plan.budget import answer
 from tongwen.plan.devices import THIS, Device, Devices, Measured
 from tongwen.plan.forecast import forecast_of_answer
 from tongwen.plan.law_file import read_laws
-from tongwen.plan.question import Question
+from tongwen.plan.question import Question, option
 from tongwen.plan.settings import PlannedRun
 from tongwen.plan.shapes import nearest
 from tongwen.plan.tuning import fitting, tuning_answer
@@ -55,6 +55,7 @@ def question(asked: Asked) -> Question:
     table = Devices.load(asked.devices)
     device, measured = device_named(table, asked.gpu)
     values = {name: value for name, value in asked.values.items() if value is not None}
+    _check_options(asked, values)
     if asked.law is not None:
         values["laws"] = read_laws(asked.law)
         if "en" not in values["laws"]:
@@ -63,6 +64,28 @@ def question(asked: Asked) -> Question:
     if values.get("method", "full") != "full" and asked.stage == "pretrain":
         values["recipe"] = None
     return Question(device=device, measured=measured, **values)
+
+
+def _check_options(asked: Asked, values: Mapping[str, Any]) -> None:
+    """Refuse options that would change nothing.
+
+    Raises:
+        UsageError: with the first of them.
+    """
+    is_full = values.get("method", "full") == "full"
+    idle = {
+        "rank": is_full and "--method is not given",
+        "gpus": not is_full and "adapters are planned for one card",
+        "days": not is_full and "adapters are planned for a number of tokens",
+        "flops": not is_full and "adapters are planned for a number of tokens",
+        "target_bits_per_byte": not is_full and "adapters are planned for a number of tokens",
+        "vocabulary_size": asked.planned is not None and "the recipe fixes the vocabulary",
+        "target_language": "target_bits_per_byte" not in values
+        and "--target-bits-per-byte is not given",
+    }
+    for name, why in idle.items():
+        if name in values and why:
+            raise UsageError(f"{option(name)} changes nothing: {why}", hint="leave it out")
 
 
 def device_named(table: Devices, name: str) -> tuple[Device, tuple[Measured, ...]]:
@@ -101,10 +124,12 @@ def _shape(asked: Asked, values: Mapping[str, Any]) -> dict[str, Any]:
     config = config_to_start_from(
         asked.planned.model, asked.planned.pretrain, asked.planned.vocabulary_size
     )
-    window = max(recipe.sequence_tokens, config.max_position_embeddings)
+    sequence = values.get("sequence_tokens", recipe.sequence_tokens)
+    window = max(sequence, config.max_position_embeddings)
     found: dict[str, Any] = {
         "shape": replace(config, max_position_embeddings=window),
         "recipe": recipe,
+        "stage": asked.stage,
         "is_continued": asked.is_continued or asked.stage != "pretrain",
     }
     limits = ("days", "money", "flops", "tokens", "target_bits_per_byte")

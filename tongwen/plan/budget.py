@@ -87,7 +87,10 @@ def _described(
             f"the size was chosen by a loss law carried {far:,.3g} times beyond its runs: try "
             "sizes around it with --parameters"
         )
+    if question.is_continued and question.stage == "pretrain":
+        notes.append("name the model to continue in pretrain.base")
     return {
+        "stage": question.stage,
         "gpus": cards,
         "device": asdict(question.device),
         "model": _model(config),

@@ -155,35 +155,42 @@ def _filled(question: Question, config: ModelConfig, cards: int, seconds: float)
 
 
 def _chosen(question: Question, cards: int) -> PlannedTraining:
-    """A model of the family, whose layout must fit. What a layout costs is known only after the
-    choice, so it is made again with that.
+    """A model of the family whose layout fits, and its time where the tokens are given.
+
+    What a layout costs is known only after the choice, so it is made again with that, until it
+    meets a size that it has met before.
     """
     members = list(family(question.vocabulary_size, _sequence(question)))
     slowdown = 1.1
-    run: PlannedTraining | None = None
+    runs: dict[ModelConfig, PlannedTraining] = {}
     refusal: DoesNotFitError | None = None
-    for _ in range(12):
-        if not members:
-            assert refusal is not None
-            raise refusal
+    allowed = _seconds_allowed(question, cards)
+    while members:
         config, tokens = _best(question, members, cards, slowdown)
-        if run is not None and config == run.config:
-            break
+        if config in runs:
+            run = runs[config]
+            is_kept = question.tokens is not None or question.flops is not None
+            if allowed is None or (is_kept and run.seconds <= allowed):
+                return run
+            return _filled(question, config, cards, allowed)
+        fewer = [member for member in members if member.parameters < config.parameters]
         try:
             _check_reach(question, config, tokens)
             run = _training(question, config, tokens, cards)
         except DoesNotFitError as error:
             refusal = error
-            fewer = [member for member in members if member.parameters < config.parameters]
             # Most of the way down at once: a layout search for each size would take minutes.
             members = [m for m in fewer if m.parameters <= 0.9 * config.parameters] or fewer
             continue
-        slowdown = run.layout.slowdown / run.goodput
-    assert run is not None
-    allowed = _seconds_allowed(question, cards)
-    if allowed is None or question.tokens is not None or question.flops is not None:
-        return run
-    return _filled(question, run.config, cards, allowed)
+        if question.tokens is not None and allowed is not None and run.seconds > allowed:
+            members = fewer
+        else:
+            runs[config] = run
+            slowdown = run.layout.slowdown / run.goodput
+    raise refusal or DoesNotFitError(
+        f"no size of model sees {question.tokens:.3g} tokens in the time allowed",
+        hint="more time, more cards or fewer tokens",
+    )
 
 
 def _best(

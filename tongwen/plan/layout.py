@@ -1,6 +1,6 @@
 """How to cut a run over cards: every layout is tried that the trainer accepts and memory holds."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from tongwen.errors import DoesNotFitError, RecipeError
@@ -83,24 +83,37 @@ def best_layout(
     found = _search(config, wanted, device, cards, mfu, may_move_batch)
     if found.best is not None:
         return found.best
-    more = "a smaller model or shorter sequences"
-    count = 2 * cards
-    while count <= _MOST_CARDS:
-        if _search(config, wanted, device, count, mfu, may_move_batch).best is not None:
-            more = f"--gpus {count}, or a smaller model"
-            break
-        count *= 2
     least = found.least
     if least is None:
+        fewer = (cards >> n for n in range(1, cards.bit_length()))
         raise DoesNotFitError(
-            f"no layout of {cards:,} cards can run this model: {found.refusal}", hint=more
+            f"no layout of {cards:,} cards can run this model: {found.refusal}",
+            hint=_other_cards(fewer, config, wanted, device, mfu, may_move_batch)
+            or "another batch, or a smaller model",
         )
+    more = (cards << n for n in range(1, (_MOST_CARDS // cards).bit_length()))
     raise DoesNotFitError(
         f"no layout fits: the smallest needs {_needed(least) / 2**30:,.1f} GiB on each of "
         f"{cards:,} {device.name}, which have {device.memory_gib:,.1f} "
         f"({degrees_text(least.settings)}, recompute {least.settings.recompute})",
-        hint=more,
+        hint=_other_cards(more, config, wanted, device, mfu, may_move_batch)
+        or "a smaller model or shorter sequences",
     )
+
+
+def _other_cards(
+    counts: Iterable[int],
+    config: ModelConfig,
+    wanted: TrainSettings,
+    device: Device,
+    mfu: float,
+    may_move_batch: bool,
+) -> str | None:
+    """The first number of cards that a layout exists for, as a hint."""
+    for count in counts:
+        if _search(config, wanted, device, count, mfu, may_move_batch).best is not None:
+            return f"--gpus {count}, or a smaller model"
+    return None
 
 
 @dataclass

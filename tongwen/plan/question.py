@@ -32,6 +32,7 @@ class Question:
         shape: a fixed model; absent, the planner chooses its size.
         recipe: a training stage's settings, for what the planner is not asked: sequence, rate,
             batch, optimizer.
+        stage: the recipe's section that the settings are of.
         is_continued: whether the run starts from trained weights: rate and batch are then the
             recipe's, and the loss is not forecast.
         objective: least loss, or least cost of training and serving together.
@@ -57,6 +58,7 @@ class Question:
     target_language: str = "en"
     shape: ModelConfig | None = None
     recipe: TrainSettings | None = None
+    stage: str = "pretrain"
     is_continued: bool = False
     objective: Objective = "best-loss"
     serve_tokens: float | None = None
