@@ -16,6 +16,7 @@ from tongwen.plan.plan import make_plan
 from tongwen.road.alone import run_alone
 from tongwen.road.recipe import load_recipe
 from tongwen.road.stages import planned_run
+from tongwen.tokenizer.text import Tokenizer
 from tongwen.train.forecast import (
     FORECAST,
     PLANNED_FORECASTS,
@@ -107,6 +108,46 @@ def test_a_run_that_leaves_the_band_says_so_once_and_settles_outside(
     assert "bits a byte in en after 3,072 tokens; forecast: 0.100 to 0.200" in said
     settlement = read_json(out / SETTLEMENT)
     assert [row["within"] for row in settlement["rows"]] == [False] * 4
+
+
+def test_the_plan_stage_seals_what_training_then_settles(
+    shards_folder: Path, small_tokenizer_folder: Path, tmp_path: Path, recipe_file: Path
+) -> None:
+    out = tmp_path / "run"
+    laws = tmp_path / "laws.json"
+    law = {**vars(CHINCHILLA), "smallest_flops": 1e9, "holds_on_the_way": True}
+    del law["language"], law["samples"]
+    laws.write_text(json.dumps({"law": {"en": law, "zh": law}}))
+    overrides = (
+        "pretrain.max_tokens=6_144", "pretrain.evaluate_every_steps=6", "extend=false",
+        "tune=false", "plan.calibration_steps=1", f'plan.law="{laws}"', "plan.price_per_hour=3",
+    )  # fmt: skip
+    listed = tmp_path / "shards"
+    pieces = Tokenizer.load(small_tokenizer_folder).vocabulary_size
+    rows = [{"split": split, "tokens": 900} for split in ("train", "valid-en", "valid-zh")]
+    write_json(listed / "shards.json", {"vocabulary_size": pieces, "shards": rows})
+    for stage, folder, shards in (
+        ("plan", out / "stages" / "plan", listed), ("pretrain", out, shards_folder),
+    ):  # fmt: skip
+        run_alone(
+            stage,
+            inputs={"shards": shards, "tokenizer": small_tokenizer_folder},
+            out=folder,
+            recipe=str(recipe_file),
+            overrides=overrides,
+        )
+    settlement = read_json(out / SETTLEMENT)
+    sealed = read_forecast(out / PLANNED_FORECASTS, "pretrain")
+    assert sealed is not None
+    assert settlement["digest"] == sealed.digest
+    kinds = {(row["what"], row.get("language")) for row in settlement["rows"]}
+    assert kinds == {
+        ("bits_per_byte", "en"), ("bits_per_byte", "zh"), ("seconds", None),
+        ("memory_bytes", None), ("price", None),
+    }  # fmt: skip
+    assert all(row["outcome"] is not None for row in settlement["rows"])
+    # An untrained model of 500 pieces is nowhere near a law of 16B: it leaves the band.
+    assert {"bits_per_byte_en", "bits_per_byte_zh"} <= set(left(out))
 
 
 def test_a_run_without_a_forecast_settles_nothing(

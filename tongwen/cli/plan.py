@@ -10,38 +10,32 @@ import click
 
 from tongwen.errors import UsageError
 
-
-class Amount(click.ParamType):
-    """A number with an optional unit: 3.1T, 100B, 7e9."""
-
-    name = "number"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> float:
-        match = re.fullmatch(r"([0-9_,.]+(?:e[+-]?\d+)?)\s*([kmbt]?)", str(value).strip().lower())
-        try:
-            assert match
-            return float(re.sub("[,_]", "", match[1])) * _UNITS[match[2]]
-        except (AssertionError, ValueError):
-            self.fail(f"{value!r} is not a number such as 100B, 3.1T or 1e21", param, ctx)
-
-
 _UNITS = {"": 1.0, "k": 1e3, "m": 1e6, "b": 1e9, "t": 1e12}
-_AMOUNT = Amount()
+
+
+def _amount(text: str) -> float:
+    """A number with an optional unit: 3.1T, 100B, 7e9."""
+    match = re.fullmatch(r"([0-9_,.]+(?:e[+-]?\d+)?)\s*([kmbt]?)", text.strip().lower())
+    try:
+        return float(re.sub("[,_]", "", match[1])) * _UNITS[match[2]]  # type: ignore[index]
+    except (TypeError, ValueError) as error:
+        raise click.BadParameter(f"{text!r} is not a number such as 100B, 3.1T or 1e21") from error
+
+
+_amount.__name__ = "number"
 _BUDGET = (
     click.option("--gpu", metavar="NAME",
                  help="Machine to plan for, such as h800; `this` is this one."),
     click.option("--gpus", type=click.IntRange(1), help="How many of them."),
-    click.option("--days", type=_AMOUNT, help="Wall-clock time."),
-    click.option("--money", type=_AMOUNT, help="Price of the GPU hours."),
-    click.option("--flops", type=_AMOUNT, help="FLOPs of training."),
-    click.option("--tokens", type=_AMOUNT, help="Tokens to train on."),
-    click.option("--target-bits-per-byte", type=_AMOUNT, help="Loss to reach at the least cost."),
+    click.option("--days", type=_amount, help="Wall-clock time."),
+    click.option("--money", type=_amount, help="Price of the GPU hours."),
+    click.option("--flops", type=_amount, help="FLOPs of training."),
+    click.option("--tokens", type=_amount, help="Tokens to train on."),
+    click.option("--target-bits-per-byte", type=_amount, help="Loss to reach at the least cost."),
     click.option("--target-language", metavar="LANGUAGE", help="Whose loss; English when absent."),
-    click.option("--parameters", type=_AMOUNT, help="A fixed size, without a recipe."),
+    click.option("--parameters", type=_amount, help="A fixed size, without a recipe."),
     click.option("--objective", type=click.Choice(["best-loss", "cheapest-to-serve"])),
-    click.option("--serve-tokens", type=_AMOUNT,
+    click.option("--serve-tokens", type=_amount,
                  help="Tokens the model will read and write over its life."),
     click.option("--method", type=click.Choice(["full", "lora", "qlora"]),
                  help="Train all weights, or adapters on one card."),
@@ -51,9 +45,9 @@ _BUDGET = (
     click.option("--continued", is_flag=True, help="Pretraining starts from trained weights."),
     click.option("--sequence-tokens", type=click.IntRange(1)),
     click.option("--vocabulary-size", type=click.IntRange(1)),
-    click.option("--mfu", type=_AMOUNT, help="Share of peak speed that you measured."),
-    click.option("--price-per-hour", type=_AMOUNT, help="Of one GPU."),
-    click.option("--failure-gpu-hours", type=_AMOUNT,
+    click.option("--mfu", type=_amount, help="Share of peak speed that you measured."),
+    click.option("--price-per-hour", type=_amount, help="Of one GPU."),
+    click.option("--failure-gpu-hours", type=_amount,
                  help="Mean time between failures of one GPU."),
     click.option("--devices", type=click.Path(path_type=Path), help="TOML file of your machines."),
     click.option("--law", type=click.Path(path_type=Path), help="File of your own loss laws."),
@@ -94,7 +88,7 @@ def command(
     as_json: bool,
     **budget: Any,
 ) -> None:
-    """Print what training needs, without training; nothing is written.
+    """Print what training needs, without training.
 
     With RECIPE alone: parameters, FLOPs, memory, disk of its training stages, and the time and
     price that a few real steps foretell; what does not fit this machine is refused. RECIPE is a
@@ -200,7 +194,7 @@ def _what_fits(budget: dict[str, Any], as_json: bool) -> None:
         )
     if not budget["gpu"]:
         raise UsageError("fits on what?", hint="add --gpu NAME, or --gpu this")
-    shapes = {}
+    shapes: dict[str, ModelConfig] = {}
     for name in sorted(set(preset_names()) - {"defaults"}):
         loaded = load_recipe(name)
         config = ModelConfig.from_settings(loaded.model, loaded.tokenizer.vocabulary_size)

@@ -134,7 +134,7 @@ def fitting(
     for name, config in shapes.items():
         sequence = min(sequence_tokens, config.max_position_embeddings)
         settings = _settings(sequence, 1, "layer")
-        needed = {
+        needed: dict[str, int] = {
             method: memory_of(config, settings, method, rank, device).total for method in _METHODS
         }
         needed |= {

@@ -86,21 +86,27 @@ def _unsettled(forecast: Forecast) -> list[dict[str, Any]]:
 
 
 def _row(row: Mapping[str, Any]) -> ForecastRow:
-    shown = {
-        "seconds": duration,
-        "memory_bytes": lambda value: Markup(size(value)),
-        "bits_per_byte": lambda value: Markup(f"{value:.3f}"),
-    }.get(row["what"], lambda value: Markup(number(value)))
     outcome, within = row["outcome"], row["within"]
-    low, high = shown(row["low"]), shown(row["high"])
+
+    def shown(value: float) -> Markup:
+        return _shown(row["what"], value)
+
     return ForecastRow(
         name=_name(row),
         expected=shown(row["expected"]),
-        band=words("forecast_band", low=low, high=high),
+        band=words("forecast_band", low=shown(row["low"]), high=shown(row["high"])),
         outcome=Markup("–") if outcome is None else shown(outcome),
         residual="" if row["residual"] is None else f"{row['residual']:+.1%}",
         verdict="" if within is None else "good" if within else "bad",
     )
+
+
+def _shown(what: str, value: float) -> Markup:
+    if what == "seconds":
+        return duration(value)
+    if what == "memory_bytes":
+        return Markup(size(value))
+    return Markup(f"{value:.3f}" if what == "bits_per_byte" else number(value))
 
 
 def _name(row: Mapping[str, Any]) -> Bilingual:
