@@ -219,7 +219,7 @@ def main() -> None:
             tasks = [load_task(name, options.evals, 0, 10**9) for name in names]
             texts = [context + choice for task in tasks for context, choice in task.pairs[::4]]
             tokenizer = Path(temporary) / "tokenizer"
-            write_tokenizer_folder(train_model(texts, options.pieces), tokenizer)
+            write_tokenizer_folder(train_model(texts, vocabulary_size=options.pieces), tokenizer)
         rows = [
             measure(shape, shots, options.evals, tokenizer, python, options)
             for shape in options.shapes

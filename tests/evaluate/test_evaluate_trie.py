@@ -17,7 +17,17 @@ from tongwen.errors import RecipeError
 from tongwen.evaluate.choices import Score, score
 from tongwen.evaluate.free import answer_prompts
 from tongwen.evaluate.journal import Journal, plan_of
-from tongwen.evaluate.trie import ReadingLimits, Request, Requests, Trie, read_trie
+from tongwen.evaluate.trie import (
+    ReadingLimits,
+    Request,
+    Requests,
+    Trie,
+    _OnTheWay,
+    _PathKeys,
+    read_trie,
+)
+from tongwen.model.attention import Visibility
+from tongwen.model.config import ModelConfig
 from tongwen.model.generate import generate
 from tongwen.model.llama import Llama
 from tongwen.tokenizer.text import Tokenizer
@@ -100,6 +110,33 @@ def questions(*, subjects: int = 3, each: int = 4) -> list[Request]:
             question = shots + ids(draw.randrange(3, 12))
             found += [Request(tuple(question + ids(n)), len(question)) for n in (1, 3, 6)]
     return found
+
+
+def test_a_window_of_positions_leaves_out_far_keys_and_no_other_branch_counts() -> None:
+    model_dimensions: dict[str, Any] = {
+        "hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1, "head_dim": 4,
+        "num_attention_heads": 2, "num_key_value_heads": 1, "vocabulary_size": 420,
+    }  # fmt: skip
+    model = Llama(ModelConfig(**model_dimensions))
+    seen: list[list[list[int]]] = []
+    true_begin = _PathKeys.begin
+
+    def begin(self: _PathKeys, positions_BT: torch.Tensor) -> Visibility:
+        visibility = true_begin(self, positions_BT)
+        assert isinstance(visibility, _OnTheWay)
+        near = visibility.within(2, positions_BT.shape[1], positions_BT.device).mask
+        assert near is not None
+        seen.append(near[0, 0].int().tolist())
+        return visibility
+
+    requests = [Request((10, 11, 12, 9), 3), Request((10, 11, 13, 14, 9), 4)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_PathKeys, "begin", begin)
+        score(model, requests, batch_tokens=3)
+    assert seen == [
+        [[1, 0, 0], [1, 1, 0], [0, 1, 1]],  # 10, 11, 12
+        [[0, 1, 1, 0], [0, 0, 1, 1]],  # 13 and 14 after 10 and 11
+    ]
 
 
 @pytest.mark.parametrize("shape", [{"qk_norm": True}, {"num_key_value_heads": 1}])

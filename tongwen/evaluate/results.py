@@ -145,6 +145,11 @@ def warnings(result: Mapping[str, Any]) -> list[str]:
         )
     if result.get("not_extracted", 0) > 0.95 * n:
         found.append(f"{name}: {result['not_extracted']:,} of {n:,} answers could not be read")
+    if result.get("near_ties", 0) > 0.01 * n:
+        found.append(
+            f"{name}: {result['near_ties']:,} of {n:,} predictions are near ties, which another "
+            "batch or machine may decide otherwise"
+        )
     if result.get("hit_limit", 0) > 0.5 * n:
         found.append(f"{name}: {result['hit_limit']:,} of {n:,} answers were cut at max_new_tokens")
     return found

@@ -14,7 +14,7 @@ the branches of a tree apart, Miao et al. 2024, arXiv:2305.09781 (SpecInfer).
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -271,7 +271,11 @@ class _TrieReader:
         self._held = np.concatenate([self._held, piece])
         ids_BT = self._on_device(trie.token_ids[piece])[None]
         positions_BT = self._on_device(trie.positions[piece])[None]
-        self._keys.see(self._on_device(self._held), self._on_device(trie.ends[self._held]))
+        self._keys.see(
+            self._on_device(self._held),
+            self._on_device(trie.ends[self._held]),
+            self._on_device(trie.positions[self._held]),
+        )
         hidden_BTM: Tensor = self._model(ids_BT, positions_BT=positions_BT, keys=self._keys)
         if not hidden_BTM.isfinite().all():
             # Zero weight times NaN is NaN: one broken branch would break all that are read with it.
@@ -314,6 +318,26 @@ class _TrieReader:
         return torch.from_numpy(values).to(self._device)
 
 
+@dataclass(frozen=True)
+class _OnTheWay(Visibility):
+    """A token attends to those on its way from the root, wherever their keys are.
+
+    Attributes:
+        positions_S: of the keys' tokens, those to be read last.
+    """
+
+    positions_S: Tensor = field(kw_only=True)
+
+    def within(self, window_tokens: int, queries: int, device: torch.device) -> Visibility:
+        """The same for layers in which a query sees keys of `window_tokens` positions, its own one
+        included: slots do not count, since other branches are between them.
+        """
+        assert self.mask is not None
+        positions_S = self.positions_S.to(device)
+        distance_TS = positions_S[-queries:, None] - positions_S
+        return Visibility(mask=self.mask & (distance_TS < window_tokens))
+
+
 class _PathKeys(KeyStore):
     """Keys and values of one path from the root, then those of the piece that is being read.
 
@@ -330,7 +354,9 @@ class _PathKeys(KeyStore):
         layers = range(config.num_hidden_layers)
         self._keys_BSKD = [torch.zeros(shape, dtype=dtype, device=device) for _ in layers]
         self._values_BSKD = [torch.zeros(shape, dtype=dtype, device=device) for _ in layers]
-        self._tokens_S = self._ends_S = torch.empty(0, dtype=torch.int64, device=device)
+        self._tokens_S = self._ends_S = self._positions_S = torch.empty(
+            0, dtype=torch.int64, device=device
+        )
         self._mask_TS = torch.empty(0, 0, dtype=torch.bool, device=device)
         self._is_broken_S = torch.zeros(capacity_tokens, dtype=torch.bool, device=device)
         self._keeps_broken_apart = False
@@ -343,16 +369,16 @@ class _PathKeys(KeyStore):
         for tensor in (*self._keys_BSKD, *self._values_BSKD):
             tensor[:, target] = tensor[:, slots].masked_fill_(is_empty, 0)
 
-    def see(self, tokens_S: Tensor, ends_S: Tensor) -> None:
+    def see(self, tokens_S: Tensor, ends_S: Tensor, positions_S: Tensor) -> None:
         """Say which tokens the slots hold from now on, those to be read included."""
-        self._tokens_S, self._ends_S = tokens_S, ends_S
+        self._tokens_S, self._ends_S, self._positions_S = tokens_S, ends_S, positions_S
 
     def begin(self, positions_BT: Tensor) -> Visibility:
         used, tokens = len(self._tokens_S), positions_BT.shape[1]
         self._is_broken_S[used - tokens : used] = False
         queries_T1 = self._tokens_S[-tokens:, None]
         self._mask_TS = (self._tokens_S <= queries_T1) & (queries_T1 < self._ends_S)
-        return Visibility(mask=self._mask_TS[None, None])
+        return _OnTheWay(mask=self._mask_TS[None, None], positions_S=self._positions_S)
 
     def store(self, layer: int, key_BTKD: Tensor, value_BTKD: Tensor) -> tuple[Tensor, Tensor]:
         used = len(self._tokens_S)
