@@ -33,14 +33,15 @@ TOO_LONG = "too_long"
 
 
 _CPU_BATCH_TOKENS = 256
-_GPU_BATCH_TOKENS = 4_096
+_GPU_BATCH_TOKENS = 2_048
 """What is read together is attended to together, branches and all, so more is slower."""
 
 _CACHE_SHARE = 4
 """Keys and values may take one part in so many of the device's memory."""
 
-_NEAR_TIE_MARGINS = {torch.float32: 1e-3, torch.bfloat16: 0.05}
-"""About ten times what another batch changes in the log-probability of a choice."""
+_NEAR_TIE_MARGINS = {torch.float32: 1e-3, torch.bfloat16: 0.25}
+"""What another batch changed at most in the difference of two choices, 56 questions of seven public
+tasks on a random model: 3e-5 in float32, 0.25 in bfloat16 (median 1e-4, 95 % under 0.07)."""
 
 
 @dataclass(frozen=True)

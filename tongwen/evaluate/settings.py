@@ -54,7 +54,7 @@ class EvaluateSettings:
     chat: bool = False
     """Ask in the ChatML format, as a tuned model expects; plain prompts when false."""
     batch_tokens: int | None = None
-    """Tokens read at once; when absent what suits the device: 256 on a CPU, 4,096 on a GPU."""
+    """Tokens read at once; when absent what suits the device: 256 on a CPU, 2,048 on a GPU."""
     cache_gib: float | None = None
     """Memory for keys and values; a quarter of the device's when absent. The longest prompt must
     fit in it."""
