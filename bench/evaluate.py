@@ -62,6 +62,8 @@ SHAPES = {
     },
 }  # fmt: skip
 """Of the presets `sample` and `tongwen-25m`."""
+PIECES = {"sample": 5_000, "25m": 64_000}
+"""Of the tokenizers. The preset `sample` has 2,500, less than the data has characters."""
 WINDOW_TOKENS = 4_096
 
 
@@ -100,6 +102,14 @@ def load_task(name: str, evals: Path, shots: int, limit: int) -> Task:
 
     chosen = sorted(sorted(range(len(items)), key=drawn)[:limit])
     return Task(name, spec, [items[index] for index in chosen])
+
+
+def train_tokenizer(evals: Path, shape: str, folder: Path) -> None:
+    """A tokenizer of the shape's size, trained on the questions of all suites."""
+    names = sorted({name for suite in SUITES.values() for name in suite})
+    tasks = [load_task(name, evals, 0, 10**9) for name in names]
+    texts = dict.fromkeys(context + choice for task in tasks for context, choice in task.pairs[::4])
+    write_tokenizer_folder(train_model(texts, vocabulary_size=PIECES[shape]), folder)
 
 
 def ours(folder: Path, tasks: Sequence[Task]) -> dict[str, Any]:
@@ -205,26 +215,24 @@ def main() -> None:
     parser.add_argument("--shots", nargs="+", type=int, default=list(SUITES), choices=list(SUITES))
     parser.add_argument("--limit", type=int, default=60, help="questions a task")
     parser.add_argument("--batch-size", type=int, default=8, help="of the peer")
-    parser.add_argument("--tokenizer", type=Path, help="a folder; trained here when absent")
-    parser.add_argument("--pieces", type=int, default=8_000, help="of the trained tokenizer")
+    parser.add_argument("--tokenizer", type=Path, help="a folder, of which {shape} is replaced")
     parser.add_argument("--environment", type=Path, default=Path("build/bench/evaluate"))
     parser.add_argument("--record", action="store_true", help="append to docs/benchmarks.md")
     options = parser.parse_args()
     torch.set_num_threads(1)
     python = interpreter(options.environment, PEERS)
     with tempfile.TemporaryDirectory() as temporary:
-        tokenizer = options.tokenizer
-        if tokenizer is None:
-            names = sorted({name for suite in SUITES.values() for name in suite})
-            tasks = [load_task(name, options.evals, 0, 10**9) for name in names]
-            texts = [context + choice for task in tasks for context, choice in task.pairs[::4]]
-            tokenizer = Path(temporary) / "tokenizer"
-            write_tokenizer_folder(train_model(texts, vocabulary_size=options.pieces), tokenizer)
-        rows = [
-            measure(shape, shots, options.evals, tokenizer, python, options)
-            for shape in options.shapes
-            for shots in options.shots
-        ]
+        rows = []
+        for shape in options.shapes:
+            if options.tokenizer is None:
+                tokenizer = Path(temporary) / shape
+                train_tokenizer(options.evals, shape, tokenizer)
+            else:
+                tokenizer = Path(str(options.tokenizer).format(shape=shape))
+            rows += [
+                measure(shape, shots, options.evals, tokenizer, python, options)
+                for shots in options.shots
+            ]
     text = "\n".join([HEAD, *rows])
     print(text)
     if options.record:
