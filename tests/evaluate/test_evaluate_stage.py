@@ -17,7 +17,7 @@ from tongwen.evaluate.readers import read_rows
 from tongwen.evaluate.settings import TaskSettings
 from tongwen.evaluate.spec import builtin_spec
 from tongwen.evaluate.stage import files
-from tongwen.files import read_json, read_jsonl
+from tongwen.files import read_json, read_jsonl, write_jsonl
 from tongwen.model.folder import load_model_folder, save_model_folder
 from tongwen.model.int8_folder import quantize_model, save_quantized_folder
 from tongwen.road.alone import run_alone
@@ -125,7 +125,7 @@ def test_a_run_killed_at_any_step_goes_on_there_and_writes_the_same_bytes(
     tasks[2] |= {"layout": "sample_choice", "limit": 9}
     options = ("evaluate.batch_tokens=50",)
     steps: list[str] = []
-    true_step, true_parts = Journal.add, stage.write_jsonl
+    true_step, true_parts = Journal.add, write_jsonl
 
     def step(name: str, last: int) -> None:
         steps.append(name)
@@ -137,13 +137,13 @@ def test_a_run_killed_at_any_step_goes_on_there_and_writes_the_same_bytes(
             true_step(self, entry)
             step("journal", last)
 
-        def write_jsonl(path: Path, rows: Any) -> int:
+        def write_part(path: Path, rows: Any) -> int:
             count = true_parts(path, rows)
             step(path.name, last)
             return count
 
         monkeypatch.setattr(Journal, "add", add)
-        monkeypatch.setattr(stage, "write_jsonl", write_jsonl)
+        monkeypatch.setattr(stage, "write_jsonl", write_part)
         steps.clear()
 
     watch(0)

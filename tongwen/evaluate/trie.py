@@ -15,6 +15,7 @@ the branches of a tree apart, Miao et al. 2024, arXiv:2305.09781 (SpecInfer).
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -27,6 +28,7 @@ from tongwen.model.attention import Visibility
 from tongwen.model.config import ModelConfig
 from tongwen.model.llama import KeyStore, Llama
 
+Array = NDArray[Any]
 Integers = NDArray[np.int64]
 
 LOGITS_AT_ONCE = 1 << 24
@@ -105,8 +107,12 @@ class Trie:
         path = np.zeros(longest, dtype=np.int64)  # the tree's tokens on the way to the present one
         before = np.empty(0, dtype=_ID)
         count = 0
-        token_ids, positions, closed = [], [], []
-        places, targets, owners = [], [], []
+        token_ids: list[Array] = []
+        positions: list[Array] = []
+        closed: list[tuple[Array, int]] = []
+        places: list[Array] = []
+        targets: list[Array] = []
+        owners: list[Array] = []
         for index in sorted(range(len(requests)), key=requests.read.__getitem__):
             ids = np.frombuffer(requests.read[index], dtype=_ID)
             shared = _common_prefix(before, ids)
@@ -139,11 +145,11 @@ class Trie:
         )
 
 
-def _joined(parts: Sequence[NDArray[np.integer]]) -> Integers:
+def _joined(parts: Sequence[Array]) -> Integers:
     return np.concatenate(parts).astype(np.int64) if parts else np.empty(0, dtype=np.int64)
 
 
-def _common_prefix(first: NDArray[np.integer], second: NDArray[np.integer]) -> int:
+def _common_prefix(first: Array, second: Array) -> int:
     length = min(len(first), len(second))
     differs = first[:length] != second[:length]
     return int(differs.argmax()) if differs.any() else length
@@ -245,7 +251,8 @@ def _take_over(journal: Journal, found: Found) -> int:
 def _needed_again(trie: Trie, step: int, done: int) -> list[int]:
     """The pieces, among the first `done`, that hold tokens on the way to the next one."""
     path = np.flatnonzero(trie.ends[: done * step] > done * step)
-    return np.unique(path // step).tolist()
+    pieces: list[int] = np.unique(path // step).tolist()
+    return pieces
 
 
 class _TrieReader:
@@ -314,7 +321,7 @@ class _TrieReader:
             self._keys.move(first, self._on_device(slots[first:]), self._on_device(is_held[first:]))
         self._held = wanted
 
-    def _on_device(self, values: NDArray[np.generic]) -> Tensor:
+    def _on_device(self, values: Array) -> Tensor:
         return torch.from_numpy(values).to(self._device)
 
 
