@@ -51,7 +51,7 @@ SUITES = {
 }
 """Shots -> tasks."""
 FOLDERS = {"hellaswag6": "hellaswag"}
-SHAPES = {
+SHAPES: dict[str, dict[str, Any]] = {
     "sample": {
         "hidden_size": 192, "intermediate_size": 576, "num_hidden_layers": 4,
         "num_attention_heads": 3, "num_key_value_heads": 1,

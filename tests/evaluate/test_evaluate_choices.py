@@ -12,11 +12,12 @@ from hypothesis import strategies as st
 
 from tongwen.errors import InputError
 from tongwen.evaluate import trie
-from tongwen.evaluate.choices import Fit, Request, choice_requests, score
+from tongwen.evaluate.choices import Fit, choice_requests, score
 from tongwen.evaluate.evaluator import Evaluator
 from tongwen.evaluate.items import Item
 from tongwen.evaluate.results import summaries
 from tongwen.evaluate.spec import TaskSpec, builtin_spec
+from tongwen.evaluate.trie import Request
 from tongwen.model.llama import Llama
 from tongwen.tokenizer.special import EOS_ID
 from tongwen.tokenizer.text import Tokenizer

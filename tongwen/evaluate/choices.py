@@ -94,7 +94,7 @@ def _encode_plain(context: str, choice: str, tokenizer: Tokenizer) -> tuple[list
     return ids, context_tokens
 
 
-def _common_prefix(rows: Sequence[Sequence[int]]) -> int:
+def _common_prefix(rows: Sequence[list[int]]) -> int:
     first, last = min(rows), max(rows)  # whatever these two share, those between share too
     for length, (one, other) in enumerate(zip(first, last, strict=False)):
         if one != other:

@@ -118,7 +118,7 @@ def answer_prompts(
     # Each prompt is read in a row of its own, and a batch that grows is in memory twice.
     rows = min(ReadingLimits(batch_tokens, cache_tokens).piece_tokens(longest), _MOST_ROWS)
     rows = max(1, min(rows, (cache_tokens - longest) // (3 * longest))) if prompts else 1
-    order = sorted(range(len(prompts)), key=lambda index: prompts[index])
+    order = sorted(range(len(prompts)), key=lambda index: tuple(prompts[index]))
     answers: list[Answer | None] = [None] * len(prompts)
     for number, start in enumerate(range(0, len(order), _PROMPTS_AT_ONCE)):
         indices = order[start : start + _PROMPTS_AT_ONCE]
