@@ -15,7 +15,7 @@ import pytest
 
 from tongwen.evaluate import evaluator as evaluator_module
 from tongwen.evaluate.answers import cut_at
-from tongwen.evaluate.choices import Request, Score
+from tongwen.evaluate.choices import Score
 from tongwen.evaluate.evaluator import Evaluator
 from tongwen.evaluate.free import judge
 from tongwen.evaluate.items import Item, make_items, plain_prompt
@@ -23,6 +23,7 @@ from tongwen.evaluate.readers import read_rows
 from tongwen.evaluate.results import summaries
 from tongwen.evaluate.settings import TaskSettings
 from tongwen.evaluate.spec import TaskSpec, builtin_names, builtin_spec
+from tongwen.evaluate.trie import Request
 from tongwen.model.llama import Llama
 from tongwen.tokenizer.text import Tokenizer
 

@@ -142,7 +142,7 @@ def evaluate_model(
         InputError: data is missing, damaged or of another layout.
     """
     folders = tuple(str(folder) for folder in task_folders)
-    evaluator = Evaluator(model.model, model.tokenizer, EvaluateSettings().batch_tokens)
+    evaluator = Evaluator.of(model.model, model.tokenizer, EvaluateSettings())
     prepared = []
     for name, path in tasks.items():
         is_file = name.endswith(".toml")

@@ -13,9 +13,6 @@ from tongwen.files import value_digest
 SCHEMA = "tongwen.evaluation"
 VERSION = 1
 
-_NEAR_TIE = 1e-3
-"""Choices whose log-probabilities are nearer than this could change places on other hardware."""
-
 Record = Mapping[str, Any]
 
 
@@ -91,8 +88,7 @@ def _nothing_scored(task: str, language: str, reasons: Mapping[str, int]) -> Inp
 
 def _kind_counts(spec: TaskSpec, records: Sequence[Record]) -> dict[str, int]:
     if spec.kind == "choice":
-        margins = [record["margin"] for record in records if record["margin"] is not None]
-        return {"near_ties": sum(margin < _NEAR_TIE for margin in margins)}
+        return {"near_ties": sum(record["near_tie"] for record in records)}
     return {
         "not_extracted": sum(not record["extracted"] for record in records),
         "hit_limit": sum(record["hit_limit"] for record in records),
@@ -149,6 +145,11 @@ def warnings(result: Mapping[str, Any]) -> list[str]:
         )
     if result.get("not_extracted", 0) > 0.95 * n:
         found.append(f"{name}: {result['not_extracted']:,} of {n:,} answers could not be read")
+    if result.get("near_ties", 0) > 0.01 * n:
+        found.append(
+            f"{name}: {result['near_ties']:,} of {n:,} predictions are near ties, which another "
+            "batch or machine may decide otherwise"
+        )
     if result.get("hit_limit", 0) > 0.5 * n:
         found.append(f"{name}: {result['hit_limit']:,} of {n:,} answers were cut at max_new_tokens")
     return found

@@ -53,8 +53,11 @@ class EvaluateSettings:
     one of them, without `.toml`. A task file that names Python code runs it."""
     chat: bool = False
     """Ask in the ChatML format, as a tuned model expects; plain prompts when false."""
-    batch_tokens: int = 16_384
-    """Tokens of a batch, padding included. Bounds the memory; a single longer item still runs."""
+    batch_tokens: int | None = None
+    """Tokens read at once; when absent what suits the device: 256 on a CPU, 2,048 on a GPU."""
+    cache_gib: float | None = None
+    """Memory for keys and values; a quarter of the device's when absent. The longest prompt must
+    fit in it."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """`auto` is the GPU where there is one."""
     precision: Literal["auto", "bf16", "fp32"] = "auto"
@@ -68,5 +71,9 @@ class EvaluateSettings:
                 raise RecipeError(
                     f"two tasks are named {name!r}", hint="name them apart and set `layout`"
                 )
-        if self.batch_tokens < 1:
+        if self.batch_tokens is not None and self.batch_tokens < 1:
             raise RecipeError(f"evaluate.batch_tokens is {self.batch_tokens}", hint="use 1 or more")
+        if self.cache_gib is not None and self.cache_gib <= 0:
+            raise RecipeError(
+                f"evaluate.cache_gib is {self.cache_gib}", hint="use a number greater than 0"
+            )

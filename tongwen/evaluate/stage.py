@@ -1,13 +1,15 @@
-"""The evaluate stage: every task of the recipe on one model, resumed task by task."""
+"""The evaluate stage: every task of the recipe on one model, resumed where it was stopped."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tongwen.errors import InputError, RecipeError
 from tongwen.evaluate.items import Item, make_items
+from tongwen.evaluate.journal import Journal, plan_of
 from tongwen.evaluate.readers import data_files, read_rows
 from tongwen.evaluate.results import SCHEMA, VERSION, summaries
 from tongwen.evaluate.settings import EvaluateSettings, TaskSettings
@@ -15,6 +17,10 @@ from tongwen.evaluate.spec import TaskSpec, task_files, task_spec
 from tongwen.files import file_digest, read_jsonl, value_digest, write_json, write_jsonl
 from tongwen.flow.stage import StageContext
 from tongwen.stages import find_model_folder
+
+_CHOICES_JOURNAL = ".choices"
+_ANSWERS_JOURNAL = ".answers"
+"""Among the tasks' parts; no task's name begins with a point."""
 
 if TYPE_CHECKING:
     from tongwen.evaluate.evaluator import Evaluator
@@ -55,8 +61,10 @@ def files(settings: EvaluateSettings) -> list[Path]:
 def run(context: StageContext[EvaluateSettings]) -> Mapping[str, float]:
     """Score the model on every task; write `results.json` and `items.jsonl`.
 
-    All tasks are read and checked before the model is loaded. A task's items stand in
-    `parts/NAME.jsonl` as soon as it is finished, and are not computed again.
+    All tasks are read and checked before the model is loaded. Questions with choices are asked
+    first, those of all tasks together. Finished tasks are in `parts/NAME.jsonl` and are not asked
+    again; a journal there keeps what is done of the others, so that a killed run goes on where it
+    was and writes the bytes of an undisturbed one.
 
     Raises:
         RecipeError: there is no task, or a task's description is not usable.
@@ -70,19 +78,20 @@ def run(context: StageContext[EvaluateSettings]) -> Mapping[str, float]:
     tasks = [_prepare(context, task, settings) for task in settings.tasks]
     folder = find_model_folder(context.inputs["model"])
     model_digest = digest_of_model(folder)
-    evaluator: Evaluator | None = None
-    results: list[dict[str, Any]] = []
-    rows: list[dict[str, Any]] = []
-    for task in tasks:
-        digest = _task_digest(task, settings, model_digest, context.code)
-        part = context.out / "parts" / f"{task.settings.name}.jsonl"
-        records = _finished(part, digest)
-        if records is None:
-            if evaluator is None:
-                evaluator = _load(folder, settings)
-            records = _ask(context, evaluator, task, part, digest)
-        results += _results(task, records, folder)
-        rows += [{"task": task.settings.name, **record} for record in records]
+    asking = _Asking(
+        context,
+        folder,
+        [_task_digest(task, settings, model_digest, context.code) for task in tasks],
+    )
+    records = asking.records(tasks)
+    results = [
+        result for task in tasks for result in _results(task, records[task.settings.name], folder)
+    ]
+    rows = [
+        {"task": task.settings.name, **record}
+        for task in tasks
+        for record in records[task.settings.name]
+    ]
     for result in results:
         for warning in result["warnings"]:
             context.progress.say(f"  {warning}")
@@ -97,8 +106,7 @@ def run(context: StageContext[EvaluateSettings]) -> Mapping[str, float]:
             "results": results,
         },
     )
-    scores = {f"{item['task']}_{item['language']}": item["value"] for item in results}
-    return {"items": len(rows), **scores}
+    return {"items": len(rows), "tasks": len(tasks)}
 
 
 def digest_of_model(folder: Path) -> str:
@@ -144,43 +152,108 @@ def _task_digest(task: Prepared, settings: EvaluateSettings, model_digest: str, 
     return value_digest([code, spec, own, how, task.data_digest, model_digest])
 
 
-def _finished(part: Path, digest: str) -> list[dict[str, Any]] | None:
-    """The records of a task that was finished before with the same digest."""
-    try:
-        head, *records = read_jsonl(part)
-    except (OSError, ValueError):
-        return None
-    return records if head == {"digest": digest} else None
+class _Asking:
+    """Asks what is not finished.
 
+    Args:
+        context: of the stage.
+        folder: of the model, which is loaded when the first question is asked.
+        digests: of the tasks, in their order.
+    """
 
-def _load(folder: Path, settings: EvaluateSettings) -> "Evaluator":
-    from tongwen.evaluate.evaluator import Evaluator  # torch comes with it
+    def __init__(
+        self, context: StageContext[EvaluateSettings], folder: Path, digests: Sequence[str]
+    ) -> None:
+        self._context = context
+        self._folder = folder
+        self._parts = context.out / "parts"
+        names = [task.name for task in context.settings.tasks]
+        self._digests = dict(zip(names, digests, strict=True))
 
-    return Evaluator.load(folder, settings)
+    def records(self, tasks: Sequence[Prepared]) -> dict[str, list[dict[str, Any]]]:
+        """The records of every task by its name, those that were finished before included."""
+        choices = [task for task in tasks if task.spec.kind == "choice"]
+        for together in self._unfinished(choices):
+            self._ask_choices(together)
+        for task in tasks:
+            if task.spec.kind != "choice" and self._finished(task) is None:
+                self._ask_freely(task)
+        # From the files, so that a resumed run and an undisturbed one see the same values.
+        return {task.settings.name: self._finished(task) or [] for task in tasks}
 
+    @cached_property
+    def _evaluator(self) -> "Evaluator":
+        from tongwen.evaluate.evaluator import Evaluator  # torch comes with it
 
-def _ask(
-    context: StageContext[EvaluateSettings],
-    evaluator: "Evaluator",
-    task: Prepared,
-    part: Path,
-    digest: str,
-) -> list[dict[str, Any]]:
-    """Ask every question of a task and keep the records."""
-    progress = context.progress
-    progress.start()
-    records = evaluator.records(
-        task.spec,
-        task.items,
-        chat=task.chat,
-        max_new_tokens=task.max_new_tokens,
-        report=lambda done, total: progress.update(task.settings.name, done, total),
-    )
-    # Through JSON, so that a resumed run and an undisturbed one see the same values.
-    rows = [json.loads(json.dumps(record, allow_nan=False)) for record in records]
-    progress.end()
-    write_jsonl(part, [{"digest": digest}, *rows])
-    return rows
+        return Evaluator.load(self._folder, self._context.settings)
+
+    def _unfinished(self, choices: Sequence[Prepared]) -> list[list[Prepared]]:
+        """The tasks to ask together: those of a journal as they were, then the others.
+
+        Where some tasks of a journal are finished they are still part of its tree, since what is
+        read together decides how numbers are rounded.
+        """
+        planned = plan_of(self._parts / _CHOICES_JOURNAL) or []
+        begun = [task for task in choices if self._digest(task) in planned]
+        if len(begun) != len(planned):
+            begun = []
+        others = [task for task in choices if task not in begun and self._finished(task) is None]
+        return [together for together in (begun, others) if together]
+
+    def _ask_choices(self, tasks: Sequence[Prepared]) -> None:
+        from tongwen.evaluate.evaluator import Questions
+
+        evaluator = self._evaluator
+        plan = [self._digest(task) for task in tasks]
+        with Journal(self._parts / _CHOICES_JOURNAL, plan) as journal:
+            records = evaluator.choice_records(
+                [Questions(task.spec, task.items, task.chat) for task in tasks],
+                report=self._reports("questions with choices", "tokens"),
+                journal=journal,
+            )
+            self._context.progress.end()
+            for task, rows in zip(tasks, records, strict=True):
+                self._finish(task, rows)
+            journal.remove()
+
+    def _ask_freely(self, task: Prepared) -> None:
+        evaluator = self._evaluator
+        with Journal(self._parts / _ANSWERS_JOURNAL, [self._digest(task)]) as journal:
+            records = evaluator.records(
+                task.spec,
+                task.items,
+                chat=task.chat,
+                max_new_tokens=task.max_new_tokens,
+                report=self._reports(task.settings.name, "answers"),
+                journal=journal,
+            )
+            self._context.progress.end()
+            self._finish(task, records)
+            journal.remove()
+
+    def _reports(self, label: str, unit: str) -> Callable[[int, int], None]:
+        progress = self._context.progress
+        progress.start()
+        return lambda done, total: progress.update(label, done, total, unit)
+
+    def _digest(self, task: Prepared) -> str:
+        return self._digests[task.settings.name]
+
+    def _part(self, task: Prepared) -> Path:
+        return self._parts / f"{task.settings.name}.jsonl"
+
+    def _finish(self, task: Prepared, records: Sequence[Mapping[str, Any]]) -> None:
+        for record in records:
+            json.dumps(record, allow_nan=False)
+        write_jsonl(self._part(task), [{"digest": self._digest(task)}, *records])
+
+    def _finished(self, task: Prepared) -> list[dict[str, Any]] | None:
+        """The records of a task that was finished before with the same digest."""
+        try:
+            head, *records = read_jsonl(self._part(task))
+        except (OSError, ValueError):
+            return None
+        return records if head == {"digest": self._digest(task)} else None
 
 
 def _results(

@@ -21,19 +21,30 @@ class Prefill:
     """A prompt on its way into the cache.
 
     It is always read alone and in the same pieces, so that its result depends on nothing else.
+
+    Args:
+        model: that reads it.
+        prompt_ids: the prompt, at least a token.
+        cache: of one row, with room for it; one of its own when absent.
+        known_tokens: so many of its first tokens, not all, are in `cache` from an earlier prompt.
     """
 
-    def __init__(self, model: Llama, prompt_ids: Sequence[int]) -> None:
-        assert prompt_ids, "a model cannot continue nothing"
+    def __init__(
+        self,
+        model: Llama,
+        prompt_ids: Sequence[int],
+        *,
+        cache: KeyValueCache | None = None,
+        known_tokens: int = 0,
+    ) -> None:
+        assert len(prompt_ids) > known_tokens, "a model cannot continue nothing"
         self._model = model
         self._prompt_ids = prompt_ids
-        self.tokens = 0
+        self.tokens = known_tokens
         """Prompt tokens read so far."""
-        scaling = model.config.rope_scaling
-        # Dynamic scaling turns all keys by the length of the whole prompt.
-        in_one = scaling is not None and scaling.kind == "dynamic"
+        in_one = model.config.turns_by_length(len(prompt_ids))
         self._piece_tokens = len(prompt_ids) if in_one else PREFILL_TOKENS
-        self.cache = _new_cache(model, 1, len(prompt_ids))
+        self.cache = _new_cache(model, 1, len(prompt_ids)) if cache is None else cache
 
     @torch.inference_mode()
     def advance(self) -> Tensor | None:

@@ -197,8 +197,7 @@ class Tokenizer:
         Raises:
             InputError: an id is outside the vocabulary.
         """
-        decoder = self.streaming_decoder(show_special=show_special)
-        return "".join([decoder.push(number) for number in ids])
+        return self.streaming_decoder(show_special=show_special).push_all(ids)
 
     def streaming_decoder(self, *, show_special: bool = False) -> "StreamingDecoder":
         """A decoder that takes one id at a time."""
@@ -273,9 +272,20 @@ class StreamingDecoder:
         Raises:
             InputError: the id is outside the vocabulary.
         """
+        return self._decoder.decode(self._bytes_of(number))
+
+    def push_all(self, numbers: Iterable[int]) -> str:
+        """The text that these ids complete, as if each were pushed.
+
+        Raises:
+            InputError: an id is outside the vocabulary.
+        """
+        return self._decoder.decode(b"".join(map(self._bytes_of, numbers)))
+
+    def _bytes_of(self, number: int) -> bytes:
         if not 0 <= number < len(self._token_bytes):
             if number >= 0 and self._allows_rows_without_piece:
-                return ""
+                return b""
             raise InputError(
                 f"token id {number} is outside the vocabulary of {len(self._token_bytes):,} pieces"
             )
@@ -283,7 +293,7 @@ class StreamingDecoder:
         if self._strips_space and data:
             self._strips_space = False
             data = data.removeprefix(b" ")
-        return self._decoder.decode(data)
+        return data
 
     def flush(self) -> str:
         """End the text. An unfinished character is given up: half a character is no text."""
