@@ -4,7 +4,7 @@ Shape suffixes in this file: B rows, T tokens, V vocabulary_size.
 """
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -21,10 +21,21 @@ class Prefill:
     """A prompt on its way into the cache.
 
     It is always read alone and in the same pieces, so that its result depends on nothing else.
+
+    Args:
+        model: reads it.
+        prompt_ids: at least one.
+        observe: is handed the place of each piece and its last hidden states, (T, M).
     """
 
-    def __init__(self, model: Llama, prompt_ids: Sequence[int]) -> None:
+    def __init__(
+        self,
+        model: Llama,
+        prompt_ids: Sequence[int],
+        observe: Callable[[int, Tensor], None] | None = None,
+    ) -> None:
         assert prompt_ids, "a model cannot continue nothing"
+        self._observe = observe
         self._model = model
         self._prompt_ids = prompt_ids
         self.tokens = 0
@@ -42,6 +53,8 @@ class Prefill:
             positions_BT=torch.arange(self.tokens, end, device=device)[None],
             keys=self.cache,
         )
+        if self._observe is not None:
+            self._observe(self.tokens, hidden_BTM[0])
         self.tokens = end
         if end < len(self._prompt_ids):
             return None

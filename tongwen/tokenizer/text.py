@@ -108,12 +108,16 @@ class Tokenizer:
         if not allow_special:
             return self._encode_plain(text)
         ids: list[int] = []
-        for part in self._special_pattern.split(text):
+        for part in self.split_special(text):
             if part in self.special_ids:
                 ids.append(self.special_ids[part])
             else:
                 ids += self._encode_plain(part)
         return ids
+
+    def split_special(self, text: str) -> list[str]:
+        """The text cut before and after every special piece that it spells out."""
+        return self._special_pattern.split(text)
 
     def _encode_plain(self, text: str) -> list[int]:
         if SPACE_MARK not in text:
