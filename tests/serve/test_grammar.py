@@ -182,7 +182,7 @@ def test_other_grammars_hold_too(
     ],
 )
 def test_a_grammar_with_an_error_is_refused_in_words(grammars: Grammars, source: str) -> None:
-    with pytest.raises(InputError, match="the grammar cannot be used: .+") as caught:
+    with pytest.raises(InputError, match="the grammar cannot be used: ") as caught:
         grammars.state(source)
     assert "\n" not in caught.value.message
 
@@ -219,7 +219,8 @@ def test_a_choice_of_one_function_allows_no_other(
 
 TEXT = (
     'Let me look. 看\n<tool_call>\n{"name": "weather", "arguments": {"city": "a\\"}]\\\\"}}\n'
-    '</tool_call>\n<tool_call>\n{"name": "now", "arguments": {"deep": {"x": [1, {}]}}}\n</tool_call>'
+    '</tool_call>\n<tool_call>\n{"name": "now", "arguments": {"deep": {"x": [1, {}]}}}\n'
+    "</tool_call>"
 )
 
 

@@ -249,7 +249,7 @@ class MessagesReply:
         }
 
 
-def _event(name: str, **values: Any) -> Event:
+def _event(name: str, /, **values: Any) -> Event:
     return Event({"type": name, **values}, name)
 
 

@@ -112,6 +112,9 @@ class Server:
         for prefix in ("/v1", ""):
             app.get(f"{prefix}/models/{{name:path}}")(self.show_model)
         app.api_route("/v1/{path:path}", methods=_METHODS)(_not_here)
+        for place in PLACES:  # before the page's files, which would be looked for instead
+            if not place.startswith("/v1/"):
+                app.api_route(place, methods=_METHODS)(_not_here)
         app.mount("/", StaticFiles(directory=STATIC, html=True))
         app.add_exception_handler(ApiError, _api_error)
         app.add_exception_handler(HTTPException, _http_error)
@@ -554,25 +557,22 @@ async def _api_error(request: Request, error: Exception) -> Response:
 _METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"]
 
 
-async def _not_here(request: Request, path: str) -> None:
-    """The answer for every place below /v1 that this server does not have."""
-    method = PLACES.get(f"/v1/{path.strip('/')}")
+async def _not_here(request: Request) -> None:
+    """The answer where a place, or its method, is not this server's."""
+    path = request.url.path
+    method = PLACES.get(path.rstrip("/"))
     if method is not None:
-        raise ApiError(405, f"/v1/{path} takes {method}", headers={"Allow": method})
+        raise ApiError(405, f"{path} takes {method}", headers={"Allow": method})
     shown = ", ".join(f"{method} {place}" for place, method in PLACES.items())
     raise ApiError(
-        404, f"this server has no {request.method} /v1/{path}; it has {shown}", code="not_found"
+        404, f"this server has no {request.method} {path}; it has {shown}", code="not_found"
     )
 
 
 async def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     headers = error.headers
-    method = PLACES.get(request.url.path.rstrip("/"))
-    method = method or PLACES.get(f"/v1{request.url.path.rstrip('/')}")
-    if error.status_code == 405 and method is not None:
-        headers = {"Allow": method}
-    elif error.status_code == 405:  # of the page's files: whatever is asked for is not there
+    if error.status_code == 405:  # of the page's files: whatever is asked for is not there
         error = HTTPException(404, "there is no such place")
         headers = None
     shown = ApiError(error.status_code, f"{request.method} {request.url.path}: {error.detail}")

@@ -17,6 +17,9 @@ from tongwen.tokenizer.turns import TurnError, chatml_turn
 MOST_LOGPROBS = 20
 
 _MOST_STOPS = 16
+_LEAST_TEMPERATURE = 1e-4
+"""Below it the likeliest token is drawn anyway, and float32 divides by nothing."""
+
 _IGNORED_IN_A_MESSAGE = frozenset(
     ("name", "refusal", "annotations", "reasoning_content", "reasoning", "audio", "function_call",
      "tool_calls", "tool_call_id", "id", "status", "type", "phase")
@@ -100,9 +103,10 @@ class Defaults:
 def take_sampling(fields: Fields, default: Sampling) -> Sampling:
     """How tokens are to be chosen, by the names that OpenAI, vLLM and llama.cpp use."""
     top_k = fields.whole_number("top_k", -1, default.top_k)
+    temperature = fields.number("temperature", 0, 2, default.temperature)
     penalty = fields.number("repeat_penalty", 0.01, 100, default.repetition_penalty)
     return Sampling(
-        temperature=fields.number("temperature", 0, 2, default.temperature),
+        temperature=temperature if temperature >= _LEAST_TEMPERATURE else 0.0,
         top_p=fields.number("top_p", 0, 1, default.top_p),
         top_k=top_k if top_k is not None and top_k > 0 else None,
         min_p=fields.number("min_p", 0, 1, default.min_p),

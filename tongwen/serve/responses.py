@@ -267,7 +267,7 @@ class ResponseReply:
             **values,
         )
 
-    def _event(self, name: str, **values: Any) -> Event:
+    def _event(self, name: str, /, **values: Any) -> Event:
         event = Event({"type": name, "sequence_number": self._number, **values}, name)
         self._number += 1
         return event
