@@ -63,9 +63,9 @@ def parse_messages_request(
     if system is not None:
         turns.insert(0, {"role": "system", "content": _blocks(system, "system")[0]})
     checked = check_messages(turns)
-    thinking = fields.object("thinking")
+    thinking = fields.nested("thinking")
     thinking.only_off({"type": ("disabled", "adaptive")})
-    output = fields.object("output_config")
+    output = fields.nested("output_config")
     output.ignore("effort")
     request = AnswerRequest(
         model=model,
@@ -89,7 +89,7 @@ def parse_messages_request(
 
 def _tools(fields: Fields) -> ToolUse:
     tools = parse_tools(fields.take("tools", list, []))
-    choice = fields.object("tool_choice")
+    choice = fields.nested("tool_choice")
     kind = choice.choice("type", ("auto", "any", "tool", "none"), "auto")
     names = [choice.required("name", str)] if kind == "tool" else None
     is_parallel = not choice.take("disable_parallel_tool_use", bool, False)

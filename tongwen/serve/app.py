@@ -112,9 +112,6 @@ class Server:
         for prefix in ("/v1", ""):
             app.get(f"{prefix}/models/{{name:path}}")(self.show_model)
         app.api_route("/v1/{path:path}", methods=_METHODS)(_not_here)
-        for place in PLACES:  # before the page's files, which would be looked for instead
-            if not place.startswith("/v1/"):
-                app.api_route(place, methods=_METHODS)(_not_here)
         app.mount("/", StaticFiles(directory=STATIC, html=True))
         app.add_exception_handler(ApiError, _api_error)
         app.add_exception_handler(HTTPException, _http_error)
@@ -158,7 +155,7 @@ class Server:
         return Response(self._metrics.exposition(), media_type=self._metrics.content_type)
 
     async def openapi(self) -> dict[str, Any]:
-        return description()
+        return description(self._name)
 
     async def list_models(self) -> dict[str, Any]:
         return {"object": "list", "data": [self._model()]}
@@ -554,29 +551,29 @@ async def _api_error(request: Request, error: Exception) -> Response:
     return JSONResponse(body, error.status, headers)
 
 
-_METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"]
+_METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"]
 
 
 async def _not_here(request: Request) -> None:
-    """The answer where a place, or its method, is not this server's."""
-    path = request.url.path
-    method = PLACES.get(path.rstrip("/"))
-    if method is not None:
-        raise ApiError(405, f"{path} takes {method}", headers={"Allow": method})
-    shown = ", ".join(f"{method} {place}" for place, method in PLACES.items())
-    raise ApiError(
-        404, f"this server has no {request.method} {path}; it has {shown}", code="not_found"
-    )
+    """The answer for every place below /v1 that this server does not have."""
+    raise HTTPException(404)
 
 
 async def _http_error(request: Request, error: Exception) -> Response:
+    """Say which places there are, or which method one of them takes."""
     assert isinstance(error, HTTPException)
-    headers = error.headers
-    if error.status_code == 405:  # of the page's files: whatever is asked for is not there
-        error = HTTPException(404, "there is no such place")
-        headers = None
-    shown = ApiError(error.status_code, f"{request.method} {request.url.path}: {error.detail}")
-    return JSONResponse(shown.body, error.status_code, headers)
+    asked = f"{request.method} {request.url.path}"
+    place = request.url.path.rstrip("/")
+    method = PLACES.get(place) or PLACES.get(f"/v1{place}")
+    if method is not None and error.status_code in (404, 405):
+        shown = ApiError(405, f"{place} takes {method}, not {request.method}")
+        return JSONResponse(shown.body, 405, {"Allow": method})
+    # Of the page's files 405 means that whatever is asked for is not there.
+    status = 404 if error.status_code == 405 else error.status_code
+    known = ", ".join(f"{method} {place}" for place, method in PLACES.items())
+    words = f"this server has no {asked}; it has {known}" if status == 404 else error.detail
+    code = "not_found" if status == 404 else None
+    return JSONResponse(ApiError(status, words, code=code).body, status)
 
 
 async def _internal_error(_: Request, __: Exception) -> Response:

@@ -76,7 +76,7 @@ class Fields:
             self.refuse(name, value, _KIND_NAMES[kind])
         return value
 
-    def object(self, name: str) -> "Fields":
+    def nested(self, name: str) -> "Fields":
         """The fields of an object within this one; none when it is absent."""
         return Fields(self.take(name, dict, {}), f"{self.prefix}{name}.")
 

@@ -69,7 +69,7 @@ def bounded(schema: object) -> dict[str, Any]:
     if not isinstance(schema, dict):
         raise InputError("a JSON schema must be an object")
     try:
-        copied = _with_bounds(schema)
+        copied: dict[str, Any] = _with_bounds(schema)
     except RecursionError as error:
         raise InputError("the JSON schema is nested too deeply") from error
     own = copied.pop("x-guidance", {})

@@ -68,7 +68,7 @@ def parse_request(
     defaults = Defaults.of(settings, sampling or Sampling())
     model = fields.required("model", str)
     request = _chat(fields, model) if is_chat else _completion(fields, model)
-    options = fields.object("stream_options")
+    options = fields.nested("stream_options")
     wants_usage = options.take("include_usage", bool, False)
     options.ignore("include_obfuscation", "continuous_usage_stats")
     options.finish()

@@ -46,6 +46,7 @@ def _list(items: Schema, **limits: Any) -> Schema:
 
 
 _TEXT: Schema = {"type": "string"}
+_MODEL: Schema = {"$ref": "#/components/schemas/Model"}
 _SOME_TEXT: Schema = {"type": "string", "minLength": 1}
 _NAME: Schema = {"type": "string", "pattern": "^[A-Za-z0-9_.:-]{1,128}$"}
 _FLAG = _optional("boolean")
@@ -112,10 +113,10 @@ _SAMPLING: Mapping[str, Schema] = {
     ),
     "seed": _whole(-(2**63), 2**63 - 1),
 }
-_MAX_TOKENS: Schema = {"type": ["integer", "null"], "minimum": -1, "maximum": 2**31}
+_MAX_TOKENS: Schema = {"anyOf": [{"const": -1}, _whole(1)]}
 _STOP: Schema = {"anyOf": [_SOME_TEXT, _list(_SOME_TEXT, maxItems=16), {"type": "null"}]}
 _GENERATION: Mapping[str, Schema] = {
-    "model": _TEXT,
+    "model": _MODEL,
     "n": _whole(1, 16),
     "stream": _FLAG,
     "stream_options": _optional("object", properties={"include_usage": _FLAG}),
@@ -202,7 +203,7 @@ _ITEM: Schema = {
 }
 _RESPONSE = _object(
     {
-        "model": _TEXT,
+        "model": _MODEL,
         "input": {"anyOf": [_TEXT, _list(_ITEM, minItems=1)]},
         "instructions": _optional("string"),
         "max_output_tokens": _MAX_TOKENS,
@@ -246,7 +247,7 @@ _BLOCK: Schema = {
     ]
 }  # fmt: skip
 _TURNS: Mapping[str, Schema] = {
-    "model": _TEXT,
+    "model": _MODEL,
     "messages": _list(
         _object(
             {
@@ -289,7 +290,7 @@ _MESSAGES = _object(
 )
 _DIALOGUE = _object(
     {
-        "model": _optional("string"),
+        "model": _MODEL,
         "messages": _list(_MESSAGE, minItems=1),
         "tools": {"anyOf": [_list(_TOOL, maxItems=128), {"type": "null"}]},
         **_TEMPLATE,
@@ -298,13 +299,11 @@ _DIALOGUE = _object(
 )
 _TOKENIZE = {
     "anyOf": [
-        _object(
-            {"model": _optional("string"), "prompt": _TEXT, "return_token_strs": _FLAG}, "prompt"
-        ),
+        _object({"model": _MODEL, "prompt": _TEXT, "return_token_strs": _FLAG}, "prompt"),
         _DIALOGUE,
     ]
 }
-_DETOKENIZE = _object({"model": _optional("string"), "tokens": _IDS})
+_DETOKENIZE = _object({"model": _MODEL, "tokens": _IDS})
 
 _ERROR = _object(
     {
@@ -381,18 +380,23 @@ _BODIES: Mapping[str, tuple[str, Schema, Schema]] = {
 _STREAMED = frozenset(("/v1/chat/completions", "/v1/completions", "/v1/responses", "/v1/messages"))
 
 
-def description() -> dict[str, Any]:
-    """The document. It names the fields that clients send most; further ones are left out."""
+def description(model: str) -> dict[str, Any]:
+    """The document. It names the fields that clients send most; further ones are left out.
+
+    Args:
+        model: the name of the one that is served.
+    """
     paths = {place: {method.lower(): _operation(place)} for place, method in PLACES.items()}
     keys = {
         "bearer": {"type": "http", "scheme": "bearer"},
         "header": {"type": "apiKey", "in": "header", "name": "x-api-key"},
     }
+    schemas = {"Error": _ERROR, "Model": {"type": "string", "enum": [model]}}
     return {
         "openapi": "3.1.0",
         "info": {"title": "Tongwen", "version": __version__},
         "paths": paths,
-        "components": {"securitySchemes": keys, "schemas": {"Error": _ERROR}},
+        "components": {"securitySchemes": keys, "schemas": schemas},
         "security": [{}, {"bearer": []}, {"header": []}],
     }
 

@@ -213,7 +213,7 @@ class AnswerFormat:
 
 def take_guided(fields: Fields) -> AnswerFormat:
     """The same from fields that vLLM and llama.cpp have for it."""
-    extra = fields.object("structured_outputs")
+    extra = fields.nested("structured_outputs")
     for source, json_name, regex_name, choice_name, grammar_name in (
         (fields, "guided_json", "guided_regex", "guided_choice", "guided_grammar"),
         (extra, "json", "regex", "choice", "grammar"),

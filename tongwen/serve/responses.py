@@ -55,7 +55,7 @@ def parse_response_request(body: object, defaults: Defaults) -> AnswerRequest:
             param="previous_response_id",
         )
     tools = parse_chosen(fields, parse_tools(fields.take("tools", list, [])))
-    text = fields.object("text")
+    text = fields.nested("text")
     grammar = take_format(text, "format").with_tools(tools)
     text.ignore("verbosity")
     text.finish()

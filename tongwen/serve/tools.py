@@ -140,7 +140,7 @@ def _tool(value: object, place: str) -> Tool:
             param=f"{place}.type",
         )
     if isinstance(value.get("function"), dict):
-        fields = fields.object("function")
+        fields = fields.nested("function")
     name = fields.required("name", str)
     if not _NAME.fullmatch(name):
         fields.refuse("name", name, "1 to 128 letters, digits, `_`, `.`, `:` or `-`")
