@@ -8,7 +8,6 @@ import logging
 import queue
 import threading
 from collections.abc import Callable, Collection, Iterator
-from functools import cached_property
 from typing import TYPE_CHECKING
 
 import psutil
@@ -76,6 +75,7 @@ class Engine:
         self._batch_tokens = _fitting_tokens(model) if batch_tokens is None else batch_tokens
         self._waiting = WaitingLine()
         self._grammar_lock = threading.Lock()
+        self._grammars: Grammars | None = None
         self._wake = threading.Condition()
         self._is_closing = False
         # These four belong to the engine's thread.
@@ -119,14 +119,12 @@ class Engine:
                 raise GrammarError(error.message) from error
 
     def _grammar_state(self, grammar: str) -> "GrammarState":
-        with self._grammar_lock:
-            return self._grammars.state(grammar)
+        with self._grammar_lock:  # for the first grammar alone: compiling one holds up no other
+            if self._grammars is None:
+                from tongwen.serve.grammar import Grammars
 
-    @cached_property
-    def _grammars(self) -> "Grammars":
-        from tongwen.serve.grammar import Grammars
-
-        return Grammars(self.tokenizer, self._stop_ids)
+                self._grammars = Grammars(self.tokenizer, self._stop_ids)
+        return self._grammars.state(grammar)
 
     def submit(self, request: GenerationRequest, deliver: Callable[[Delta], None]) -> Generation:
         """Queue a request. `deliver` is called from the engine's thread with each delta.

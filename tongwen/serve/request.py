@@ -1,8 +1,8 @@
 """What a client asks for, whichever interface it speaks."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeVar
 
 from tongwen.errors import InputError
 from tongwen.model.sampler import Sampling
@@ -13,6 +13,8 @@ from tongwen.serve.settings import ServeSettings
 from tongwen.serve.tools import ToolUse
 from tongwen.tokenizer.special import Message
 from tongwen.tokenizer.turns import TurnError, chatml_turn
+
+Made = TypeVar("Made")
 
 MOST_LOGPROBS = 20
 
@@ -234,7 +236,7 @@ def take_guided(fields: Fields) -> AnswerFormat:
     return AnswerFormat()
 
 
-def made_grammar(make: Any, source: object, param: str) -> Any:
+def made_grammar(make: Callable[..., Made], source: object, param: str) -> Made:
     """A grammar by one of the functions that make them.
 
     Raises:
