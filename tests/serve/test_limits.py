@@ -307,7 +307,7 @@ HOSTILE: list[dict[str, Any]] = [
 def test_hostile_requests_leave_every_neighbours_answer_as_it_is(
     scripted_engine: Any, serve: Any
 ) -> None:
-    engine, model = scripted_engine("路长" * 25, concurrent_requests=8)
+    engine, model = scripted_engine("路长" * 12, concurrent_requests=8)
     model.step_seconds = 0.001
     with serve(engine) as url, ThreadPoolExecutor(8) as pool:
         stop = threading.Event()
@@ -319,9 +319,9 @@ def test_hostile_requests_leave_every_neighbours_answer_as_it_is(
             return found
 
         neighbours = [pool.submit(neighbour) for _ in range(3)]
-        statuses = [post(url, **body).status_code for body in HOSTILE]
+        statuses = [post(url, **{"max_tokens": 20, **body}).status_code for body in HOSTILE]
         stop.set()
         answers = [answer for each in neighbours for answer in each.result()]
     assert len(answers) > 3
-    assert set(answers) == {"路长" * 25}
+    assert set(answers) == {"路长" * 12}
     assert set(statuses) <= {200, 400}, list(zip(statuses, HOSTILE, strict=True))
