@@ -1,5 +1,7 @@
 """`tongwen serve` from outside: it listens, says where, refuses with reasons and ends cleanly."""
 
+import json
+import shutil
 import signal
 import socket
 import subprocess
@@ -14,6 +16,7 @@ from click.testing import CliRunner
 from tongwen.cli.serve import _api_key, _is_loopback, bind, command
 from tongwen.errors import InputError, RecipeError, TongwenError, UsageError
 from tongwen.model.int8_folder import quantize_model, save_quantized_folder
+from tongwen.model.sampler import Sampling
 from tongwen.serve.settings import ServeSettings
 from tongwen.serve.source import find_source, load_served_model, run_settings
 from tongwen.stages import find_model_folder
@@ -167,3 +170,38 @@ def test_a_server_that_others_can_reach_has_a_key(
         True
     ] * 4
     assert not any(_is_loopback(host) for host in ("0.0.0.0", "::", "192.168.1.5", "example.org"))
+
+
+@pytest.mark.parametrize(
+    ("config", "expected"),
+    [
+        ({}, Sampling()),
+        ({"do_sample": False, "temperature": 0.6, "top_p": 0.8}, Sampling(top_p=0.8)),
+        (
+            {"do_sample": True, "temperature": 0.6, "top_k": 40, "repetition_penalty": 1.3},
+            Sampling(temperature=0.6, top_k=40, repetition_penalty=1.3),
+        ),
+        ({"do_sample": True, "top_k": 0}, Sampling(temperature=1.0)),
+    ],
+)
+def test_tokens_are_chosen_as_the_models_folder_says_unless_the_recipe_does(
+    small_model_folder: Path, tmp_path: Path, config: dict[str, Any], expected: Sampling
+) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(small_model_folder, folder)
+    (folder / "generation_config.json").write_text(json.dumps(config), encoding="utf-8")
+    loaded = load_served_model(folder, quantized=False, settings=ServeSettings())
+    assert loaded.sampling == expected
+    assert ServeSettings().sampling_over(loaded.sampling) == expected
+    recipe = ServeSettings(temperature=0.3).sampling_over(loaded.sampling)
+    assert (recipe.temperature, recipe.top_k) == (0.3, expected.top_k)
+
+
+def test_a_generation_config_out_of_range_is_refused(
+    small_model_folder: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(small_model_folder, folder)
+    (folder / "generation_config.json").write_text('{"top_p": 7}', encoding="utf-8")
+    with pytest.raises(InputError, match="top_p is 7"):
+        load_served_model(folder, quantized=False, settings=ServeSettings())

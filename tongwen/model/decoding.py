@@ -4,7 +4,7 @@ Shape suffixes in this file: B rows, T tokens, V vocabulary_size.
 """
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -27,6 +27,7 @@ class Prefill:
         prompt_ids: the prompt, at least a token.
         cache: of one row, with room for it; one of its own when absent.
         known_tokens: so many of its first tokens, not all, are in `cache` from an earlier prompt.
+        observe: is handed the place of each piece and its last hidden states, (T, M).
     """
 
     def __init__(
@@ -36,8 +37,10 @@ class Prefill:
         *,
         cache: KeyValueCache | None = None,
         known_tokens: int = 0,
+        observe: Callable[[int, Tensor], None] | None = None,
     ) -> None:
         assert len(prompt_ids) > known_tokens, "a model cannot continue nothing"
+        self._observe = observe
         self._model = model
         self._prompt_ids = prompt_ids
         self.tokens = known_tokens
@@ -57,6 +60,8 @@ class Prefill:
             positions_BT=torch.arange(self.tokens, end, device=device)[None],
             keys=self.cache,
         )
+        if self._observe is not None:
+            self._observe(self.tokens, hidden_BTM[0])
         self.tokens = end
         if end < len(self._prompt_ids):
             return None
