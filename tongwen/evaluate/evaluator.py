@@ -9,9 +9,10 @@ from typing import Any
 import torch
 
 from tongwen.errors import InputError
+from tongwen.evaluate.choice_scores import choice_scores
 from tongwen.evaluate.choices import Fit, Request, Score, choice_requests, score
 from tongwen.evaluate.free import Answer, answer_prompts, free_prompt, judge
-from tongwen.evaluate.items import Item
+from tongwen.evaluate.items import Item, without_question
 from tongwen.evaluate.settings import EvaluateSettings
 from tongwen.evaluate.spec import TaskSpec
 from tongwen.model.device import Arithmetic
@@ -77,28 +78,44 @@ class Evaluator:
             choice_requests(spec, item, self.tokenizer, chat=chat, window_tokens=window)
             for item in items
         ]
+        alone = [self._unconditional(spec, item, chat=chat) for item in items]
         scores = iter(
             score(
                 self.model,
                 [
                     request
-                    for requests, fit in asked
+                    for (requests, fit), others in zip(asked, alone, strict=True)
                     if fit is not Fit.TOO_LONG
-                    for request in requests
+                    for request in (*requests, *others)
                 ],
                 batch_tokens=self.batch_tokens,
                 report=report,
             )
         )
-        for item, (requests, fit) in zip(items, asked, strict=True):
+        for item, (requests, fit), others in zip(items, asked, alone, strict=True):
             is_asked = fit is not Fit.TOO_LONG
             item_scores = [next(scores) for _ in requests] if is_asked else []
+            without = [next(scores) for _ in others] if is_asked else []
             yield {
                 **_common(item),
                 "prompt": self._shown(requests[0].token_ids[: requests[0].context_tokens]),
                 "truncated": fit is Fit.CUT,
-                **_choice_record(item, requests, item_scores),
+                **_choice_record(item, requests, item_scores, without),
             }
+
+    def _unconditional(self, spec: TaskSpec, item: Item, *, chat: bool) -> list[Request]:
+        """The item's choices without its question, where the task compares with them."""
+        if not spec.unconditional:
+            return []
+        window = self.model.config.max_position_embeddings
+        requests, _ = choice_requests(
+            spec,
+            without_question(spec, item),
+            self.tokenizer,
+            chat=chat,
+            window_tokens=window,
+        )
+        return requests
 
     def _free_records(
         self,
@@ -182,18 +199,15 @@ def _common(item: Item) -> Record:
     }
 
 
-def _choice_record(item: Item, requests: Sequence[Request], scores: Sequence[Score]) -> Record:
-    """Scores of a multiple-choice item; none where it was not asked or a logit is not finite.
-
-    acc takes the likeliest choice, acc_norm the likeliest per UTF-8 byte (fair to long choices
-    in either script), greedy asks whether the right choice is what greedy decoding writes;
-    gold_bits_per_byte and gold_probability (the right choice's share among the choices) move
-    long before accuracy leaves chance.
-    """
+def _choice_record(
+    item: Item, requests: Sequence[Request], scores: Sequence[Score], alone: Sequence[Score]
+) -> Record:
+    """Scores of a multiple-choice item; none where it was not asked or a logit is not finite."""
     assert item.gold is not None
     lengths = [len(choice.strip().encode("utf-8")) for choice in item.choices]
     sums = [result.log_probability for result in scores]
-    is_finite = all(map(math.isfinite, sums))
+    unconditional = [result.log_probability for result in alone]
+    is_finite = all(map(math.isfinite, (*sums, *unconditional)))
     choices = [
         {
             "text": text,
@@ -214,20 +228,11 @@ def _choice_record(item: Item, requests: Sequence[Request], scores: Sequence[Sco
             "not_scored": reason,
             "scores": {},
         }
-    per_byte = [total / length for total, length in zip(sums, lengths, strict=True)]
-    top = max(sums)
-    whole = math.fsum(math.exp(total - top) for total in sums)
     ordered = sorted(sums, reverse=True)
     return {
         "choices": choices,
-        "predicted": sums.index(top),
+        "predicted": sums.index(max(sums)),
         "margin": round(ordered[0] - ordered[1], 5) if len(ordered) > 1 else None,
         "not_scored": None,
-        "scores": {
-            "acc": float(sums.index(top) == item.gold),
-            "acc_norm": float(per_byte.index(max(per_byte)) == item.gold),
-            "greedy": float(scores[item.gold].is_greedy),
-            "gold_bits_per_byte": -per_byte[item.gold] / math.log(2),
-            "gold_probability": math.exp(sums[item.gold] - top) / whole,
-        },
+        "scores": choice_scores(item, sums, unconditional, is_greedy=scores[item.gold].is_greedy),
     }
