@@ -9,6 +9,7 @@ from typing import Any
 import xxhash
 
 from tongwen.errors import InputError, RecipeError
+from tongwen.evaluate.latex import read_formula
 from tongwen.evaluate.readers import Row, Rows, value_of
 from tongwen.evaluate.settings import TaskSettings
 from tongwen.evaluate.spec import TaskSpec
@@ -285,12 +286,20 @@ def _accepted(spec: TaskSpec, row: Row) -> tuple[str, ...]:
         if spec.accepted_joined is not None:
             entries = [spec.accepted_joined.join(entries)]
         answers += entries or [spec.unanswerable]
+    if spec.metric == "math":
+        answers = [_result_of(answer) for answer in answers]
     if spec.accepted_pattern:
         answers = [_first_group(spec.accepted_pattern, answer) for answer in answers]
     answers = [answer for answer in dict.fromkeys(answers) if answer.strip()]
     if not answers:
         raise InputError(f"{row.place} has no accepted answer in {', '.join(spec.accepted)}")
     return tuple(answers)
+
+
+def _result_of(answer: str) -> str:
+    """The formula in the box of a solution; the answer itself when it has none."""
+    formula = read_formula(answer) if "boxed" in answer else None
+    return answer if formula is None else formula.text
 
 
 def _first_group(pattern: str, text: str) -> str:

@@ -24,10 +24,10 @@ _SAME = 1e-9
 _ZERO = 1e-13
 """Rounding of sums that cancel."""
 
-_BOX = re.compile(r"\\f?boxed\s?\{|\\[{}]|\{|\}")
+_BOX = re.compile(r"\\(?:boxed|fbox|fboxed)\s?\{|\\[{}]|\{|\}")
 _FINAL = re.compile(
     r"(?i:\banswer\s{0,2}(?:is|:|=)|\banswer\*\*\s?:?)\s*:?"
-    r"|答案?\s?(?:应该|应)?\s?(?:是|为|為|:|：|等于)"
+    r"|答案?\s?(?:应该|应)?\s?(?:是|为|為|:|：|等于)\s?[:：]?"
 )
 _MATH = re.compile(r"\$\$([^$]{1,300})\$\$|\$([^$\n]{1,300})\$|\\\((.{1,300}?)\\\)", re.S)
 _SPACING = re.compile(
@@ -80,7 +80,9 @@ def read_formula(text: str) -> Formula | None:
         if line.strip(" *$"):
             return Formula(line.strip(" *"), is_marked=True)
     lines = text.strip().split("\n")
-    if len(lines) == 1 and 0 < len(lines[0]) <= 80 and not _is_sentence(lines[0]):
+    inside = _MATH.search(text)
+    is_within = inside is not None and inside.group() != text.strip()
+    if not is_within and len(lines) == 1 and 0 < len(lines[0]) <= 80 and not _is_sentence(lines[0]):
         return Formula(lines[0].strip(), is_marked=True)
     found_all = list(_MATH.finditer(text))
     return Formula(_inside(found_all[-1]), is_marked=False) if found_all else None

@@ -13,7 +13,7 @@ _END = re.compile(r"<eoa>|【|\n\s*\n")
 _ONE = r"(?:[(\[<]\s?[A-G]\s?[)\]>]|(?<![A-Za-z])[A-G](?![A-Za-z]))"
 _GROUP = re.compile(
     r"(?<![A-Za-z])[A-G]{2,7}(?![A-Za-z])"
-    rf"|{_ONE}(?:\s?(?:,|、|;|/|&|和|与|及|\band\b)?\s?{_ONE})*"
+    rf"|{_ONE}(?:\s?(?:,|、|;|/|&|和|与|及)?\s?(?:\band\b)?\s?{_ONE})*"
 )
 _LETTER = re.compile(r"(?<![A-Za-z])[A-G](?![A-Za-z])")
 _ARTICLE = re.compile(r"A\s+(?!(?:and|or|is|because|since|as)\b)[a-z]")
