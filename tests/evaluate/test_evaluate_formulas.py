@@ -81,7 +81,8 @@ LETTER_STYLES = [
     "{0}", "({0})", "{0}.", "{0}. because of the wheel", "The answer is {0}.", "Answer: {0}",
     "The answer is ({0}), since it is late.", "**Answer: {0}**", "The correct option is {0}",
     "the correct answer is **{0}**", r"\boxed{{{0}}}", "Let us see: A is wrong.\nAnswer: {0}",
-    "答案：{0}", "答案是{0}。", "正确答案是 {0}。", "【答案】{0}", "【解析】A不对。<eoe>\n【答案】{0} <eoa>",
+    "答案：{0}", "答案是{0}。", "正确答案是 {0}。", "【答案】{0}",
+    "【解析】A不对。<eoe>\n【答案】{0} <eoa>",
     "故选：{0}．", "故选{0}", "本题选{0}。", "应选{0}", "选项B不对，所以答案为（{0}）。", "答：{0}",
     "（{0}）", "[{0}]", r"$\boxed{{\text{{{0}}}}}$", "`{0}`", "Option {0}", "选{0}",
 ]  # fmt: skip

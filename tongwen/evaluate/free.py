@@ -138,8 +138,7 @@ def judge(spec: TaskSpec, item: Item, text: str) -> tuple[dict[str, float], str,
     if spec.metric == "instructions":
         # Some ask for the question again before the answer; the question alone is no answer.
         is_answer = not is_empty(_without_question(spec, item, text))
-        scores = instruction_scores(text if is_answer else "", item.accepted[0])
-        return scores, text, is_answer
+        return instruction_scores(text if is_answer else "", item.accepted[0]), text, is_answer
     said = _without_question(spec, item, text)
     if spec.metric in ("letters", "math") and spec.extraction_code is None:
         return _LETTERS_OR_MATH[spec.metric](item, said)

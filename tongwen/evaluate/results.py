@@ -38,9 +38,7 @@ def _summary(task: str, spec: TaskSpec, language: str, records: Sequence[Record]
     if not records:
         raise _nothing_scored(task, language, reasons)
     main = _estimate(records, spec.metric)
-    chance = spec.chance if spec.chance is not None else _chance(spec, records)
-    if spec.metric == BITS:
-        chance = None
+    chance = None if spec.metric == BITS else _chance(spec, records)
     groups = sorted({record["group"] for record in records} - {""})
     example = records[0]
     result = {
@@ -107,6 +105,8 @@ def _kind_counts(spec: TaskSpec, records: Sequence[Record]) -> dict[str, int]:
 
 
 def _chance(spec: TaskSpec, records: Sequence[Record]) -> float:
+    if spec.chance is not None:
+        return spec.chance
     if spec.kind == "generate":
         return 0.0
     return math.fsum(1 / len(record["choices"]) for record in records) / len(records)
