@@ -100,7 +100,7 @@ def test_results_tell_each_task_and_language(
         mean = sum(i["scores"][row["metric"]] for i in items if i["language"] == lang) / 12
         assert row["value"] == pytest.approx(mean)
     assert set(results["sample_choice", "en"]["scores"]) == {
-        "acc", "acc_norm", "greedy", "gold_bits_per_byte", "gold_probability",
+        "acc", "acc_char", "acc_norm", "greedy", "gold_bits_per_byte", "gold_probability",
     }  # fmt: skip
 
 

@@ -14,11 +14,26 @@ from tongwen.stages import find_model_folder
 def _list_tasks(context: click.Context, _: click.Parameter, is_wanted: bool) -> None:
     if not is_wanted:
         return
-    from tongwen.evaluate.spec import builtin_names, builtin_spec
+    from tongwen.evaluate.spec import builtin_names, builtin_spec, builtin_variants
 
     for name in builtin_names():
-        spec = builtin_spec(name)
-        click.echo(f"{name:18}  {spec.kind:8}  {spec.description} [{spec.license}]")
+        for full in (name, *(f"{name}@{variant}" for variant in builtin_variants(name))):
+            spec = builtin_spec(full)
+            about = spec.protocol if "@" in full else f"{spec.description} [{spec.license}]"
+            click.echo(f"{full:30}  {spec.kind:8}  {about}")
+    context.exit()
+
+
+def _list_suites(context: click.Context, _: click.Parameter, is_wanted: bool) -> None:
+    if not is_wanted:
+        return
+    from tongwen.evaluate.suites import suite, suite_names
+
+    for name in suite_names():
+        found = suite(name)
+        click.echo(f"{name}: {found.description}")
+        for task in found.tasks:
+            click.echo(f"    {task.name}" + (f", {task.shots} shots" if task.shots else ""))
     context.exit()
 
 
@@ -27,9 +42,17 @@ def _list_tasks(context: click.Context, _: click.Parameter, is_wanted: bool) -> 
 @click.option(
     "--task",
     "tasks",
-    metavar="NAME=PATH",
+    metavar="NAME[=PATH]",
     multiple=True,
     help="A built-in task, or a task file (TOML), and its data. May be repeated.",
+)
+@click.option(
+    "--suite", "suites", metavar="NAME", multiple=True, help="A list of tasks; see --list-suites."
+)
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder with a folder for each data set, for tasks without a path.",
 )
 @click.option("--limit", type=click.IntRange(min=1), help="So many items a task, drawn by id.")
 @click.option("--shots", type=click.IntRange(min=0), help="Solved examples before every question.")
@@ -43,10 +66,20 @@ def _list_tasks(context: click.Context, _: click.Parameter, is_wanted: bool) -> 
     callback=_list_tasks,
     help="Print the built-in tasks.",
 )
+@click.option(
+    "--list-suites",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_list_suites,
+    help="Print the suites and their tasks.",
+)
 @stage_options
 def command(
     model: Path,
     tasks: tuple[str, ...],
+    suites: tuple[str, ...],
+    data: Path | None,
     limit: int | None,
     shots: int | None,
     chat: bool | None,
@@ -65,11 +98,18 @@ def command(
     Examples:
       tongwen evaluate my-model --task piqa=data/piqa --out scores
       tongwen evaluate my-model --task my-task.toml=questions.jsonl --chat --out scores
+      tongwen evaluate my-model --suite yi --data evals --limit 100 --out scores
     """
     from tongwen.evaluate.results import table
     from tongwen.files import read_json
 
     options: dict[str, Any] = {"evaluate.tasks": task_values(tasks, limit, shots)} if tasks else {}
+    if suites:
+        options["evaluate.suites"] = list(suites)
+    if data is not None:
+        options["evaluate.data"] = str(data.absolute())
+    if limit is not None:
+        options["evaluate.limit"] = limit
     if chat is not None:
         options["evaluate.chat"] = chat
     run_alone(
@@ -83,7 +123,8 @@ def command(
     if as_json:
         click.echo((out / "results.json").read_text(encoding="utf-8"), nl=False)
     else:
-        click.echo(table(read_json(out / "results.json")["results"]))
+        document = read_json(out / "results.json")
+        click.echo(table(document["results"], document["missing"]))
 
 
 def task_values(
@@ -92,17 +133,19 @@ def task_values(
     """The recipe's `evaluate.tasks` for the `--task` options.
 
     Raises:
-        UsageError: an option is not of the form NAME=PATH.
+        UsageError: an option is not of the form NAME=PATH or NAME.
     """
     tables = []
     for text in tasks:
         name, equals, path = text.partition("=")
-        if not equals or not name or not path:
+        if not name or bool(equals) != bool(path):
             raise UsageError(
                 f"--task {text}: not of the form NAME=PATH",
                 hint="for example --task piqa=data/piqa; --list-tasks prints the names",
             )
-        table: dict[str, Any] = {"name": name, "path": str(Path(path).absolute())}
+        table: dict[str, Any] = {"name": name}
+        if path:
+            table["path"] = str(Path(path).absolute())
         if name.endswith(".toml"):
             table |= {"name": Path(name).stem, "spec": str(Path(name).absolute())}
         if limit is not None:

@@ -10,13 +10,14 @@ import psutil
 import torch
 
 from tongwen.errors import InputError
+from tongwen.evaluate.choice_scores import choice_scores
 from tongwen.evaluate.choices import Fit, Score, choice_requests, score
 from tongwen.evaluate.free import Answer, answer_prompts, free_prompt, judge
-from tongwen.evaluate.items import Item
+from tongwen.evaluate.items import Item, without_question
 from tongwen.evaluate.journal import Journal
 from tongwen.evaluate.settings import EvaluateSettings
 from tongwen.evaluate.spec import TaskSpec
-from tongwen.evaluate.trie import UNLIMITED, Requests
+from tongwen.evaluate.trie import UNLIMITED, Request, Requests
 from tongwen.model.device import Arithmetic
 from tongwen.model.int8_folder import is_int8_folder, load_any_model
 from tongwen.model.llama import Llama
@@ -55,12 +56,14 @@ class Questions:
 @dataclass(frozen=True)
 class _AskedChoices:
     """A question with choices as the model saw it: the prompt of its first choice, how it fits the
-    window, and how many tokens of each choice are scored.
+    window, how many tokens of each choice are scored, and how many choices are scored without the
+    question too.
     """
 
     prompt: str
     fit: Fit
     choice_tokens: list[int]
+    alone: int
 
 
 @dataclass(frozen=True)
@@ -174,6 +177,7 @@ class Evaluator:
                         [next(scores) for _ in question.choice_tokens]
                         if question.fit is not Fit.TOO_LONG
                         else [],
+                        [next(scores) for _ in range(question.alone)],
                         near_tie,
                     ),
                 }
@@ -191,14 +195,29 @@ class Evaluator:
             chat=task.chat,
             window_tokens=self.model.config.max_position_embeddings,
         )
+        alone = self._unconditional(task, item) if fit is not Fit.TOO_LONG else []
         if fit is not Fit.TOO_LONG:
-            for request in found:
+            for request in (*found, *alone):
                 requests.add(request)
         return _AskedChoices(
             self._shown(found[0].token_ids[: found[0].context_tokens]),
             fit,
             [len(request.token_ids) - request.context_tokens for request in found],
+            len(alone),
         )
+
+    def _unconditional(self, task: Questions, item: Item) -> list[Request]:
+        """The item's choices without its question, where the task compares with them."""
+        if not task.spec.unconditional:
+            return []
+        requests, _ = choice_requests(
+            task.spec,
+            without_question(task.spec, item),
+            self.tokenizer,
+            chat=task.chat,
+            window_tokens=self.model.config.max_position_embeddings,
+        )
+        return requests
 
     def _free_records(
         self,
@@ -291,19 +310,18 @@ def _common(item: Item) -> Record:
 
 
 def _choice_record(
-    item: Item, choice_tokens: Sequence[int], scores: Sequence[Score], near_tie: float
+    item: Item,
+    choice_tokens: Sequence[int],
+    scores: Sequence[Score],
+    alone: Sequence[Score],
+    near_tie: float,
 ) -> Record:
-    """Scores of a multiple-choice item; none where it was not asked or a logit is not finite.
-
-    acc takes the likeliest choice, acc_norm the likeliest per UTF-8 byte (fair to long choices
-    in either script), greedy asks whether the right choice is what greedy decoding writes;
-    gold_bits_per_byte and gold_probability (the right choice's share among the choices) move
-    long before accuracy leaves chance.
-    """
+    """Scores of a multiple-choice item; none where it was not asked or a logit is not finite."""
     assert item.gold is not None
     lengths = [len(choice.strip().encode("utf-8")) for choice in item.choices]
     sums = [result.log_probability for result in scores]
-    is_finite = all(map(math.isfinite, sums))
+    unconditional = [result.log_probability for result in alone]
+    is_finite = all(map(math.isfinite, (*sums, *unconditional)))
     choices = [
         {
             "text": text,
@@ -325,23 +343,15 @@ def _choice_record(
             "not_scored": reason,
             "scores": {},
         }
-    per_byte = [total / length for total, length in zip(sums, lengths, strict=True)]
-    top = max(sums)
-    whole = math.fsum(math.exp(total - top) for total in sums)
     ordered = sorted(sums, reverse=True)
+    per_byte = [total / count for total, count in zip(sums, lengths, strict=True)]
     return {
         "choices": choices,
-        "predicted": sums.index(top),
+        "predicted": sums.index(max(sums)),
         "margin": round(ordered[0] - ordered[1], 5) if len(ordered) > 1 else None,
         "near_tie": _is_near_tie(sums, near_tie) or _is_near_tie(per_byte, near_tie / min(lengths)),
         "not_scored": None,
-        "scores": {
-            "acc": float(sums.index(top) == item.gold),
-            "acc_norm": float(per_byte.index(max(per_byte)) == item.gold),
-            "greedy": float(scores[item.gold].is_greedy),
-            "gold_bits_per_byte": -per_byte[item.gold] / math.log(2),
-            "gold_probability": math.exp(sums[item.gold] - top) / whole,
-        },
+        "scores": choice_scores(item, sums, unconditional, is_greedy=scores[item.gold].is_greedy),
     }
 
 

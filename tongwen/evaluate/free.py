@@ -18,8 +18,11 @@ from tongwen.evaluate.answers import (
     without_question,
 )
 from tongwen.evaluate.choices import Fit, dialogue
+from tongwen.evaluate.instructions import instruction_scores
 from tongwen.evaluate.items import Item, plain_prompt
 from tongwen.evaluate.journal import Journal
+from tongwen.evaluate.latex import formula_matches, read_formula
+from tongwen.evaluate.letters import letter_answers, letter_scores, read_letters
 from tongwen.evaluate.numbers import Reading, last_number, read_number
 from tongwen.evaluate.spec import TaskSpec
 from tongwen.evaluate.trie import UNLIMITED, ReadingLimits
@@ -171,7 +174,13 @@ def judge(spec: TaskSpec, item: Item, text: str) -> tuple[dict[str, float], str,
     are read shows it. A wrong choice that the question itself names does not count against an
     answer, which may repeat the question ("4 plus 6 is 10"), unless it is a letter.
     """
+    if spec.metric == "instructions":
+        # Some ask for the question again before the answer; the question alone is no answer.
+        is_answer = not is_empty(_without_question(spec, item, text))
+        return instruction_scores(text if is_answer else "", item.accepted[0]), text, is_answer
     said = _without_question(spec, item, text)
+    if spec.metric in ("letters", "math") and spec.extraction_code is None:
+        return _LETTERS_OR_MATH[spec.metric](item, said)
     reading = read_number(said) if _reads_numbers(spec) else None
     judged, is_found = _judged(spec, item, text, said, reading)
     language = item.language
@@ -206,6 +215,36 @@ def judge(spec: TaskSpec, item: Item, text: str) -> tuple[dict[str, float], str,
         )
         scores[spec.metric] = _own_score(code, item, answer)
     return scores, judged, is_found
+
+
+def _judge_letters(item: Item, said: str) -> tuple[dict[str, float], str, bool]:
+    """The letters that an answer marks as its result; the last ones count as lenient."""
+    right = letter_answers(item.accepted)
+    letters, is_marked = read_letters(said, len(right))
+    scores = letter_scores(letters, right)
+    flexible = scores["letters"]
+    if not is_marked:
+        scores = dict.fromkeys(scores, 0.0)
+    return scores | {"flexible": flexible}, " ".join(letters), bool(letters)
+
+
+def _judge_math(item: Item, said: str) -> tuple[dict[str, float], str, bool]:
+    """The formula that an answer marks as its result, or its last one."""
+    formula = read_formula(said)
+    judged = "" if formula is None else formula.text
+    is_right = formula_matches(judged, item.accepted, item.contexts[0])
+    is_marked = formula is not None and formula.is_marked
+    number = last_number(said)
+    by_number = number is not None and number in accepted_numbers(item.accepted)
+    scores = {
+        "math": float(is_right),
+        "exact_match": float(is_right and is_marked),
+        "flexible": float(is_right or by_number),
+    }
+    return scores, judged, not is_empty(judged)
+
+
+_LETTERS_OR_MATH = {"letters": _judge_letters, "math": _judge_math}
 
 
 def _without_question(spec: TaskSpec, item: Item, text: str) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tongwen.errors import InputError
-from tongwen.evaluate.spec import TaskSpec
+from tongwen.evaluate.spec import BITS, TaskSpec
 from tongwen.evaluate.statistics import Estimate, estimate
 from tongwen.files import value_digest
 
@@ -35,7 +35,7 @@ def _summary(task: str, spec: TaskSpec, language: str, records: Sequence[Record]
     if not records:
         raise _nothing_scored(task, language, reasons)
     main = _estimate(records, spec.metric)
-    chance = spec.chance if spec.chance is not None else _chance(spec, records)
+    chance = None if spec.metric == BITS else _chance(spec, records)
     groups = sorted({record["group"] for record in records} - {""})
     example = records[0]
     result = {
@@ -49,7 +49,7 @@ def _summary(task: str, spec: TaskSpec, language: str, records: Sequence[Record]
         "n": main.n,
         "clusters": main.clusters,
         "chance": chance,
-        "above_chance": (main.value - chance) / (1 - chance) if chance < 1 else None,
+        "above_chance": above_chance(main.value, chance),
         "scores": {
             name: _estimate_json(_estimate(records, name)) for name in sorted(example["scores"])
         },
@@ -69,6 +69,11 @@ def _summary(task: str, spec: TaskSpec, language: str, records: Sequence[Record]
         ),
     }
     return result | {"warnings": warnings(result)}
+
+
+def above_chance(value: float, chance: float | None) -> float | None:
+    """The score on a scale where a guess is 0 and a right answer to everything 1."""
+    return None if chance is None or chance >= 1 else (value - chance) / (1 - chance)
 
 
 def _nothing_scored(task: str, language: str, reasons: Mapping[str, int]) -> InputError:
@@ -96,6 +101,8 @@ def _kind_counts(spec: TaskSpec, records: Sequence[Record]) -> dict[str, int]:
 
 
 def _chance(spec: TaskSpec, records: Sequence[Record]) -> float:
+    if spec.chance is not None:
+        return spec.chance
     if spec.kind == "generate":
         return 0.0
     return math.fsum(1 / len(record["choices"]) for record in records) / len(records)
@@ -105,7 +112,7 @@ def _estimate(records: Sequence[Record], metric: str) -> Estimate:
     return estimate(
         [record["scores"][metric] for record in records],
         [record["cluster"] for record in records],
-        highest=math.inf if metric == "gold_bits_per_byte" else 1.0,
+        highest=math.inf if metric == BITS else 1.0,
     )
 
 
@@ -155,29 +162,33 @@ def warnings(result: Mapping[str, Any]) -> list[str]:
     return found
 
 
-def table(results: Sequence[Mapping[str, Any]]) -> str:
-    """The results as lines of text, aligned for a terminal."""
-    header = ("task", "language", "metric", "n", "value", "95 % interval", "chance")
-    lines = [header]
-    for result in results:
-        low_high = result["interval"]
-        interval = "-" if low_high is None else f"{low_high[0]:.3f} to {low_high[1]:.3f}"
-        lines.append(
-            (
-                result["task"],
-                result["language"],
-                result["metric"],
-                f"{result['n']:,}",
-                f"{result['value']:.3f}",
-                interval,
-                f"{result['chance']:.3f}",
-            )
-        )
+def table(results: Sequence[Mapping[str, Any]], missing: Sequence[Mapping[str, Any]] = ()) -> str:
+    """The results as lines of text, aligned for a terminal; tasks without data last, with why."""
+    header = ("task", "language", "metric", "n", "value", "95 % interval", "chance", "protocol")
+    lines = [header, *map(_line, results)]
+    lines += [
+        (entry["task"], entry["language"], entry["metric"], "-", "-", "-", "-", entry["reason"])
+        for entry in missing
+    ]
     widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
     return "\n".join(
         "  ".join(
-            cell.ljust(width) if column < 3 else cell.rjust(width)
+            cell.ljust(width) if column < 3 or column == len(header) - 1 else cell.rjust(width)
             for column, (cell, width) in enumerate(zip(line, widths, strict=True))
         ).rstrip()
         for line in lines
+    )
+
+
+def _line(result: Mapping[str, Any]) -> tuple[str, ...]:
+    low_high, chance = result["interval"], result["chance"]
+    return (
+        result["task"],
+        result["language"],
+        result["metric"],
+        f"{result['n']:,}",
+        f"{result['value']:.3f}",
+        "-" if low_high is None else f"{low_high[0]:.3f} to {low_high[1]:.3f}",
+        "-" if chance is None else f"{chance:.3f}",
+        result.get("asked", ""),
     )

@@ -12,9 +12,11 @@ class TaskSettings:
     """One task: a built-in layout or a TOML file of the user's own, and the data it reads."""
 
     name: str
-    """Name in the results. Without `layout` and `spec` it is also the built-in layout's name."""
-    path: PathText
-    """The data: a file, or the folder that holds the layout's files; `{crawl}/...` is allowed."""
+    """Name in the results. Without `layout` and `spec` it is also the built-in layout's name;
+    `mmlu@authors` is the variant `authors` of `mmlu`."""
+    path: PathText | None = None
+    """The data: a file, or the folder that holds the layout's files; `{crawl}/...` is allowed. The
+    task's folder in `evaluate.data` when absent."""
     layout: str | None = None
     """A built-in task (`tongwen evaluate --list-tasks`) that reads data of this layout."""
     spec: PathText | None = None
@@ -48,6 +50,14 @@ class EvaluateSettings:
     """Which tasks score the model, and how it is run."""
 
     tasks: tuple[TaskSettings, ...] = ()
+    suites: tuple[str, ...] = ()
+    """Lists of tasks by name: yi, llama2, small, chat, code, long, smoke. A task of a suite whose
+    data is not there is reported as missing."""
+    data: PathText | None = None
+    """Folder of data sets, one folder each, for tasks without a path; the sources page has their
+    names and where each is had."""
+    limit: int | None = None
+    """Items of a task that has no limit of its own; all of them when absent."""
     task_folders: tuple[PathText, ...] = ()
     """Folders of task files of your own; a task's `name` or `layout` is then the name of a file in
     one of them, without `.toml`. A task file that names Python code runs it."""
@@ -71,6 +81,8 @@ class EvaluateSettings:
                 raise RecipeError(
                     f"two tasks are named {name!r}", hint="name them apart and set `layout`"
                 )
+        if self.limit is not None and self.limit < 1:
+            raise RecipeError(f"evaluate.limit is {self.limit}", hint="use 1 or more")
         if self.batch_tokens is not None and self.batch_tokens < 1:
             raise RecipeError(f"evaluate.batch_tokens is {self.batch_tokens}", hint="use 1 or more")
         if self.cache_gib is not None and self.cache_gib <= 0:

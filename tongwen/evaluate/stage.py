@@ -11,9 +11,10 @@ from tongwen.errors import InputError, RecipeError
 from tongwen.evaluate.items import Item, make_items
 from tongwen.evaluate.journal import Journal, plan_of
 from tongwen.evaluate.readers import data_files, read_rows
-from tongwen.evaluate.results import SCHEMA, VERSION, summaries
+from tongwen.evaluate.results import SCHEMA, VERSION, above_chance, summaries
 from tongwen.evaluate.settings import EvaluateSettings, TaskSettings
 from tongwen.evaluate.spec import TaskSpec, task_files, task_spec
+from tongwen.evaluate.suites import MissingTask, wanted_tasks, without_data
 from tongwen.files import file_digest, read_jsonl, value_digest, write_json, write_jsonl
 from tongwen.flow.stage import StageContext
 from tongwen.stages import find_model_folder
@@ -51,10 +52,13 @@ class Prepared:
 def files(settings: EvaluateSettings) -> list[Path]:
     """The user's own files that the tasks read: their data, their descriptions and their code."""
     found: list[Path] = []
-    for task in settings.tasks:
+    tasks = wanted_tasks(settings)
+    missing = without_data(settings, tasks)
+    for task in tasks:
         found += task_files(task, settings.task_folders)
-        if not task.path.startswith("{"):
-            found += data_files(task_spec(task, settings.task_folders), Path(task.path))
+        if task.path and not task.path.startswith("{") and task.name not in missing:
+            spec = task_spec(task, settings.task_folders)
+            found += data_files(spec, Path(task.path), shots=task.shots > 0)
     return found
 
 
@@ -71,11 +75,20 @@ def run(context: StageContext[EvaluateSettings]) -> Mapping[str, float]:
         InputError: data or model are missing, damaged or of another kind.
     """
     settings = context.settings
-    if not settings.tasks:
+    wanted = wanted_tasks(settings)
+    if not wanted:
         raise RecipeError(
-            "evaluate has no task", hint='add [[evaluate.tasks]] with name = "piqa", path = "..."'
+            "evaluate has no task",
+            hint='add [[evaluate.tasks]] with name = "piqa", path = "...", or suites = ["yi"]',
         )
-    tasks = [_prepare(context, task, settings) for task in settings.tasks]
+    missing = without_data(settings, wanted)
+    if len(missing) == len(wanted):
+        raise InputError(
+            f"{settings.data} has the data of none of {len(missing)} tasks: "
+            f"{', '.join(list(missing)[:5])}{', ...' if len(missing) > 5 else ''}",
+            hint="docs/en/sources.md says where each data set is had and how its folder is named",
+        )
+    tasks = [_prepare(context, task, settings) for task in wanted if task.name not in missing]
     folder = find_model_folder(context.inputs["model"])
     model_digest = digest_of_model(folder)
     asking = _Asking(
@@ -95,7 +108,9 @@ def run(context: StageContext[EvaluateSettings]) -> Mapping[str, float]:
     for result in results:
         for warning in result["warnings"]:
             context.progress.say(f"  {warning}")
-    _remove_other_parts(context.out / "parts", settings.tasks)
+    for entry in missing.values():
+        context.progress.say(f"  {entry.settings.name}: {entry.reason}")
+    _remove_other_parts(context.out / "parts", wanted)
     write_jsonl(context.out / "items.jsonl", rows)
     write_json(
         context.out / "results.json",
@@ -104,6 +119,7 @@ def run(context: StageContext[EvaluateSettings]) -> Mapping[str, float]:
             "version": VERSION,
             "model": {"digest": model_digest},
             "results": results,
+            "missing": [_missing_json(entry) for entry in missing.values()],
         },
     )
     return {"items": len(rows), "tasks": len(tasks)}
@@ -130,8 +146,10 @@ def _prepare(
     context: StageContext[EvaluateSettings], task: TaskSettings, settings: EvaluateSettings
 ) -> Prepared:
     spec = task_spec(task, settings.task_folders)
+    assert task.path is not None  # wanted_tasks
     path = context.resolve(task.path)
-    rows = read_rows(spec, path)
+    has_shots = task.shots > 0
+    rows = read_rows(spec, path, shots=has_shots)
     chat = settings.chat if task.chat is None else task.chat
     return Prepared(
         settings=task,
@@ -139,14 +157,17 @@ def _prepare(
         items=make_items(spec, task, rows, chat=chat),
         chat=chat,
         left_out=rows.left_out,
-        data_digest=value_digest([file_digest(file) for file in data_files(spec, path)]),
+        data_digest=value_digest(
+            [file_digest(file) for file in data_files(spec, path, shots=has_shots)]
+        ),
     )
 
 
 def _task_digest(task: Prepared, settings: EvaluateSettings, model_digest: str, code: str) -> str:
     """Of everything that decides a task's records; paths are not part of it."""
     own = asdict(task.settings) | {"path": "", "spec": "", "name": "", "layout": ""}
-    how = asdict(settings) | {"tasks": [], "task_folders": [], "chat": task.chat}
+    which = dict.fromkeys(("tasks", "suites", "data", "limit", "task_folders"))
+    how = asdict(settings) | which | {"chat": task.chat}
     own_code = file_digest(Path(task.spec.code)) if task.spec.code else ""
     spec = asdict(task.spec) | {"code": own_code}
     return value_digest([code, spec, own, how, task.data_digest, model_digest])
@@ -260,17 +281,59 @@ def _results(
     task: Prepared, records: Sequence[Mapping[str, Any]], folder: Path
 ) -> list[dict[str, Any]]:
     shared = {
+        "asked": _asked(task.settings, task.spec, chat=task.chat),
+        "protocol": task.spec.protocol,
+        "source": task.spec.source,
         "chat": task.chat,
         "shots": task.settings.shots,
         "limit": task.settings.limit,
         "left_out": task.left_out,
         "data_digest": task.data_digest,
     }
+    from tongwen.evaluate.silent import silent_scores  # torch comes with it
+
     try:
         found = summaries(task.settings.name, task.spec, records)
     except InputError as error:
         raise InputError(f"{folder}: {error.message}", hint=error.hint) from error
-    return [result | shared for result in found]
+    silent = silent_scores(task.spec, task.items)
+    return [_with_floor(result, silent) | shared for result in found]
+
+
+def _with_floor(result: dict[str, Any], silent: Mapping[str, float]) -> dict[str, Any]:
+    """A result whose chance is at least what an answer that says nothing scores."""
+    floor = max([0.0, *silent.values()])
+    chance = result["chance"]
+    if chance is not None and floor > chance:
+        chance = floor
+    return result | {
+        "silent": dict(silent),
+        "chance": chance,
+        "above_chance": above_chance(result["value"], chance),
+    }
+
+
+def _asked(settings: TaskSettings, spec: TaskSpec, *, chat: bool) -> str:
+    """How a task is asked, in a few words."""
+    how = "answers" if spec.kind == "generate" else "letters" if spec.lettered else "choices"
+    how = how if spec.kind in ("generate", "choice") else spec.kind
+    shots = settings.shots + spec.shots.included
+    return f"{shots}-shot {how}{', ChatML' if chat else ''}"
+
+
+def _missing_json(entry: MissingTask) -> dict[str, Any]:
+    settings, spec = entry.settings, entry.spec
+    return {
+        "task": settings.name,
+        "description": spec.description,
+        "license": spec.license,
+        "language": spec.language or "-",
+        "metric": spec.metric,
+        "asked": _asked(settings, spec, chat=bool(settings.chat)),
+        "protocol": spec.protocol,
+        "reason": f"{entry.reason}; get it from {spec.source}" if spec.source else entry.reason,
+        "source": spec.source,
+    }
 
 
 def _remove_other_parts(directory: Path, tasks: Sequence[TaskSettings]) -> None:
