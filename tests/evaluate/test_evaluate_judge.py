@@ -55,6 +55,13 @@ QUESTIONS = [
     )
 ]  # fmt: skip
 
+MBPP = {
+    "text": "Double a number.",
+    "code": "def twice(x):\r\n  return 2 * x",
+    "test_setup_code": "",
+    "test_list": ["assert twice(2) == 4", "assert twice(0) == 0", "assert twice(-1) == -2"],
+}
+
 ROWS: Mapping[str, Sequence[Any]] = {
     "agieval_en": LETTERS[:1],
     "agieval_zh": LETTERS[1:],
@@ -103,7 +110,14 @@ ROWS: Mapping[str, Sequence[Any]] = {
         {"question": "3 less 8 is?", "answer": "#### -5"},
     ],
     "hellaswag6": [("Sailing: a boat leaves.", "2", "one", "two", "three", "four")],
+    "humaneval": [
+        {"task_id": "T/0", "prompt": 'def twice(x):\n    """Double."""\n', "entry_point": "twice",
+         "test": "def check(candidate):\n    assert candidate(2) == 4",
+         "canonical_solution": "    return 2 * x\n"}
+    ],
     "lambada": [{"context": "The mill of", "continuation": " Halden"}],
+    "mbpp": [MBPP | {"task_id": 11}],
+    "mbpp_rest": [MBPP | {"task_id": 511}],
     "mgsm_en": [{"question": "16 less 3?", "answer": "13"}],
     "mgsm_zh": [{"question": "一万减3等于几？", "answer": "9,997"}],
     "mmlu": [{"question": "Which?", "choices": ["a", "b", "c", "d"], "answer": 3, "subject": "x"}],
@@ -156,7 +170,7 @@ def tiny_items(name: str, folder: Path, *, chat: bool = False) -> tuple[TaskSpec
     spec = builtin_spec(name)
     rows = ROWS[name]
     text = _WRITERS[spec.data.format](spec, rows)
-    path = folder / spec.data.file
+    path = folder / spec.data.file.replace("*", "")
     path.write_bytes(_packed(spec, text))
     if spec.data.labels:
         (folder / spec.data.labels).write_text("1\n" * len(rows))

@@ -39,7 +39,9 @@ EXPECTED = {  # task: (folder, items, left out, clusters where items share passa
     "fewclue_tnews": ("fewclue", 2010, 0, None),
     "gsm8k": ("gsm8k", 1319, 0, None),
     "hellaswag6": ("hellaswag", 10042, 0, None),
+    "humaneval": ("humaneval", 164, 0, None),
     "lambada": ("lambada", 5153, 0, None),
+    "mbpp_rest": ("mbpp", 464, 10, None),
     "mgsm_en": ("mgsm", 250, 0, None),
     "mgsm_zh": ("mgsm", 250, 0, None),
     "mmlu": ("mmlu", 14042, 0, None),
@@ -58,10 +60,13 @@ EXPECTED = {  # task: (folder, items, left out, clusters where items share passa
     "xquad_zh": ("xquad", 1190, 0, 240),
 }
 
+NOT_PUBLIC_HERE = {"mbpp"}
+"""Its rows, ids 11 to 510, are not among those that the folder of test sets has."""
+
 
 def test_every_public_task_is_expected() -> None:
     public = [name for name in builtin_names() if not name.startswith("sample_")]
-    assert sorted(EXPECTED) == public
+    assert sorted({*EXPECTED, *NOT_PUBLIC_HERE}) == public
 
 
 @pytest.mark.parametrize("name", sorted(EXPECTED))

@@ -12,6 +12,12 @@ from tongwen.errors import InputError
 from tongwen.evaluate.choices import Fit, Request, Score, choice_requests, score
 from tongwen.evaluate.free import Answer, answer_prompts, free_prompt, judge
 from tongwen.evaluate.items import Item
+from tongwen.evaluate.programs import (
+    ProgramSettings,
+    judged_samples,
+    program_scores,
+    sample_answers,
+)
 from tongwen.evaluate.settings import EvaluateSettings
 from tongwen.evaluate.spec import TaskSpec
 from tongwen.model.device import Arithmetic
@@ -61,8 +67,14 @@ class Evaluator:
         chat: bool,
         max_new_tokens: int,
         report: Report,
+        programs: ProgramSettings | None = None,
     ) -> Iterator[Record]:
         """A JSON record for every item, in order: prompt, answer and scores."""
+        if spec.kind == "program":
+            return self._program_records(
+                spec, items, chat=chat, max_new_tokens=max_new_tokens, programs=programs or ProgramSettings(),
+                report=report,
+            )  # fmt: skip
         if spec.kind == "choice":
             return self._choice_records(spec, items, chat=chat, report=report)
         return self._free_records(
@@ -148,6 +160,57 @@ class Evaluator:
                 "hit_limit": answer.hit_limit,
                 "not_scored": None if is_scored else NOT_FINITE if is_asked else TOO_LONG,
                 "scores": scores if is_scored else {},
+            }
+
+    def _program_records(
+        self,
+        spec: TaskSpec,
+        items: Sequence[Item],
+        *,
+        chat: bool,
+        max_new_tokens: int,
+        programs: ProgramSettings,
+        report: Report,
+    ) -> Iterator[Record]:
+        prompts = [
+            free_prompt(
+                spec,
+                item,
+                self.tokenizer,
+                chat=chat,
+                window_tokens=self.model.config.max_position_embeddings,
+                max_new_tokens=max_new_tokens,
+            )
+            for item in items
+        ]
+        answers = sample_answers(
+            self.model,
+            self.tokenizer,
+            [prompt.token_ids for prompt in prompts if prompt.fit is not Fit.TOO_LONG],
+            stops=() if chat else spec.stop,
+            max_new_tokens=max_new_tokens,
+            batch_tokens=self.batch_tokens,
+            programs=programs,
+            report=report,
+        )
+        asked = [
+            item
+            for item, prompt in zip(items, prompts, strict=True)
+            if prompt.fit is not Fit.TOO_LONG
+        ]
+        judged = iter(judged_samples(asked, answers, programs.isolation, chat=chat))
+        for item, prompt in zip(items, prompts, strict=True):
+            samples = next(judged) if prompt.fit is not Fit.TOO_LONG else []
+            is_scored = bool(samples) and all(sample["is_finite"] for sample in samples)
+            yield {
+                **_common(item),
+                "prompt": self._shown(prompt.token_ids),
+                "truncated": prompt.fit is Fit.CUT,
+                "choices": [],
+                "samples": samples,
+                "hit_limit": bool(samples) and all(sample["hit_limit"] for sample in samples),
+                "not_scored": None if is_scored else NOT_FINITE if samples else TOO_LONG,
+                "scores": program_scores(samples) if is_scored else {},
             }
 
     def _shown(self, token_ids: Sequence[int]) -> str:

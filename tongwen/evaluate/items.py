@@ -18,6 +18,16 @@ Turn = tuple[str, str]
 
 
 @dataclass(frozen=True)
+class ProgramTest:
+    """How an answer becomes a program, and what that must pass; see `TaskSpec`."""
+
+    start: str
+    setup: str
+    tests: str
+    entry: str
+
+
+@dataclass(frozen=True)
 class Item:
     """One question.
 
@@ -32,6 +42,7 @@ class Item:
         choices: the scored texts (kind `choice`), or the item's other answers (kind `generate`).
         gold: index of the right choice; None when free answers have no choices.
         accepted: right free answers.
+        program: for kind `program`.
     """
 
     id: str
@@ -44,6 +55,7 @@ class Item:
     choices: tuple[str, ...]
     gold: int | None
     accepted: tuple[str, ...]
+    program: ProgramTest | None = None
 
 
 def make_items(spec: TaskSpec, task: TaskSettings, rows: Rows, *, chat: bool) -> list[Item]:
@@ -112,6 +124,12 @@ def _make_item(spec: TaskSpec, row: Row, name: str, shots: tuple[Turn, ...], *, 
     _add_letters(spec, row, options)
     shown = _letters(len(options)) if spec.lettered else options
     template = _prompt_template(spec, language, chat=chat)
+    if spec.kind == "program":
+        return Item(
+            id=name, place=row.place, language=language, cluster=_name(spec.cluster, row, name),
+            group=_name(spec.group, row, ""), shots=shots, contexts=(fill(template, row),),
+            choices=(), gold=None, accepted=(), program=_program_test(spec, row),
+        )  # fmt: skip
     if spec.kind == "generate":
         accepted = _accepted(spec, row)
         return Item(
@@ -128,6 +146,21 @@ def _make_item(spec: TaskSpec, row: Row, name: str, shots: tuple[Turn, ...], *, 
         group=_name(spec.group, row, ""), shots=shots, contexts=tuple(contexts),
         choices=tuple(fill(answer, row, choice) for choice in shown), gold=gold, accepted=(),
     )  # fmt: skip
+
+
+def _program_test(spec: TaskSpec, row: Row) -> ProgramTest:
+    lines = value_of(row, spec.tests_field) if spec.tests_field else []
+    if not isinstance(lines, list):
+        raise InputError(f"{row.place}: `{spec.tests_field}` is {lines!r}, not a list")
+    tests = "\n".join([fill(spec.tests, row), *map(str, lines)])
+    if not tests.strip():
+        raise InputError(f"{row.place} has no test: a program that does nothing would pass")
+    return ProgramTest(
+        start=fill(spec.program_start, row),
+        setup=fill(spec.setup, row),
+        tests=tests,
+        entry=fill(spec.entry, row),
+    )
 
 
 def _shots(

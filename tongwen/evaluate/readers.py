@@ -10,7 +10,7 @@ import re
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Literal
@@ -122,10 +122,11 @@ def _beside(main: Path, name: str) -> Path:
 
 def _read_shots(spec: TaskSpec, main: Path) -> list[Row]:
     shots: ShotsSpec = spec.shots
-    if not shots.file and not shots.members:
+    if not shots.file and not shots.members and not shots.skip_pattern:
         return []
     file = _beside(main, shots.file) if shots.file else main
-    return list(_read_file(spec.data, shots.members, file))
+    rows = _read_file(spec.data, shots.members, file)
+    return [row for row in rows if not _is_skipped(shots.skip_pattern, row)]
 
 
 def _read_file(data: DataSpec, members: tuple[str, ...], path: Path) -> Iterator[Row]:
@@ -293,7 +294,10 @@ def _join(rows: list[Row], path: Path, key: str) -> None:
 
 
 def _is_asked(data: DataSpec, row: Row) -> bool:
-    for name, pattern in data.skip_pattern.items():
-        if re.search(pattern, str(row.values.get(name))):
-            return False
+    if _is_skipped(data.skip_pattern, row):
+        return False
     return all(row.values.get(name) not in (None, "", []) for name in data.require)
+
+
+def _is_skipped(patterns: Mapping[str, str], row: Row) -> bool:
+    return any(re.search(fits, str(row.values.get(name))) for name, fits in patterns.items())

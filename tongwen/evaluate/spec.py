@@ -15,6 +15,7 @@ from tongwen.settings import PathText
 
 CHOICE_METRICS = ("acc", "acc_norm", "greedy")
 FREE_METRICS = ("contains", "exact_match", "f1", "number")
+PROGRAM_METRICS = ("pass@1", "pass@10", "pass@100")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +54,9 @@ class ShotsSpec:
     file: str = ""
     """File beside the data; the data file itself (other members) when empty."""
     members: tuple[str, ...] = ()
+    skip_pattern: Mapping[str, str] = field(default_factory=dict)
+    """Field -> regular expression: rows where it fits are no examples. With it, examples may come
+    from the data file itself."""
     match: str = ""
     """Field that must be the same in the example and in the question, such as `subject`."""
     separator: str = "\n\n"
@@ -67,10 +71,11 @@ class TaskSpec:
     """
 
     description: str
-    kind: Literal["choice", "generate"]
+    kind: Literal["choice", "generate", "program"]
     metric: str
     """The score that counts; the others are reported too. For `choice` acc, acc_norm or greedy; for
-    `generate` contains, exact_match, f1, number, or the name of a function in `code`."""
+    `generate` contains, exact_match, f1, number, or the name of a function in `code`; for `program`
+    pass@1, pass@10 or pass@100."""
     data: DataSpec
     shots: ShotsSpec = field(default_factory=ShotsSpec)
     license: str = ""
@@ -125,6 +130,17 @@ class TaskSpec:
     """Name of the function in `code` that finds what is judged, in place of `extract`."""
     max_new_tokens: int = 64
 
+    program_start: str = ""
+    """For `program`: what comes before the answer in the program that is run."""
+    setup: str = ""
+    """Python that is run before the tests, apart from the program, such as imports they need."""
+    tests: str = ""
+    """Python that the program passes if it reaches its end; calls the program's functions."""
+    tests_field: str = ""
+    """Field with a list of further tests, a line each."""
+    entry: str = ""
+    """Name that the tests take from the program even where the setup defines it too."""
+
     def __post_init__(self) -> None:
         if bool(self.language) == bool(self.language_field):
             raise RecipeError("a task needs either `language` or `language_field`")
@@ -133,13 +149,15 @@ class TaskSpec:
             raise RecipeError("a choice task needs either `choices` or `choices_field`")
         if self.kind == "generate" and not self.accepted:
             raise RecipeError("a generate task needs `accepted`, the fields with its answers")
+        if self.kind == "program" and not (self.tests or self.tests_field):
+            raise RecipeError("a program task needs `tests` or `tests_field`")
         if self.extract and self.extract_function:
             raise RecipeError(
                 "a task has both `extract` and `extract_function`", hint="leave one of them out"
             )
 
     def _check_metric(self) -> None:
-        known = (*CHOICE_METRICS, *FREE_METRICS)
+        known = (*CHOICE_METRICS, *FREE_METRICS, *PROGRAM_METRICS)
         if self.metric not in known and self.code is None:
             near = difflib.get_close_matches(self.metric, known, n=1)
             raise RecipeError(
@@ -148,15 +166,18 @@ class TaskSpec:
                 if near
                 else f"one of {', '.join(known)}, or a function in the file that `code` names",
             )
-        if (self.metric in CHOICE_METRICS) != (self.kind == "choice"):
+        if (self.metric in CHOICE_METRICS) != (self.kind == "choice") or (
+            self.metric in PROGRAM_METRICS
+        ) != (self.kind == "program"):
             raise RecipeError(
                 f"the metric {self.metric!r} does not go with tasks of kind {self.kind!r}",
                 hint="choice: acc, acc_norm, greedy; generate: contains, exact_match, f1, number, "
-                "or a function of your own",
+                "or a function of your own; program: " + ", ".join(PROGRAM_METRICS),
             )
-        if self.kind == "choice" and (self.code is not None or self.extract_function):
+        if self.kind != "generate" and (self.code is not None or self.extract_function):
             raise RecipeError(
-                "`code` goes with tasks of kind 'generate'", hint="choices are scored by the model"
+                "`code` goes with tasks of kind 'generate'",
+                hint="choices are scored by the model, programs by their tests",
             )
         if self.extract_function and self.code is None:
             raise RecipeError(

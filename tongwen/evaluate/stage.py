@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from tongwen.errors import InputError, RecipeError
 from tongwen.evaluate.items import Item, make_items
+from tongwen.evaluate.programs import ProgramSettings, check_metric, check_sandbox
 from tongwen.evaluate.readers import data_files, read_rows
 from tongwen.evaluate.results import SCHEMA, VERSION, summaries
 from tongwen.evaluate.settings import EvaluateSettings, TaskSettings
@@ -60,6 +61,7 @@ def run(context: StageContext[EvaluateSettings]) -> Mapping[str, float]:
 
     Raises:
         RecipeError: there is no task, or a task's description is not usable.
+        SandboxError: a task runs generated programs, which this machine cannot isolate.
         InputError: data or model are missing, damaged or of another kind.
     """
     settings = context.settings
@@ -68,6 +70,8 @@ def run(context: StageContext[EvaluateSettings]) -> Mapping[str, float]:
             "evaluate has no task", hint='add [[evaluate.tasks]] with name = "piqa", path = "..."'
         )
     tasks = [_prepare(context, task, settings) for task in settings.tasks]
+    if any(task.spec.kind == "program" for task in tasks):
+        check_sandbox(settings.unsafe_code)
     folder = find_model_folder(context.inputs["model"])
     model_digest = digest_of_model(folder)
     evaluator: Evaluator | None = None
@@ -121,6 +125,7 @@ def _prepare(
     context: StageContext[EvaluateSettings], task: TaskSettings, settings: EvaluateSettings
 ) -> Prepared:
     spec = task_spec(task, settings.task_folders)
+    check_metric(spec, task)
     path = context.resolve(task.path)
     rows = read_rows(spec, path)
     chat = settings.chat if task.chat is None else task.chat
@@ -173,6 +178,9 @@ def _ask(
         task.items,
         chat=task.chat,
         max_new_tokens=task.max_new_tokens,
+        programs=ProgramSettings(
+            task.settings.samples, task.settings.temperature, context.settings.unsafe_code
+        ),
         report=lambda done, total: progress.update(task.settings.name, done, total),
     )
     # Through JSON, so that a resumed run and an undisturbed one see the same values.

@@ -89,3 +89,17 @@ def wilson_interval(share: float, n: float) -> tuple[float, float]:
     centre = (share + squared / (2 * n)) / (1 + squared / n)
     half = _Z / (1 + squared / n) * math.sqrt(share * (1 - share) / n + squared / (4 * n * n))
     return max(0.0, centre - half), min(1.0, centre + half)
+
+
+def pass_at_k(samples: int, passed: int, k: int) -> float:
+    """Probability that one of `k` samples passes, without bias from `samples` draws.
+
+    1 - C(n - c, k) / C(n, k) (Chen et al. 2021, arXiv:2107.03374, equation 1). Items are
+    independent, so the mean over items has the interval of any other mean.
+
+    Raises:
+        ValueError: there are fewer samples than k.
+    """
+    if not 0 < k <= samples or not 0 <= passed <= samples:
+        raise ValueError(f"pass@{k} of {samples} samples, {passed} passed")
+    return 1.0 - math.comb(samples - passed, k) / math.comb(samples, k)

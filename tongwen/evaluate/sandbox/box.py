@@ -6,7 +6,9 @@ frame for each pair to standard output. It copies the second frame from pipe to 
 so that no process forked later holds a sentinel or tests.
 """
 
+import contextlib
 import importlib
+import json
 import os
 import select
 import signal
@@ -69,9 +71,7 @@ def _isolate() -> None:
     """Go on as the first process of new namespaces; the outer process waits and ends with it."""
     kernel.check_architecture()
     _enter_user_namespace()
-    kernel.unshare(
-        kernel.NEWNS | kernel.NEWPID | kernel.NEWNET | kernel.NEWIPC | kernel.NEWUTS
-    )
+    kernel.unshare(kernel.NEWNS | kernel.NEWPID | kernel.NEWNET | kernel.NEWIPC | kernel.NEWUTS)
     child = os.fork()
     if child:
         os.close(0)
@@ -194,15 +194,12 @@ def _own_namespaces() -> None:
 
 def _give_up_rights() -> None:
     """Become a user without rights, where the namespace has one."""
-    try:
+    # Refused where the map has one user only; the capabilities go all the same.
+    with contextlib.suppress(OSError):
         os.setgroups([])
-    except OSError:
-        pass  # refused where the map has one user only, who has no other groups inside
-    try:
+    with contextlib.suppress(OSError):
         os.setresgid(_USER, _USER, _USER)
         os.setresuid(_USER, _USER, _USER)
-    except OSError:
-        pass  # the one user there is; the capabilities go all the same
     kernel.drop_privileges()
 
 
@@ -232,15 +229,11 @@ def _run(program: bytearray, tests: bytearray, *, isolated: bool) -> Any:
 
 
 def _limits_of(program: bytearray) -> dict[str, Any]:
-    import json
-
     limits: dict[str, Any] = json.loads(program)["limits"]
     return limits
 
 
-def _wait(
-    results: int, limits: dict[str, Any], candidates: list[int], *, isolated: bool
-) -> Any:
+def _wait(results: int, limits: dict[str, Any], candidates: list[int], *, isolated: bool) -> Any:
     """The judge's result, or why there is none."""
     deadline = time.monotonic() + limits.get("seconds", 1.0)
     while True:
@@ -281,17 +274,13 @@ def _used() -> tuple[int, float]:
 def _end_all(processes: list[int], *, isolated: bool) -> None:
     """Kill what a program has left and wait until it is gone."""
     if isolated and os.getpid() == 1:
-        try:
+        with contextlib.suppress(ProcessLookupError):
             os.kill(-1, signal.SIGKILL)  # of a first process: everything else in its namespace
-        except ProcessLookupError:
-            pass
     else:
         for process in processes:
             for end in (os.killpg, os.kill):
-                try:
+                with contextlib.suppress(ProcessLookupError, PermissionError):
                     end(process, signal.SIGKILL)
-                except (ProcessLookupError, PermissionError):
-                    continue
     while True:
         try:
             os.waitpid(-1, 0)

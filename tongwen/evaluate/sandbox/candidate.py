@@ -8,7 +8,8 @@ import builtins
 import os
 import sys
 import types
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NoReturn
 
 from tongwen.evaluate.sandbox.wire import EndOfFramesError, decode, encode, receive, send
 
@@ -110,7 +111,7 @@ def _next(iterator: Any) -> list[Any]:
     return []
 
 
-_OPERATIONS = {
+_OPERATIONS: dict[str, Callable[..., Any]] = {
     "value": lambda target: target,
     "call": lambda target, *arguments, **keywords: target(*arguments, **keywords),
     "get": getattr,
@@ -122,6 +123,6 @@ _OPERATIONS = {
 }
 
 
-def leave() -> None:
+def leave() -> NoReturn:
     """End the process at once, whatever the program has registered for its end."""
     os._exit(0)

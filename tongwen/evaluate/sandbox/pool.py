@@ -111,7 +111,7 @@ class Worker:
                 f"generated programs cannot be isolated on this machine: {state['error']}",
                 hint="allow user namespaces (sysctl user.max_user_namespaces, on Ubuntu also "
                 "kernel.apparmor_restrict_unprivileged_userns=0; in a container its seccomp "
-                'profile), or, only inside a machine you can lose, set evaluate.unsafe_code = '
+                "profile), or, only inside a machine you can lose, set evaluate.unsafe_code = "
                 '"no-isolation"',
             )
 
@@ -167,7 +167,7 @@ def sandbox(isolation: Isolation, workers: int | None = None) -> Iterator["Pool"
     count = workers or len(os.sched_getaffinity(0))
     started: list[Worker] = []
     try:
-        for _ in range(count):
+        while len(started) < count:
             started.append(Worker(isolation))
         yield Pool(started)
     finally:

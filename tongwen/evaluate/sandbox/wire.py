@@ -20,7 +20,11 @@ LARGEST_FRAME_BYTES = 16 << 20
 _LARGEST_PLAIN_INT = 1 << 53
 _LENGTH_BYTES = 8
 _ORDERED: dict[str, type] = {"tuple": tuple, "set": set, "frozenset": frozenset, "deque": deque}
-_TABLES: dict[str, type] = {"dict": dict, "Counter": Counter, "OrderedDict": OrderedDict}
+_TABLES: dict[str, Callable[[Any], Any]] = {
+    "dict": dict,
+    "Counter": Counter,
+    "OrderedDict": OrderedDict,
+}
 _DATES = (datetime.datetime, datetime.date, datetime.time)  # a datetime is a date too
 
 
@@ -88,10 +92,11 @@ def encode(value: Any, refer: Refer) -> Any:
 
 
 def _encode_table(value: Any, refer: Refer) -> Any:
-    for name, kind in (("Counter", Counter), ("OrderedDict", OrderedDict), ("dict", dict)):
-        if isinstance(value, kind):
-            pairs = [[encode(key, refer), encode(one, refer)] for key, one in dict.items(value)]
-            return {"t": name, "v": pairs}
+    if isinstance(value, dict):
+        kinds = (("Counter", Counter), ("OrderedDict", OrderedDict))
+        name = next((name for name, kind in kinds if isinstance(value, kind)), "dict")
+        pairs = [[encode(key, refer), encode(one, refer)] for key, one in dict.items(value)]
+        return {"t": name, "v": pairs}
     for name, kind in _ORDERED.items():
         if isinstance(value, kind):
             return {"t": name, "v": [encode(one, refer) for one in value]}
@@ -140,7 +145,8 @@ def _decode_scalar(name: str, inner: Any, resolve: Refer) -> Any:
     if name == "complex":
         return complex(*inner)
     if name in ("bytes", "bytearray"):
-        return {"bytes": bytes, "bytearray": bytearray}[name].fromhex(inner)
+        data = bytes.fromhex(inner)
+        return data if name == "bytes" else bytearray(data)
     if name == "range":
         return range(*(decode(one, resolve) for one in inner))
     if name == "timedelta":
