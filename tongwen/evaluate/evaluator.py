@@ -72,7 +72,8 @@ class Evaluator:
         """A JSON record for every item, in order: prompt, answer and scores."""
         if spec.kind == "program":
             return self._program_records(
-                spec, items, chat=chat, max_new_tokens=max_new_tokens, programs=programs or ProgramSettings(),
+                spec, items, chat=chat, max_new_tokens=max_new_tokens,
+                programs=programs or ProgramSettings(),
                 report=report,
             )  # fmt: skip
         if spec.kind == "choice":
@@ -238,6 +239,7 @@ def _refuse_broken(model: Llama, tokenizer: Tokenizer, folder: Path) -> None:
 def _common(item: Item) -> Record:
     return {
         "id": item.id,
+        "place": item.place,
         "language": item.language,
         "cluster": item.cluster,
         "group": item.group,

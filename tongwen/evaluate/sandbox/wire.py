@@ -19,7 +19,7 @@ Refer = Callable[[Any], Any]
 LARGEST_FRAME_BYTES = 16 << 20
 _LARGEST_PLAIN_INT = 1 << 53
 _LENGTH_BYTES = 8
-_ORDERED: dict[str, type] = {"tuple": tuple, "set": set, "frozenset": frozenset, "deque": deque}
+_ORDERED: dict[str, Any] = {"tuple": tuple, "set": set, "frozenset": frozenset, "deque": deque}
 _TABLES: dict[str, Callable[[Any], Any]] = {
     "dict": dict,
     "Counter": Counter,
