@@ -207,6 +207,8 @@ class Evaluator:
                 **_common(item),
                 "prompt": self._shown(prompt.token_ids),
                 "truncated": prompt.fit is Fit.CUT,
+                "answer": samples[0]["answer"] if samples else "",
+                "accepted": [],
                 "choices": [],
                 "samples": samples,
                 "hit_limit": bool(samples) and all(sample["hit_limit"] for sample in samples),
