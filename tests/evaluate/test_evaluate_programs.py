@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
+from tongwen.cli.main import cli
 from tongwen.errors import RecipeError
 from tongwen.evaluate import evaluator as evaluator_module
 from tongwen.evaluate import programs as programs_module
@@ -26,6 +28,7 @@ from tongwen.evaluate.results import summaries
 from tongwen.evaluate.settings import TaskSettings
 from tongwen.evaluate.spec import TaskSpec, builtin_spec
 from tongwen.evaluate.statistics import pass_at_k
+from tongwen.files import read_jsonl
 from tongwen.model.llama import Llama
 from tongwen.recipe.loader import load_table
 from tongwen.tokenizer.text import Tokenizer
@@ -181,6 +184,34 @@ def test_a_task_ends_with_pass_at_k_and_its_interval(
     assert result["verdicts"] == {"passed": 2, "wrong": 28}
     assert result["chance"] == 0
     assert records[0]["samples"][0]["answer"] == gold[0]
+
+
+def test_a_program_task_of_your_own_runs_from_the_command_line(
+    model_folder: Path, tmp_path: Path
+) -> None:
+    task, data, out = tmp_path / "twice.toml", tmp_path / "rows.jsonl", tmp_path / "out"
+    task.write_text(
+        'description = "Double"\nlanguage = "en"\nkind = "program"\nmetric = "pass@1"\n'
+        'prompt = "{head}"\nprogram_start = "{head}"\ntests_field = "checks"\n'
+        'stop = ["\\ndef"]\nmax_new_tokens = 6\n[data]\nformat = "jsonl"\n'
+    )
+    rows = [
+        {"head": "def twice(x): return 2 * x #", "checks": ["assert twice(2) == 4"]},
+        {"head": "def twice(x): return x #", "checks": ["assert twice(2) == 4"]},
+    ]
+    data.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    arguments = ["evaluate", str(model_folder), "--out", str(out), "--json"]
+    arguments += ["--task", f"{task}={data}", "--set", "evaluate.unsafe_code=no-isolation"]
+    done = CliRunner().invoke(cli, arguments, catch_exceptions=False)
+    (result,) = json.loads(done.stdout)["results"]
+    assert (result["task"], result["kind"], result["n"]) == ("twice", "program", 2)
+    records = list(read_jsonl(out / "items.jsonl"))
+    assert [set(record["scores"]) for record in records] == [{"pass@1"}] * 2
+    assert records[1]["samples"][0]["verdict"] != "passed"
+    assert sum(result["verdicts"].values()) == 2
+    first = (out / "results.json").read_bytes()
+    CliRunner().invoke(cli, arguments, catch_exceptions=False)
+    assert (out / "results.json").read_bytes() == first
 
 
 def test_pass_at_k_needs_k_samples_and_samples_need_a_program() -> None:
