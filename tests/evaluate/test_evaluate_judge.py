@@ -139,6 +139,12 @@ FOLLOW = [
         "kwargs": [{"keywords": ["wheel", "river"]}, {}],
     },
 ]
+MBPP = {
+    "text": "Double a number.",
+    "code": "def twice(x):\r\n  return 2 * x",
+    "test_setup_code": "",
+    "test_list": ["assert twice(2) == 4", "assert twice(0) == 0", "assert twice(-1) == -2"],
+}
 
 ROWS: Mapping[str, Sequence[Any]] = {
     "agieval_cloze": [
@@ -231,7 +237,14 @@ ROWS: Mapping[str, Sequence[Any]] = {
         {"question": "3 less 8 is?", "answer": "#### -5"},
     ],
     "hellaswag6": [("Sailing: a boat leaves.", "2", "one", "two", "three", "four")],
+    "humaneval": [
+        {"task_id": "T/0", "prompt": 'def twice(x):\n    """Double."""\n', "entry_point": "twice",
+         "test": "def check(candidate):\n    assert candidate(2) == 4",
+         "canonical_solution": "    return 2 * x\n"}
+    ],
     "lambada": [{"context": "The mill of", "continuation": " Halden"}],
+    "mbpp": [MBPP | {"task_id": 11}],
+    "mbpp_rest": [MBPP | {"task_id": 511}],
     "mgsm_en": [{"question": "16 less 3?", "answer": "13"}],
     "mgsm_zh": [{"question": "一万减3等于几？", "answer": "9,997"}],
     "mmlu": [{"question": "Which?", "choices": ["a", "b", "c", "d"], "answer": 3, "subject": "x"}],
@@ -284,7 +297,7 @@ def tiny_items(name: str, folder: Path, *, chat: bool = False) -> tuple[TaskSpec
     spec = builtin_spec(name)
     rows = ROWS[name.partition("@")[0]]
     text = _WRITERS[spec.data.format](spec, rows)
-    path = folder / _file_name(spec.data.file)
+    path = folder / _file_name(spec.data.file).replace("*", "")
     path.write_bytes(_packed(spec, text))
     if spec.data.names:
         (folder / spec.data.names).write_text('{"x": ["x", "历史", "y"]}', encoding="utf-8")

@@ -45,6 +45,7 @@ EXPECTED = {  # task: (folder, items, left out, clusters where items share passa
     "gsm8k": ("gsm8k", 1319, 0, None),
     "hellaswag": ("hellaswag", 10042, 0, None),
     "hellaswag6": ("hellaswag", 10042, 0, None),
+    "humaneval": ("humaneval", 164, 0, None),
     "ifeval": ("ifeval", 541, 0, None),
     "lambada": ("lambada", 5153, 0, None),
     "leval_coursera": ("leval", 172, 0, 15),
@@ -54,6 +55,7 @@ EXPECTED = {  # task: (folder, items, left out, clusters where items share passa
     "longbench_passage_retrieval_zh": ("longbench", 200, 0, None),
     "math": ("math", 5000, 0, None),
     "math500": ("math", 500, 0, None),
+    "mbpp_rest": ("mbpp", 464, 10, None),
     "mgsm_en": ("mgsm", 250, 0, None),
     "mgsm_zh": ("mgsm", 250, 0, None),
     "mmlu": ("mmlu", 14042, 0, None),
@@ -76,7 +78,7 @@ EXPECTED = {  # task: (folder, items, left out, clusters where items share passa
     "xquad_zh": ("xquad", 1190, 0, 240),
 }
 
-NOT_KEPT = {"arc_challenge", "c3", "quac", "squad1", "squad2"}
+NOT_KEPT = {"arc_challenge", "c3", "mbpp", "quac", "squad1", "squad2"}
 """Tasks whose data is in no folder that this test was written with."""
 
 

@@ -9,6 +9,7 @@ from tongwen.errors import InputError
 from tongwen.evaluate.answers import cut_at
 from tongwen.evaluate.evaluator import Evaluator
 from tongwen.evaluate.items import make_items
+from tongwen.evaluate.programs import check_metric, check_sandbox
 from tongwen.evaluate.readers import read_rows
 from tongwen.evaluate.results import summaries
 from tongwen.evaluate.settings import EvaluateSettings, TaskSettings
@@ -140,6 +141,7 @@ def evaluate_model(
     Raises:
         RecipeError: no such task, or its description is not usable.
         InputError: data is missing, damaged or of another layout.
+        SandboxError: a task runs generated programs, which this machine cannot isolate.
     """
     folders = tuple(str(folder) for folder in task_folders)
     evaluator = Evaluator.of(model.model, model.tokenizer, EvaluateSettings())
@@ -154,8 +156,11 @@ def evaluate_model(
             shots=shots,
         )
         spec = task_spec(settings, folders)
+        check_metric(spec, settings)
         items = make_items(spec, settings, read_rows(spec, Path(path)), chat=chat)
         prepared.append((settings.name, spec, items))
+    if any(spec.kind == "program" for _, spec, _ in prepared):
+        check_sandbox("isolated")
     scores = []
     for name, spec, items in prepared:
         records = list(

@@ -15,6 +15,12 @@ from tongwen.evaluate.choices import Fit, Score, choice_requests, score
 from tongwen.evaluate.free import Answer, answer_prompts, free_prompt, judge
 from tongwen.evaluate.items import Item, without_question
 from tongwen.evaluate.journal import Journal
+from tongwen.evaluate.programs import (
+    ProgramSettings,
+    judged_samples,
+    program_scores,
+    sample_answers,
+)
 from tongwen.evaluate.settings import EvaluateSettings
 from tongwen.evaluate.spec import TaskSpec
 from tongwen.evaluate.trie import UNLIMITED, Request, Requests
@@ -127,11 +133,18 @@ class Evaluator:
         max_new_tokens: int,
         report: Report,
         journal: Journal | None = None,
+        programs: ProgramSettings | None = None,
     ) -> Sequence[Record]:
         """A JSON record for every item, in order: prompt, answer and scores.
 
         For the other arguments see `choice_records` and `answer_prompts`.
         """
+        if spec.kind == "program":
+            return self._program_records(
+                spec, items, chat=chat, max_new_tokens=max_new_tokens,
+                programs=programs or ProgramSettings(),
+                report=report, journal=journal,
+            )  # fmt: skip
         if spec.kind == "choice":
             tasks = [Questions(spec, items, chat)]
             return self.choice_records(tasks, report=report, journal=journal)[0]
@@ -276,6 +289,66 @@ class Evaluator:
             )
         return records
 
+    def _program_records(
+        self,
+        spec: TaskSpec,
+        items: Sequence[Item],
+        *,
+        chat: bool,
+        max_new_tokens: int,
+        programs: ProgramSettings,
+        report: Report,
+        journal: Journal | None,
+    ) -> list[Record]:
+        prompts = [
+            free_prompt(
+                spec,
+                item,
+                self.tokenizer,
+                chat=chat,
+                window_tokens=self.model.config.max_position_embeddings,
+                max_new_tokens=max_new_tokens,
+            )
+            for item in items
+        ]
+        answers = sample_answers(
+            self.model,
+            self.tokenizer,
+            [prompt.token_ids for prompt in prompts if prompt.fit is not Fit.TOO_LONG],
+            stops=() if chat else spec.stop,
+            max_new_tokens=max_new_tokens,
+            batch_tokens=self.batch_tokens,
+            cache_tokens=self.cache_tokens,
+            programs=programs,
+            report=report,
+            journal=journal,
+        )
+        asked = [
+            item
+            for item, prompt in zip(items, prompts, strict=True)
+            if prompt.fit is not Fit.TOO_LONG
+        ]
+        judged = iter(judged_samples(asked, answers, programs.isolation, chat=chat))
+        records = []
+        for item, prompt in zip(items, prompts, strict=True):
+            samples = next(judged) if prompt.fit is not Fit.TOO_LONG else []
+            is_scored = bool(samples) and all(sample["is_finite"] for sample in samples)
+            records.append(
+                {
+                    **_common(item),
+                    "prompt": self._shown(prompt.token_ids),
+                    "truncated": prompt.fit is Fit.CUT,
+                    "answer": samples[0]["answer"] if samples else "",
+                    "accepted": [],
+                    "choices": [],
+                    "samples": samples,
+                    "hit_limit": bool(samples) and all(sample["hit_limit"] for sample in samples),
+                    "not_scored": None if is_scored else NOT_FINITE if samples else TOO_LONG,
+                    "scores": program_scores(samples) if is_scored else {},
+                }
+            )
+        return records
+
     def _shown(self, token_ids: Sequence[int]) -> str:
         """Exactly what the model read, markers included."""
         return self.tokenizer.decode(token_ids, show_special=True)
@@ -302,6 +375,7 @@ def _refuse_broken(model: Llama, tokenizer: Tokenizer, folder: Path) -> None:
 def _common(item: Item) -> Record:
     return {
         "id": item.id,
+        "place": item.place,
         "language": item.language,
         "cluster": item.cluster,
         "group": item.group,

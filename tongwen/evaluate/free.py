@@ -117,10 +117,7 @@ def answer_prompts(
         ids = tokenizer.encode(stop)
         if len(ids) == 1:  # saves steps; the text is searched all the same
             stop_ids.add(ids[0])
-    longest = max(map(len, prompts), default=0) + max_new_tokens
-    # Each prompt is read in a row of its own, and a batch that grows is in memory twice.
-    rows = min(ReadingLimits(batch_tokens, cache_tokens).piece_tokens(longest), _MOST_ROWS)
-    rows = max(1, min(rows, (cache_tokens - longest) // (3 * longest))) if prompts else 1
+    rows = rows_at_once(prompts, max_new_tokens, batch_tokens, cache_tokens)
     order = sorted(range(len(prompts)), key=lambda index: tuple(prompts[index]))
     answers: list[Answer | None] = [None] * len(prompts)
     for number, start in enumerate(range(0, len(order), _PROMPTS_AT_ONCE)):
@@ -138,6 +135,22 @@ def answer_prompts(
             answers[index] = answer
         report(start + len(indices), len(order))
     return [answer for answer in answers if answer is not None]
+
+
+def rows_at_once(
+    prompts: Sequence[Sequence[int]], max_new_tokens: int, batch_tokens: int, cache_tokens: int
+) -> int:
+    """How many answers can grow together.
+
+    Raises:
+        RecipeError: the longest prompt and its answer do not fit the cache.
+    """
+    if not prompts:
+        return 1
+    longest = max(map(len, prompts)) + max_new_tokens
+    # Each prompt is read in a row of its own, and a batch that grows is in memory twice.
+    rows = min(ReadingLimits(batch_tokens, cache_tokens).piece_tokens(longest), _MOST_ROWS)
+    return max(1, min(rows, (cache_tokens - longest) // (3 * longest)))
 
 
 def _answer_together(

@@ -19,6 +19,16 @@ Turn = tuple[str, str]
 
 
 @dataclass(frozen=True)
+class ProgramTest:
+    """How an answer becomes a program, and what that must pass; see `TaskSpec`."""
+
+    start: str
+    setup: str
+    tests: str
+    entry: str
+
+
+@dataclass(frozen=True)
 class Item:
     """One question.
 
@@ -35,6 +45,7 @@ class Item:
         accepted: right free answers.
         golds: indexes of all right choices, where several are.
         instruction: text before the examples; in ChatML it is part of the first question.
+        program: for kind `program`.
     """
 
     id: str
@@ -49,6 +60,7 @@ class Item:
     accepted: tuple[str, ...]
     golds: tuple[int, ...] = ()
     instruction: str = ""
+    program: ProgramTest | None = None
 
 
 def make_items(spec: TaskSpec, task: TaskSettings, rows: Rows, *, chat: bool) -> list[Item]:
@@ -123,6 +135,12 @@ def _make_item(spec: TaskSpec, row: Row, name: str, *, chat: bool) -> Item:
     _add_letters(spec, row, options)
     shown = _letters(len(options)) if spec.lettered else options
     template = _prompt_template(spec, language, chat=chat)
+    if spec.kind == "program":
+        return Item(
+            id=name, place=row.place, language=language, cluster=_name(spec.cluster, row, name),
+            group=_name(spec.group, row, ""), shots=(), contexts=(fill(template, row),),
+            choices=(), gold=None, accepted=(), program=_program_test(spec, row),
+        )  # fmt: skip
     if spec.kind == "generate":
         accepted = _accepted(spec, row)
         return Item(
@@ -222,6 +240,21 @@ def _golds(spec: TaskSpec, row: Row, count: int) -> tuple[int, ...]:
     ):
         raise InputError(f"{row.place}: the right choices are {values!r}, of {count} choices")
     return tuple(values)
+
+
+def _program_test(spec: TaskSpec, row: Row) -> ProgramTest:
+    lines = value_of(row, spec.tests_field) if spec.tests_field else []
+    if not isinstance(lines, list):
+        raise InputError(f"{row.place}: `{spec.tests_field}` is {lines!r}, not a list")
+    tests = "\n".join([fill(spec.tests, row), *map(str, lines)])
+    if not tests.strip():
+        raise InputError(f"{row.place} has no test: a program that does nothing would pass")
+    return ProgramTest(
+        start=fill(spec.program_start, row),
+        setup=fill(spec.setup, row),
+        tests=tests,
+        entry=fill(spec.entry, row),
+    )
 
 
 def _prompt_template(spec: TaskSpec, language: str, *, chat: bool) -> str:

@@ -11,7 +11,7 @@ import re
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -157,11 +157,12 @@ def _read_shots(spec: TaskSpec, main: Path) -> list[Row]:
             Row({**row, "member": ""}, f"example {number} of the task file")
             for number, row in enumerate(shots.written, start=1)
         ]
-    if not shots.file and not shots.members:
+    if not shots.file and not shots.members and not shots.skip_pattern:
         return []
     file = _beside(main, shots.file) if shots.file else main
     data = replace(spec.data, format=shots.format) if shots.format else spec.data  # type: ignore[arg-type]
-    return list(_read_file(data, shots.members, file))
+    rows = _read_file(data, shots.members, file)
+    return [row for row in rows if not _is_skipped(shots.skip_pattern, row)]
 
 
 def _name(spec: TaskSpec, row: Row, main: Path) -> None:
@@ -538,7 +539,10 @@ def _join(rows: list[Row], path: Path, key: str) -> None:
 
 
 def _is_asked(data: DataSpec, row: Row) -> bool:
-    for name, pattern in data.skip_pattern.items():
-        if re.search(pattern, str(row.values.get(name))):
-            return False
+    if _is_skipped(data.skip_pattern, row):
+        return False
     return all(row.values.get(name) not in (None, "", []) for name in data.require)
+
+
+def _is_skipped(patterns: Mapping[str, str], row: Row) -> bool:
+    return any(re.search(fits, str(row.values.get(name))) for name, fits in patterns.items())

@@ -61,7 +61,11 @@ def _summary(task: str, spec: TaskSpec, language: str, records: Sequence[Record]
         "truncated": sum(record["truncated"] for record in records),
         **_kind_counts(spec, records),
         "example": {key: example[key] for key in ("id", "prompt", "gold", "scores")}
-        | {key: example[key] for key in ("answer", "accepted", "choices") if key in example},
+        | {
+            key: example[key]
+            for key in ("answer", "accepted", "choices", "samples")
+            if key in example
+        },
         "prompt_digest": value_digest([[row["prompt"], row["choices"]] for row in asked])
         if spec.kind == "generate"
         else value_digest(
@@ -91,9 +95,15 @@ def _nothing_scored(task: str, language: str, reasons: Mapping[str, int]) -> Inp
     )
 
 
-def _kind_counts(spec: TaskSpec, records: Sequence[Record]) -> dict[str, int]:
+def _kind_counts(spec: TaskSpec, records: Sequence[Record]) -> dict[str, Any]:
     if spec.kind == "choice":
         return {"near_ties": sum(record["near_tie"] for record in records)}
+    if spec.kind == "program":
+        samples = [sample for record in records for sample in record["samples"]]
+        return {
+            "verdicts": dict(sorted(Counter(sample["verdict"] for sample in samples).items())),
+            "hit_limit": sum(record["hit_limit"] for record in records),
+        }
     return {
         "not_extracted": sum(not record["extracted"] for record in records),
         "hit_limit": sum(record["hit_limit"] for record in records),
@@ -103,7 +113,7 @@ def _kind_counts(spec: TaskSpec, records: Sequence[Record]) -> dict[str, int]:
 def _chance(spec: TaskSpec, records: Sequence[Record]) -> float:
     if spec.chance is not None:
         return spec.chance
-    if spec.kind == "generate":
+    if spec.kind != "choice":
         return 0.0
     return math.fsum(1 / len(record["choices"]) for record in records) / len(records)
 

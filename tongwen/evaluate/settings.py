@@ -29,6 +29,10 @@ class TaskSettings:
     """Ask in the ChatML format; `evaluate.chat` when absent."""
     max_new_tokens: int | None = None
     """Longest free answer; what the task says when absent."""
+    samples: int = 1
+    """Programs drawn for every question of a program task; pass@k is estimated for k up to it."""
+    temperature: float = 0.0
+    """Of the draws; 0 is greedy. Chen et al. 2021 take 0.2 for pass@1, 0.8 for pass@100."""
 
     def __post_init__(self) -> None:
         if not self.name or "/" in self.name or self.name.startswith("."):
@@ -39,7 +43,15 @@ class TaskSettings:
             raise RecipeError(
                 f"the task {self.name} has both `layout` and `spec`", hint="leave one of them out"
             )
-        for key, least in (("limit", 1), ("shots", 0), ("max_new_tokens", 1)):
+        if self.samples > 1 and self.temperature <= 0:
+            raise RecipeError(
+                f"the task {self.name} has samples = {self.samples} and temperature = "
+                f"{self.temperature}: they would all be the same",
+                hint="set temperature = 0.8, or samples = 1",
+            )
+        for key, least in (
+            ("limit", 1), ("shots", 0), ("max_new_tokens", 1), ("samples", 1), ("temperature", 0)
+        ):  # fmt: skip
             value = getattr(self, key)
             if value is not None and value < least:
                 raise RecipeError(f"{key} of the task {self.name} is {value}", hint=f"≥ {least}")
@@ -73,6 +85,10 @@ class EvaluateSettings:
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     """`auto` is bf16 on a GPU and for int8 weights, else fp32: in bf16 near ties depend on the
     batch."""
+
+    unsafe_code: Literal["isolated", "no-isolation"] = "isolated"
+    """How the programs of program tasks run. `isolated` puts them in namespaces without network or
+    files, and refuses where the machine has none; `no-isolation` runs them with all your rights."""
 
     def __post_init__(self) -> None:
         names = [task.name for task in self.tasks]

@@ -18,6 +18,7 @@ CHOICE_METRICS = (
     "acc", "acc_char", "acc_norm", "acc_pmi", "gold_bits_per_byte", "greedy", "mc2",
 )  # fmt: skip
 FREE_METRICS = ("contains", "exact_match", "f1", "instructions", "letters", "math", "number")
+PROGRAM_METRICS = ("pass@1", "pass@10", "pass@100")
 BITS = "gold_bits_per_byte"
 """The one metric that is no share of 1, and where lower is better."""
 
@@ -77,6 +78,9 @@ class ShotsSpec:
     """Rows of examples written in the task file, in place of a file."""
     included: int = 0
     """Number of examples that `instruction` holds already."""
+    skip_pattern: Mapping[str, str] = field(default_factory=dict)
+    """Field -> regular expression: rows where it fits are no examples. With it, examples may come
+    from the data file itself."""
     match: str = ""
     """Field that must be the same in the example and in the question, such as `subject`."""
     separator: str = "\n\n"
@@ -91,10 +95,11 @@ class TaskSpec:
     """
 
     description: str
-    kind: Literal["choice", "generate"]
+    kind: Literal["choice", "generate", "program"]
     metric: str
     """The score that counts; the others are reported too. For `choice` one of CHOICE_METRICS; for
-    `generate` one of FREE_METRICS, or the name of a function in `code`."""
+    `generate` one of FREE_METRICS, or the name of a function in `code`; for `program` one
+    of PROGRAM_METRICS."""
     data: DataSpec
     shots: ShotsSpec = field(default_factory=ShotsSpec)
     license: str = ""
@@ -166,6 +171,17 @@ class TaskSpec:
     """Name of the function in `code` that finds what is judged, in place of `extract`."""
     max_new_tokens: int = 64
 
+    program_start: str = ""
+    """For `program`: what comes before the answer in the program that is run."""
+    setup: str = ""
+    """Python that is run before the tests, apart from the program, such as imports they need."""
+    tests: str = ""
+    """Python that the program passes if it reaches its end; calls the program's functions."""
+    tests_field: str = ""
+    """Field with a list of further tests, a line each."""
+    entry: str = ""
+    """Name that the tests take from the program even where the setup defines it too."""
+
     def __post_init__(self) -> None:
         if bool(self.language) == bool(self.language_field):
             raise RecipeError("a task needs either `language` or `language_field`")
@@ -174,13 +190,15 @@ class TaskSpec:
             raise RecipeError("a choice task needs either `choices` or `choices_field`")
         if self.kind == "generate" and not self.accepted:
             raise RecipeError("a generate task needs `accepted`, the fields with its answers")
+        if self.kind == "program" and not (self.tests or self.tests_field):
+            raise RecipeError("a program task needs `tests` or `tests_field`")
         if self.extract and self.extract_function:
             raise RecipeError(
                 "a task has both `extract` and `extract_function`", hint="leave one of them out"
             )
 
     def _check_metric(self) -> None:
-        known = (*CHOICE_METRICS, *FREE_METRICS)
+        known = (*CHOICE_METRICS, *FREE_METRICS, *PROGRAM_METRICS)
         if self.metric not in known and self.code is None:
             near = difflib.get_close_matches(self.metric, known, n=1)
             raise RecipeError(
@@ -189,18 +207,21 @@ class TaskSpec:
                 if near
                 else f"one of {', '.join(known)}, or a function in the file that `code` names",
             )
-        if (self.metric in CHOICE_METRICS) != (self.kind == "choice"):
+        if (self.metric in CHOICE_METRICS) != (self.kind == "choice") or (
+            self.metric in PROGRAM_METRICS
+        ) != (self.kind == "program"):
             raise RecipeError(
                 f"the metric {self.metric!r} does not go with tasks of kind {self.kind!r}",
                 hint=f"choice: {', '.join(CHOICE_METRICS)}; generate: {', '.join(FREE_METRICS)}, "
-                "or a function of your own",
+                f"or a function of your own; program: {', '.join(PROGRAM_METRICS)}",
             )
         for metric, key in (("acc_pmi", "unconditional"), ("mc2", "gold_list_field")):
             if self.metric == metric and not getattr(self, key):
                 raise RecipeError(f"the metric {metric!r} needs `{key}`")
-        if self.kind == "choice" and (self.code is not None or self.extract_function):
+        if self.kind != "generate" and (self.code is not None or self.extract_function):
             raise RecipeError(
-                "`code` goes with tasks of kind 'generate'", hint="choices are scored by the model"
+                "`code` goes with tasks of kind 'generate'",
+                hint="choices are scored by the model, programs by their tests",
             )
         if self.extract_function and self.code is None:
             raise RecipeError(

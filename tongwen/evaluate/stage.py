@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from tongwen.errors import InputError, RecipeError
 from tongwen.evaluate.items import Item, make_items
 from tongwen.evaluate.journal import Journal, plan_of
+from tongwen.evaluate.programs import ProgramSettings, check_metric, check_sandbox
 from tongwen.evaluate.readers import data_files, read_rows
 from tongwen.evaluate.results import SCHEMA, VERSION, above_chance, summaries
 from tongwen.evaluate.settings import EvaluateSettings, TaskSettings
@@ -72,6 +73,7 @@ def run(context: StageContext[EvaluateSettings]) -> Mapping[str, float]:
 
     Raises:
         RecipeError: there is no task, or a task's description is not usable.
+        SandboxError: a task runs generated programs, which this machine cannot isolate.
         InputError: data or model are missing, damaged or of another kind.
     """
     settings = context.settings
@@ -89,13 +91,15 @@ def run(context: StageContext[EvaluateSettings]) -> Mapping[str, float]:
             hint="docs/en/sources.md says where each data set is had and how its folder is named",
         )
     tasks = [_prepare(context, task, settings) for task in wanted if task.name not in missing]
+    if any(task.spec.kind == "program" for task in tasks):
+        check_sandbox(settings.unsafe_code)
     folder = find_model_folder(context.inputs["model"])
     model_digest = digest_of_model(folder)
-    asking = _Asking(
-        context,
-        folder,
-        [_task_digest(task, settings, model_digest, context.code) for task in tasks],
-    )
+    digests = {
+        task.settings.name: _task_digest(task, settings, model_digest, context.code)
+        for task in tasks
+    }
+    asking = _Asking(context, folder, digests)
     records = asking.records(tasks)
     results = [
         result for task in tasks for result in _results(task, records[task.settings.name], folder)
@@ -147,6 +151,7 @@ def _prepare(
 ) -> Prepared:
     spec = task_spec(task, settings.task_folders)
     assert task.path is not None  # wanted_tasks
+    check_metric(spec, task)
     path = context.resolve(task.path)
     has_shots = task.shots > 0
     rows = read_rows(spec, path, shots=has_shots)
@@ -179,17 +184,16 @@ class _Asking:
     Args:
         context: of the stage.
         folder: of the model, which is loaded when the first question is asked.
-        digests: of the tasks, in their order.
+        digests: of the tasks, by their names.
     """
 
     def __init__(
-        self, context: StageContext[EvaluateSettings], folder: Path, digests: Sequence[str]
+        self, context: StageContext[EvaluateSettings], folder: Path, digests: Mapping[str, str]
     ) -> None:
         self._context = context
         self._folder = folder
         self._parts = context.out / "parts"
-        names = [task.name for task in context.settings.tasks]
-        self._digests = dict(zip(names, digests, strict=True))
+        self._digests = digests
 
     def records(self, tasks: Sequence[Prepared]) -> dict[str, list[dict[str, Any]]]:
         """The records of every task by its name, those that were finished before included."""
@@ -247,6 +251,11 @@ class _Asking:
                 max_new_tokens=task.max_new_tokens,
                 report=self._reports(task.settings.name, "answers"),
                 journal=journal,
+                programs=ProgramSettings(
+                    samples=task.settings.samples,
+                    temperature=task.settings.temperature,
+                    isolation=self._context.settings.unsafe_code,
+                ),
             )
             self._context.progress.end()
             self._finish(task, records)
