@@ -13,7 +13,11 @@ from click.testing import CliRunner
 
 from tongwen.cli.serve import _api_key, _is_loopback, bind, command
 from tongwen.errors import InputError, RecipeError, TongwenError, UsageError
-from tongwen.model.int8_folder import quantize_model, save_quantized_folder
+from tongwen.model.quantized.folder import (
+    is_quantized,
+    quantize_model,
+    save_quantized_folder,
+)
 from tongwen.serve.settings import ServeSettings
 from tongwen.serve.source import find_source, load_served_model, run_settings
 from tongwen.stages import find_model_folder
@@ -142,13 +146,13 @@ def test_stop_ids_hold_the_end_of_a_turn_even_where_the_folder_forgot_it(
     assert loaded.has_chat
 
 
-def test_an_int8_folder_is_served_in_bfloat16(small_model_folder: Path, tmp_path: Path) -> None:
+def test_an_int8_folder_is_served_in_the_precision_of_plain_weights(small_model_folder: Path, tmp_path: Path) -> None:
     loaded = load_served_model(small_model_folder, quantized=False, settings=ServeSettings())
-    assert loaded.model.model.norm.weight.dtype.itemsize == 4
     names = quantize_model(loaded.model)
     save_quantized_folder(tmp_path / "int8", loaded.model, small_model_folder, names)
     loaded = load_served_model(tmp_path / "int8", quantized=False, settings=ServeSettings())
-    assert loaded.model.model.norm.weight.dtype.itemsize == 2
+    assert loaded.model.model.norm.weight.dtype.itemsize == 4
+    assert is_quantized(loaded.model)
 
 
 def test_a_server_that_others_can_reach_has_a_key(

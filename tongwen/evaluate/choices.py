@@ -177,8 +177,7 @@ def _score_batch(model: Llama, asked: Sequence[Sequence[Request]]) -> list[list[
     # The last token of a choice is predicted and need not be read.
     endings = [[request.token_ids[request.context_tokens : -1] for request in row] for row in asked]
     widest = max(map(len, contexts)) + max(len(ids) for row in endings for ids in row)
-    weight = model.model.embed_tokens.weight
-    cache = KeyValueCache(model.config, len(asked), widest, weight.dtype, weight.device)
+    cache = KeyValueCache(model.config, len(asked), widest, model.dtype, model.device)
     hidden_BTM = _read(model, cache, contexts, [0] * len(asked))
     lasts = [(row, len(ids) - 1) for row, ids in enumerate(contexts)]
     pairs = [

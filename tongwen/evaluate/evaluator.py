@@ -15,8 +15,8 @@ from tongwen.evaluate.items import Item
 from tongwen.evaluate.settings import EvaluateSettings
 from tongwen.evaluate.spec import TaskSpec
 from tongwen.model.device import Arithmetic
-from tongwen.model.int8_folder import is_int8_folder, load_any_model
 from tongwen.model.llama import Llama
+from tongwen.model.quantized.folder import load_any_model
 from tongwen.tokenizer.special import EOS_ID
 from tongwen.tokenizer.text import Tokenizer
 
@@ -45,9 +45,7 @@ class Evaluator:
             InputError: the folder is no model folder or lacks its tokenizer, there is no GPU where
                 one is asked for, or the model computes NaN or infinity at every place of a text.
         """
-        arithmetic = Arithmetic.for_answers(
-            settings.device, settings.precision, has_int8_weights=is_int8_folder(folder)
-        )
+        arithmetic = Arithmetic.for_answers(settings.device, settings.precision)
         tokenizer = Tokenizer.load(folder)
         model, _ = load_any_model(folder, arithmetic.dtype, arithmetic.device)
         _refuse_broken(model, tokenizer, folder)
@@ -162,7 +160,7 @@ def _refuse_broken(model: Llama, tokenizer: Tokenizer, folder: Path) -> None:
     ids = [EOS_ID, *tokenizer.encode("Question: 1 + 1? Answer: 2. 问题：一加一？答案：二。")][
         :window
     ]
-    ids_BT = torch.tensor([ids], device=model.model.embed_tokens.weight.device)
+    ids_BT = torch.tensor([ids], device=model.device)
     logits_BTV = model.logits(model(ids_BT))
     if not logits_BTV.isfinite().all(-1).any():
         raise InputError(

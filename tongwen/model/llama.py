@@ -242,6 +242,16 @@ class Llama(nn.Module):
         if config.tie_word_embeddings:
             self.lm_head.weight = self.model.embed_tokens.weight
 
+    @property
+    def device(self) -> torch.device:
+        """Where the model computes."""
+        return self.model.norm.weight.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the activations, unless `forward` is given another."""
+        return self.model.norm.weight.dtype
+
     def initialize(self, seed: int) -> None:
         """Draw all weights, see `initial_weights`."""
         parameters = dict(self.named_parameters())

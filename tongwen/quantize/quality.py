@@ -65,7 +65,7 @@ def score(model: Llama, documents: Sequence[tuple[list[int], int]]) -> Score:
     A document longer than the window is cut; a piece starts with the last token before it.
     """
     window = min(_WINDOW_TOKENS, model.config.max_position_embeddings)
-    device = model.model.embed_tokens.weight.device
+    device = model.device
     nats = 0.0
     choices = []
     for ids, _ in documents:

@@ -6,8 +6,8 @@ from pathlib import Path
 from tongwen.errors import InputError
 from tongwen.files import read_json
 from tongwen.model.device import Arithmetic
-from tongwen.model.int8_folder import is_int8_folder, load_any_model
 from tongwen.model.llama import Llama
+from tongwen.model.quantized.folder import load_any_model
 from tongwen.recipe.loader import load_section
 from tongwen.serve.settings import ServeSettings
 from tongwen.stages import find_model_folder
@@ -64,9 +64,7 @@ def load_served_model(source: Path, *, quantized: bool, settings: ServeSettings)
     """
     folder = find_model_folder(source, is_int8=quantized)
     tokenizer = Tokenizer.load(folder)
-    arithmetic = Arithmetic.for_answers(
-        "auto", settings.precision, has_int8_weights=is_int8_folder(folder)
-    )
+    arithmetic = Arithmetic.for_answers("auto", settings.precision)
     model, _ = load_any_model(folder, arithmetic.dtype, arithmetic.device)
     return ServedModel(
         name=_name(source),
