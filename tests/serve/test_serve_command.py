@@ -146,7 +146,9 @@ def test_stop_ids_hold_the_end_of_a_turn_even_where_the_folder_forgot_it(
     assert loaded.has_chat
 
 
-def test_an_int8_folder_is_served_in_the_precision_of_plain_weights(small_model_folder: Path, tmp_path: Path) -> None:
+def test_an_int8_folder_is_served_in_the_precision_of_plain_weights(
+    small_model_folder: Path, tmp_path: Path
+) -> None:
     loaded = load_served_model(small_model_folder, quantized=False, settings=ServeSettings())
     names = quantize_model(loaded.model)
     save_quantized_folder(tmp_path / "int8", loaded.model, small_model_folder, names)

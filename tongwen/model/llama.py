@@ -51,7 +51,8 @@ class KeyValueCache(KeyStore):
         config: of the model.
         rows: sequences held at once, B.
         capacity_tokens: positions per row, S.
-        dtype, device: as the model's activations.
+        dtype: of the keys and values held; they are handed out in that of the new ones.
+        device: as the model's.
     """
 
     def __init__(
@@ -82,10 +83,15 @@ class KeyValueCache(KeyStore):
         return Visibility(mask=slots_S <= positions_BT[:, None, :, None])
 
     def store(self, layer: int, key_BTKD: Tensor, value_BTKD: Tensor) -> tuple[Tensor, Tensor]:
-        self.keys_BSKD[layer][self._slots] = key_BTKD
-        self.values_BSKD[layer][self._slots] = value_BTKD
-        used = self._used_tokens
-        return self.keys_BSKD[layer][:, :used], self.values_BSKD[layer][:, :used]
+        keys_BSKD, values_BSKD = self.keys_BSKD[layer], self.values_BSKD[layer]
+        keys_BSKD[self._slots] = key_BTKD.to(keys_BSKD.dtype)
+        values_BSKD[self._slots] = value_BTKD.to(values_BSKD.dtype)
+        used, dtype = self._used_tokens, key_BTKD.dtype
+        return keys_BSKD[:, :used].to(dtype), values_BSKD[:, :used].to(dtype)
+
+    def tensors(self) -> list[Tensor]:
+        """All that is held for the tokens, each (B, S, ...)."""
+        return [*self.keys_BSKD, *self.values_BSKD]
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,9 @@
 """Rounds weights so that a projection's outputs on calibration text change little.
 
-GPTQ, Frantar et al. 2022, arXiv:2210.17323: the inputs of a projection are rounded one after the
-other, and what the outputs lose is made up by those not rounded yet. Scales are chosen when a group
-is reached, from the weights as they are by then, each input weighted by its mean square. Layer after
-layer, with the inputs that the rounded layers before it give.
+GPTQ, Frantar et al. 2022, arXiv:2210.17323: the inputs of a projection are rounded one by one, and
+those not rounded yet make up for the error in the outputs. The scale of a group is chosen when its
+first input is reached, with each input weighted by its mean square. Each layer is calibrated on the
+outputs of the rounded layers before it.
 
 Shape suffixes in this file: B batch, T tokens, O outputs, N inputs, G groups, n inputs of a group.
 """

@@ -17,9 +17,9 @@ class QuantizeSettings:
     """Of the embedding and the output head, which int4 hurts most."""
 
     method: Literal["nearest", "gptq"] = "gptq"
-    """How int4 weights are rounded: each to the nearest step, or so that the errors of a projection's
-    outputs on calibration text are small. int8 weights always go to the nearest step. Without text
-    int4 weights do too, and that is said."""
+    """How int4 weights are rounded: each to the nearest step, or so that a projection's outputs on
+    calibration text change little. int8 weights always go to the nearest step; without text int4
+    weights do too, and the log says so."""
 
     texts: tuple[str, ...] = ()
     """Files of plain UTF-8 text to calibrate and to measure on, best one for each language; instead

@@ -166,15 +166,14 @@ def _read_text(path: Path, tokenizer: Tokenizer, max_tokens: int) -> Documents:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"cannot read {path}: {error}", hint="give plain UTF-8 text") from error
-    pieces, piece = [], ""
+    pieces = [""]
     for line in text.splitlines(keepends=True):
-        piece += line
-        if len(piece) >= _TEXT_PIECE_CHARACTERS:
-            pieces.append(piece)
-            piece = ""
+        if len(pieces[-1]) >= _TEXT_PIECE_CHARACTERS:
+            pieces.append("")
+        pieces[-1] += line
     documents: Documents = []
     tokens = 0
-    for piece in [*pieces, piece]:
+    for piece in pieces:
         if piece.strip() and tokens < 2 * max_tokens:
             ids = list(tokenizer.encode(piece))
             documents.append((ids, len(piece.encode())))

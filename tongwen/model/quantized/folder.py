@@ -30,7 +30,9 @@ _EMBEDDING, _HEAD = "model.embed_tokens", "lm_head"
 
 def projections(model: Llama) -> dict[str, nn.Linear]:
     """The model's plain projections by name, without a head that shares the embedding's weight."""
-    found = {name: module for name, module in model.named_modules() if isinstance(module, nn.Linear)}
+    found = {
+        name: module for name, module in model.named_modules() if isinstance(module, nn.Linear)
+    }
     if model.config.tie_word_embeddings:
         found.pop(_HEAD, None)
     return found

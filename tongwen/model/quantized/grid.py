@@ -50,6 +50,7 @@ def choose_scales(groups_OGn: Tensor, bits: Bits, importance_Gn: Tensor | None =
 
     Args:
         groups_OGn: weights in groups, (O, G, 32).
+        bits: of the grid.
         importance_Gn: mean square of each input, (G, 32); all alike when absent.
 
     Raises:

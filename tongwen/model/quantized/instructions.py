@@ -16,8 +16,8 @@ import llvmlite.binding
 import numba
 from llvmlite import ir
 from numba import types
-from numba.np import arrayobj
 from numba.extending import intrinsic
+from numba.np import arrayobj
 
 GENERIC, AVX2, AVX_VNNI, AVX512_VNNI = range(4)
 """Paths: any CPU; x86 with `pmaddubsw`; with `vpdpbusd` in 256 or in 512 bits."""
@@ -383,9 +383,7 @@ class _Lanes:
 
     def store(self, base: Any, place: Any, value: Any) -> None:
         address = self.builder.add(base, self.builder.mul(place, _number(4)))
-        stored = self.builder.store(
-            value, self.builder.inttoptr(address, self.floats.as_pointer())
-        )
+        stored = self.builder.store(value, self.builder.inttoptr(address, self.floats.as_pointer()))
         stored.align = 4
 
     def zeros(self) -> Any:
@@ -470,7 +468,9 @@ def dot(typing: Any, kind: Any, a: Any, b: Any, count: Any) -> Any:
 
 
 @intrinsic
-def dot_rows(typing: Any, kind: Any, x: Any, weights: Any, stride: Any, count: Any, out: Any) -> Any:
+def dot_rows(
+    typing: Any, kind: Any, x: Any, weights: Any, stride: Any, count: Any, out: Any
+) -> Any:
     """Products of the float32 numbers at `x` with four rows of weights, to four places at `out`.
 
     `count` is a multiple of 8, `stride` from row to row in numbers.
@@ -568,6 +568,17 @@ def bfloat16_bits(typing: Any, value: Any) -> Any:
         return builder.trunc(builder.lshr(rounded, sixteen), _I16)
 
     return types.uint16(types.float32), code
+
+
+@intrinsic
+def bfloat16_value(typing: Any, bits: Any) -> Any:
+    """The float32 number that the uint16 bits of a bfloat16 number stand for."""
+
+    def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        wide = builder.zext(arguments[0], _I32)
+        return builder.bitcast(builder.shl(wide, ir.Constant(_I32, 16)), _F32)
+
+    return types.float32(types.uint16), code
 
 
 @intrinsic

@@ -57,9 +57,9 @@ def multiply(
 
 
 @inner
-def quantize_row(x, rounded, scales, sums, groups):
-    """Round one row of float32 numbers to int8; arrays of the row's numbers."""
-    for group in range(groups):
+def quantize_groups(x, rounded, scales, sums, first, end):
+    """Round groups first..end of a row of float32 numbers to int8."""
+    for group in range(first, end):
         start = group * 32
         size = _ZERO
         for place in range(start, start + 32):
@@ -79,10 +79,11 @@ def quantize_row(x, rounded, scales, sums, groups):
 def quantize(x, rounded, scales, sums, groups, first, end):
     """Round rows first..end to int8."""
     for row in range(first, end):
-        quantize_row(
+        quantize_groups(
             floats(x + row * groups * 128, groups * 32),
             int8s(rounded + row * groups * 32, groups * 32),
             floats(scales + row * groups * 4, groups),
             int32s(sums + row * groups * 4, groups),
+            0,
             groups,
         )
