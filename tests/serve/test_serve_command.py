@@ -84,7 +84,7 @@ def test_an_address_of_another_machine_is_refused(host: str) -> None:
     [
         (["nowhere"], "no model folder or run directory nowhere"),
         (["{empty}"], "holds no model"),
-        (["{empty}", "--quantized"], "holds no int8 model"),
+        (["{empty}", "--quantized"], "holds no quantized model"),
         (["{without_tokenizer}"], "tokenizer"),
     ],
 )
@@ -108,10 +108,10 @@ def test_a_run_stands_for_its_latest_model_and_its_int8_one_on_request(
     for stage in ("pretrain", "tune", "quantize"):
         link(run / "stages" / stage / "model", small_model_folder)
     assert find_model_folder(run) == run / "stages/tune/model"
-    assert find_model_folder(run, is_int8=True) == run / "stages/quantize/model"
+    assert find_model_folder(run, is_quantized=True) == run / "stages/quantize/model"
     link(run / "model", small_model_folder)
     assert find_model_folder(run) == run / "model"
-    assert find_model_folder(small_model_folder, is_int8=True) == small_model_folder
+    assert find_model_folder(small_model_folder, is_quantized=True) == small_model_folder
     monkeypatch.chdir(tmp_path)
     assert find_source(Path("trial")) == Path("runs/trial")
     loaded = load_served_model(Path("runs/trial/model"), quantized=False, settings=ServeSettings())

@@ -27,9 +27,14 @@ _GRACE_SECONDS = 2
 @click.argument("model", metavar="MODEL_OR_RUN", type=click.Path(path_type=Path))
 @click.option("--host", help="Address to listen on [127.0.0.1]; any other needs an API key.")
 @click.option("--port", type=int, help="Port to listen on [8000]; 0 takes a free one.")
-@click.option("--quantized", is_flag=True, help="Of a run, serve the int8 model.")
+@click.option("--quantized", is_flag=True, help="Of a run, serve the quantized model.")
 @click.option("--name", help="What requests call the model; the folder's name when absent.")
 @click.option("--precision", type=click.Choice(["auto", "bf16", "fp32"]), help="Of the numbers.")
+@click.option(
+    "--cache",
+    type=click.Choice(["auto", "float32", "bfloat16", "int8"]),
+    help="Of the keys and values held for every token.",
+)
 def command(
     model: Path,
     host: str | None,
@@ -37,6 +42,7 @@ def command(
     quantized: bool,
     name: str | None,
     precision: str | None,
+    cache: str | None,
 ) -> None:
     """Serve MODEL_OR_RUN: a chat page at / and OpenAI's interface at /v1.
 
@@ -55,7 +61,7 @@ def command(
     from tongwen.serve.source import find_source, load_served_model, run_settings
 
     source = find_source(model)
-    given = {"host": host, "port": port, "precision": precision}
+    given = {"host": host, "port": port, "precision": precision, "cache": cache}
     changes = {key: value for key, value in given.items() if value is not None}
     settings = dataclasses.replace(run_settings(source), **changes)  # type: ignore[arg-type]
     listener = bind(settings.host, settings.port)
@@ -69,6 +75,7 @@ def command(
             loaded.stop_ids,
             concurrent_requests=settings.concurrent_requests,
             waiting_requests=settings.waiting_requests,
+            cache=settings.cache,
         )
         server = Server(engine, name or loaded.name, settings, has_chat=loaded.has_chat)
         hosts = LOOPBACK_HOSTS if is_local and api_key is None else None

@@ -58,8 +58,7 @@ class EvaluateSettings:
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """`auto` is the GPU where there is one."""
     precision: Literal["auto", "bf16", "fp32"] = "auto"
-    """`auto` is bf16 on a GPU and for int8 weights, else fp32: in bf16 near ties depend on the
-    batch."""
+    """`auto` is bf16 on a GPU, else fp32: in bf16 near ties depend on the batch."""
 
     def __post_init__(self) -> None:
         names = [task.name for task in self.tasks]

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from tongwen.errors import InputError, TongwenError
+from tongwen.model.cache import CacheKind
 from tongwen.model.decoding import DecodingBatch, Prefill
 from tongwen.model.llama import Llama
 from tongwen.serve.generation import Delta, Generation, GenerationRequest
@@ -39,6 +40,7 @@ class Engine:
         stop_ids: an answer ends before the first of these.
         concurrent_requests: answers written at once.
         waiting_requests: requests that may wait beyond them.
+        cache: of keys and values.
     """
 
     def __init__(
@@ -49,6 +51,7 @@ class Engine:
         *,
         concurrent_requests: int = 8,
         waiting_requests: int = 64,
+        cache: CacheKind = "auto",
     ) -> None:
         self.tokenizer = tokenizer
         self.context_tokens = model.config.max_position_embeddings
@@ -63,7 +66,8 @@ class Engine:
         self._reading: Generation | None = None
         self._prefill: Prefill | None = None
         self._writing: list[Generation] = []
-        self._batch = DecodingBatch(model)
+        self._cache: CacheKind = cache
+        self._batch = DecodingBatch(model, cache)
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
         self._thread.start()
 
@@ -185,7 +189,7 @@ class Engine:
         if self._reading is None:
             return
         if self._prefill is None:
-            self._prefill = Prefill(self._model, self._reading.request.prompt_ids)
+            self._prefill = Prefill(self._model, self._reading.request.prompt_ids, self._cache)
         logits_V = None if self._reading.is_aborted else self._prefill.advance()
         if logits_V is not None and _take(self._reading, logits_V):
             self._batch.append(self._prefill)
@@ -221,7 +225,7 @@ class Engine:
                 self._waiting.clear()
             self._reading = self._prefill = None
             self._writing = []
-            self._batch = DecodingBatch(self._model)
+            self._batch = DecodingBatch(self._model, self._cache)
         for generation in failed:
             generation.fail(message)
 

@@ -62,7 +62,7 @@ def load_served_model(source: Path, *, quantized: bool, settings: ServeSettings)
     Raises:
         InputError: something is missing, damaged or does not belong together.
     """
-    folder = find_model_folder(source, is_int8=quantized)
+    folder = find_model_folder(source, is_quantized=quantized)
     tokenizer = Tokenizer.load(folder)
     arithmetic = Arithmetic.for_answers("auto", settings.precision)
     model, _ = load_any_model(folder, arithmetic.dtype, arithmetic.device)

@@ -27,6 +27,7 @@ from tongwen.model.llama import (
 )
 from tongwen.model.quantized import paths
 from tongwen.model.quantized.linear import QuantizedEmbedding, QuantizedLinear
+from tongwen.progress import Progress
 
 _KNOWN = {
     "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads",
@@ -51,9 +52,27 @@ def fused_decoder(model: Llama) -> "FusedDecoder | None":
         return None
     made: FusedDecoder | None = model.__dict__.get("_fused_decoder")
     if made is None or made.path != path or not made.is_current():
+        compile_kernels()
         made = FusedDecoder(model, path)
         model.__dict__["_fused_decoder"] = made
     return made
+
+
+def compile_kernels(progress: Progress | None = None) -> None:
+    """Compile the kernels now, unless this machine has done so, and say so: it takes a while."""
+    import numba
+
+    from tongwen.kernels import compile_once
+    from tongwen.model.quantized import decode_kernels, kernels
+
+    functions: Any = (decode_kernels.decode, kernels.multiply, kernels.quantize)
+
+    def compile_all() -> None:
+        for function in functions:
+            count = function.py_func.__code__.co_argcount
+            function.compile((numba.int64,) * count)
+
+    compile_once({"decode": compile_all}, progress or Progress())
 
 
 def _is_known(model: Llama) -> bool:
