@@ -133,6 +133,14 @@ def test_weights_that_move_are_found_again() -> None:
         assert (logits_of(model, PROMPTS[:1]) - moved).norm() / moved.norm() < 0.01
 
 
+@needs_kernels
+@pytest.mark.parametrize("bits", [None, 4, 8])
+def test_broken_weights_give_broken_logits(bits: Bits | None) -> None:
+    model = model_with(bits)
+    model.model.layers[1].input_layernorm.weight[3] = float("nan")  # type: ignore[union-attr, index, operator]
+    assert logits_of(model, PROMPTS[:1], steps=1).isnan().all()
+
+
 def test_an_int8_cache_holds_a_quarter_of_float32_and_scales() -> None:
     sizes = {}
     kinds: tuple[CacheKind, ...] = ("float32", "bfloat16", "int8")

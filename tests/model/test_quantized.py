@@ -147,6 +147,19 @@ def test_an_embedding_reads_the_rows_of_its_matrix(bits: Bits) -> None:
     assert torch.equal(found, matrix.dequantize()[ids])
 
 
+@pytest.mark.parametrize("bits", BITS)
+@pytest.mark.parametrize("path", paths.available())
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_a_number_that_is_not_finite_does_not_vanish(bits: Bits, path: str, value: float) -> None:
+    linear = linear_of(20, 64, bits)
+    x = torch.ones(3, 64)
+    x[1, 40] = value
+    with paths.forced(path):
+        found = linear(x)
+    assert found[1].isnan().all()
+    assert found[[0, 2]].isfinite().all()
+
+
 def test_a_weight_that_no_scale_can_hold_is_refused() -> None:
     for value in (float("nan"), float("inf"), 1e6):
         with pytest.raises(InputError, match="a weight is"):

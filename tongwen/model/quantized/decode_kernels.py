@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from tongwen.kernels import inner, kernel
+from tongwen.kernels import ZERO, inner, kernel
 from tongwen.model.quantized.instructions import (
     KIND_BFLOAT16,
     KIND_FLOAT32,
@@ -111,7 +111,7 @@ def _norm_row(step: Table, row: Number, weight: Number) -> None:
     scale = _ONE / np.sqrt(mean + epsilon)
     for place in range(hidden):
         normed[place] = (x[place] * scale) * weights[place]
-    _round_row(step, row, 0, (hidden + 31) // 32, (hidden + 31) // 32)
+    _round_row(step, row, ZERO, (hidden + 31) // 32, (hidden + 31) // 32)
 
 
 @inner
@@ -329,7 +329,7 @@ def _join_row(step: Table, row: Number) -> None:
         for place in range(size):
             out[place] /= total
     groups = (heads * size + 31) // 32
-    _round_row(step, row, 0, groups, groups)
+    _round_row(step, row, ZERO, groups, groups)
 
 
 @inner

@@ -334,7 +334,8 @@ def _array_of(dtype: Any) -> Callable[..., Any]:
             item = context.get_data_type(dtype)
             item_bytes = context.get_abi_sizeof(item)
             data = builder.inttoptr(address, item.as_pointer())
-            arrayobj.populate_array(
+            populate: Any = arrayobj.populate_array
+            populate(
                 array,
                 data=data,
                 shape=[count],

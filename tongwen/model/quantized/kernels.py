@@ -1,8 +1,10 @@
 """Kernels of quantized products. Memory is given by its address, as int64."""
 
+from typing import Any
+
 import numpy as np
 
-from tongwen.kernels import inner, kernel
+from tongwen.kernels import ZERO, inner, kernel
 from tongwen.model.quantized.instructions import (
     floats,
     int8s,
@@ -12,8 +14,13 @@ from tongwen.model.quantized.instructions import (
     multiply_block_4,
 )
 
+Number = Any
+Array = Any
+
 _ZERO = np.float32(0)
 _LARGEST = np.float32(127)
+_GREATEST = np.finfo(np.float32).max
+_NAN = np.float32(np.nan)
 _ROUNDING = np.float32(1.5 * 2**23)
 _ROWS_AT_ONCE = 128
 """Rows whose activations stay in the cache while all weights pass by."""
@@ -21,8 +28,11 @@ _ROWS_AT_ONCE = 128
 
 @inner
 def multiply_blocks(
-    path, bits, weights, scales, x, x_scales, x_sums, out, rows, groups, out_stride, first, last
-):
+    path: Number, bits: Number, weights: Number, scales: Number, x: Number, x_scales: Number,
+    x_sums: Number, out: Number, rows: Number, groups: Number, out_stride: Number, first: Number,
+    last: Number,
+) -> None:  # fmt: skip
+    """As `multiply`, for kernels."""
     weight_bytes = groups * 64 * bits
     scale_bytes = groups * 32
     for tile in range(0, rows, _ROWS_AT_ONCE):
@@ -49,21 +59,33 @@ def multiply_blocks(
 
 @kernel
 def multiply(
-    path, bits, weights, scales, x, x_scales, x_sums, out, rows, groups, out_stride, first, last
-):
+    path: Number, bits: Number, weights: Number, scales: Number, x: Number, x_scales: Number,
+    x_sums: Number, out: Number, rows: Number, groups: Number, out_stride: Number, first: Number,
+    last: Number,
+) -> None:  # fmt: skip
+    """Blocks first..last of the product of quantized weights and activations.
+
+    `path` is the number of the instructions, `bits` 4 or 8. `weights` and `scales` are addresses of
+    `QuantizedLinear`'s buffers; `x`, `x_scales` and `x_sums` of what `quantize` makes of the rows;
+    `out` of the float32 results, whose rows are `out_stride` numbers apart.
+    """
     multiply_blocks(
         path, bits, weights, scales, x, x_scales, x_sums, out, rows, groups, out_stride, first, last
     )
 
 
 @inner
-def quantize_groups(x, rounded, scales, sums, first, end):
+def quantize_groups(
+    x: Array, rounded: Array, scales: Array, sums: Array, first: Number, end: Number
+) -> None:
     """Round groups first..end of a row of float32 numbers to int8."""
     for group in range(first, end):
         start = group * 32
-        size = _ZERO
+        size, broken = _ZERO, False
         for place in range(start, start + 32):
-            size = max(size, abs(x[place]))
+            number = abs(x[place])
+            size = max(size, number)
+            broken = broken | (not (number <= _GREATEST))
         inverse = _LARGEST / size if size > _ZERO else _ZERO
         total = np.int32(0)
         for place in range(start, start + 32):
@@ -71,12 +93,21 @@ def quantize_groups(x, rounded, scales, sums, first, end):
             step = np.int32((x[place] * inverse + _ROUNDING) - _ROUNDING)
             rounded[place] = np.int8(step)
             total += step
-        scales[group] = size / _LARGEST
+        # Integers cannot be NaN: the scale says that a number was, or was infinite.
+        scales[group] = _NAN if broken else size / _LARGEST
         sums[group] = total
 
 
 @kernel
-def quantize(x, rounded, scales, sums, groups, first, end):
+def quantize(
+    x: Number,
+    rounded: Number,
+    scales: Number,
+    sums: Number,
+    groups: Number,
+    first: Number,
+    end: Number,
+) -> None:
     """Round rows first..end to int8."""
     for row in range(first, end):
         quantize_groups(
@@ -84,6 +115,6 @@ def quantize(x, rounded, scales, sums, groups, first, end):
             int8s(rounded + row * groups * 32, groups * 32),
             floats(scales + row * groups * 4, groups),
             int32s(sums + row * groups * 4, groups),
-            0,
+            ZERO,
             groups,
         )
