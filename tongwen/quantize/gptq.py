@@ -154,4 +154,5 @@ def _inverse_factor(hessian_NN: Tensor) -> Tensor:
     diagonal[diagonal == 0] = 1
     lower = torch.linalg.cholesky(hessian_NN.double())
     inverse = torch.cholesky_inverse(lower)
-    return torch.linalg.cholesky(inverse, upper=True).float()
+    upper: Tensor = torch.linalg.cholesky(inverse, upper=True)
+    return upper.float()

@@ -62,8 +62,9 @@ def quantize_model(
         assert isinstance(linear, nn.Linear)
         width = edge_bits if name == _HEAD else bits
         replace(model, name, rounded.get(name) or QuantizedLinear.of(linear, width))
-    table = nn.Linear(model.config.hidden_size, model.config.vocabulary_size, device="meta")
-    table.weight, table.bias = nn.Parameter(model.model.embed_tokens.weight.detach()), None
+    size = (model.config.hidden_size, model.config.vocabulary_size)
+    table = nn.Linear(*size, bias=False, device="meta")
+    table.weight = nn.Parameter(model.model.embed_tokens.weight.detach(), requires_grad=False)
     _set_embedding(model, QuantizedLinear.of(table, edge_bits), dtype)
     return [*names, _EMBEDDING]
 

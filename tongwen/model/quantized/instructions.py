@@ -358,6 +358,11 @@ int64s: Any = intrinsic(_array_of(types.int64))
 uint16s: Any = intrinsic(_array_of(types.uint16))
 
 
+def _intrinsic(function: Callable[..., Any]) -> Any:
+    """Numba's decorator, whose type takes the typing context for an argument of callers."""
+    return intrinsic(function)
+
+
 class _Lanes:
     """Writes loops over numbers, eight at a time, in a fixed order: no CPU adds in another."""
 
@@ -442,7 +447,7 @@ def _for_each_kind(builder: Any, kind: Any, write: Callable[[int], None]) -> Non
     builder.position_at_end(done)
 
 
-@intrinsic
+@_intrinsic
 def dot(typing: Any, kind: Any, a: Any, b: Any, count: Any) -> Any:
     """The product of `count` float32 numbers at `a` and numbers of a kind at `b`.
 
@@ -468,7 +473,7 @@ def dot(typing: Any, kind: Any, a: Any, b: Any, count: Any) -> Any:
     return types.float32(*[types.int64] * 4), code
 
 
-@intrinsic
+@_intrinsic
 def dot_rows(
     typing: Any, kind: Any, x: Any, weights: Any, stride: Any, count: Any, out: Any
 ) -> Any:
@@ -546,7 +551,7 @@ weighted_sum_8: Any = intrinsic(_weighted_sum(1))
 weighted_sum_32: Any = intrinsic(_weighted_sum(4))
 
 
-@intrinsic
+@_intrinsic
 def power_of_two(typing: Any, exponent: Any) -> Any:
     """2 to an int32 in -126..127, float32."""
 
@@ -557,7 +562,7 @@ def power_of_two(typing: Any, exponent: Any) -> Any:
     return types.float32(types.int32), code
 
 
-@intrinsic
+@_intrinsic
 def bfloat16_bits(typing: Any, value: Any) -> Any:
     """A float32 number rounded to bfloat16, half to even, as uint16. Not for NaN."""
 
@@ -571,7 +576,7 @@ def bfloat16_bits(typing: Any, value: Any) -> Any:
     return types.uint16(types.float32), code
 
 
-@intrinsic
+@_intrinsic
 def bfloat16_value(typing: Any, bits: Any) -> Any:
     """The float32 number that the uint16 bits of a bfloat16 number stand for."""
 
@@ -582,7 +587,7 @@ def bfloat16_value(typing: Any, bits: Any) -> Any:
     return types.float32(types.uint16), code
 
 
-@intrinsic
+@_intrinsic
 def half_at(typing: Any, address: Any) -> Any:
     """The float16 number at an address, as float32."""
 
@@ -594,7 +599,7 @@ def half_at(typing: Any, address: Any) -> Any:
     return types.float32(types.int64), code
 
 
-@intrinsic
+@_intrinsic
 def meet(typing: Any, counter: Any, expected: Any) -> Any:
     """Wait for all threads: add one to the int64 at `counter`, go on when it is `expected`.
 
