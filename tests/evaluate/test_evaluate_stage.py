@@ -19,7 +19,7 @@ from tongwen.evaluate.spec import builtin_spec
 from tongwen.evaluate.stage import files
 from tongwen.files import read_json, read_jsonl, write_jsonl
 from tongwen.model.folder import load_model_folder, save_model_folder
-from tongwen.model.int8_folder import quantize_model, save_quantized_folder
+from tongwen.model.quantized.folder import quantize_model, save_quantized_folder
 from tongwen.road.alone import run_alone
 from tongwen.road.recipe import load_recipe
 

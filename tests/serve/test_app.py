@@ -12,7 +12,7 @@ import httpx
 import openai
 import pytest
 
-from tongwen.model.int8_folder import load_any_model
+from tongwen.model.quantized.folder import load_any_model
 from tongwen.serve.engine import Engine
 from tongwen.tokenizer.text import Tokenizer
 

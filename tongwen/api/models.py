@@ -31,7 +31,7 @@ def load_model(
     Args:
         folder: with `config.json`, safetensors and the tokenizer; or a run, such as `runs/sample`.
         precision: of weights and activations; `auto` is bf16 on a GPU and fp32 on a CPU.
-        quantized: of a run take the int8 model.
+        quantized: of a run take the quantized model.
 
     Returns:
         The model: `.tokenizer`, `.model` (a torch module), `.folder`, `.stop_ids`, and `.has_chat`,

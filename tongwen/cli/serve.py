@@ -27,11 +27,16 @@ _GRACE_SECONDS = 2
 @click.argument("model", metavar="MODEL_OR_RUN", type=click.Path(path_type=Path))
 @click.option("--host", help="Address to listen on [127.0.0.1]; any other needs an API key.")
 @click.option("--port", type=int, help="Port to listen on [8000]; 0 takes a free one.")
-@click.option("--quantized", is_flag=True, help="Of a run, serve the int8 model.")
+@click.option("--quantized", is_flag=True, help="Of a run, serve the quantized model.")
 @click.option("--name", help="What requests call the model; the folder's name when absent.")
 @click.option("--keys", "keys_file", help="TOML file of API keys with limits for each.")
 @click.option("--access-log", help="File that gets a line of JSON for each request.")
 @click.option("--precision", type=click.Choice(["auto", "bf16", "fp32"]), help="Of the numbers.")
+@click.option(
+    "--cache",
+    type=click.Choice(["auto", "float32", "bfloat16", "int8"]),
+    help="Of the keys and values held for every token.",
+)
 def command(
     model: Path,
     host: str | None,
@@ -41,6 +46,7 @@ def command(
     keys_file: str | None,
     access_log: str | None,
     precision: str | None,
+    cache: str | None,
 ) -> None:
     """Serve MODEL_OR_RUN: a chat page at / and OpenAI's and Anthropic's interfaces at /v1.
 
@@ -66,6 +72,7 @@ def command(
         "keys_file": keys_file,
         "access_log": access_log,
         "precision": precision,
+        "cache": cache,
     }
     changes = {key: value for key, value in given.items() if value is not None}
     settings = dataclasses.replace(run_settings(source), **changes)  # type: ignore[arg-type]
@@ -83,6 +90,7 @@ def command(
             waiting_requests=settings.waiting_requests,
             waiting_tokens=settings.waiting_tokens,
             batch_tokens=settings.batch_tokens,
+            cache=settings.cache,
         )
         server = Server(
             engine,

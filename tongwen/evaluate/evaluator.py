@@ -25,8 +25,8 @@ from tongwen.evaluate.settings import EvaluateSettings
 from tongwen.evaluate.spec import TaskSpec
 from tongwen.evaluate.trie import UNLIMITED, Request, Requests
 from tongwen.model.device import Arithmetic
-from tongwen.model.int8_folder import is_int8_folder, load_any_model
 from tongwen.model.llama import Llama
+from tongwen.model.quantized.folder import load_any_model
 from tongwen.tokenizer.text import Tokenizer
 
 Report = Callable[[int, int], None]
@@ -94,9 +94,7 @@ class Evaluator:
             InputError: the folder is no model folder or lacks its tokenizer, there is no GPU where
                 one is asked for, or the model computes NaN or infinity at every place of a text.
         """
-        arithmetic = Arithmetic.for_answers(
-            settings.device, settings.precision, has_int8_weights=is_int8_folder(folder)
-        )
+        arithmetic = Arithmetic.for_answers(settings.device, settings.precision)
         tokenizer = Tokenizer.load(folder)
         model, _ = load_any_model(folder, arithmetic.dtype, arithmetic.device)
         _refuse_broken(model, tokenizer, folder)
@@ -107,12 +105,11 @@ class Evaluator:
         """A loaded model; what is read and held at once is what the settings say, else what suits
         its device.
         """
-        embedding = model.model.embed_tokens.weight
-        config, on_gpu = model.config, embedding.device.type == "cuda"
+        config, on_gpu = model.config, model.device.type == "cuda"
         if settings.cache_gib is not None:
             cache_bytes = int(settings.cache_gib * (1 << 30))
         elif on_gpu:
-            device = torch.cuda.get_device_properties(embedding.device)
+            device = torch.cuda.get_device_properties(model.device)
             cache_bytes = device.total_memory // _CACHE_SHARE
         else:
             cache_bytes = psutil.virtual_memory().total // _CACHE_SHARE
@@ -121,7 +118,7 @@ class Evaluator:
             model,
             tokenizer,
             settings.batch_tokens or (_GPU_BATCH_TOKENS if on_gpu else _CPU_BATCH_TOKENS),
-            cache_bytes // (channels * embedding.element_size()),
+            cache_bytes // (channels * model.dtype.itemsize),
         )
 
     def records(
@@ -177,7 +174,7 @@ class Evaluator:
                 journal=journal,
             )
         )
-        near_tie = _NEAR_TIE_MARGINS[self.model.model.embed_tokens.weight.dtype]
+        near_tie = _NEAR_TIE_MARGINS[self.model.dtype]
         return [
             [
                 {
@@ -362,7 +359,7 @@ def _refuse_broken(model: Llama, tokenizer: Tokenizer, folder: Path) -> None:
         tokenizer.start_id,
         *tokenizer.encode("Question: 1 + 1? Answer: 2. 问题：一加一？答案：二。"),
     ][:window]
-    ids_BT = torch.tensor([ids], device=model.model.embed_tokens.weight.device)
+    ids_BT = torch.tensor([ids], device=model.device)
     logits_BTV = model.logits(model(ids_BT))
     if not logits_BTV.isfinite().all(-1).any():
         raise InputError(

@@ -83,8 +83,7 @@ class EvaluateSettings:
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """`auto` is the GPU where there is one."""
     precision: Literal["auto", "bf16", "fp32"] = "auto"
-    """`auto` is bf16 on a GPU and for int8 weights, else fp32: in bf16 near ties depend on the
-    batch."""
+    """`auto` is bf16 on a GPU, else fp32: in bf16 near ties depend on the batch."""
 
     unsafe_code: Literal["isolated", "no-isolation"] = "isolated"
     """How the programs of program tasks run. `isolated` puts them in namespaces without network or

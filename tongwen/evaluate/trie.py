@@ -270,10 +270,9 @@ class _TrieReader:
         self._model = model
         self._trie = trie
         self._piece_tokens = piece_tokens
-        embedding = model.model.embed_tokens.weight
-        self._device = embedding.device
+        self._device = model.device
         capacity = trie.path_tokens + piece_tokens
-        self._keys = _PathKeys(model.config, capacity, embedding.dtype, embedding.device)
+        self._keys = _PathKeys(model.config, capacity, model.dtype, model.device)
         self._held = np.empty(0, dtype=np.int64)
         """Tokens of the tree whose keys and values are in the slots, in order."""
 

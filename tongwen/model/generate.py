@@ -9,8 +9,9 @@ from functools import partial
 from torch import Tensor
 
 from tongwen.errors import InputError
+from tongwen.model.cache import new_cache
 from tongwen.model.decoding import DecodingBatch, Prefill
-from tongwen.model.llama import KeyValueCache, Llama
+from tongwen.model.llama import Llama
 from tongwen.model.sampler import Sampler, Sampling
 
 
@@ -98,10 +99,7 @@ class _PromptReader:
 
     def __init__(self, model: Llama, longest_tokens: int) -> None:
         self._model = model
-        embedding = model.model.embed_tokens.weight
-        self._cache = KeyValueCache(
-            model.config, 1, longest_tokens, embedding.dtype, embedding.device
-        )
+        self._cache = new_cache(model, 1, longest_tokens)
         self._held: Sequence[int] = ()
 
     def read(self, prompt_ids: Sequence[int]) -> tuple[Prefill, Tensor]:

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from tongwen.errors import InputError, TongwenError
+from tongwen.model.cache import CacheKind, new_cache
 from tongwen.model.decoding import DecodingBatch, Prefill
 from tongwen.model.llama import Llama
 from tongwen.serve.generation import Delta, Generation, GenerationRequest
@@ -52,6 +53,7 @@ class Engine:
         waiting_tokens: prompt tokens that may wait.
         batch_tokens: answers written at once times the longest of them, with its prompt and what it
             may grow to; None is what fits in a quarter of the free memory. One is always written.
+        cache: of keys and values.
     """
 
     def __init__(
@@ -64,6 +66,7 @@ class Engine:
         waiting_requests: int = 64,
         waiting_tokens: int = 1_000_000,
         batch_tokens: int | None = None,
+        cache: CacheKind = "auto",
     ) -> None:
         self.tokenizer = tokenizer
         self.context_tokens = model.config.max_position_embeddings
@@ -72,7 +75,7 @@ class Engine:
         self._concurrent_requests = concurrent_requests
         self._waiting_requests = waiting_requests
         self._waiting_tokens = waiting_tokens
-        self._batch_tokens = _fitting_tokens(model) if batch_tokens is None else batch_tokens
+        self._batch_tokens = _fitting_tokens(model, cache) if batch_tokens is None else batch_tokens
         self._waiting = WaitingLine()
         self._grammar_lock = threading.Lock()
         self._grammars: Grammars | None = None
@@ -82,7 +85,8 @@ class Engine:
         self._reading: Generation | None = None
         self._prefill: Prefill | None = None
         self._writing: list[Generation] = []
-        self._batch = DecodingBatch(model)
+        self._cache: CacheKind = cache
+        self._batch = DecodingBatch(model, cache)
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
         self._thread.start()
 
@@ -250,10 +254,10 @@ class Engine:
     def _start_reading(self, generation: Generation) -> Prefill:
         request = generation.request
         if not request.scores_prompt:
-            return Prefill(self._model, request.prompt_ids)
+            return Prefill(self._model, request.prompt_ids, kind=self._cache)
         scores = PromptScores(self._model, request.prompt_ids, request.logprobs or 0)
         generation.prompt_scores = scores
-        return Prefill(self._model, request.prompt_ids, scores.observe)
+        return Prefill(self._model, request.prompt_ids, kind=self._cache, observe=scores.observe)
 
     def _write_tokens(self) -> None:
         """Add one token to every answer."""
@@ -282,7 +286,7 @@ class Engine:
                 failed.extend(self._waiting.clear())
             self._reading = self._prefill = None
             self._writing = []
-            self._batch = DecodingBatch(self._model)
+            self._batch = DecodingBatch(self._model, self._cache)
         for generation in failed:
             generation.fail(message)
 
@@ -305,13 +309,12 @@ def _most_tokens(generation: Generation) -> int:
     return len(generation.request.prompt_ids) + generation.max_tokens
 
 
-def _fitting_tokens(model: Llama) -> int:
+def _fitting_tokens(model: Llama, kind: CacheKind) -> int:
     """Cached tokens that fit in a quarter of the free memory: growing a cache copies it."""
-    config, weight = model.config, model.model.embed_tokens.weight
-    heads = config.num_hidden_layers * config.num_key_value_heads
-    token_bytes = 2 * heads * config.head_dim * weight.element_size()
-    if weight.device.type == "cuda":
-        free_bytes = torch.cuda.mem_get_info(weight.device)[0]
+    tensors = new_cache(model, 1, 1, kind).tensors()
+    token_bytes = sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+    if model.device.type == "cuda":
+        free_bytes = torch.cuda.mem_get_info(model.device)[0]
     else:
         free_bytes = psutil.virtual_memory().available
     return int(free_bytes // 4 // token_bytes)

@@ -53,7 +53,10 @@ class ServeSettings:
     access_log: PathText | None = None
     """File that gets a line of JSON for each request; no keys and no texts."""
     precision: Literal["auto", "bf16", "fp32"] = "auto"
-    """`auto` is bf16 on a GPU and for int8 weights, fp32 otherwise."""
+    """`auto` is bf16 on a GPU, fp32 otherwise."""
+    cache: Literal["auto", "float32", "bfloat16", "int8"] = "auto"
+    """Of the keys and values that are held for every token. `auto` is bfloat16 for quantized
+    weights, else as the activations; int8 takes half of bfloat16, and a scale for each head."""
 
     def __post_init__(self) -> None:
         for key, least in (

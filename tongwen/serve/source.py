@@ -7,8 +7,8 @@ from typing import Any
 from tongwen.errors import InputError
 from tongwen.files import read_json
 from tongwen.model.device import Arithmetic
-from tongwen.model.int8_folder import is_int8_folder, load_any_model
 from tongwen.model.llama import Llama
+from tongwen.model.quantized.folder import load_any_model
 from tongwen.model.sampler import Sampling
 from tongwen.recipe.loader import load_section
 from tongwen.serve.prompts import ChatTemplate, load_template
@@ -69,11 +69,9 @@ def load_served_model(source: Path, *, quantized: bool, settings: ServeSettings)
     Raises:
         InputError: something is missing, damaged or does not belong together.
     """
-    folder = find_model_folder(source, is_int8=quantized)
+    folder = find_model_folder(source, is_quantized=quantized)
     tokenizer = Tokenizer.load(folder)
-    arithmetic = Arithmetic.for_answers(
-        "auto", settings.precision, has_int8_weights=is_int8_folder(folder)
-    )
+    arithmetic = Arithmetic.for_answers("auto", settings.precision)
     model, _ = load_any_model(folder, arithmetic.dtype, arithmetic.device)
     return ServedModel(
         name=_name(source),
