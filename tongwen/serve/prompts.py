@@ -123,12 +123,14 @@ class JinjaTemplate:
         if prompt.continues:
             turns[-1]["content"] = str(turns[-1]["content"]) + end
         try:
-            text = self._template.render(
-                **self._variables,
-                **guarded(dict(prompt.arguments)),
-                messages=guarded([_with_objects(turn) for turn in turns]),
-                tools=guarded([tool.definition() for tool in prompt.tools]) if shown else None,
-                add_generation_prompt=prompt.opens_answer and not prompt.continues,
+            text = str(
+                self._template.render(
+                    **self._variables,
+                    **guarded(dict(prompt.arguments)),
+                    messages=guarded([_with_objects(turn) for turn in turns]),
+                    tools=guarded([tool.definition() for tool in prompt.tools]) if shown else None,
+                    add_generation_prompt=prompt.opens_answer and not prompt.continues,
+                )
             )
         except (jinja2.TemplateError, TypeError, ValueError, ArithmeticError, LookupError) as error:
             raise InputError(f"the model's chat template refuses this: {error}") from error
