@@ -51,7 +51,7 @@ def logits_of(
 ) -> torch.Tensor:
     batch = DecodingBatch(model, kind)
     for prompt in prompts:
-        prefill = Prefill(model, prompt, kind)
+        prefill = Prefill(model, prompt, kind=kind)
         while prefill.advance() is None:
             pass
         batch.append(prefill)
@@ -145,7 +145,7 @@ def test_an_int8_cache_holds_a_quarter_of_float32_and_scales() -> None:
     sizes = {}
     kinds: tuple[CacheKind, ...] = ("float32", "bfloat16", "int8")
     for kind in kinds:
-        prefill = Prefill(model_with(None), PROMPTS[1], kind)
+        prefill = Prefill(model_with(None), PROMPTS[1], kind=kind)
         sizes[kind] = sum(tensor.nbytes for tensor in prefill.cache.tensors())
     assert sizes["bfloat16"] * 2 == sizes["float32"]
     assert sizes["int8"] == sizes["float32"] // 4 + sizes["float32"] // 16
