@@ -29,7 +29,7 @@ def choice_record(number: int, right: float, language: str = "en", per: int = 1)
     return {
         "id": f"q{number}", "place": f"test.jsonl:{number + 1}", "language": language,
         "cluster": f"p{number // per}", "group": "", "gold": 0, "prompt": f"Question {number}:",
-        "truncated": False, "predicted": 0, "margin": 1.0, "not_scored": None,
+        "truncated": False, "predicted": 0, "margin": 1.0, "near_tie": False, "not_scored": None,
         "choices": [{"text": " a", "log_probability": -1.0}, {"text": " b", "log_probability": -2}],
         "scores": {"acc": right, "acc_norm": right, "greedy": right,
                    "gold_bits_per_byte": 2 - right, "gold_probability": right},

@@ -28,6 +28,7 @@ from tongwen.evaluate.results import summaries
 from tongwen.evaluate.settings import TaskSettings
 from tongwen.evaluate.spec import TaskSpec, builtin_spec
 from tongwen.evaluate.statistics import pass_at_k
+from tongwen.evaluate.trie import UNLIMITED
 from tongwen.files import read_jsonl
 from tongwen.model.llama import Llama
 from tongwen.recipe.loader import load_table
@@ -150,7 +151,8 @@ def test_samples_differ_and_are_the_same_again(model: Llama, tokenizer: Tokenize
     def drawn(temperature: float, samples: int) -> list[list[Answer]]:
         return sample_answers(
             model, tokenizer, prompts, stops=(), max_new_tokens=8, batch_tokens=256,
-            programs=ProgramSettings(samples, temperature), report=lambda done, total: None,
+            cache_tokens=UNLIMITED, programs=ProgramSettings(samples, temperature),
+            report=lambda done, total: None, journal=None,
         )  # fmt: skip
 
     first = drawn(1.0, 3)

@@ -194,7 +194,7 @@ def test_a_branch_of_nan_breaks_no_other_in_its_piece(model: Llama) -> None:
 
 
 def test_memory_too_small_for_a_prompt_is_an_error_and_otherwise_bounds_the_batch(
-    model: Llama,
+    model: Llama, tokenizer: Tokenizer
 ) -> None:
     requests = questions(subjects=1)
     longest = max(len(request.token_ids) for request in requests) - 1
@@ -207,7 +207,7 @@ def test_memory_too_small_for_a_prompt_is_an_error_and_otherwise_bounds_the_batc
         assert one.log_probability == pytest.approx(other.log_probability, abs=1e-4)
     with pytest.raises(RecipeError, match=r"evaluate\.cache_gib"):
         answer_prompts(
-            model, Tokenizer.__new__(Tokenizer), [list(range(8, 40))], stops=(), max_new_tokens=8,
+            model, tokenizer, [list(range(8, 40))], stops=(), max_new_tokens=8,
             batch_tokens=4, cache_tokens=39,
         )  # fmt: skip
 

@@ -86,7 +86,8 @@ def read_rows(spec: TaskSpec, path: Path, *, shots: bool = True) -> Rows:
     if spec.data.join:
         _join(rows, _beside(files[0], spec.data.join), spec.data.join_on)
     examples = _read_shots(spec, files[0]) if shots else []
-    examples = [row for row in examples if _is_asked(spec.data, row)]
+    if not spec.shots.skip_pattern:
+        examples = [row for row in examples if _is_asked(spec.data, row)]
     for row in (*rows, *examples):
         _name(spec, row, files[0])
     if spec.data.texts:

@@ -79,8 +79,8 @@ class ShotsSpec:
     included: int = 0
     """Number of examples that `instruction` holds already."""
     skip_pattern: Mapping[str, str] = field(default_factory=dict)
-    """Field -> regular expression: rows where it fits are no examples. With it, examples may come
-    from the data file itself."""
+    """Field -> regular expression: rows where it fits are not examples. It takes the place of
+    `data.skip_pattern`, and with it examples may come from the data file itself."""
     match: str = ""
     """Field that must be the same in the example and in the question, such as `subject`."""
     separator: str = "\n\n"
