@@ -6,6 +6,7 @@ from pathlib import Path
 
 from tongwen.errors import InputError
 from tongwen.tune.layouts import NotForTuningError, dialogue_of
+from tongwen.tune.preferences.layouts import preference_pair_of
 from tongwen.tune.rows import file_rows
 from tongwen.tune.settings import PairSettings, TuneSettings
 from tongwen.tune.template import pair_dialogue
@@ -26,7 +27,10 @@ def check_files(settings: TuneSettings) -> None:
             try:
                 if row.problem is not None:
                     raise InputError(row.problem)
-                _ = dialogue_of(row.value) if pair is None else pair_dialogue(pair, row.value)
+                if settings.dpo is not None:
+                    _ = preference_pair_of(row.value)
+                else:
+                    _ = dialogue_of(row.value) if pair is None else pair_dialogue(pair, row.value)
                 break
             except InputError as error:
                 placed = InputError(f"{path}, {row.place}: {error.message}", hint=error.hint)

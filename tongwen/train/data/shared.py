@@ -7,7 +7,7 @@ import torch.distributed as dist
 import xxhash
 
 from tongwen.errors import RecipeError
-from tongwen.train.data.sequences import Batch, PackedSequences
+from tongwen.train.data.sequences import Batch, Samples
 from tongwen.train.parallel.mesh import Processes
 from tongwen.train.settings import TrainSettings
 
@@ -53,7 +53,7 @@ class SharedBatch:
 
 
 def shared_batch(
-    data: PackedSequences,
+    data: Samples,
     first_sample: int,
     sequences: int,
     processes: Processes,

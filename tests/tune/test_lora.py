@@ -1,0 +1,232 @@
+"""Adapters: what they start as, what is trained and kept, and what is written in the end."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from tongwen.errors import RecipeError
+from tongwen.flow.manifest import Manifest
+from tongwen.model.folder import load_model_folder
+from tongwen.road.alone import run_alone
+from tongwen.train import loop
+from tongwen.train.adapters.lora import LoraLinear, adapters_of, adapters_off, add_adapters
+from tongwen.train.adapters.settings import PROJECTIONS, LoraSettings
+from tongwen.train.metrics import read_metrics
+from tongwen.tune.settings import TuneSettings
+
+ROWS = [
+    {"question": f"How long is road {number}?", "answer": f"Road {number} is long."}
+    for number in range(12)
+]
+RECIPE = """
+[run]
+name = "tiny"
+[tune]
+max_tokens = 3_072
+sequence_tokens = 64
+batch_tokens = 256
+micro_batch_tokens = 128
+checkpoint_every_steps = 4
+held_out_share = 0.2
+[tune.lora]
+rank = 4
+alpha = 8.0
+dropout = 0.1
+"""
+IDS = torch.arange(40).view(2, 20)
+
+
+@pytest.fixture
+def dialogues(tmp_path: Path) -> Path:
+    path = tmp_path / "dialogues.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in ROWS))
+    return path
+
+
+@pytest.fixture
+def recipe(tmp_path: Path) -> Path:
+    path = tmp_path / "tiny.toml"
+    path.write_text(RECIPE)
+    return path
+
+
+def tune(model: Path, out: Path, recipe: Path, dialogues: Path, *overrides: str) -> Manifest:
+    manifest = run_alone(
+        "tune",
+        inputs={"model": model, "tokenizer": model},
+        out=out,
+        recipe=str(recipe),
+        overrides=(f"tune.dialogues={json.dumps([str(dialogues)])}", *overrides),
+    )
+    assert manifest is not None
+    return manifest
+
+
+def test_fresh_adapters_change_nothing_and_only_they_have_gradients(
+    small_model_folder: Path,
+) -> None:
+    model, _ = load_model_folder(small_model_folder)
+    before = model.logits(model(IDS)).detach()
+    add_adapters(model, LoraSettings(rank=2, targets=("q_proj", "down_proj")), seed=0)
+    logits = model.logits(model(IDS))
+    assert torch.equal(logits, before)
+    logits.sum().backward()
+    trained = {name for name, item in model.named_parameters() if item.grad is not None}
+    layers = range(model.config.num_hidden_layers)
+    assert trained == {
+        f"model.layers.{layer}.{name}.{matrix}"
+        for layer in layers
+        for name in ("self_attn.q_proj", "mlp.down_proj")
+        for matrix in ("lora_A", "lora_B")
+    }
+
+
+def test_an_adapter_adds_alpha_over_rank_times_its_product_and_can_be_switched_off() -> None:
+    base = torch.nn.Linear(6, 5, bias=True)
+    model = torch.nn.Sequential(
+        LoraLinear(base, LoraSettings(rank=2, alpha=6.0), 0, dropout_seed=None)  # type: ignore[arg-type]
+    )
+    adapter = adapters_of(model)["0"]
+    with torch.no_grad():
+        adapter.lora_A.normal_()
+        adapter.lora_B.normal_()
+    x = torch.randn(3, 6)
+    expected = base(x) + x @ adapter.lora_A.T @ adapter.lora_B.T * 3
+    assert torch.allclose(model(x), expected, atol=1e-6)
+    merged = torch.nn.functional.linear(x, base.weight + adapter.change(), base.bias)
+    assert torch.allclose(model(x), merged, atol=1e-5)
+    with adapters_off(model):
+        assert torch.equal(model(x), base(x))
+
+
+def test_dropout_follows_from_its_seed_and_is_off_without_one(small_model_folder: Path) -> None:
+    model, _ = load_model_folder(small_model_folder)
+    seed = add_adapters(model, LoraSettings(dropout=0.5), seed=0)
+    for adapter in adapters_of(model).values():
+        torch.nn.init.normal_(adapter.lora_B)
+    plain = model(IDS)
+    seed.set(3)
+    once, again = model(IDS), model(IDS)
+    seed.set(4)
+    other = model(IDS)
+    seed.set(None)
+    assert torch.equal(once, again)
+    assert not torch.equal(once, other)
+    assert not torch.equal(once, plain)
+    assert torch.equal(model(IDS), plain)
+
+
+def test_the_merged_model_is_the_base_plus_the_adapters_that_peft_reads(
+    small_model_folder: Path, tmp_path: Path, recipe: Path, dialogues: Path
+) -> None:
+    counts = tune(small_model_folder, tmp_path / "chat", recipe, dialogues).counts
+    base = load_model_folder(small_model_folder)[0].state_dict()
+    merged = load_model_folder(tmp_path / "chat/model")[0].state_dict()
+    config = json.loads((tmp_path / "chat/adapter/adapter_config.json").read_text())
+    adapter = load_file(tmp_path / "chat/adapter/adapter_model.safetensors")
+    assert config["target_modules"] == list(PROJECTIONS)
+    assert (config["peft_type"], config["r"], config["lora_alpha"]) == ("LORA", 4, 8.0)
+    assert config["base_model_name_or_path"] == str(small_model_folder)
+    changed = 0
+    for name, weight in base.items():
+        stem = f"base_model.model.{name.removesuffix('.weight')}"
+        if name.rpartition(".")[0].rpartition(".")[2] not in PROJECTIONS:
+            assert torch.equal(merged[name], weight)
+            continue
+        low, high = (adapter.pop(f"{stem}.lora_{matrix}.weight") for matrix in "AB")
+        assert low.shape == (4, weight.shape[1])
+        assert high.shape == (weight.shape[0], 4)
+        assert torch.equal(merged[name], weight + high @ low * 2)
+        changed += not torch.equal(merged[name], weight)
+    assert not adapter
+    assert changed == 14
+    assert counts["trained_parameters"] == sum(
+        4 * sum(weight.shape)
+        for name, weight in base.items()
+        if name.rpartition(".")[0].rpartition(".")[2] in PROJECTIONS
+    )
+    assert "held_out_loss" in counts
+
+
+def test_a_run_that_was_cut_off_ends_with_the_same_bytes_and_keeps_adapters_alone(
+    small_model_folder: Path,
+    tmp_path: Path,
+    recipe: Path,
+    dialogues: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    words = (recipe, dialogues)
+    tune(small_model_folder, tmp_path / "whole", *words)
+    rate = loop.learning_rate
+
+    def cut_off(settings: TuneSettings, tokens: int) -> float:
+        if tokens > 7 * 256:
+            raise RuntimeError("the power is gone")
+        return rate(settings, tokens)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "learning_rate", cut_off)
+        with pytest.raises(RuntimeError, match="the power is gone"):
+            tune(small_model_folder, tmp_path / "cut", *words)
+    tune(small_model_folder, tmp_path / "cut", *words)
+    for name in ("model/model.safetensors", "adapter/adapter_model.safetensors"):
+        assert (tmp_path / "cut" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+    newest = max((tmp_path / "whole/checkpoints").glob("*/step-*"))
+    numbers = sum(file.stat().st_size for file in newest.iterdir()) / 4
+    base = sum(item.numel() for item in load_model_folder(small_model_folder)[0].parameters())
+    trained = Manifest.read(tmp_path / "whole/manifest.json")
+    assert trained is not None
+    assert numbers < 3 * trained.counts["trained_parameters"] + 0.5 * base
+
+
+def test_a_run_with_patience_ends_early_and_writes_the_weights_of_its_best_step(
+    small_model_folder: Path, tmp_path: Path, recipe: Path, dialogues: Path
+) -> None:
+    settings = (
+        "tune.early_stop=2",
+        "tune.evaluate_every_steps=1",
+        "tune.peak_learning_rate=0.05",  # so high that it soon gets worse
+        "tune.decay='constant'",
+        "tune.warmup_share=0",
+        "tune.spike_sigmas=false",
+        "tune.keep_checkpoints=1",
+    )
+    counts = tune(small_model_folder, tmp_path / "chat", recipe, dialogues, *settings).counts
+    rows = read_metrics(tmp_path / "chat/metrics.jsonl")
+    losses = {row["step"]: row["loss"] for row in rows if row["kind"] == "validation"}
+    best = min(losses, key=losses.__getitem__)
+    assert counts["steps"] == best + 2 < 12
+    assert counts["best_step"] == best
+    assert counts["held_out_loss"] == round(losses[best], 4)
+    short = (*settings, f"tune.max_tokens={best * 256}")  # the same run to that step alone
+    tune(small_model_folder, tmp_path / "short", recipe, dialogues, *short)
+    weights = [tmp_path / name / "model/model.safetensors" for name in ("chat", "short")]
+    assert weights[0].read_bytes() == weights[1].read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"lora": LoraSettings(), "early_stop": 0}, "early_stop is 0"),
+        ({"early_stop": 2, "held_out_share": 0.0}, "needs held-out dialogues"),
+        ({"base_weights": "bf16"}, "all weights are trained"),
+        ({"replay_share": 1.0}, "replay_share is 1.0"),
+        ({"weights": {"a": 0.0}}, r"weights\.a is 0\.0"),
+    ],
+)
+def test_what_does_not_go_together_is_refused(settings: dict[str, object], message: str) -> None:
+    with pytest.raises(RecipeError, match=message):
+        TuneSettings(max_tokens=1, **settings)  # type: ignore[arg-type]
+    for wrong in ({"rank": 0}, {"alpha": 0.0}, {"dropout": 1.0}, {"targets": ("lm_head",)}):
+        with pytest.raises(RecipeError):
+            LoraSettings(**wrong)  # type: ignore[arg-type]
+
+
+def test_the_learning_rate_follows_the_method_unless_it_is_given() -> None:
+    assert TuneSettings(max_tokens=1).peak_learning_rate == 2e-5
+    assert TuneSettings(max_tokens=1, lora=LoraSettings()).peak_learning_rate == 2e-4
+    given = TuneSettings(max_tokens=1, lora=LoraSettings(), peak_learning_rate=1e-3)
+    assert given.peak_learning_rate == 1e-3
