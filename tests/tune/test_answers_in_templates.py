@@ -43,7 +43,7 @@ MINICPM = (
 )
 SYSTEM, FIRST, SECOND = "You know roads.", "It is long. 很长。", "Yes: 42 miles!"
 ASKED = ("How long is it? 多长？", "It is long. 很长。")
-"""The second question says what the first answer says, so that a search by text alone would miss."""
+"""The second question repeats the first answer, so that a search by text alone would miss."""
 
 # What each template writes, piece by piece; True for what is learnt.
 EXPECTED: dict[str, tuple[str, list[tuple[str, bool]]]] = {
