@@ -118,3 +118,12 @@ def _listed(stage: StageContext) -> list[dict[str, Any]]:
     counts = run(stage)
     assert counts["files"] == 1
     return list(read_jsonl(stage.out / "inputs.jsonl"))
+
+
+def test_a_trusted_source_is_listed_as_such(tmp_path: Path) -> None:
+    (tmp_path / "book.txt").write_text("灯塔", encoding="utf-8")
+    source = SourceSettings(path=str(tmp_path / "book.txt"), format="text", trusted=True)
+    stage = context(tmp_path, source)
+    run(stage)
+    (row,) = read_jsonl(stage.out / "inputs.jsonl")
+    assert row["trusted"] is True

@@ -326,3 +326,18 @@ def test_more_bad_files_than_allowed_end_the_run_with_their_names(
 def test_a_crawl_of_bad_files_alone_is_an_error(tmp_path: Path, curate: CurateFunction) -> None:
     with pytest.raises(InputError, match=r"none of the 1 files can be read: 0\.parquet"):
         curate(damaged_crawl(tmp_path / "crawl", 0, 1))
+
+
+def test_a_trusted_source_keeps_what_rules_would_drop(
+    tmp_path: Path, curate: CurateFunction
+) -> None:
+    texts = ["Ein kurzer Satz auf Deutsch, den niemand braucht.", "短", CHINESE, CHINESE]
+    crawl = write_crawl(tmp_path / "crawl", {"books": texts})
+    rows = [{**row, "trusted": True} for row in read_jsonl(crawl / "inputs.jsonl")]
+    write_jsonl(crawl / "inputs.jsonl", rows)
+    found = [row["drop_stage"] for row in curate(crawl).rows("attributes")]
+    assert found[:2] == [None, None]
+    assert sorted(found[2:], key=str) == [None, "same_text"]
+    write_jsonl(crawl / "inputs.jsonl", [{**row, "trusted": False} for row in rows])
+    again = [row["drop_stage"] for row in curate(crawl, "again").rows("attributes")]
+    assert again[:2] == ["language", "rules"]

@@ -1,6 +1,7 @@
 """Every rule: a text it drops with the value it must measure, and texts it lets pass."""
 
 from dataclasses import fields, replace
+from math import isnan
 from typing import Any
 
 import pyarrow as pa
@@ -8,12 +9,15 @@ import pytest
 from curate_texts import CHINESE, ENGLISH, TRADITIONAL, edited, story
 
 from tongwen.curate.extract.record import PAGE_SCHEMA
+from tongwen.curate.outcome.histograms import histograms
 from tongwen.curate.rules.attributes import MEASURE_SCHEMA, VALUES
-from tongwen.curate.rules.decide import decide, rule_set, rules_of
+from tongwen.curate.rules.decide import decide, rule_set
 from tongwen.curate.rules.measures import measure
+from tongwen.curate.rules.rule import rules_of
 from tongwen.curate.rules.spam import CHINESE as CHINESE_TERMS
 from tongwen.curate.rules.spam import ENGLISH as ENGLISH_TERMS
 from tongwen.curate.rules.steps import decision_parameters
+from tongwen.curate.rules.weak import WEAK_KINDS
 from tongwen.curate.scorers.scoring import SCORE_SCHEMA
 from tongwen.curate.settings import (
     ChineseRules,
@@ -22,7 +26,7 @@ from tongwen.curate.settings import (
     EnglishRules,
     TextRules,
 )
-from tongwen.curate.text.prose import prose
+from tongwen.curate.text.prose import prose, running_text
 from tongwen.errors import RecipeError
 
 REPEATED_ENGLISH = " ".join(["A line about the sea and what it has to say to us."] * 10)
@@ -192,14 +196,95 @@ def test_code_and_table_frames_inside_a_page_are_not_measured() -> None:
     assert prose(f"{ENGLISH}\n\n{code}").strip() == ENGLISH
     assert "---" not in prose(f"{ENGLISH}\n\n{table}")
     plain = measure(ENGLISH, "en")
-    assert measure(f"{ENGLISH}\n\n{code}", "en") == pytest.approx(plain)
+    beside_code = measure(f"{ENGLISH}\n\n{code}", "en")
+    assert beside_code | {"words": plain["words"]} == pytest.approx(plain)
+    assert beside_code["words"] == plain["words"] + 120
     assert measure("## " + ENGLISH, "en")["symbols_per_word"] == plain["symbols_per_word"]
+
+
+def test_formulas_and_log_lines_are_not_measured() -> None:
+    plain = measure(CHINESE, "zh-Hans")
+    for formula in (r"\(x_{1,2}=\frac{-b\pm\sqrt{\Delta}}{2}\)", "$f(x)=1x^{2}+bx+c$", "$$x^2$$",
+                    "\\[\na^2+b^2\n\\]", "\\begin{align*}\na&=b\\\\\n\\end{align*}"):  # fmt: skip
+        found = measure(CHINESE + formula, "zh-Hans")["punctuation_share"]
+        assert found == pytest.approx(plain["punctuation_share"], abs=0.002), formula
+    log = "2026-11-02 07:15:32,114 ERROR [main] Tide - 13:12:04\n\tat org.cape.Tide.read(Tide.java)"
+    assert measure(f"{CHINESE}\n{log}", "zh-Hans")["digit_share"] == plain["digit_share"]
+    prices = "It costs $5, not $6: US$7 and $HOME/bin:$PATH are no formulas."
+    assert running_text(prices) == (prices, False)
+
+
+def test_a_text_of_nothing_but_openings_is_read_once() -> None:
+    for opening in (r"\(", r"\[", r"\begin{align}", "$a ", "$$"):
+        assert running_text(opening * 20_000).text
+
+
+def test_lines_say_nothing_where_most_is_no_running_text() -> None:
+    rows = "\n".join(f"| {name} | {place} |" for place, name in enumerate("甲乙丙丁戊己庚辛"))
+    values = measure(f"灯塔一览表的说明文字\n{rows}", "zh-Hans")
+    assert isnan(values["terminal_line_share"])
+    assert isnan(values["newlines_per_character"])
+    assert not isnan(values["symbol_share"])
+
+
+def test_a_weak_rule_drops_only_with_one_of_another_kind() -> None:
+    found = decisions([
+        row(ENGLISH, "en", terminal_line_share=0.0),
+        row(ENGLISH, "en", terminal_line_share=0.0, sentences=0),
+        row(ENGLISH, "en", repeated_5_gram_share=0.2, top_2_gram_share=0.3),
+        row(ENGLISH, "en", terminal_line_share=0.0, short_line_share=0.9),
+        row(ENGLISH, "en", repeated_10_gram_share=0.7),
+        row(CHINESE, "zh-Hans", punctuation_share=0.3),
+        row(CHINESE, "zh-Hans", punctuation_share=0.3, terminal_line_share=0.0),
+    ])  # fmt: skip
+    assert [one["drop_rule"] for one in found] == [
+        None, None, None, "minimum_terminal_line_share", "maximum_repeated_10_gram_share", None,
+        "maximum_punctuation_share",
+    ]  # fmt: skip
+    alone = CurateSettings(weak_rules="alone")
+    (dropped,) = decisions([row(ENGLISH, "en", terminal_line_share=0.0)], alone)
+    assert dropped["drop_rule"] == "minimum_terminal_line_share"
+
+
+def test_weak_rules_are_rules_of_their_section() -> None:
+    for section, rules in (("english", EnglishRules()), ("chinese", ChineseRules())):
+        assert set(WEAK_KINDS[section]) < {rule.name for rule in rules_of(vars(rules))}
+
+
+def test_what_only_one_rule_drops_is_counted() -> None:
+    rows = [
+        row(ENGLISH, "en", terminal_line_share=0.0, short_line_share=0.9),
+        row(ENGLISH, "en", terminal_line_share=0.0, sentences=0, short_line_share=0.9),
+        row(ENGLISH, "en", link_share=0.9),
+        row(ENGLISH, "en", link_share=0.9, spam_share=0.9),
+    ]
+    table = pa.Table.from_pylist(rows, pa.schema([*PAGE_SCHEMA, *MEASURE_SCHEMA]))
+    counted = histograms(table, decision_parameters(CurateSettings()))
+    alone = {item["rule"]: item["alone"] for item in counted if item["alone"]}
+    assert alone == {
+        "minimum_terminal_line_share": 1, "maximum_short_line_share": 2, "maximum_link_share": 1,
+    }  # fmt: skip
+
+
+def test_texts_of_a_trusted_source_meet_only_encoding_rules() -> None:
+    found = decisions([
+        row("短", "zh-Hans", trusted=True, link_share=0.9),
+        row(GAMBLING * 6, "zh-Hans", trusted=True),
+        row("Ein kurzer Satz.", "de", trusted=True, language_confidence=0.2),
+        row("灯□塔" * 30, "zh-Hans", trusted=True),
+        row("", "", trusted=True, problem="truncated"),
+    ])  # fmt: skip
+    assert [one["drop_rule"] for one in found] == [
+        None, None, None, "maximum_replaced_share", "truncated",
+    ]  # fmt: skip
 
 
 def test_one_sales_term_in_an_article_is_no_spam() -> None:
     article = edited(ENGLISH, "the small museum", "the casino, now a museum,")
     assert measure(article, "en")["spam_share"] == 0.0
     assert measure(CHINESE + "那座楼曾经是赌场。", "zh-Hans")["spam_share"] == 0.0
+    law = "以营利为目的聚众赌博的，属于赌博罪。开设赌场的，从重处罚。" * 5
+    assert measure(law, "zh-Hans")["spam_share"] == 0.0
     traditional = "澳門新葡京賭場，真人娛樂，百家樂投注送彩金。"
     assert measure(traditional, "zh-Hant")["spam_share"] > 0.4
 

@@ -85,6 +85,7 @@ def _curate(folder: Path) -> None:
             "foreign": {"pages": 51, "dropped_share": 1.0},
             "broken": {"pages": 60, "dropped_share": 0.97},
             "text_similarity": {"pages": 1283, "precision": 0.981, "recall": 0.993, "f1": 0.9868},
+            "good_outside": {"english.minimum_words": 2},
             "wrong": [{"url": HOSTILE, "label": "spam", "lang": "en", "drop_rule": None}],
         },
     )
@@ -97,6 +98,7 @@ def _curate(folder: Path) -> None:
         folder / "histograms.json",
         [
             {**histogram, "rule": "minimum_words", "threshold": 50.0, "outside": 35,
+             "alone": 21, "alone_characters": 4_200,
              "edges": [10 ** (n / 5 - 1) for n in range(41)]},
             {**histogram, "rule": "maximum_spam_share", "threshold": 0.3, "outside": 35,
              "edges": [n / 40 for n in range(41)]},

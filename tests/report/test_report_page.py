@@ -9,9 +9,11 @@ import pytest
 from click.testing import CliRunner
 
 from tongwen.errors import InputError
-from tongwen.files import read_json, write_json
+from tongwen.files import read_json, write_json, write_jsonl
 from tongwen.report.build import build_report
 from tongwen.report.funnel import GROUPS, build_funnel
+from tongwen.report.problems import build_problems, problems_text
+from tongwen.report.run_files import RunFiles
 
 
 @pytest.fixture
@@ -180,9 +182,40 @@ def test_each_rule_shows_what_lies_outside_its_threshold(made_run: Any, tmp_path
     histogram = page.partition("<code>minimum_words</code></td><td>50</td>")[2].partition("</svg>")[
         0
     ]
-    assert "<td>35</td><td>900</td>" in histogram
+    # Outside, dropped by this rule alone, their characters, good pages outside, all.
+    assert "<td>35</td><td>21</td><td>" in histogram
+    assert "<td>2</td><td>900</td>" in histogram
     assert histogram.count('<rect class="ink"') + histogram.count('<rect class="taken"') == 5
     assert "<code>extract</code> 83.3 %" in page
+
+
+def test_files_with_problems_are_named_with_their_reasons(made_run: Any, tmp_path: Path) -> None:
+    run = made_run.make_run(tmp_path / "run")
+    assert "None: every file was read to its end." in Page(build_report(run)).text
+    images = [{"path": f"{n}.png", "kind": "image", "hint": "", "is_bad": False} for n in range(22)]
+    write_jsonl(
+        run / "stages" / "crawl" / "not_taken.jsonl",
+        [*images, {"path": "c/empty.txt", "kind": "empty file", "hint": "whole?", "is_bad": True}],
+    )
+    write_jsonl(
+        run / "stages" / "curate" / "bad_files.jsonl",
+        [{"path": f"{made_run.HOSTILE}{n}.warc.gz", "hint": "download it again",
+          "kind": f"/data/{made_run.HOSTILE}{n}.warc.gz is damaged"} for n in range(2)],
+    )  # fmt: skip
+    problems = build_problems(RunFiles(run))
+    found = [(one.stage, one.reason, len(one.names), one.not_shown) for one in problems]
+    assert found == [
+        ("curate", "is damaged", 2, 0), ("crawl", "empty file", 1, 0), ("crawl", "image", 22, 2),
+    ]  # fmt: skip
+    assert problems_text(problems) == (
+        f"3 files could not be read whole: {made_run.HOSTILE}0.warc.gz, "
+        f"{made_run.HOSTILE}1.warc.gz, c/empty.txt"
+    )
+    text = Page(build_report(run)).text
+    for shown in ("c/empty.txt", "19.png", "and 2 more", "另有 2 个", "download it again",
+                  "有问题的文件", "Files with problems"):  # fmt: skip
+        assert shown in text, shown
+    assert ", 20.png" not in text
 
 
 def test_a_terabyte_is_projected_only_from_enough_pages(made_run: Any, tmp_path: Path) -> None:

@@ -26,6 +26,8 @@ def command(
     """
     from tongwen.errors import UsageError
     from tongwen.progress import Progress
+    from tongwen.report.problems import build_problems, problems_text
+    from tongwen.report.run_files import RunFiles
     from tongwen.road.check import check_road
     from tongwen.road.recipe import load_recipe
     from tongwen.road.run import run_road, stages_of, stages_until
@@ -45,5 +47,8 @@ def command(
     result = run_road(loaded, run_dir, Progress(), until=until)
     if result.report is not None:
         click.echo(f"report: {result.report}")
+    problems = problems_text(build_problems(RunFiles(run_dir)))
+    if problems:
+        click.echo(f"problem: {problems}", err=True)
     if "export" in result.manifests:
         click.echo(f"chat:   tongwen serve {run_dir}")

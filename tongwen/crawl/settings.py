@@ -65,6 +65,10 @@ class SourceSettings:
     text_field: str = "text"
     """Field that holds the text in JSONL and Parquet rows."""
     license: str = ""
+    trusted: bool = False
+    """Its texts meet no rules about addresses, language and quality, no scorers and no line rules:
+    only damaged characters and duplicates, test items and personal data count. For texts that you
+    know, such as books."""
     base_url: str = "https://data.commoncrawl.org/"
     """What the paths of a `common-crawl` list are relative to."""
     select: SelectSettings = SelectSettings()

@@ -328,6 +328,8 @@ def _file_rows(
         "license": source.license,
         "text_field": source.text_field,
     }
+    if source.trusted:
+        whole["trusted"] = True
     if source.format in readers:
         whole["reader"] = readers[source.format]
     pieces = split_file(path, source.format, piece_bytes)

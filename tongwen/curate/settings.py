@@ -3,8 +3,8 @@ the crawl again.
 
 The classes ending in `Rules` are the rules themselves: a field `minimum_X` or `maximum_X` drops a
 document whose measured value `X` (a column of the attributes) lies outside; `false` in a
-recipe turns the rule off. The first rule in the order of the fields that a document fails gives
-its reason.
+recipe turns the rule off. Weak rules for pages (`rules/weak.py`) drop only two kinds together. The
+first rule in the order of the fields that drops a document is its reason.
 """
 
 import re
@@ -81,7 +81,7 @@ class EnglishRules(_Rules):
     maximum_repeated_7_gram_share: float | None = 0.13
     maximum_repeated_8_gram_share: float | None = 0.12
     maximum_repeated_9_gram_share: float | None = 0.11
-    maximum_repeated_10_gram_share: float | None = 0.10
+    maximum_repeated_10_gram_share: float | None = 0.6
     maximum_mixed_share: float | None = None
     """Share of characters in paragraphs of another language than the text's."""
     minimum_quality: float | None = None
@@ -106,7 +106,7 @@ class ChineseRules(_Rules):
     minimum_characters: int | None = 100
     """ChineseWebText asks for 200; an encyclopedia article can be a good one with half of it."""
     minimum_han_share: float | None = 0.2
-    """Of all letters; the rest are names, formulas and code that is not marked as such."""
+    """Of the letters in lines with a Han character; other lines may be code not marked as such."""
     minimum_punctuation_share: float | None = 0.02
     maximum_punctuation_share: float | None = 0.25
     maximum_digit_share: float | None = 0.3
@@ -132,7 +132,7 @@ class ChineseRules(_Rules):
     maximum_top_8_gram_share: float | None = 0.16
     maximum_repeated_10_gram_share: float | None = 0.20
     maximum_repeated_15_gram_share: float | None = 0.17
-    maximum_repeated_20_gram_share: float | None = 0.14
+    maximum_repeated_20_gram_share: float | None = 0.6
     maximum_mixed_share: float | None = None
     """Share of characters in paragraphs of another language than the text's."""
     minimum_quality: float | None = None
@@ -294,6 +294,9 @@ class CurateSettings:
     [api-key] for secrets."""
     rules_for_texts: Literal["texts", "pages"] = "texts"
     """Rules for JSONL, Parquet and plain text sources: the light ones, or those for web pages."""
+    weak_rules: Literal["together", "alone"] = "together"
+    """Whether a weak rule for pages, one that good texts fail too (`rules/weak.py`), drops only
+    together with a weak rule of another kind, or alone as in FineWeb."""
     english: EnglishRules = field(default_factory=EnglishRules)
     chinese: ChineseRules = field(default_factory=ChineseRules)
     code: CodeRules = field(default_factory=CodeRules)

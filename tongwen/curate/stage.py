@@ -26,7 +26,7 @@ from tongwen.curate.own.steps import OwnMeasured, choose_own, measure_own, own_f
 from tongwen.curate.records.extracted import EditFiles, Extracted
 from tongwen.curate.records.sources import Source, read_sources
 from tongwen.curate.repeats.steps import cut_paragraphs, cut_spans, cut_templates
-from tongwen.curate.rules.steps import decide, measure
+from tongwen.curate.rules.steps import decide, decision_parameters, measure
 from tongwen.curate.scorers.folder import DESCRIPTION, open_folder
 from tongwen.curate.scorers.steps import choose_scorers, score
 from tongwen.curate.settings import CurateSettings
@@ -178,7 +178,7 @@ def _publish(
     }
     gold = context.inputs["crawl"] / GOLD_PAGES
     if gold.is_file():
-        scores = gold_score(context.out, gold)
+        scores = gold_score(context.out, gold, decision_parameters(settings))
         write_json(context.out / "score.json", scores)
         counts["good_kept_share"] = scores["good"]["kept_share"]
     return counts
@@ -203,7 +203,7 @@ def _publish_bad_files(context: StageContext[CurateSettings], extracted: Extract
     path.unlink(missing_ok=True)
     if extracted.bad_files:
         write_jsonl(path, list(extracted.bad_files))
-        named = "; ".join(file["kind"] for file in extracted.bad_files[:3])
+        named = "; ".join(f"{file['path']} ({file['kind']})" for file in extracted.bad_files[:3])
         number = len(extracted.bad_files)
         context.progress.say(f"  {number:,} files could not be read whole: {named}; see {path}")
 

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from tongwen.errors import InputError, TongwenError
-from tongwen.export.card import STAGES, CardFacts, model_card
+from tongwen.export.card import FORECASTS, STAGES, CardFacts, model_card
 from tongwen.export.settings import ExportSettings
 from tongwen.files import (
     disk_errors,
@@ -21,6 +21,7 @@ from tongwen.flow.manifest import Manifest
 from tongwen.flow.stage import MANIFEST, StageContext
 from tongwen.model.folder import load_model_folder, save_model_folder
 from tongwen.model.llama import Llama
+from tongwen.model.quantized.folder import dequantize_model, is_quantized, load_any_model
 from tongwen.stages import find_model_folder
 from tongwen.tokenizer import special
 from tongwen.tokenizer.fast import FastTokenizer
@@ -41,7 +42,13 @@ def run(context: StageContext[ExportSettings]) -> Mapping[str, float]:
     """
     settings = context.settings
     dtype = getattr(torch, settings.dtype)
-    model, config = load_model_folder(find_model_folder(context.inputs["model"]), dtype)
+    model, config = load_any_model(find_model_folder(context.inputs["model"]), dtype)
+    if is_quantized(model):
+        context.progress.say(
+            f"  the weights are quantized: they are written as {settings.dtype}, "
+            "with the errors that quantizing made"
+        )
+        model = dequantize_model(model)
     target = context.out / MODEL_FOLDER
     partial = context.out / ".partial"
     save_model_folder(partial, model, context.inputs["tokenizer"], dtype)
@@ -54,7 +61,11 @@ def run(context: StageContext[ExportSettings]) -> Mapping[str, float]:
         encoded=_counts(context, "encode"),
         trained={name: counts for name in STAGES if (counts := _counts(context, name))},
         results=(_json(context, "evaluate", "results.json") or {}).get("results", ()),
+        settled={name: found for name in STAGES if (found := _settlement(context, name))},
     )
+    (context.out / FORECASTS).unlink(missing_ok=True)  # of an export before this one
+    if facts.settled:
+        write_json(partial / FORECASTS, dict(facts.settled))
     write_text(partial / "README.md", model_card(facts))
     _complete_stop_ids(partial)
     for file in partial.iterdir():
@@ -132,6 +143,13 @@ def _json(context: StageContext[ExportSettings], role: str, name: str) -> Any:
         return read_json(path)
     except (OSError, ValueError) as error:
         raise InputError(f"cannot read {path}: {error}") from error
+
+
+def _settlement(context: StageContext[ExportSettings], role: str) -> Any:
+    """Forecast and outcome of a training stage; None where nothing was forecast."""
+    if role not in context.inputs or not (context.inputs[role] / "settlement.json").is_file():
+        return None
+    return _json(context, role, "settlement.json")
 
 
 def _counts(context: StageContext[ExportSettings], role: str) -> Mapping[str, float] | None:

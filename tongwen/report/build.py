@@ -20,9 +20,11 @@ from tongwen.packages import installed_versions
 from tongwen.report.charts import bar
 from tongwen.report.cost import build_cost
 from tongwen.report.evaluation import build_evaluation
+from tongwen.report.forecast import build_forecast
 from tongwen.report.funnel import build_funnel
 from tongwen.report.gold import build_gold
 from tongwen.report.headline import build_headline
+from tongwen.report.problems import bad_names, build_problems
 from tongwen.report.run_files import RunFiles
 from tongwen.report.settings import ReportSettings
 from tongwen.report.thresholds import build_thresholds
@@ -79,16 +81,26 @@ def _content(run: RunFiles) -> dict[str, Any]:
     cost = build_cost(manifests, run.json("plan/plan.json"))
     most = int(run.recipe.get("report", {}).get("dropped_examples", _SETTINGS.dropped_examples))
     rejects = _rejects(run.rows("curate/rejects.jsonl"), most)
+    problems = build_problems(run)
     harvest = build_yield(run.json("curate/cost.json"), funnel)
     style, script = _page_file("report.css"), _page_file("report.js")
     return {
         "run": run,
-        "headline": build_headline(run, funnel, shards, gold, phases, evaluation, cost),
+        "headline": build_headline(
+            run, funnel, shards, gold, phases, evaluation, cost, bad_names(problems)
+        ),
         "funnel": funnel,
         "harvest": harvest,
-        "thresholds": build_thresholds(run.json("curate/histograms.json") or ()),
+        "thresholds": build_thresholds(run.json("curate/histograms.json") or (), gold_data),
         "gold": gold,
-        "phases": [{"training": phase, "sentence": _sentence(phase)} for phase in phases],
+        "phases": [
+            {
+                "training": phase,
+                "sentence": _sentence(phase),
+                "forecast": build_forecast(run, phase.stage),
+            }
+            for phase in phases
+        ],
         "phases_missing": [
             stage
             for stage in TRAINING_STAGES
@@ -104,6 +116,7 @@ def _content(run: RunFiles) -> dict[str, Any]:
             for stage, manifest in manifests.items()
             for item in manifest.quarantined
         ],
+        "problem_files": problems,
         "versions": _versions(),
         "problems": run.problems,
         "style": style,

@@ -112,12 +112,20 @@ WORDS: dict[str, tuple[str, str]] = {
     "thresholds": ("Values and thresholds", "数值与阈值"),
     "thresholds_intro": (
         "Every rule's values over all documents of its kind, whatever became of them. Bars in the "
-        "accent colour lie outside the threshold; heights are square roots, so that few are seen.",
-        "每条规则在同类全部文档（无论去留）上的数值分布。彩色部分在阈值之外；高度取平方根，以便看见少数。",
+        "accent colour lie outside the threshold; heights are square roots, so that few are seen. "
+        "“Only this rule” are the documents, and their characters, that would stay without it: "
+        "weak rules drop only two kinds together. With gold labels the last column says what the "
+        "rule alone would cost in good pages.",
+        "每条规则在同类全部文档（无论去留）上的数值分布。彩色部分在阈值之外；高度取平方根，以便看见少数。"
+        "“仅此规则”指去掉该规则就会保留下来的文档及其字符数：弱规则须有两类同时触发才剔除文档。"
+        "有标准答案时，最后一列是该规则单独使用会误伤的好页面数。",
     ),
     "column_rule": ("Rule", "规则"),
     "column_threshold": ("Threshold", "阈值"),
     "column_outside": ("Outside", "阈值之外"),
+    "column_alone": ("Only this rule", "仅此规则"),
+    "column_alone_characters": ("Characters", "字符"),
+    "column_good_outside": ("Good pages outside", "阈值之外的好页面"),
     "column_from": ("From", "自"),
     "column_to": ("To", "至"),
     # gold
@@ -201,6 +209,22 @@ WORDS: dict[str, tuple[str, str]] = {
         "{task}: {count} of {n} prompts exceed the model's window and lost their beginning.",
         "{task}：{n} 个提示中有 {count} 个超出模型窗口，开头被截去。",
     ),
+    "note_not_finite": (
+        "{task}: {count} of {n} items have no score, the model's logits are NaN or infinite.",
+        "{task}：{n} 题中有 {count} 题没有得分，模型的 logits 为 NaN 或无穷大。",
+    ),
+    "note_too_long": (
+        "{task}: {count} of {n} items have no score, they do not fit the model's window.",
+        "{task}：{n} 题中有 {count} 题没有得分，超出模型窗口。",
+    ),
+    "note_not_extracted": (
+        "{task}: {count} of {n} answers could not be read.",
+        "{task}：{n} 个回答中有 {count} 个无法读出答案。",
+    ),
+    "note_missing": (
+        "{task}: not scored, its data is missing. Source: {source}",
+        "{task}：缺少数据，未评测。数据来源：{source}",
+    ),
     "note_left_out": (
         "{task}: the task leaves out {count} rows of its data.",
         "{task}：该任务按定义略去了 {count} 行数据。",
@@ -232,6 +256,33 @@ WORDS: dict[str, tuple[str, str]] = {
         "Time of the attempt that finished a stage; memory of its largest process.",
         "用时为完成该阶段的那一次，内存为最大的一个进程。",
     ),
+    # forecast
+    "forecast": ("Forecast and outcome", "预测与结果"),
+    "forecast_settled": (
+        "Forecast before the first step and sealed ({digest}); 80 % of outcomes are expected in "
+        "the band.",
+        "预测在第一步之前作出并封存（{digest}）；80 % 的结果应落在区间内。",
+    ),
+    "forecast_open": (
+        "Forecast before the first step and sealed ({digest}); the run has not ended, so nothing "
+        "is settled.",
+        "预测在第一步之前作出并封存（{digest}）；训练尚未结束，还没有结论。",
+    ),
+    "forecast_left": (
+        "At step {step} the run left the band of {what}: {value}, forecast {low} to {high}.",
+        "第 {step} 步时 {what} 超出区间：{value}，预测为 {low} 至 {high}。",
+    ),
+    "forecast_band": ("{low} to {high}", "{low} 至 {high}"),
+    "forecast_seconds": ("time", "用时"),
+    "forecast_memory_bytes": ("peak memory", "内存峰值"),
+    "forecast_price": ("price", "费用"),
+    "forecast_bits_per_byte": (
+        "bits per byte, {language}, after {tokens} tokens",
+        "{language}每字节比特，训练 {tokens} 词元后",
+    ),
+    "column_band": ("80 % band", "80 % 区间"),
+    "column_outcome": ("Outcome", "结果"),
+    "column_residual": ("Residual", "残差"),
     # dropped
     "dropped_intro": (
         "A random sample of what was dropped, by reason, with the value and its threshold.",
@@ -245,6 +296,21 @@ WORDS: dict[str, tuple[str, str]] = {
     ),
     "no_quarantine": ("None: every input was processed.", "没有：所有输入都已处理。"),
     "column_item": ("Item", "输入"),
+    "problem_files": ("Files with problems", "有问题的文件"),
+    "problem_files_intro": (
+        "What the crawl left out, and what curation could not read to its end. Broken files come "
+        "first; the whole lists are in stages/crawl/not_taken.jsonl and "
+        "stages/curate/bad_files.jsonl.",
+        "抓取阶段未采用的文件，以及清洗阶段未能完整读取的文件。损坏的排在前面；完整清单见 "
+        "stages/crawl/not_taken.jsonl 和 stages/curate/bad_files.jsonl。",
+    ),
+    "no_problem_files": ("None: every file was read to its end.", "没有：所有文件都已完整读取。"),
+    "column_files": ("Files", "文件数"),
+    "column_names": ("Names", "文件名"),
+    "column_hint": ("What to do", "处理办法"),
+    "more_names": ("and {count} more", "另有 {count} 个"),
+    "tile_bad_files": ("Files with problems", "有问题的文件"),
+    "tile_bad_files_note": ("not read whole: {names}", "未能完整读取：{names}"),
     # recipe
     "recipe_intro": (
         "Every value this run was made with. The file, given to tongwen run, makes it again.",

@@ -21,6 +21,7 @@ from tongwen.report.words import amount, duration, number, share, size, words
 from tongwen.stages import TRAINING_STAGES
 
 _SAMPLE_TASK = "sample_answer"
+_BAD_FILES_NAMED = 3
 _ANSWERS_AIM = 0.9  # of the held-out questions of that task
 
 
@@ -51,8 +52,9 @@ def build_headline(
     phases: Sequence[Phase],
     evaluation: Evaluation | None,
     cost: Cost,
+    bad_files: Sequence[str],
 ) -> Headline:
-    """The headline of what there is so far."""
+    """The headline of what there is so far; `bad_files` are names."""
     parameters = _parameters(run.directory)
     time = duration(cost.seconds)
     if funnel is None:
@@ -67,6 +69,7 @@ def build_headline(
         )
     tiles = [
         *_data_tiles(funnel, shards, gold),
+        *_bad_file_tiles(bad_files),
         *_model_tiles(phases, evaluation),
         Tile(words("tile_time"), time, _memory_note(cost)),
     ]
@@ -94,6 +97,14 @@ def _data_tiles(
             value = share(right, sum(row.pages for row in rows))
             tiles.append(Tile(words(name), value, words("tile_gold_note"), verdict))
     return tiles
+
+
+def _bad_file_tiles(names: Sequence[str]) -> list[Tile]:
+    if not names:
+        return []
+    shown = ", ".join(names[:_BAD_FILES_NAMED]) + (", …" if len(names) > _BAD_FILES_NAMED else "")
+    note = words("tile_bad_files_note", names=shown)
+    return [Tile(words("tile_bad_files"), number(len(names)), note, "bad")]
 
 
 _BAD_LABELS = ("spam", "duplicate", "foreign", "broken")

@@ -20,6 +20,9 @@ class RuleValues:
         rule: name of its setting; the threshold is what it was set to.
         documents: how many have the value.
         outside: how many the rule would drop if it were the only one.
+        alone: how many would stay without the rule.
+        alone_characters: of those.
+        good_outside: good pages, by the gold labels, among those outside; None without labels.
         chart: the histogram; bars outside the threshold in the colour of what is taken.
         low: value at the left end of the chart.
         high: value at the right end.
@@ -29,23 +32,32 @@ class RuleValues:
     threshold: float
     documents: int
     outside: int
+    alone: int
+    alone_characters: int
+    good_outside: int | None
     chart: Markup
     low: str
     high: str
 
 
 def build_thresholds(
-    rows: Sequence[Mapping[str, Any]],
+    rows: Sequence[Mapping[str, Any]], gold: Mapping[str, Any] | None = None
 ) -> list[tuple[str, list[RuleValues]]]:
-    """The rules of `histograms.json` by section, in its order; empty histograms are left out."""
+    """The rules of `histograms.json` by section, in its order; empty histograms are left out.
+
+    Args:
+        rows: of the histograms.
+        gold: content of `score.json`, where the crawl has labels.
+    """
     measured = [row for row in rows if row["documents"]]
+    good = (gold or {}).get("good_outside")
     return [
-        (section, [_rule_values(row) for row in group])
+        (section, [_rule_values(row, good) for row in group])
         for section, group in groupby(measured, key=lambda row: str(row["section"]))
     ]
 
 
-def _rule_values(row: Mapping[str, Any]) -> RuleValues:
+def _rule_values(row: Mapping[str, Any], good: Mapping[str, int] | None) -> RuleValues:
     counts, edges = row["counts"], row["edges"]
     filled = [place for place, count in enumerate(counts) if count]
     low, high = max(0, filled[0] - 1), min(len(counts), filled[-1] + 2)
@@ -54,6 +66,9 @@ def _rule_values(row: Mapping[str, Any]) -> RuleValues:
         threshold=row["threshold"],
         documents=row["documents"],
         outside=row["outside"],
+        alone=row.get("alone", 0),
+        alone_characters=row.get("alone_characters", 0),
+        good_outside=None if good is None else good.get(f"{row['section']}.{row['rule']}", 0),
         chart=_chart(row, low, high),
         low=number(edges[low]),
         high=number(edges[high]),

@@ -59,7 +59,8 @@ ROAD = (
         entry="tongwen.plan.stage:run",
         reads={"shards": ("encode",), "tokenizer": ("tokenizer",)},
         sections=("plan", "model", "pretrain", "extend", "tune"),
-        outputs=("plan.json",),
+        outputs=("plan.json", "forecast.json"),
+        files="tongwen.plan.stage:files",
     ),
     Stage(
         name="pretrain",
@@ -108,8 +109,10 @@ ROAD = (
         name="quantize",
         entry="tongwen.quantize.stage:run",
         reads={"model": LATEST_MODEL_FIRST, "shards": ("encode",)},
+        optional=("shards",),
         sections=("quantize",),
         outputs=("model/*", "quality.json"),
+        files="tongwen.quantize.stage:files",
     ),
     Stage(
         name="export",

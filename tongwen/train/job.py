@@ -36,6 +36,8 @@ class Job:
             weights that are written at the end.
         patience: measurements of `validation` without a smaller loss after which the run ends;
             then the weights with the smallest are written. None trains to the last step.
+        forecast: file of the plan's sealed forecasts, which need not be there. It decides nothing
+            of the run: it is compared with it.
     """
 
     name: str
@@ -52,3 +54,4 @@ class Job:
     objective: Objective | None = None
     plain_text: Mapping[str, ValidationSet] = field(default_factory=dict)
     patience: int | None = None
+    forecast: Path | None = None

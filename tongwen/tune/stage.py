@@ -16,6 +16,7 @@ from tongwen.tokenizer.text import Tokenizer
 from tongwen.train.adapters.build import Adapters
 from tongwen.train.data.sequences import PackedSequences, Samples
 from tongwen.train.data.validation import ValidationSet
+from tongwen.train.forecast import PLANNED_FORECASTS
 from tongwen.train.job import Job
 from tongwen.train.loop import train
 from tongwen.train.metrics import read_metrics
@@ -78,6 +79,7 @@ def run(context: Context) -> Mapping[str, float]:
             out=context.out,
             progress=context.progress,
             code=context.code,
+            forecast=context.run_dir / PLANNED_FORECASTS,
             adapters=adapters,
             objective=data.objective,
             plain_text=measured,

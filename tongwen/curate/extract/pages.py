@@ -51,12 +51,13 @@ def extract_records(context: TaskContext) -> Mapping[str, int]:
             context.out / "pages.parquet", PAGE_SCHEMA, compression="zstd"
         ) as page_writer,
     ):
-        for record in _records(context, bad_files):
+        for record, is_trusted in _records(context, bad_files):
             document, values = curate_record(
                 record,
-                addresses=addresses,
-                line_reasons=line_reasons,
+                addresses=None if is_trusted else addresses,
+                line_reasons=frozenset() if is_trusted else line_reasons,
             )
+            values["trusted"] = is_trusted
             documents.append(document)
             pages.append(values)
             records += 1
@@ -82,7 +83,10 @@ def _address_rules(context: TaskContext) -> AddressRules | None:
     return read_rules(blocked, allowed, use_words=use_words)
 
 
-def _records(context: TaskContext, bad_files: list[dict[str, Any]]) -> Iterator[RawRecord]:
+def _records(
+    context: TaskContext, bad_files: list[dict[str, Any]]
+) -> Iterator[tuple[RawRecord, bool]]:
+    """The records of all files, and whether their source is trusted."""
     readers = _own_readers(context)
     pairs = zip(context.inputs["crawl"], context.params["files"], strict=True)
     for path, source in pairs:
@@ -99,17 +103,18 @@ def _records(context: TaskContext, bad_files: list[dict[str, Any]]) -> Iterator[
                 piece=Piece(source["start"], source["end"], source["first_row"]),
                 reader=readers.get(source["format"]),
             ):
-                yield record
+                yield record, source["trusted"]
                 offset = record.offset + 1
         except InputError as error:
             if source["format"] in readers:
                 raise  # an error of the user's own code
             bad_files.append({"path": path.name, "kind": error.message, "hint": error.hint or ""})
-            yield RawRecord(
+            unreadable = RawRecord(
                 url=path.resolve().as_uri(), date="", content_type="", charset="", body=b"",
                 is_text=False, file=path.name, offset=offset, problem="unreadable",
                 source=source["source"], license=source["license"],
             )  # fmt: skip
+            yield unreadable, source["trusted"]
 
 
 def _own_readers(context: TaskContext) -> dict[str, Code]:

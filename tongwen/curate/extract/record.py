@@ -35,6 +35,7 @@ PAGE_SCHEMA = pa.schema(
         ("file", pa.string()),
         ("offset", pa.int64()),
         ("is_text", pa.bool_()),
+        ("trusted", pa.bool_()),  # of a source that meets no rules about quality
         ("problem", pa.string()),  # why there is no text; null when there is
         ("raw_bytes", pa.int64()),
         ("encoding", pa.string()),

@@ -54,7 +54,8 @@ def extract(
                         {"name": source.path.name, "format": source.format,
                          "source": source.source, "license": source.license,
                          "text_field": source.text_field, "start": source.start,
-                         "end": source.end, "first_row": source.first_row}
+                         "end": source.end, "first_row": source.first_row,
+                         "trusted": source.trusted}
                         for source in group
                     ],
                     "line_reasons": list(settings.line_reasons),

@@ -17,8 +17,9 @@ from tongwen.curate.rules.decide import (
     RULES,
     own_rules,
     rule_set,
-    rules_of,
 )
+from tongwen.curate.rules.rule import rules_of
+from tongwen.curate.rules.weak import failed_rules
 from tongwen.curate.settings import CurateSettings
 from tongwen.errors import InputError
 from tongwen.flow.manifest import Manifest
@@ -40,13 +41,15 @@ class Check:
         rule: name of the threshold's setting.
         value: what was measured; None when it was not.
         threshold: the setting.
-        passes: whether the page stays by this rule.
+        passes: whether the value is within the threshold.
+        drops: whether the page is dropped for it; a weak rule needs another that fails too.
     """
 
     rule: str
     value: float | None
     threshold: float
     passes: bool
+    drops: bool
 
 
 @dataclass(frozen=True)
@@ -131,14 +134,18 @@ def _checks(row: Mapping[str, Any], parameters: Mapping[str, Any]) -> tuple[Chec
     # The manifest is sorted by name, the rules act in the order of the settings.
     names = [item.name for item in fields(getattr(CurateSettings(), section))]
     thresholds = {name: parameters.get(f"curate.{section}.{name}") for name in names}
-    rules = [
-        *rules_of(thresholds),
-        *(rule for own in OWN_STAGES for rule in own_rules(_own_thresholds(own, parameters))),
-    ]
+    built_in = list(rules_of(thresholds))
+    own = [rule for table in OWN_STAGES for rule in own_rules(_own_thresholds(table, parameters))]
+    are_weak = parameters.get("curate.weak_rules", "together") == "together"
+    dropping = failed_rules(section, built_in, row, are_weak_rules_weak=are_weak)
+    dropping |= {rule.name for rule in own if rule.fails(row[rule.value])}
     return tuple(
-        Check(rule.name, row[rule.value], rule.threshold, not rule.fails(row[rule.value]))
-        for rule in rules
-    )
+        Check(
+            rule.name, row[rule.value], rule.threshold,
+            passes=not rule.fails(row[rule.value]), drops=rule.name in dropping,
+        )
+        for rule in (*built_in, *own)
+    )  # fmt: skip
 
 
 def _own_thresholds(section: str, parameters: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
@@ -178,7 +185,7 @@ def explanation_text(explanation: Explanation) -> str:
     lines += [f"  {name.replace('_', ' ')}: {row[name]}" for name in _COUNTERS if row[name]]
     for check in explanation.checks:
         value = "not measured" if check.value is None else f"{check.value:.4g}"
-        sign = "ok  " if check.passes else "FAIL"
+        sign = "ok  " if check.passes else "FAIL" if check.drops else "weak"
         lines.append(f"  {sign} {check.rule:<45} {check.threshold:>9.4g}   measured {value}")
     lines.append("  " + _decision_text(explanation))
     return "\n".join(lines)

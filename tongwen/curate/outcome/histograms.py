@@ -10,14 +10,15 @@ import pyarrow.compute as pc
 
 from tongwen.curate.rules.decide import (
     OWN_STAGES,
-    Rule,
     column_values,
     own_rules,
     rule_sets,
-    rules_of,
+    section_outcomes,
 )
+from tongwen.curate.rules.rule import Rule
 
 BINS = 40
+_COUNTED = ("documents", "outside", "alone", "alone_characters")
 _COUNT_EXPONENTS = (-1.0, 7.0)
 
 
@@ -44,11 +45,16 @@ def histograms(attributes: pa.Table, parameters: Mapping[str, Any]) -> list[dict
     """
     attributes = attributes.filter(pc.field("problem").is_null())
     chosen = rule_sets(attributes, parameters)
-    rows = [
-        _row(section, rule, column_values(attributes, rule.value)[chosen == section])
-        for section in sorted(set(chosen.tolist()))
-        for rule in rules_of(parameters[section])
-    ]
+    characters = column_values(attributes, "characters")
+    rows = []
+    for section in sorted(set(chosen.tolist())):
+        here = chosen == section
+        for outcome in section_outcomes(section, attributes, parameters):
+            alone = here & outcome.alone
+            rows.append(
+                _row(section, outcome.rule, outcome.values[here])
+                | {"alone": int(alone.sum()), "alone_characters": int(characters[alone].sum())}
+            )
     return rows + [
         _row(section, rule, column_values(attributes, rule.value))
         for section in OWN_STAGES
@@ -66,6 +72,8 @@ def _row(section: str, rule: Rule, values: npt.NDArray[np.float64]) -> dict[str,
         "threshold": rule.threshold,
         "documents": len(values),
         "outside": int(rule.is_outside(values).sum()),
+        "alone": 0,
+        "alone_characters": 0,
         "counts": counts.tolist(),
     }
 
@@ -77,10 +85,10 @@ def merged_histograms(parts: Iterable[Iterable[Mapping[str, Any]]]) -> list[dict
         for row in part:
             whole = sums.setdefault(
                 (row["section"], row["rule"]),
-                {**row, "documents": 0, "outside": 0, "counts": [0] * BINS},
+                {**row, **dict.fromkeys(_COUNTED, 0), "counts": [0] * BINS},
             )
-            whole["documents"] += row["documents"]
-            whole["outside"] += row["outside"]
+            for name in _COUNTED:
+                whole[name] += row[name]
             pairs = zip(whole["counts"], row["counts"], strict=True)
             whole["counts"] = [first + second for first, second in pairs]
     return [

@@ -6,8 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from tongwen.curate.outcome.histograms import histograms, merged_histograms
 from tongwen.curate.text.characters import folded
 from tongwen.files import read_jsonl
 from tongwen.formats.documents import read_documents
@@ -16,8 +19,16 @@ GOLD_PAGES = "gold/pages.jsonl"
 _SHINGLE_CHARACTERS = 5
 
 
-def gold_score(curated: Path, gold: Path) -> dict[str, Any]:
+def gold_score(curated: Path, gold: Path, parameters: Mapping[str, Any]) -> dict[str, Any]:
     """Compare the attributes and documents of a curate folder with `gold/pages.jsonl`.
+
+    `good_outside` is what each rule alone would cost: the good pages outside its threshold, by
+    `SECTION.RULE`, where there are any.
+
+    Args:
+        curated: folder of the stage.
+        gold: the labels.
+        parameters: those of the decisions (`rules.steps.decision_parameters`).
 
     A good page counts as kept when a page of its duplicate group is: the page itself, the one it
     was found to be a duplicate of, or one that the gold calls its duplicate. A duplicate counts as
@@ -61,6 +72,7 @@ def gold_score(curated: Path, gold: Path) -> dict[str, Any]:
         "good": {"pages": 0, "kept_share": 0.0},
         **shares,
         "text_similarity": _text_similarity(curated, labels),
+        "good_outside": _good_outside(curated, labels, parameters),
         "wrong": sorted(wrong, key=lambda row: (row["label"], row["url"])),
     }
 
@@ -75,6 +87,18 @@ def _drops(curated: Path) -> dict[str, dict[str, Any]]:
             if url not in found or row["drop_stage"] is None:
                 found[url] = row
     return found
+
+
+def _good_outside(
+    curated: Path, labels: Mapping[str, Any], parameters: Mapping[str, Any]
+) -> dict[str, int]:
+    good = pa.array([url for url, row in labels.items() if row["label"] == "good"], pa.string())
+    tables = [
+        pq.read_table(path, filters=pc.field("url").isin(good))
+        for path in sorted((curated / "attributes").glob("*.parquet"))
+    ]
+    rows = merged_histograms(histograms(table, parameters) for table in tables)
+    return {f"{row['section']}.{row['rule']}": row["outside"] for row in rows if row["outside"]}
 
 
 def _text_similarity(curated: Path, labels: Mapping[str, Any]) -> dict[str, Any]:

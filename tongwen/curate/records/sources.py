@@ -25,6 +25,7 @@ class Source:
     start: int = 0
     end: int | None = None
     first_row: int = 0
+    trusted: bool = False
     reader: Mapping[str, str] | None = None
     """The user's own reader of the format: function, module, path and digest."""
 

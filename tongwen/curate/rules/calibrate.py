@@ -20,8 +20,10 @@ import pyarrow.parquet as pq
 
 from tongwen.curate.extract.language import identify
 from tongwen.curate.names import LANGUAGES
-from tongwen.curate.rules.decide import Rule, rule_set, rules_of
+from tongwen.curate.rules.decide import rule_set
 from tongwen.curate.rules.measures import measure
+from tongwen.curate.rules.rule import Rule, rules_of
+from tongwen.curate.rules.weak import outcomes
 from tongwen.curate.settings import CurateSettings
 from tongwen.errors import InputError, UsageError
 from tongwen.formats.readers import read_records
@@ -215,24 +217,39 @@ def calibrate(
                 rules=tuple(
                     Calibrated(
                         section, old.name, old.threshold, new.threshold, note,
-                        (_dropped(values, [old]), _dropped(values, [new])),
-                        (_dropped(other, [old]), _dropped(other, [new])) if other else None,
+                        (_dropped(values, old), _dropped(values, new)),
+                        (_dropped(other, old), _dropped(other, new)) if other else None,
                     )
                     for old, new, note in pairs
                 ),
-                dropped=_both(values, pairs),
+                dropped=_both(section, values, pairs, settings),
                 run_documents=_documents(other) if other else 0,
-                run_dropped=_both(other, pairs) if other else None,
+                run_dropped=_both(section, other, pairs, settings) if other else None,
             )
         )  # fmt: skip
     return found
 
 
-def _both(values: Values, pairs: Sequence[tuple[Rule, Rule, str]]) -> tuple[float, float]:
-    return (
-        _dropped(values, [old for old, _, _ in pairs]),
-        _dropped(values, [new for _, new, _ in pairs]),
-    )
+def _both(
+    section: str,
+    values: Values,
+    pairs: Sequence[tuple[Rule, Rule, str]],
+    settings: CurateSettings,
+) -> tuple[float, float]:
+    """Share of documents that all rules together drop, weak ones as the settings say."""
+    nothing = np.full(_documents(values), np.nan)
+
+    def dropped(rules: Sequence[Rule]) -> float:
+        held = outcomes(
+            section,
+            rules,
+            lambda name: values.get(name, nothing),
+            are_weak_rules_weak=settings.weak_rules == "together",
+        )
+        drops = [outcome.drops for outcome in held]
+        return float(np.any(drops, axis=0).mean()) if drops else 0.0
+
+    return dropped([old for old, _, _ in pairs]), dropped([new for _, new, _ in pairs])
 
 
 def _documents(values: Values) -> int:
@@ -244,14 +261,10 @@ def _known(values: Values, name: str) -> npt.NDArray[np.float64]:
     return np.asarray(column[~np.isnan(column)])
 
 
-def _dropped(values: Values, rules: Sequence[Rule]) -> float:
-    """Share of documents that at least one of the rules drops."""
-    outside = np.zeros(_documents(values), bool)
-    for rule in rules:
-        column = values.get(rule.value)
-        if column is not None:
-            outside |= column < rule.threshold if rule.is_minimum else column > rule.threshold
-    return float(outside.mean())
+def _dropped(values: Values, rule: Rule) -> float:
+    """Share of documents outside one rule."""
+    column = values.get(rule.value)
+    return 0.0 if column is None else float(rule.is_outside(column).mean())
 
 
 def _threshold(

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from tongwen.curate.text.characters import KINDS, CodePoints
+from tongwen.curate.text.characters import HAN, KINDS, LATIN, LETTER, CodePoints
 from tongwen.curate.text.hash_table import find_slot, table_slots
 from tongwen.curate.text.traits import (
     ALPHABETIC,
@@ -22,7 +22,7 @@ from tongwen.curate.text.traits import (
     WIDE_STOP,
 )
 from tongwen.curate.text.units import GOLDEN, mix
-from tongwen.kernels import inner, kernel
+from tongwen.kernels import ZERO, inner, kernel
 
 _SHORT_LINE_CHARACTERS = 30
 _HALF = np.uint64(33)
@@ -152,6 +152,25 @@ def _sentences(points: CodePoints, traits: npt.NDArray[np.uint32]) -> int:
                 place += 1
             ends += 1
     return ends
+
+
+@kernel
+def han_letters(points: CodePoints, kinds: npt.NDArray[np.uint8]) -> tuple[int, int]:
+    """Han characters, and all letters of the lines that have any: a line without is a name, a
+    formula or code that is not marked as such.
+    """
+    last = np.uint32(len(kinds) - 1)
+    han = letters = own_han = own_letters = ZERO
+    for place in range(len(points) + 1):
+        if place == len(points) or points[place] == 10:
+            han += own_han
+            letters += own_letters if own_han else ZERO
+            own_han = own_letters = ZERO
+            continue
+        kind = kinds[min(points[place], last)]
+        own_han += kind == HAN
+        own_letters += LATIN <= kind <= LETTER
+    return han, letters
 
 
 @kernel(allocates=True)

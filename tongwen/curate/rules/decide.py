@@ -1,7 +1,7 @@
 """Decisions: thresholds over the attributes, the first rule that a document fails is its reason."""
 
 from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -10,6 +10,8 @@ import pyarrow.parquet as pq
 
 from tongwen.curate.names import SCORE_RULES
 from tongwen.curate.rules.attributes import read_attributes
+from tongwen.curate.rules.rule import Rule, rules_of
+from tongwen.curate.rules.weak import Outcome, outcomes
 from tongwen.flow.task import TaskContext, step
 
 READ, ADDRESS, EXTRACT, LANGUAGE = "read", "address", "extract", "language"
@@ -24,6 +26,8 @@ DROP_STAGES = (
 
 _RULE_SETS = {"en": "english", "zh-Hans": "chinese", "zh-Hant": "chinese", "code": "code"}
 _NOT_READ_PROBLEMS = ("no_text", "not_a_page")
+_ENCODING_RULES = ("maximum_replaced_share", "maximum_mojibake_share")
+"""What texts of a trusted source are held against."""
 
 DECISION_SCHEMA = pa.schema(
     [
@@ -33,37 +37,6 @@ DECISION_SCHEMA = pa.schema(
         ("drop_threshold", pa.float64()),
     ]
 )
-
-
-class Rule(NamedTuple):
-    """A threshold: documents whose `value` lies below a minimum or above a maximum are dropped."""
-
-    value: str
-    is_minimum: bool
-    threshold: float
-
-    @property
-    def name(self) -> str:
-        return f"{'minimum' if self.is_minimum else 'maximum'}_{self.value}"
-
-    def fails(self, value: float | None) -> bool:
-        """Whether a measured value is outside. What was not measured passes."""
-        if value is None or np.isnan(value):
-            return False
-        return value < self.threshold if self.is_minimum else value > self.threshold
-
-    def is_outside(self, values: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
-        """The same for many; NaN, what was not measured, passes."""
-        found = values < self.threshold if self.is_minimum else values > self.threshold
-        return np.asarray(found)
-
-
-def rules_of(thresholds: Mapping[str, float | None]) -> Iterator[Rule]:
-    """The rules that `minimum_X` and `maximum_X` settings name, those turned off left out."""
-    for name, threshold in thresholds.items():
-        side, _, value = name.partition("_")
-        if threshold is not None:
-            yield Rule(value, side == "minimum", float(threshold))
 
 
 OWN_STAGES = {"rules": RULES, "own_scorers": SCORES}
@@ -112,27 +85,44 @@ def decide(attributes: pa.Table, parameters: Mapping[str, Any]) -> pa.Table:
             stage = ADDRESS
             rule = problem if rule == "blocked_domain" else rule
         decisions.drop(problems == problem, stage, rule)
+    trusted = np.array(attributes["trusted"].to_pylist(), object) == True  # noqa: E712
     langs = np.array(attributes["lang"].to_pylist(), object)
-    decisions.drop(~np.isin(langs, parameters["languages"]), LANGUAGE, "language")
+    decisions.drop(~trusted & ~np.isin(langs, parameters["languages"]), LANGUAGE, "language")
     least = float(parameters["minimum_language_confidence"])
     confidence = column_values(attributes, "language_confidence")
-    decisions.drop(confidence < least, LANGUAGE, "minimum_language_confidence", confidence, least)
+    is_doubtful = ~trusted & (confidence < least)
+    decisions.drop(is_doubtful, LANGUAGE, "minimum_language_confidence", confidence, least)
     chosen = rule_sets(attributes, parameters)
     for section in ("english", "chinese", "code", "texts"):
-        for rule in rules_of(parameters[section]):
-            values = column_values(attributes, rule.value)
-            outside = rule.is_outside(values)
+        for outcome in section_outcomes(section, attributes, parameters):
+            rule = outcome.rule
             stage = SCORES if rule.name in SCORE_RULES else RULES
-            decisions.drop((chosen == section) & outside, stage, rule.name, values, rule.threshold)
+            where = (chosen == section) & outcome.drops
+            if rule.name not in _ENCODING_RULES:
+                where &= ~trusted
+            decisions.drop(where, stage, rule.name, outcome.values, rule.threshold)
     for section, stage in OWN_STAGES.items():
         for rule in own_rules(parameters[section]):
             values = column_values(attributes, rule.value)
-            decisions.drop(rule.is_outside(values), stage, rule.name, values, rule.threshold)
+            where = ~trusted & rule.is_outside(values)
+            decisions.drop(where, stage, rule.name, values, rule.threshold)
     if parameters.get("dropped_clusters"):
         clusters = column_values(attributes, "cluster")
-        dropped = np.isin(clusters, parameters["dropped_clusters"])
+        dropped = ~trusted & np.isin(clusters, parameters["dropped_clusters"])
         decisions.drop(dropped, SCORES, "cluster_label", clusters)
     return decisions.table()
+
+
+def section_outcomes(
+    section: str, attributes: pa.Table, parameters: Mapping[str, Any]
+) -> list[Outcome]:
+    """Each rule of a section of the settings held against every row."""
+    return outcomes(
+        section,
+        rules_of(parameters[section]),
+        lambda name: column_values(attributes, name),
+        are_weak_rules_weak=parameters["weak_rules"] == "together",
+    )
 
 
 def column_values(attributes: pa.Table, name: str) -> npt.NDArray[np.float64]:

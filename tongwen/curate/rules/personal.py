@@ -1,7 +1,8 @@
 """Personal data and secrets in a text, as spans that later become typed tokens.
 
-What is looked for: e-mail addresses, public internet addresses, mainland mobile numbers, resident
-identity numbers, bank cards, QQ and WeChat names, keys to services. A compiled pass finds where
+What is looked for: e-mail addresses, public internet addresses, telephone numbers (`phones`),
+resident identity numbers, bank cards, QQ and WeChat names, keys to services; digits may be
+full-width. A compiled pass finds where
 digits and signs make one possible, so that a page without any costs next to nothing. In doubt a
 number stays: dates, prices, versions, ISBNs, DOIs and order numbers are text.
 """
@@ -16,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tongwen.curate.records.edits import EDIT, KINDS, Edits, no_edits, token_of
+from tongwen.curate.rules.phones import phone_spans
 from tongwen.curate.rules.secrets import KEY_SIGNS, api_keys
 from tongwen.curate.text.characters import CodePoints, code_points
 from tongwen.kernels import ZERO, inner, kernel
@@ -34,11 +36,6 @@ _NO_DOMAINS = frozenset((
     "socket", "svg", "target", "ts", "txt", "webp", "zip",
 ))  # fmt: skip
 _NO_PERSONS = frozenset(("git", "hg", "svn", "noreply", "no-reply"))
-_PHONE = re.compile(
-    r"(?<![\d._/¥$€£-])(?<![A-Za-z])(?:(?:\+|00)86[ -]?)?1[3-9]\d([ -]?)\d{4}\1\d{4}"
-    r"(?![\d_-]|[.,]\d|[A-Za-z%])",
-    re.A,
-)
 _RESIDENT_ID = re.compile(
     r"(?<![0-9A-Za-z.])[1-8]\d{5}(?:18|19|20)\d{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])\d{3}[\dXx]"
     r"(?![0-9A-Za-z])",
@@ -53,12 +50,6 @@ _IPV4 = re.compile(r"(?<![\w./-])(?:\d{1,3}\.){3}\d{1,3}(?![\w-]|\.\w)", re.A)
 _IPV6 = re.compile(r"(?<![\w:.])(?:[0-9A-Fa-f]{0,4}:){2,7}[0-9A-Fa-f]{0,4}(?![\w:]|\.\d)", re.A)
 _FEWEST_IPV6_GROUPS = 3
 _SMALL_OCTET = 32  # of the numbers of chapters and versions most are small
-_IS_NUMBERED = re.compile(
-    r"(?:[单單][号號]|[订訂][单單]|[编編][号號]|流水[号號]?|序列[号號]|[货貨][号號]|型[号號]|批[号號]|文[号號]|[证證]书?[号號]"
-    r"|\b(?:order|serial|invoice|tracking|isbn|issn|doi|sku|item|no|number|id|uid|#))"
-    r"(?:\s?(?:no|number|id|is|为|是))?[\s.:：#№(（]{0,3}\Z",
-    re.I,
-)
 _IS_VERSION = re.compile(
     r"(?:\bv|\bver|version|版本?[号]?|build|release|driver|firmware|chrome|firefox|oid|section|§"
     r"|[章节節第])[\s.:：为是]{0,3}\Z",
@@ -92,7 +83,10 @@ _ID_WEIGHTS = (7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2)
 _ID_CHECK_DIGITS = "10X98765432"
 _IPV6_SIGNS = frozenset("0123456789abcdefABCDEF:")
 _ANNOUNCED_WITHIN = 48
-_FEWEST_DIGITS = 11  # of a mobile number, the shortest that is looked for
+_FEWEST_DIGITS = 7  # of a local telephone number, the shortest that is looked for
+_FULL_WIDTH = str.maketrans(
+    "０１２３４５６７８９＋－（）．＠\u2010\u2011\u2012\u2013\u00a0\u3000", "0123456789+-().@----  "
+)
 
 
 def personal_edits(text: str, *, record: int = 0, is_code: bool = False) -> Edits:
@@ -100,6 +94,7 @@ def personal_edits(text: str, *, record: int = 0, is_code: bool = False) -> Edit
 
     In code only e-mail addresses and keys are looked for: its numbers are nobody's.
     """
+    text = _with_plain_digits(text)
     signs, chunks, hints = _survey(code_points(text), _key_table())
     spans = list(_emails(text)) if signs & _AT else []
     if signs & _MAY_BE_KEY:
@@ -117,6 +112,28 @@ def personal_edits(text: str, *, record: int = 0, is_code: bool = False) -> Edit
         if not kept or span[0] >= kept[-1][1]:
             kept.append(span)
     return np.array([(record, start, end, KINDS.index(kind)) for start, end, kind in kept], EDIT)
+
+
+def _with_plain_digits(text: str) -> str:
+    """The text with full-width digits and the signs between them as ASCII, character by character;
+    itself when it has no such digits or dashes.
+    """
+    if text.isascii():
+        return text
+    points = code_points(text)
+    places = np.flatnonzero(_full_width_table()[np.minimum(points, 0xFFFF)])
+    if not len(places):
+        return text
+    points = points.copy()
+    points[places] = [_FULL_WIDTH[int(point)] for point in points[places]]
+    return points.astype("<u4").tobytes().decode("utf-32-le", "surrogatepass")
+
+
+@cache
+def _full_width_table() -> npt.NDArray[np.bool_]:
+    table = np.zeros(1 << 16, np.bool_)
+    table[list(_FULL_WIDTH)] = True
+    return table
 
 
 def is_resident_id(number: str) -> bool:
@@ -171,9 +188,8 @@ def _numbers(text: str, start: int, end: int) -> Iterator[_Span]:
         ahead = text[max(0, found.start() - 24) : found.start()]
         if is_bank_card(digits) and (is_grouped or _IS_CARD.search(ahead)):
             yield found.start(), found.end(), "bank_card"
-    for found in _PHONE.finditer(text, before, after):
-        if not _IS_NUMBERED.search(text[max(0, found.start() - 16) : found.start()]):
-            yield found.start(), found.end(), "phone"
+    for first, last in phone_spans(text, start, end):
+        yield first, last, "phone"
     for found in _IPV4.finditer(text, before, after):
         if _is_public(text, found):
             yield found.start(), found.end(), "ip_address"
@@ -244,7 +260,7 @@ _BUTTON, _LETTER, _TINY, _MAJESTIC, _ROSE, _PLUS = map(ord, "扣信微威薇加"
 
 @kernel(allocates=True)
 def _survey(points: CodePoints, keys: npt.NDArray[np.bool_]) -> Any:
-    """Which signs there are; the chunks of digits, single separators among them, that are long
+    """Which signs there are; the chunks of digits, separators among them, that are long
     enough to be looked at: [n, 2] starts and ends; the hints of addresses and contacts: [n, 2]
     places and signs.
     """
@@ -281,7 +297,7 @@ def _survey(points: CodePoints, keys: npt.NDArray[np.bool_]) -> Any:
                 point = points[place]
                 if 48 <= point <= 57:
                     digits += 1
-                elif point in (32, 45, 46) and place + 1 < total and 48 <= points[place + 1] <= 57:
+                elif _is_between(points, place):
                     dots += point == 46
                 else:
                     break
@@ -292,6 +308,21 @@ def _survey(points: CodePoints, keys: npt.NDArray[np.bool_]) -> Any:
             continue
         place += 1
     return signs, chunks[:number], hints[:hinted]
+
+
+@inner
+def _is_between(points: CodePoints, place: int) -> bool:
+    """Whether a separator stands here that a digit follows: a space, hyphen, dot or bracket, or a
+    bracket beside one of them.
+    """
+    point = points[place]
+    if point not in (32, 40, 41, 45, 46) or place + 1 >= len(points):
+        return False
+    following = points[place + 1]
+    if 48 <= following <= 57:
+        return True
+    is_pair = (point == 41 and following in (32, 45)) or (point in (32, 45) and following == 40)
+    return bool(is_pair and place + 2 < len(points) and 48 <= points[place + 2] <= 57)
 
 
 @inner

@@ -45,6 +45,7 @@ CHINESE = (
 
 
 _FEWEST_TERMS = 3
+"""Different ones: a law about gambling says one of them over and over."""
 
 
 @cache
@@ -57,8 +58,8 @@ def _automaton() -> Automaton:
 
 def spam_characters(points: CodePoints) -> int:
     """Characters of sales terms in a text, upper or lower case, simplified or traditional; 0 when
-    there are fewer than three, which is no stuffing.
+    there are fewer than three different ones, which is no stuffing.
     """
     automaton = _automaton()
     counts = count_terms(points, automaton)
-    return int(counts @ automaton.lengths) if counts.sum() >= _FEWEST_TERMS else 0
+    return int(counts @ automaton.lengths) if (counts > 0).sum() >= _FEWEST_TERMS else 0

@@ -72,6 +72,7 @@ def decision_parameters(settings: CurateSettings) -> dict[str, Any]:
         "languages": list(settings.languages),
         "minimum_language_confidence": settings.minimum_language_confidence,
         "rules_for_texts": settings.rules_for_texts,
+        "weak_rules": settings.weak_rules,
         **{name: vars(getattr(settings, name)) for name in ("english", "chinese", "code", "texts")},
         **{
             section: {
