@@ -9,9 +9,15 @@ from safetensors.torch import load_file
 
 from tongwen.errors import RecipeError
 from tongwen.flow.manifest import Manifest
-from tongwen.model.folder import load_model_folder
+from tongwen.model.config import ModelConfig
+from tongwen.model.device import Arithmetic
+from tongwen.model.folder import load_model_folder, read_config, save_model_folder
+from tongwen.model.llama import Llama
+from tongwen.model.quantized.folder import quantize_model, save_quantized_folder
+from tongwen.model.quantized.linear import QuantizedLinear
 from tongwen.road.alone import run_alone
 from tongwen.train import loop
+from tongwen.train.adapters.build import Adapters
 from tongwen.train.adapters.lora import LoraLinear, adapters_of, adapters_off, add_adapters
 from tongwen.train.adapters.settings import PROJECTIONS, LoraSettings
 from tongwen.train.metrics import read_metrics
@@ -205,6 +211,61 @@ def test_a_run_with_patience_ends_early_and_writes_the_weights_of_its_best_step(
     tune(small_model_folder, tmp_path / "short", recipe, dialogues, *short)
     weights = [tmp_path / name / "model/model.safetensors" for name in ("chat", "short")]
     assert weights[0].read_bytes() == weights[1].read_bytes()
+
+
+@pytest.mark.parametrize("kind", ["int8", "int4", "folder"])
+def test_adapters_on_rounded_weights_learn_and_are_merged_with_those(
+    small_model_folder: Path, tmp_path: Path, recipe: Path, dialogues: Path, kind: str
+) -> None:
+    base, settings = small_model_folder, ["tune.peak_learning_rate=1e-2"]
+    model, _ = load_model_folder(small_model_folder)
+    if kind == "folder":
+        base = tmp_path / "rounded"
+        save_quantized_folder(base, model, small_model_folder, quantize_model(model, 4))
+    else:
+        settings.append(f"tune.base_weights={kind}")
+    tune(base, tmp_path / "chat", recipe, dialogues, *settings)
+    rows = read_metrics(tmp_path / "chat/metrics.jsonl")
+    losses = [row["loss"] for row in rows if row["kind"] == "train"]
+    assert losses[-1] < 0.6 * losses[0]
+    merged = load_model_folder(tmp_path / "chat/model")[0].state_dict()
+    adapter = load_file(tmp_path / "chat/adapter/adapter_model.safetensors")
+    name = "model.layers.1.mlp.down_proj"
+    low, high = (adapter[f"base_model.model.{name}.lora_{matrix}.weight"] for matrix in "AB")
+    module = model.get_submodule(name)
+    if not isinstance(module, QuantizedLinear):
+        module = QuantizedLinear.of(module, 8 if kind == "int8" else 4)  # type: ignore[arg-type]
+    assert torch.equal(merged[f"{name}.weight"], module.dequantize() + high @ low * 2)
+    if kind == "folder":
+        with pytest.raises(RecipeError, match="quantized already"):
+            tune(base, tmp_path / "no", recipe, dialogues, "tune.base_weights=int8")
+        with pytest.raises(RecipeError, match="cannot be trained"):
+            tune(base, tmp_path / "no", recipe, dialogues, "tune.lora=false")
+
+
+def test_a_biased_projection_keeps_its_bias_when_it_is_rounded(
+    small_tokenizer_folder: Path, tmp_path: Path
+) -> None:
+    config = ModelConfig(
+        hidden_size=32, intermediate_size=40, num_hidden_layers=1, num_attention_heads=2,
+        num_key_value_heads=1, head_dim=16, max_position_embeddings=64, rope_theta=10_000.0,
+        vocabulary_size=400, attention_bias=True, output_bias=True, tie_word_embeddings=True,
+    )  # fmt: skip
+    model = Llama(config)
+    model.initialize(0)
+    for name, item in model.named_parameters():
+        if name.endswith("bias"):
+            torch.nn.init.normal_(item)
+    save_model_folder(tmp_path / "base", model, small_tokenizer_folder, torch.float32)
+    adapters = Adapters(tmp_path / "base", LoraSettings(), "int8", "base")
+    arithmetic = Arithmetic(torch.device("cpu"), torch.float32)
+    config = read_config(tmp_path / "base")
+    adapted, _ = adapters.build(config, TuneSettings(max_tokens=1), arithmetic)
+    close = adapted.logits(adapted(IDS)) - model.logits(model(IDS))
+    assert close.abs().max() < 0.02
+    adapters.write(tmp_path, adapted, small_tokenizer_folder)
+    written = load_model_folder(tmp_path / "model")[0]
+    assert torch.allclose(written.logits(written(IDS)), adapted.logits(adapted(IDS)), atol=1e-5)
 
 
 @pytest.mark.parametrize(

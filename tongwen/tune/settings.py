@@ -56,8 +56,10 @@ class TuneSettings(TrainSettings):
     not named; of 0.5 every second, drawn by content, and of 2 all twice."""
     lora: LoraSettings | None = None
     """Train adapters in place of all weights; `[tune.lora]` alone takes the defaults."""
-    base_weights: Literal["auto", "fp32", "bf16"] = "auto"
-    """How the frozen weights under adapters are held; `auto` is what `precision` computes in."""
+    base_weights: Literal["auto", "fp32", "bf16", "int8", "int4"] = "auto"
+    """How the frozen weights under adapters are held; `auto` is what `precision` computes in. With
+    `int8` and `int4` the layers' projections are rounded (QLoRA, Dettmers et al. 2023,
+    arXiv:2305.14314)."""
     dpo: DpoSettings | None = None
     """Learn from preference pairs; `dialogues` then names files of those."""
     early_stop: int | None = None

@@ -9,11 +9,10 @@ from tongwen.errors import RecipeError
 from tongwen.flow.group import world_size
 from tongwen.flow.stage import StageContext
 from tongwen.model.device import Arithmetic
-from tongwen.model.folder import read_config
 from tongwen.progress import Progress
 from tongwen.stages import find_model_folder
 from tongwen.tokenizer.text import Tokenizer
-from tongwen.train.adapters.build import Adapters
+from tongwen.train.adapters.build import Adapters, FrozenFolderWeights, base_of
 from tongwen.train.data.sequences import PackedSequences, Samples
 from tongwen.train.data.validation import ValidationSet
 from tongwen.train.forecast import PLANNED_FORECASTS
@@ -21,7 +20,7 @@ from tongwen.train.job import Job
 from tongwen.train.loop import train
 from tongwen.train.metrics import read_metrics
 from tongwen.train.objective import Objective
-from tongwen.train.weights import FolderWeights, check_tokenizer
+from tongwen.train.weights import WeightSource, check_tokenizer
 from tongwen.tune.dialogues import FileCounts, read_dialogues
 from tongwen.tune.plain_text import (
     PlainText,
@@ -61,8 +60,7 @@ def run(context: Context) -> Mapping[str, float]:
     plain_text = _plain_text(context, tokenizer)
     read = _preferences if settings.dpo is not None else _dialogues
     data = read(context, tokenizer, plain_text)
-    folder = _base_folder(context.inputs["model"], settings, tokenizer)
-    config = read_config(folder)
+    folder, weights = _base(context.inputs["model"], settings, tokenizer)
     settings = _with_epochs(settings, data.samples.sequences, context.progress)
     measured = plain_text.measured_sets(settings.sequence_tokens, settings.validation_tokens)
     adapters = None
@@ -72,7 +70,7 @@ def run(context: Context) -> Mapping[str, float]:
         Job(
             name="tune",
             settings=settings,
-            weights=FolderWeights(folder, config),
+            weights=weights,
             data=data.samples,
             validation=data.validation,
             tokenizer_folder=context.inputs["tokenizer"],
@@ -271,9 +269,23 @@ def _measured(out: Path, counts: Mapping[str, float], progress: Progress) -> dic
     return found
 
 
-def _base_folder(folder: Path, settings: TuneSettings, tokenizer: Tokenizer) -> Path:
+def _base(folder: Path, settings: TuneSettings, tokenizer: Tokenizer) -> tuple[Path, WeightSource]:
     folder = find_model_folder(folder)
-    config = read_config(folder)
+    weights = base_of(folder)
+    config = weights.config
+    if isinstance(weights, FrozenFolderWeights):
+        if settings.lora is None:
+            raise RecipeError(
+                f"the weights in {folder} are quantized, so that they cannot be trained",
+                hint="add [tune.lora] to train adapters on them, or give the folder with plain "
+                "weights",
+            )
+        if settings.base_weights != "auto":
+            raise RecipeError(
+                f"tune.base_weights is {settings.base_weights!r}, but the weights in {folder} are "
+                "quantized already",
+                hint="--set tune.base_weights=auto",
+            )
     if settings.sequence_tokens > config.max_position_embeddings:
         raise RecipeError(
             f"tune.sequence_tokens is {settings.sequence_tokens:,}, but the model has "
@@ -287,4 +299,4 @@ def _base_folder(folder: Path, settings: TuneSettings, tokenizer: Tokenizer) -> 
         digest=tokenizer.digest,
         data="dialogues",
     )
-    return folder
+    return folder, weights

@@ -8,7 +8,6 @@ import xxhash
 
 from tongwen.train.data.sequences import Batch, Samples
 from tongwen.train.parallel.mesh import Processes
-from tongwen.train.parallel.mesh import Processes
 
 
 @dataclass(frozen=True)
