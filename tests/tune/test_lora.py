@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from tongwen.errors import RecipeError
+from tongwen.errors import InputError, RecipeError
 from tongwen.flow.manifest import Manifest
 from tongwen.model.config import ModelConfig
 from tongwen.model.device import Arithmetic
@@ -291,3 +291,32 @@ def test_the_learning_rate_follows_the_method_unless_it_is_given() -> None:
     assert TuneSettings(max_tokens=1, lora=LoraSettings()).peak_learning_rate == 2e-4
     given = TuneSettings(max_tokens=1, lora=LoraSettings(), peak_learning_rate=1e-3)
     assert given.peak_learning_rate == 1e-3
+
+
+def test_adapters_are_exported_alone_with_their_tokenizer_and_a_card(
+    small_model_folder: Path, tmp_path: Path, recipe: Path, dialogues: Path
+) -> None:
+    tune(small_model_folder, tmp_path / "chat", recipe, dialogues)
+
+    def export(model: Path) -> Manifest | None:
+        return run_alone(
+            "export",
+            inputs={"model": model, "tokenizer": model},
+            out=tmp_path / "exported",
+            recipe="sample",
+            overrides=("export.adapter=true",),
+        )
+
+    manifest = export(tmp_path / "chat/model")
+    assert manifest is not None
+    folder = tmp_path / "exported/model"
+    name = "adapter_model.safetensors"
+    assert (folder / name).read_bytes() == (tmp_path / "chat/adapter" / name).read_bytes()
+    assert (folder / "tokenizer.json").is_file()
+    assert not (folder / "config.json").exists()
+    card = (folder / "README.md").read_text()
+    assert f"base_model: {json.dumps(str(small_model_folder))}" in card
+    assert "PeftModel.from_pretrained(base" in card
+    assert manifest.counts["parameters"] < 20_000
+    with pytest.raises(InputError, match="there are no adapters for the model"):
+        export(small_model_folder)

@@ -13,7 +13,8 @@ from tongwen.train.adapters.settings import LoraSettings
 
 ADAPTER_CONFIG = "adapter_config.json"
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
-_PREFIX = "base_model.model."
+PREFIX = "base_model.model."
+"""What PEFT puts before the name of each module of a causal language model."""
 
 
 def write_adapter_folder(path: Path, model: Llama, settings: LoraSettings, base_name: str) -> None:
@@ -33,7 +34,7 @@ def write_adapter_folder(path: Path, model: Llama, settings: LoraSettings, base_
     for name, adapter in adapters_of(model).items():
         for matrix in ("lora_A", "lora_B"):
             tensor = getattr(adapter, matrix).detach().float().cpu().contiguous()
-            tensors[f"{_PREFIX}{name}.{matrix}.weight"] = tensor
+            tensors[f"{PREFIX}{name}.{matrix}.weight"] = tensor
     partial = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.partial")
     try:
         with disk_errors(path):
