@@ -70,7 +70,7 @@ def _compare(run: Path, out: Path, chosen: list[str] | None) -> None:
         "full, replay": (inputs, (*FULL, "tune.replay_share=0.3", named)),
         "LoRA, replay": (inputs, (*LORA, "tune.replay_share=0.3", named)),
         "DPO": (
-            {**inputs, "model": out / "full/model"},
+            {**inputs, "model": base if chosen and "full" not in chosen else out / "full/model"},
             (
                 "tune.max_tokens=10240",
                 "tune.optimizer='adamw'",

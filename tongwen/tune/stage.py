@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from tongwen.errors import RecipeError
-from tongwen.flow.group import world_size
 from tongwen.flow.stage import StageContext
 from tongwen.model.device import Arithmetic
 from tongwen.progress import Progress
@@ -21,6 +20,7 @@ from tongwen.train.loop import train
 from tongwen.train.metrics import read_metrics
 from tongwen.train.objective import Objective
 from tongwen.train.weights import WeightSource, check_tokenizer
+from tongwen.tune.check import check_processes
 from tongwen.tune.dialogues import FileCounts, read_dialogues
 from tongwen.tune.plain_text import (
     PlainText,
@@ -55,7 +55,7 @@ def run(context: Context) -> Mapping[str, float]:
             "neither tune.dialogues nor tune.pairs names a file",
             hint="tune.dialogues = ['my-dialogues.jsonl']",
         )
-    _check_processes(settings)
+    check_processes(settings)
     tokenizer = Tokenizer.load(context.inputs["tokenizer"])
     plain_text = _plain_text(context, tokenizer)
     read = _preferences if settings.dpo is not None else _dialogues
@@ -177,15 +177,6 @@ def _packed(documents: Any, settings: TuneSettings) -> PackedSequences:
         seed=settings.seed,
         separate_documents=settings.separate_documents,
     )
-
-
-def _check_processes(settings: TuneSettings) -> None:
-    for name, is_set in (("lora", settings.lora), ("dpo", settings.dpo)):
-        if is_set is not None and world_size() > 1:
-            raise RecipeError(
-                f"[tune.{name}] runs in one process, torchrun started {world_size()}",
-                hint="call it without torchrun",
-            )
 
 
 def _plain_text(context: Context, tokenizer: Tokenizer) -> PlainText:

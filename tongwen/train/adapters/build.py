@@ -39,6 +39,9 @@ BaseWeights = Literal["auto", "fp32", "bf16", "int8", "int4"]
 
 _BITS: dict[str, Bits] = {"int8": 8, "int4": 4}
 _GROUP_SCALE_BYTES = 2 / 32
+_FILE_BYTES = 500_000_000
+"""Of the merged weights: a file's are in memory while it is written, and no more than training
+needed shall be."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +100,12 @@ class Adapters:
         """
         config = model.config
         write_model_folder(
-            out / "model", config, self._merged(model), tokenizer_folder, torch.float32
+            out / "model",
+            config,
+            self._merged(model),
+            tokenizer_folder,
+            torch.float32,
+            file_bytes=_FILE_BYTES,
         )
         write_adapter_folder(out / "adapter", model, self.settings, self.base_name)
 
