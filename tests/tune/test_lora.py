@@ -21,6 +21,8 @@ from tongwen.train.adapters.build import Adapters
 from tongwen.train.adapters.lora import LoraLinear, adapters_of, adapters_off, add_adapters
 from tongwen.train.adapters.settings import PROJECTIONS, LoraSettings
 from tongwen.train.metrics import read_metrics
+from tongwen.train.parallel.settings import ParallelSettings
+from tongwen.tune.check import check_files
 from tongwen.tune.settings import TuneSettings
 
 ROWS = [
@@ -320,3 +322,9 @@ def test_adapters_are_exported_alone_with_their_tokenizer_and_a_card(
     assert manifest.counts["parameters"] < 20_000
     with pytest.raises(InputError, match="there are no adapters for the model"):
         export(small_model_folder)
+
+
+def test_adapters_of_several_processes_are_refused_before_any_work() -> None:
+    settings = TuneSettings(max_tokens=1, lora=LoraSettings(), parallel=ParallelSettings(shard=2))
+    with pytest.raises(RecipeError, match=r"\[tune\.lora\] runs in one process, .* has 2"):
+        check_files(settings)

@@ -10,10 +10,10 @@ from safetensors import SafetensorError, safe_open
 
 from tongwen.errors import InputError
 from tongwen.files import read_json, remove_tree
+from tongwen.model.adapter_folder import ADAPTER_CONFIG, ADAPTER_WEIGHTS, PREFIX
 from tongwen.model.folder import read_config
 from tongwen.model.llama import Llama
 from tongwen.tokenizer.folder import copy_tokenizer
-from tongwen.train.adapters.peft import ADAPTER_CONFIG, ADAPTER_WEIGHTS, PREFIX
 
 
 def find_adapter(model_folder: Path) -> Path:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from tongwen.errors import DoesNotFitError
 from tongwen.files import file_digest
+from tongwen.model.adapter_folder import write_adapter_folder
 from tongwen.model.config import ModelConfig
 from tongwen.model.device import Arithmetic
 from tongwen.model.folder import (
@@ -29,7 +30,6 @@ from tongwen.model.quantized.folder import (
 from tongwen.model.quantized.grid import Bits
 from tongwen.model.quantized.linear import QuantizedEmbedding, QuantizedLinear
 from tongwen.train.adapters.lora import DropoutSeed, LoraLinear, adapters_of, add_adapters
-from tongwen.train.adapters.peft import write_adapter_folder
 from tongwen.train.adapters.settings import LoraSettings
 from tongwen.train.parallel.recompute import recompute_activations
 from tongwen.train.settings import TrainSettings
@@ -107,7 +107,15 @@ class Adapters:
             torch.float32,
             file_bytes=_FILE_BYTES,
         )
-        write_adapter_folder(out / "adapter", model, self.settings, self.base_name)
+        adapters = adapters_of(model)
+        write_adapter_folder(
+            out / "adapter",
+            {name: (item.lora_A, item.lora_B) for name, item in adapters.items()},
+            alpha=self.settings.alpha,
+            dropout=self.settings.dropout,
+            targets=self.settings.targets,
+            base_name=self.base_name,
+        )
 
     def _dtype(self, arithmetic: Arithmetic) -> torch.dtype:
         named = {"fp32": torch.float32, "bf16": torch.bfloat16}
