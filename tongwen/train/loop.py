@@ -103,6 +103,8 @@ def _take_best(job: Job, model: Llama, checkpoints: Checkpoints, recovery: Recov
     position = recovery.position
     if job.patience is None or position.best_loss is None or position.best_step == position.step:
         return
+    if not job.is_kept:  # nor was the best step
+        return
     step = f"step {position.best_step:,}, whose held-out loss is the smallest"
     problem = checkpoints.load_weights(position.best_step, model)
     if problem:
