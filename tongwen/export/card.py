@@ -27,6 +27,7 @@ class CardFacts:
         trained: stage -> counts, of the training stages in their order.
         results: the rows of `results.json`.
         settled: stage -> its `settlement.json`, for stages that were forecast.
+        adapts: the base of a folder that holds adapters alone; empty for a whole model.
     """
 
     name: str
@@ -38,6 +39,7 @@ class CardFacts:
     trained: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     results: Sequence[Mapping[str, Any]] = ()
     settled: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    adapts: str = ""
 
 
 def model_card(facts: CardFacts) -> str:
@@ -49,7 +51,7 @@ def model_card(facts: CardFacts) -> str:
         _training(facts),
         _forecast(facts),
         _evaluation(facts),
-        _use(facts.config),
+        _use(facts.config, facts.adapts),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -62,7 +64,11 @@ def _head(facts: CardFacts) -> str:
             "- en",
             "- zh",
             f"license: {json.dumps(facts.license)}",
-            "library_name: transformers",
+            *(
+                [f"base_model: {json.dumps(facts.adapts)}", "library_name: peft"]
+                if facts.adapts
+                else ["library_name: transformers"]
+            ),
             "pipeline_tag: text-generation",
             "tags:",
             "- tongwen",
@@ -187,7 +193,14 @@ def _origin(config: ModelConfig) -> tuple[str, str, str]:
     return english + recorded, "", chinese + "下列数字均由训练流程自动记录。"
 
 
-def _use(config: ModelConfig) -> str:
+def _use(config: ModelConfig, adapts: str) -> str:
+    load = 'model = AutoModelForCausalLM.from_pretrained(".")'
+    package = "from transformers import AutoModelForCausalLM, AutoTokenizer"
+    if adapts:
+        load = f"base = AutoModelForCausalLM.from_pretrained({json.dumps(adapts)})\n"
+        load += 'model = PeftModel.from_pretrained(base, ".")'
+        package = f"from peft import PeftModel\n{package}"
+    serve = "" if adapts else _SERVE
     ends = "the ids of `eos_token_id` in `generation_config.json`"
     ends_zh = "`generation_config.json` 中 `eos_token_id` 所列的编号"
     if not config.read_from:
@@ -199,10 +212,10 @@ def _use(config: ModelConfig) -> str:
 ## Use 使用
 
 ```python
-from transformers import AutoModelForCausalLM, AutoTokenizer
+{package}
 
 tokenizer = AutoTokenizer.from_pretrained(".")
-model = AutoModelForCausalLM.from_pretrained(".")
+{load}
 messages = [{{"role": "user", "content": "你好"}}]
 prompt = tokenizer.apply_chat_template(
     messages, add_generation_prompt=True, return_tensors="pt", return_dict=True
@@ -211,13 +224,17 @@ answer = model.generate(**prompt, max_new_tokens=256)
 print(tokenizer.decode(answer[0], skip_special_tokens=True))
 ```
 
-Or `tongwen serve .` for a chat page and OpenAI's interface.
-也可运行 `tongwen serve .`，打开对话网页和兼容 OpenAI 的接口。
-
-An answer ends at {ends}. The model
+{serve}An answer ends at {ends}. The model
 repeats what its data said, right or wrong: check what matters.
 回答以{ends_zh}。
 模型只复述其数据中的内容，对错皆有，重要之处请自行核实。"""
+
+
+_SERVE = """\
+Or `tongwen serve .` for a chat page and OpenAI's interface.
+也可运行 `tongwen serve .`，打开对话网页和兼容 OpenAI 的接口。
+
+"""
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -1,12 +1,14 @@
 """Writes the Hugging Face folder that leaves the run, and proves it before it counts as done."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from tongwen.errors import InputError, TongwenError
+from tongwen.export.adapter import check_adapter, copy_adapter, find_adapter
 from tongwen.export.card import FORECASTS, STAGES, CardFacts, model_card
 from tongwen.export.settings import ExportSettings
 from tongwen.files import (
@@ -19,7 +21,8 @@ from tongwen.files import (
 )
 from tongwen.flow.manifest import Manifest
 from tongwen.flow.stage import MANIFEST, StageContext
-from tongwen.model.folder import load_model_folder, save_model_folder
+from tongwen.model.config import ModelConfig
+from tongwen.model.folder import load_model_folder, read_config, save_model_folder
 from tongwen.model.llama import Llama
 from tongwen.model.quantized.folder import dequantize_model, is_quantized, load_any_model
 from tongwen.stages import find_model_folder
@@ -41,6 +44,8 @@ def run(context: StageContext[ExportSettings]) -> Mapping[str, float]:
         TongwenError: what was written is not what was meant.
     """
     settings = context.settings
+    if settings.adapter:
+        return _export_adapter(context)
     dtype = getattr(torch, settings.dtype)
     model, config = load_any_model(find_model_folder(context.inputs["model"]), dtype)
     if is_quantized(model):
@@ -52,17 +57,7 @@ def run(context: StageContext[ExportSettings]) -> Mapping[str, float]:
     target = context.out / MODEL_FOLDER
     partial = context.out / ".partial"
     save_model_folder(partial, model, context.inputs["tokenizer"], dtype)
-    facts = CardFacts(
-        name=context.run.name,
-        license=settings.license,
-        config=config,
-        dtype=settings.dtype,
-        funnel=_json(context, "curate", "funnel.json"),
-        encoded=_counts(context, "encode"),
-        trained={name: counts for name in STAGES if (counts := _counts(context, name))},
-        results=(_json(context, "evaluate", "results.json") or {}).get("results", ()),
-        settled={name: found for name in STAGES if (found := _settlement(context, name))},
-    )
+    facts = _facts(context, config, settings.dtype)
     (context.out / FORECASTS).unlink(missing_ok=True)  # of an export before this one
     if facts.settled:
         write_json(partial / FORECASTS, dict(facts.settled))
@@ -73,13 +68,52 @@ def run(context: StageContext[ExportSettings]) -> Mapping[str, float]:
     partial.chmod(0o755)
     check_stop_ids(partial)
     check_logits(partial, model)
-    with disk_errors(context.out):
-        remove_tree(target)
-        partial.rename(target)
-        sync_directory(context.out)
+    _put_in_place(partial, target)
     files = sorted(target.iterdir())
     size = sum(file.stat().st_size for file in files)
     return {"parameters": config.parameters, "files": len(files), "bytes": size}
+
+
+def _export_adapter(context: StageContext[ExportSettings]) -> Mapping[str, float]:
+    """Write the adapters, their tokenizer and a card."""
+    merged = find_model_folder(context.inputs["model"])
+    adapter = find_adapter(merged)
+    numbers = check_adapter(adapter, merged)
+    partial = context.out / ".partial"
+    with disk_errors(context.out):
+        adapted = copy_adapter(adapter, context.inputs["tokenizer"], partial)
+    facts = _facts(context, read_config(merged), "float32")
+    base = str(adapted["base_model_name_or_path"])
+    write_text(partial / "README.md", model_card(replace(facts, adapts=base)))
+    for file in partial.iterdir():
+        file.chmod(0o644)
+    partial.chmod(0o755)
+    target = context.out / MODEL_FOLDER
+    _put_in_place(partial, target)
+    files = sorted(target.iterdir())
+    size = sum(file.stat().st_size for file in files)
+    return {"parameters": numbers, "files": len(files), "bytes": size}
+
+
+def _put_in_place(partial: Path, target: Path) -> None:
+    with disk_errors(target):
+        remove_tree(target)
+        partial.rename(target)
+        sync_directory(target.parent)
+
+
+def _facts(context: StageContext[ExportSettings], config: ModelConfig, dtype: str) -> CardFacts:
+    return CardFacts(
+        name=context.run.name,
+        license=context.settings.license,
+        config=config,
+        dtype=dtype,
+        funnel=_json(context, "curate", "funnel.json"),
+        encoded=_counts(context, "encode"),
+        trained={name: counts for name in STAGES if (counts := _counts(context, name))},
+        results=(_json(context, "evaluate", "results.json") or {}).get("results", ()),
+        settled={name: found for name in STAGES if (found := _settlement(context, name))},
+    )
 
 
 def _complete_stop_ids(folder: Path) -> None:

@@ -176,6 +176,24 @@ def stream_weights(
         )
 
 
+def read_weights(
+    path: Path, names: Sequence[str], dtype: torch.dtype | None = None
+) -> dict[str, Tensor]:
+    """Some weights of a model folder by name, on the CPU.
+
+    Raises:
+        InputError: a file or tensor is missing or damaged.
+    """
+    wanted, tensors = set(names), {}
+    for file in _weight_files(path):
+        with _opened(path, file) as handle:
+            for name in wanted.intersection(handle.keys()):
+                tensors[name] = handle.get_tensor(name).to(dtype)
+    if missing := sorted(wanted - tensors.keys()):
+        raise InputError(f"{path} lacks {len(missing)} tensors, the first is {missing[0]}")
+    return tensors
+
+
 def _check_values(path: Path, name: str, tensor: Tensor) -> None:
     if not tensor.is_floating_point() or tensor.element_size() < 2:
         raise InputError(

@@ -96,6 +96,8 @@ def _by_step(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """One row a step, with the validation of each language beside the training measures."""
     by_step: dict[int, dict[str, Any]] = {}
     for row in rows:
+        if "preference_accuracy" in row or row.get("kind") == "plain_text":
+            continue
         if row.get("kind") == "validation":
             row = {
                 "step": row["step"],

@@ -68,6 +68,9 @@ class Position:
         rollbacks: how often the run went back to a checkpoint.
         recent_losses: of the last accepted steps, for the guard.
         recent_norms: their gradients'.
+        best_loss: smallest held-out loss, where the best weights are kept; else None.
+        best_step: after which step it was measured.
+        without_gain: measurements since then.
     """
 
     step: int = 0
@@ -81,10 +84,14 @@ class Position:
     rollbacks: int = 0
     recent_losses: list[float] = field(default_factory=list)
     recent_norms: list[float] = field(default_factory=list)
+    best_loss: float | None = None
+    best_step: int = 0
+    without_gain: int = 0
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Self:
-        return cls(**{item.name: values[item.name] for item in fields(cls)})
+        known = {item.name: values[item.name] for item in fields(cls) if item.name in values}
+        return cls(**{"step": values["step"], "samples": values["samples"], **known})
 
 
 class Checkpoints:
@@ -242,8 +249,10 @@ class Checkpoints:
                 writing.partial.rename(writing.path)
                 sync_directory(self.folder)
                 write_json(writing.path / COMPLETE, marker)
+            best = _step_folder(self.folder, writing.position["best_step"])
             for old in _by_step(self.folder)[: -self._keep]:
-                remove_tree(old)
+                if old != best:
+                    remove_tree(old)
 
     def load(self, model: nn.Module, optimizer: Optimizer) -> Position | None:
         """Bring model and optimizer to the newest valid checkpoint; None when there is none.
@@ -266,6 +275,21 @@ class Checkpoints:
             )
             return position
         return None
+
+    def load_weights(self, step: int, model: nn.Module) -> str:
+        """Bring the model's trained weights to the checkpoint of a step; says what is wrong with
+        it, nothing if it is whole.
+        """
+        self.finish()
+        path = _step_folder(self.folder, step)
+        position, problem = self._check(path)
+        if position is not None:
+            load(
+                {"model": _weights(model)},
+                storage_reader=FileSystemReader(path),
+                process_group=self._processes.background,
+            )
+        return problem
 
     def weights_at(
         self, step: int, config: ModelConfig
@@ -334,8 +358,16 @@ class _Writing:
 
 
 def _state(model: nn.Module, optimizer: Optimizer) -> dict[str, Any]:
-    weights = {name: parameter.detach() for name, parameter in model.named_parameters()}
-    return {"model": weights, "optimizer": optimizer.state()}
+    return {"model": _weights(model), "optimizer": optimizer.state()}
+
+
+def _weights(model: nn.Module) -> dict[str, Tensor]:
+    """What is trained of the model: frozen weights are where they came from."""
+    return {
+        name: parameter.detach()
+        for name, parameter in model.named_parameters()
+        if parameter.requires_grad
+    }
 
 
 def _describe(done: Future[Any], partial: Path, rank: int) -> dict[str, list[Any]]:

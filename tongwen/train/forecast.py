@@ -214,7 +214,7 @@ class ForecastWatch:
     def _remember(self, row: Mapping[str, Any]) -> None:
         if row.get("kind") == KIND and row["event"] == "left":
             self._left.add(row["what"])
-        if row.get("kind") == "validation":
+        if row.get("kind") == "validation" and "bits_per_byte" in row:
             self._note(row["tokens"], row["language"], row["bits_per_byte"])
 
     def _note(self, tokens: int, language: str, bits_per_byte: float) -> Milestone | None:

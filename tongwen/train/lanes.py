@@ -99,7 +99,8 @@ class _Turns:
         self._changed = threading.Condition()
         self._here = threading.local()
         self._next: list[int] = []
-        for place, parameter in enumerate(parameters):
+        trained = (parameter for parameter in parameters if parameter.requires_grad)
+        for place, parameter in enumerate(trained):
             self._next.append(0)
             parameter.register_hook(partial(self._wait, place))  # type: ignore[no-untyped-call]
             parameter.register_post_accumulate_grad_hook(  # type: ignore[no-untyped-call]

@@ -3,6 +3,7 @@
 import math
 import threading
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -12,7 +13,7 @@ from tongwen.model.folder import save_model_folder, write_model_folder
 from tongwen.model.llama import Llama
 from tongwen.train.checkpoint import Checkpoints, Position
 from tongwen.train.data.shared import shared_batch
-from tongwen.train.data.validation import validation_loss
+from tongwen.train.data.validation import ValidationSet
 from tongwen.train.forecast import ForecastWatch
 from tongwen.train.guard import hang_watch, is_spike, remember, stop_requested
 from tongwen.train.hardware import Utilization, denormals_as_zero
@@ -54,21 +55,41 @@ def _train(job: Job) -> dict[str, float]:
     config = job.weights.config
     check_layout(config, settings, processes.count)
     checkpoints = open_checkpoints(job, processes, arithmetic.device)
-    model = build_model(config, settings, processes, arithmetic)
+    assert processes.count == 1 or (job.adapters is None and job.objective is None)
+    dropout_seed = None
+    if job.adapters is None:
+        model = build_model(config, settings, processes, arithmetic)
+    else:
+        model, dropout_seed = job.adapters.build(config, settings, arithmetic)
+    if job.objective is not None:
+
+        def first_model() -> Llama:
+            if job.adapters is None:
+                fill(model, job.weights)
+            return model
+
+        job.objective.prepare(job.out, checkpoints.folder.name, first_model, arithmetic.dtype)
     optimizer = build_optimizer(model, config, settings)
     position = checkpoints.load(model, optimizer)
+    is_new = position is None
     if position is None:
-        fill(model, job.weights)
+        if job.adapters is None:
+            fill(model, job.weights)
         position = Position()
     else:
         job.progress.say(f"  continues after step {position.step:,} of {settings.steps:,}")
     recovery = Recovery(job, processes, checkpoints, position, model, optimizer)
-    run = _Run(job, processes, arithmetic, model, optimizer, recovery)
+    passes = Passes(model, processes, arithmetic.dtype, settings, job.objective, dropout_seed)
+    run = _Run(job, processes, arithmetic, passes, model, optimizer, recovery)
+    if is_new:
+        run.measure_plain_text(0)
     job.progress.start()
     with stop_requested() as stop:
         run.finish(stop)
     job.progress.end()
     run.watch.settle(recovery.seconds, run.peak_memory_bytes)
+    _take_best(job, model, checkpoints, recovery)
+    run.measure_plain_text(recovery.position.step)
     if job.is_kept:
         _write_model(job, model, processes, checkpoints, recovery.position.step)
         checkpoints.mark_finished(job.code)
@@ -77,12 +98,29 @@ def _train(job: Job) -> dict[str, float]:
     return run.counts()
 
 
+def _take_best(job: Job, model: Llama, checkpoints: Checkpoints, recovery: Recovery) -> None:
+    """Of a run with patience, bring the model to the step with the smallest held-out loss."""
+    position = recovery.position
+    if job.patience is None or position.best_loss is None or position.best_step == position.step:
+        return
+    if not job.is_kept:  # nor was the best step
+        return
+    step = f"step {position.best_step:,}, whose held-out loss is the smallest"
+    problem = checkpoints.load_weights(position.best_step, model)
+    if problem:
+        job.progress.say(f"  the checkpoint of {step}, is damaged, so the last is taken: {problem}")
+    else:
+        job.progress.say(f"  the weights of {step}: {position.best_loss:.4f}")
+
+
 def _write_model(
     job: Job, model: Llama, processes: Processes, checkpoints: Checkpoints, step: int
 ) -> None:
     """The model folder, from memory; where that is cut over processes, from the last checkpoint."""
     folder = job.out / "model"
-    if processes.count == 1:
+    if job.adapters is not None:
+        job.adapters.write(job.out, model, job.tokenizer_folder)
+    elif processes.count == 1:
         save_model_folder(folder, model, job.tokenizer_folder, torch.float32)
     elif processes.is_first:
         read = checkpoints.weights_at(step, job.weights.config)
@@ -98,6 +136,7 @@ class _Run:
         job: Job,
         processes: Processes,
         arithmetic: Arithmetic,
+        passes: Passes,
         model: Llama,
         optimizer: Optimizer,
         recovery: Recovery,
@@ -107,7 +146,7 @@ class _Run:
         self.model = model
         self.optimizer = optimizer
         self.recovery = recovery
-        self.passes = Passes(model, processes, arithmetic.dtype, job.settings)
+        self.passes = passes
         self.utilization = Utilization(
             job.weights.config, job.settings, arithmetic, processes.count
         )
@@ -127,7 +166,7 @@ class _Run:
     def finish(self, stop_requested: threading.Event) -> None:
         """All steps that are left, with validations and checkpoints on the way."""
         settings, recovery = self.job.settings, self.recovery
-        while recovery.position.step < settings.steps:
+        while recovery.position.step < settings.steps and not self._is_patience_over:
             with hang_watch(settings.hang_minutes):
                 row, must_stop = self._step(recovery.position, stop_requested.is_set())
             recovery.metrics.append(**row)
@@ -137,12 +176,13 @@ class _Run:
                 recovery.roll_back()
                 continue
             step = recovery.position.step
-            is_last = step == settings.steps
-            must_stop = must_stop and not is_last
+            is_last, is_best = step == settings.steps, False
             if is_last or step % settings.evaluate_every_steps == 0:
                 with recovery.ledger.time("validation"):
-                    self._validate()
-            if is_last or must_stop or recovery.is_due:
+                    is_best = self._validate()
+            is_last = is_last or self._is_patience_over
+            must_stop = must_stop and not is_last
+            if is_last or must_stop or recovery.is_due or is_best:
                 recovery.save()
             if is_last or must_stop:
                 recovery.finish_checkpoint()
@@ -209,22 +249,48 @@ class _Run:
         }
         return row, shared.must_stop
 
-    def _validate(self) -> None:
-        settings, step = self.job.settings, self.recovery.position.step
-        rows = settings.sequences_per_micro_batch
-        for language, validation in self.job.validation.items():
-            loss = validation_loss(validation, rows, self.passes, self.processes)
-            tokens = settings.batches.tokens_before(step)
-            bits_per_byte = loss * validation.bits_per_byte_of_a_nat
+    @property
+    def _is_patience_over(self) -> bool:
+        patience = self.job.patience
+        return patience is not None and self.recovery.position.without_gain >= patience
+
+    def _validate(self) -> bool:
+        """Measure on held-out data; says whether a run with patience has its best weights now."""
+        losses = self._measure("validation", self.job.validation, self.recovery.position.step)
+        position = self.recovery.position
+        if self.job.patience is None or not losses:
+            return False
+        loss = sum(losses) / len(losses)
+        if position.best_loss is not None and not loss < position.best_loss:
+            position.without_gain += 1
+            return False
+        position.best_loss, position.best_step, position.without_gain = loss, position.step, 0
+        return True
+
+    def measure_plain_text(self, step: int) -> None:
+        """Loss on plain text, before the first step and of the weights that are written."""
+        with self.recovery.ledger.time("validation"):
+            self._measure("plain_text", self.job.plain_text, step)
+
+    def _measure(self, kind: str, sets: Mapping[str, ValidationSet], step: int) -> list[float]:
+        settings = self.job.settings
+        tokens = settings.batches.tokens_before(step)
+        losses = []
+        for language, validation in sets.items():
+            found = validation.measure(
+                settings.sequences_per_micro_batch, self.passes, self.processes
+            )
+            losses.append(found["loss"])
             self.recovery.metrics.append(
-                kind="validation",
+                kind=kind,
                 step=step,
                 tokens=tokens,
                 language=language,
-                loss=loss,
-                bits_per_byte=bits_per_byte,
+                **found,
             )
-            self.watch.validated(step, tokens, language, bits_per_byte)
+            if kind == "validation" and "bits_per_byte" in found:
+                self.watch.validated(step, tokens, language, found["bits_per_byte"])
+        return losses
 
     def _show(self, row: dict[str, Any]) -> None:
         """The live line. Done and left count from where this process began: the rate is its own."""
@@ -240,13 +306,23 @@ class _Run:
         """What the stage's manifest records."""
         position, job = self.recovery.position, self.job
         shares = self.recovery.time_shares()
+        best = {} if position.best_loss is None else {"best_step": position.best_step}
         return {
             "steps": position.step,
+            **best,
             "tokens": job.settings.batches.tokens_before(position.step),
             "targets": position.targets,
             "parameters": self.model.config.parameters,
+            **self._trained(),
             **job.data.describe(position.samples),
             "skipped_steps": position.skipped_steps,
             "rollbacks": position.rollbacks,
             **{f"time_{part}_share": round(share, 4) for part, share in shares.items()},
         }
+
+    def _trained(self) -> dict[str, float]:
+        """How many numbers the adapters have; nothing where all weights are trained."""
+        if self.job.adapters is None:
+            return {}
+        trained = (item for item in self.model.parameters() if item.requires_grad)
+        return {"trained_parameters": sum(item.numel() for item in trained)}

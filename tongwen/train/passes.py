@@ -15,10 +15,12 @@ from torch import Tensor, nn
 from torch.distributed.pipelining import PipelineStage, Schedule1F1B, ScheduleGPipe
 
 from tongwen.model.llama import KeyStore, Llama
+from tongwen.train.adapters.lora import DropoutSeed
 from tongwen.train.data.sequences import Batch
 from tongwen.train.lanes import Lanes, lanes_for
 from tongwen.train.loss.cross_entropy import Sampling, cross_entropy_sum
 from tongwen.train.loss.softmax import IGNORED, VocabularyShare
+from tongwen.train.objective import Objective
 from tongwen.train.parallel.context import GatheredKeys, share_of
 from tongwen.train.parallel.gradients import reduce_partial_gradients
 from tongwen.train.parallel.mesh import Processes
@@ -96,15 +98,25 @@ class Passes:
         processes: that share the run.
         dtype: of the activations.
         settings: of the run.
+        objective: see `Job`.
+        dropout_seed: of the model's adapters, if it has some.
     """
 
     def __init__(
-        self, model: Llama, processes: Processes, dtype: torch.dtype, settings: TrainSettings
+        self,
+        model: Llama,
+        processes: Processes,
+        dtype: torch.dtype,
+        settings: TrainSettings,
+        objective: Objective | None = None,
+        dropout_seed: DropoutSeed | None = None,
     ) -> None:
         self._model = model
         self._processes = processes
         self._dtype = dtype
         self._settings = settings
+        self._objective = objective
+        self._dropout_seed = dropout_seed
         self._rows = settings.sequences_per_micro_batch
         self._lanes = Lanes(model, lanes_for(self._rows, processes.device, processes.count))
         self._generator = torch.Generator()
@@ -126,7 +138,8 @@ class Passes:
         device = self._processes.device
         places = self._processes.data_place, self._processes.place("context")
         seed = np.random.SeedSequence((self._settings.seed, samples_before, *places))
-        self._generator.manual_seed(int(seed.generate_state(1, np.uint64)[0] >> 1))
+        drawn = int(seed.generate_state(1, np.uint64)[0] >> 1)
+        self._generator.manual_seed(drawn)
         if self._pipe is not None:
             parts = self._pipe.run(self._here(batch.to(device)), self._rows, backward=True)
             loss = torch.stack(parts).sum() if parts else torch.zeros((), device=device)
@@ -134,16 +147,24 @@ class Passes:
             loss = torch.zeros((), device=device)
             for part in self._lanes.run(
                 [
-                    partial(self._backward, here, self._loss_of(here))
-                    for here in map(self._here, batch.split(self._rows // self._lanes.count))
+                    partial(self._backward, here, self._loss_of(here), drawn + (number << 32))
+                    for number, here in enumerate(
+                        map(self._here, batch.split(self._rows // self._lanes.count))
+                    )
                 ]
             ):
                 loss += part
         reduce_partial_gradients(self._model)
         return loss
 
-    def _backward(self, here: Batch, loss: Loss) -> Tensor:
+    def _backward(self, here: Batch, loss: Loss, seed: int) -> Tensor:
         here = here.to(self._processes.device)
+        if self._dropout_seed is not None:
+            self._dropout_seed.set(seed)
+        if self._objective is not None:
+            total = self._objective.loss_sum(self._model, here, self._dtype) / here.targets
+            total.backward()  # type: ignore[no-untyped-call]
+            return total.detach()
         return add_gradients(self._model, here, self._dtype, self._keys(here), loss)
 
     def _loss_of(self, here: Batch) -> Loss:
@@ -158,9 +179,20 @@ class Passes:
         return training_loss(self._settings, own, self._share)
 
     @torch.no_grad()
+    def measured(self, batch: Batch) -> Tensor:
+        """What the objective measures in a micro-batch; nothing is left out by dropout."""
+        assert self._objective is not None
+        if self._dropout_seed is not None:
+            self._dropout_seed.set(None)
+        here = batch.to(self._processes.device)
+        return self._objective.measured(self._model, here, self._dtype)
+
+    @torch.no_grad()
     def loss_sum(self, batch: Batch) -> Tensor:
         """This process's part of the sum of the losses of a micro-batch."""
         here = self._here(batch.to(self._processes.device))
+        if self._dropout_seed is not None:
+            self._dropout_seed.set(None)
         if self._pipe is None:
             return loss_sum(self._model, here, self._dtype, self._keys(here), self._loss)
         whole = replace(here, targets=1)

@@ -29,9 +29,10 @@ def open_checkpoints(job: Job, processes: Processes, device: torch.device) -> Ch
     """
     settings = job.settings
     first_weights = processes.broadcast(job.weights.digest() if processes.is_first else None)
+    identity = run_identity(job.weights.config, first_weights, settings, job.data.fingerprint_parts)
     checkpoints = Checkpoints(
         job.out / "checkpoints",
-        run_identity(job.weights.config, first_weights, settings, job.data.fingerprint_parts),
+        identity,
         processes,
         keep=settings.keep_checkpoints,
         in_background=settings.checkpoint_in_background == "yes"

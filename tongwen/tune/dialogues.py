@@ -4,17 +4,17 @@ import json
 import math
 from array import array
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import xxhash
 
-from tongwen.errors import InputError
+from tongwen.errors import InputError, RecipeError
 from tongwen.tokenizer.text import Tokenizer
 from tongwen.train.data.packing import Int64s
 from tongwen.train.data.sequences import Documents, PackedSequences
@@ -23,6 +23,8 @@ from tongwen.tune.layouts import Dialogue, NotForTuningError, dialogue_of
 from tongwen.tune.rows import file_rows
 from tongwen.tune.settings import PairSettings
 from tongwen.tune.template import pair_dialogue
+
+Item = TypeVar("Item")
 
 _SHOWN_FIELDS = 8
 _FEWEST_HELD_OUT = 2
@@ -42,6 +44,7 @@ class FileCounts:
         without_answer: dialogues left out because no answer of theirs is learnt.
         too_long: dialogues left out because they do not fit into one sequence.
         unused: field -> how many dialogues hold something in it that is in no turn.
+        noun: what a row holds: a dialogue, or a pair of answers.
     """
 
     path: Path
@@ -53,16 +56,18 @@ class FileCounts:
     without_answer: int = 0
     too_long: int = 0
     unused: Counter[str] = field(default_factory=Counter)
+    noun: Literal["dialogue", "pair"] = "dialogue"
 
     def line(self) -> str:
         """All of it in a line for people; what did not happen is not in it."""
         layouts = ", ".join(f"{name} {count:,}" for name, count in self.layouts.most_common())
-        found = _number(self.layouts.total(), "dialogue")
+        found = _number(self.layouts.total(), self.noun)
+        nothing = "an answer to learn" if self.noun == "dialogue" else "two different answers"
         parts = [f"{self.path.name}: {found}" + f" ({layouts})" * bool(layouts)]
         bad = _number(self.bad_rows, "malformed row")
         left_out = (
             (self.bad_rows, f"{bad} (the first: {self.first_bad_row})"),
-            (self.without_answer, f"{self.without_answer:,} without an answer to learn"),
+            (self.without_answer, f"{self.without_answer:,} without {nothing}"),
             (self.too_long, f"{self.too_long:,} too long"),
         )
         shown = [words for count, words in left_out if count]
@@ -161,6 +166,7 @@ def read_dialogues(
     keep_empty_answers: bool = False,
     maximum_bad_rows: float = 0.01,
     held_out_share: float = 0.0,
+    weights: Mapping[str, float] | None = None,
 ) -> DialogueData:
     """All dialogues of some files, whatever layout each row has.
 
@@ -172,18 +178,23 @@ def read_dialogues(
         keep_empty_answers: learn to end at once where the data does so.
         maximum_bad_rows: share of a file's rows that may be malformed.
         held_out_share: see `TuneSettings`.
+        weights: likewise.
 
     Raises:
+        RecipeError: a weight is of a file that is not read.
         InputError: a file cannot be read, is empty, holds no dialogues, or has too many malformed
             rows (the message names file and place of the first); or no dialogue is left to learn.
     """
     sources: list[tuple[Path, Callable[[Any], Dialogue]]] = [(path, dialogue_of) for path in paths]
     sources += [(path, partial(pair_dialogue, pair)) for path, pair in pairs]
+    weights = weights or {}
+    _check_weights(weights, [path for path, _ in sources])
     encoded, files = _Encoded(), []
     for path, turn_into_dialogue in sources:
         file = FileCounts(path)
         files.append(file)
-        for dialogue in _dialogues(file, turn_into_dialogue, maximum_bad_rows):
+        weight = weights.get(path.name, 1.0)
+        for dialogue in rows_as(file, _checked(turn_into_dialogue), maximum_bad_rows):
             is_learnt = _learnt(dialogue, file, keeps_empty=keep_empty_answers)
             file.unused.update(dialogue.unused)
             if not any(is_learnt):
@@ -194,10 +205,29 @@ def read_dialogues(
                 file.too_long += 1
                 continue
             file.layouts[dialogue.layout] += 1
-            encoded.add(dialogue, is_learnt, ids, wanted)
+            encoded.add(dialogue, is_learnt, ids, wanted, weight)
     if not encoded.starts:
         raise _nothing_to_learn(files, sequence_tokens)
     return encoded.split(held_out_share, tuple(files))
+
+
+def _check_weights(weights: Mapping[str, float], paths: Sequence[Path]) -> None:
+    names = [path.name for path in paths]
+    for name in weights:
+        if name not in names:
+            raise RecipeError(
+                f"tune.weights names {name!r}, which is no file of tune.dialogues or tune.pairs",
+                hint=f"files: {', '.join(names)}",
+            )
+
+
+def _checked(turn_into_dialogue: Callable[[Any], Dialogue]) -> Callable[[Any], Dialogue]:
+    def checked(row: Any) -> Dialogue:
+        dialogue = turn_into_dialogue(row)
+        refuse_half_characters(dialogue)
+        return dialogue
+
+    return checked
 
 
 def _nothing_to_learn(files: Sequence[FileCounts], sequence_tokens: int) -> InputError:
@@ -214,18 +244,21 @@ def _nothing_to_learn(files: Sequence[FileCounts], sequence_tokens: int) -> Inpu
     return InputError(f"no dialogue has an answer to learn: {lines}", hint=hint)
 
 
-def _dialogues(
-    file: FileCounts, turn_into_dialogue: Callable[[Any], Dialogue], maximum_bad_rows: float
-) -> Iterator[Dialogue]:
-    """The dialogues of a file; its malformed rows are counted, and refused if they are many."""
+def rows_as(
+    file: FileCounts, turn_into: Callable[[Any], Item], maximum_bad_rows: float
+) -> Iterator[Item]:
+    """What the rows of a file hold; malformed rows are counted, and refused if they are many.
+
+    Raises:
+        InputError: the file cannot be read, has no rows, or too many are malformed.
+    """
     hint = None
     for row in file_rows(file.path):
         file.rows += 1
         try:
             if row.problem is not None:
                 raise InputError(row.problem)
-            dialogue = turn_into_dialogue(row.value)
-            _refuse_half_characters(dialogue)
+            item = turn_into(row.value)
         except NotForTuningError as error:
             raise InputError(
                 f"{file.path}, {row.place}: {error.message}", hint=error.hint
@@ -235,7 +268,7 @@ def _dialogues(
                 file.first_bad_row, hint = f"{row.place}: {error.message}", error.hint
             file.bad_rows += 1
             continue
-        yield dialogue
+        yield item
     if not file.rows:
         raise InputError(f"the dialogue file {file.path} has no rows")
     if file.bad_rows > maximum_bad_rows * file.rows:
@@ -246,7 +279,12 @@ def _dialogues(
         )
 
 
-def _refuse_half_characters(dialogue: Dialogue) -> None:
+def refuse_half_characters(dialogue: Dialogue) -> None:
+    """Refuse a dialogue that no UTF-8 can carry.
+
+    Raises:
+        InputError: with the number of the message.
+    """
     for number, message in enumerate(dialogue.messages, start=1):
         try:
             message["content"].encode()
@@ -274,11 +312,18 @@ class _Encoded:
         self._wanted = bytearray()
         self.starts: list[int] = []
         self._answer_bytes: list[int] = []
-        self._draws: list[int] = []
+        self._contents: list[Any] = []
+        self._weights: list[float] = []
 
     def add(
-        self, dialogue: Dialogue, is_learnt: Sequence[bool], ids: list[int], wanted: list[bool]
+        self,
+        dialogue: Dialogue,
+        is_learnt: Sequence[bool],
+        ids: list[int],
+        wanted: list[bool],
+        weight: float,
     ) -> None:
+        self._weights.append(weight)
         self.starts.append(len(self._ids))
         self._ids.extend(ids)
         self._wanted.extend(wanted)
@@ -289,29 +334,40 @@ class _Encoded:
         ]
         self._answer_bytes.append(sum(len(text.encode()) for text in learnt))
         # By what is said, so that a dialogue stays on its side whatever the tokenizer and the file.
-        text = json.dumps([(turn["role"], turn["content"]) for turn in dialogue.messages])
-        self._draws.append(xxhash.xxh3_64_intdigest(text.encode()))
+        self._contents.append([(turn["role"], turn["content"]) for turn in dialogue.messages])
 
     def split(self, share: float, files: tuple[FileCounts, ...]) -> DialogueData:
         """The data, a share of it held out; nothing when that is less than two dialogues."""
-        is_held = np.zeros(len(self.starts), dtype=np.bool_)
-        if share * len(self.starts) >= _FEWEST_HELD_OUT:
-            draws = np.array(self._draws, dtype=np.uint64) / 2.0**64
-            # At least the dialogue that is drawn first, and with it those that are equal to it.
-            is_held = draws <= max(share, float(draws.min()))
-            if is_held.all():  # all are equal
-                is_held[:] = False
-        held_out = self._encoded(is_held) if is_held.any() else None
-        return DialogueData(self._encoded(~is_held), held_out, files)
+        is_held = held_out(self._contents, share)
+        kept = self._encoded(is_held.astype(np.int64)) if is_held.any() else None
+        copies = np.where(is_held, 0, self._copies())
+        if not copies.any():
+            raise InputError(
+                "tune.weights leave no dialogue to learn", hint="give a file a larger weight"
+            )
+        return DialogueData(self._encoded(copies), kept, files)
 
-    def _encoded(self, chosen: npt.NDArray[np.bool_]) -> EncodedDialogues:
+    def _copies(self) -> npt.NDArray[np.int64]:
+        """How often each dialogue is in an epoch: its file's weight, rounded up for that share of
+        the dialogues that the rest is, drawn by content.
+        """
+        weights = np.array(self._weights)
+        draws = _draws([["copies", content] for content in self._contents])
+        return np.floor(weights + draws).astype(np.int64)
+
+    def _encoded(self, copies: npt.NDArray[np.int64]) -> EncodedDialogues:
+        """The dialogues, each so many times."""
         ids = np.array(self._ids, dtype=np.uint32)
         wanted = np.frombuffer(bytes(self._wanted), dtype=np.bool_)
         ends = np.array([*self.starts[1:], len(ids)], dtype=np.int64)
         tokens: Int64s = ends - np.array(self.starts, dtype=np.int64)
-        if not chosen.all():
-            is_kept = np.repeat(chosen, tokens)
-            ids, wanted, tokens = ids[is_kept], wanted[is_kept], tokens[chosen]
+        if not (copies == 1).all():
+            numbers = np.repeat(np.arange(len(copies)), copies)
+            firsts = np.array(self.starts, dtype=np.int64)[numbers]
+            tokens = tokens[numbers]
+            places = np.repeat(firsts - (np.cumsum(tokens) - tokens), tokens)
+            places += np.arange(len(places))
+            ids, wanted = ids[places], wanted[places]
         first: Int64s = np.cumsum(tokens) - tokens
         content = xxhash.xxh3_128(ids.tobytes())
         content.update(wanted.tobytes())
@@ -323,5 +379,28 @@ class _Encoded:
             is_target=wanted,
             digest=content.hexdigest(),
         )
-        answer_bytes = int(np.array(self._answer_bytes, dtype=np.int64)[chosen].sum())
+        answer_bytes = int((np.array(self._answer_bytes, dtype=np.int64) * copies).sum())
         return EncodedDialogues(documents, int(wanted.sum()), answer_bytes)
+
+
+def held_out(
+    contents: Sequence[Any], share: float, *, fewest: int = _FEWEST_HELD_OUT
+) -> npt.NDArray[np.bool_]:
+    """Which of some JSON values are held out: a share of them, drawn by content, so that equal ones
+    are on the same side; none where the share is fewer than `fewest`.
+    """
+    is_held = np.zeros(len(contents), dtype=np.bool_)
+    if share * len(contents) < fewest and not (fewest == 1 and len(contents) > 1):
+        return is_held
+    draws = _draws(contents)
+    # At least the value that is drawn first, and with it those that are equal to it.
+    is_held = draws <= max(share, float(draws.min()))
+    if is_held.all():  # all are equal
+        is_held[:] = False
+    return is_held
+
+
+def _draws(contents: Sequence[Any]) -> npt.NDArray[np.float64]:
+    """A number from 0 to 1 of each JSON value."""
+    digests = [xxhash.xxh3_64_intdigest(json.dumps(content).encode()) for content in contents]
+    return np.array(digests, dtype=np.uint64) / 2.0**64

@@ -233,10 +233,11 @@ def _refuse_preferences(fields: _Fields) -> None:
             pair = f'pairs = [{{path = "...", question = "{{prompt}}", answer = "{{{chosen}}}"}}]'
             raise NotForTuningError(
                 f"a preference pair (`{chosen}`, `{rejected}`), which supervised tuning cannot use",
-                hint=f"to learn the chosen answers alone, set tune.{pair}"
+                hint="add [tune.dpo] to learn which answer is better, or --set tune.dpo.beta=0.1; "
+                f"to learn the chosen answers alone, set tune.{pair}"
                 if is_text
-                else f"to learn the chosen answers alone, write them as `messages` without "
-                f"`{rejected}`",
+                else "add [tune.dpo] to learn which answer is better, or --set tune.dpo.beta=0.1; "
+                f"to learn the chosen answers alone, write them as `messages` without `{rejected}`",
             )
     is_judged = fields.has("label") and isinstance(fields.look("label"), bool)
     if is_judged and fields.has("prompt") and fields.has("completion"):

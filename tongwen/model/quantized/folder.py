@@ -121,10 +121,12 @@ def save_quantized_folder(path: Path, model: Llama, source: Path, names: list[st
             bits[name] = matrix.bits
         values = read_json(source / "config.json")
         base_model_type = values["model_type"]
+        base_architectures = values.get("architectures")
         values["architectures"] = ["TongwenQuantizedLlamaForCausalLM"]
         values["model_type"] = MODEL_TYPE
         values["quantization_config"] = {
             "base_model_type": base_model_type,
+            "base_architectures": base_architectures,
             "quant_method": _METHOD,
             "scheme": "symmetric, a float16 scale for each 32 inputs; int4 as Q4_0, int8 as Q8_0",
             "group_size": 32,
@@ -176,8 +178,14 @@ def is_quantized_folder(path: Path) -> bool:
 def base_config_values(path: Path) -> dict[str, Any]:
     """The `config.json` of a quantized folder as that of the model it was made from."""
     values = _config_values(path)
-    base = values["quantization_config"].get("base_model_type", "llama")
-    return values | {"model_type": base}
+    quantization = values.pop("quantization_config")
+    values["model_type"] = quantization.get("base_model_type", "llama")
+    architectures = quantization.get("base_architectures")
+    if architectures is None:  # of a folder written before these were kept
+        del values["architectures"]
+    else:
+        values["architectures"] = architectures
+    return values
 
 
 def replace(model: Llama, name: str, module: nn.Module) -> None:

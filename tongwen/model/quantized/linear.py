@@ -47,6 +47,9 @@ class QuantizedLinear(nn.Module):
         self.register_buffer("packed", packed, persistent=False)
         self.register_buffer("packed_scale", packed_scale, persistent=False)
         self.register_buffer("bias", bias)
+        self.rounds_activations = True
+        """Whether x is rounded where it needs no gradient; not where a model is trained, so that
+        it computes the same with gradients and without."""
 
     @classmethod
     def of(cls, linear: nn.Linear, bits: Bits) -> "QuantizedLinear":
@@ -69,7 +72,7 @@ class QuantizedLinear(nn.Module):
         return weight.flatten(1)[:, : self.in_features].to(dtype)
 
     def forward(self, x: Tensor) -> Tensor:
-        if x.requires_grad or x.device.type != "cpu":
+        if x.requires_grad or x.device.type != "cpu" or not self.rounds_activations:
             out: Tensor = _FrozenProduct.apply(x, self)  # type: ignore[no-untyped-call]
         else:
             x_RN = x.reshape(-1, x.shape[-1]).float()

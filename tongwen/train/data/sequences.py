@@ -5,7 +5,7 @@ Shape suffixes in this file: B sequences, T tokens.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -34,7 +34,10 @@ class Batch:
         positions_BT: int64, counted from each document's start.
         documents_BT: int64, a number for each document of a sequence; None when documents of
             one sequence see each other.
-        targets: how many targets are in the loss.
+        targets: how many targets are in the loss, or with `references_BA` pairs of answers.
+        references_BA: of preference pairs the log-probability of each answer under the reference,
+            by the answer's number in `documents_BT`, an even one for a chosen answer and the next
+            for the rejected one; NaN beyond a sequence's last. None otherwise.
     """
 
     token_ids_BT: Tensor
@@ -42,6 +45,7 @@ class Batch:
     positions_BT: Tensor
     documents_BT: Tensor | None
     targets: int
+    references_BA: Tensor | None = None
 
     def split(self, sequences: int) -> list["Batch"]:
         """Micro-batches of so many sequences; `targets` stays that of the whole batch."""
@@ -52,19 +56,41 @@ class Batch:
                 self.positions_BT[start : start + sequences],
                 None if self.documents_BT is None else self.documents_BT[start : start + sequences],
                 self.targets,
+                None
+                if self.references_BA is None
+                else self.references_BA[start : start + sequences],
             )
             for start in range(0, len(self.token_ids_BT), sequences)
         ]
 
     def to(self, device: torch.device) -> "Batch":
-        documents_BT = self.documents_BT
+        documents_BT, references_BA = self.documents_BT, self.references_BA
         return Batch(
             self.token_ids_BT.to(device, non_blocking=True),
             self.targets_BT.to(device, non_blocking=True),
             self.positions_BT.to(device, non_blocking=True),
             None if documents_BT is None else documents_BT.to(device, non_blocking=True),
             self.targets,
+            None if references_BA is None else references_BA.to(device, non_blocking=True),
         )
+
+
+class Samples(Protocol):
+    """Training samples by number.
+
+    Attributes:
+        sequences: in one epoch.
+        fingerprint_parts: by name, all that decides which sample has which number.
+    """
+
+    sequences: int
+    fingerprint_parts: dict[str, str | int | float | bool]
+
+    def batch(self, first_sample: int, samples: int) -> Batch:
+        """Samples number `first_sample` and the following ones."""
+
+    def describe(self, samples: int) -> dict[str, float]:
+        """Counts for a manifest after so many samples."""
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import torch
 import torch.distributed as dist
 import xxhash
 
-from tongwen.train.data.sequences import Batch, PackedSequences
+from tongwen.train.data.sequences import Batch, Samples
 from tongwen.train.parallel.mesh import Processes
 
 
@@ -28,7 +28,7 @@ class SharedBatch:
 
 
 def shared_batch(
-    data: PackedSequences,
+    data: Samples,
     first_sample: int,
     sequences: int,
     processes: Processes,

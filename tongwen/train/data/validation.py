@@ -47,6 +47,13 @@ class ValidationSet:
         batch.targets_BT[is_beyond] = IGNORED
         return replace(batch, targets=int((batch.targets_BT != IGNORED).sum()))
 
+    def measure(
+        self, sequences_at_once: int, passes: Passes, processes: Processes
+    ) -> dict[str, float]:
+        """Mean loss of a target in nats, and the same in bits per byte of text."""
+        loss = validation_loss(self, sequences_at_once, passes, processes)
+        return {"loss": loss, "bits_per_byte": loss * self.bits_per_byte_of_a_nat}
+
 
 def validation_loss(
     validation: ValidationSet, sequences_at_once: int, passes: Passes, processes: Processes

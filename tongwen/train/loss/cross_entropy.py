@@ -88,7 +88,7 @@ def cross_entropy_sum(
     hidden_NM = hidden.flatten(0, -2).index_select(0, chosen)
     targets_N = targets.flatten().index_select(0, chosen)
     needs_gradient = torch.is_grad_enabled() and (hidden.requires_grad or head_VM.requires_grad)
-    if sampling is not None and needs_gradient:
+    if sampling is not None and needs_gradient and head_VM.requires_grad:
         assert share is None
         estimated: Tensor = _SampledCrossEntropySum.apply(  # type: ignore[no-untyped-call]
             hidden_NM, head_VM, targets_N, z_loss, sampling
@@ -121,7 +121,9 @@ class _CrossEntropySum(torch.autograd.Function):
         loss = torch.zeros((), dtype=torch.float32, device=device)
         hidden_gradient_NM = torch.empty_like(hidden_NM) if needs_gradient else None
         head_gradient_VM = (
-            torch.zeros_like(head_VM, dtype=torch.float32) if needs_gradient else None
+            torch.zeros_like(head_VM, dtype=torch.float32)
+            if needs_gradient and head_VM.requires_grad
+            else None
         )
         on_gpu = device.type == "cuda"
         chunk_tokens = (
@@ -140,10 +142,11 @@ class _CrossEntropySum(torch.autograd.Function):
             else:
                 part = _slope_(slope_CV, target_C1, z_loss, share, needs_gradient)
             loss += part
-            if hidden_gradient_NM is None or head_gradient_VM is None:
+            if hidden_gradient_NM is None:
                 continue
             torch.mm(slope_CV, weight_VM, out=hidden_gradient_NM[start : start + chunk_tokens])
-            _add_product_(head_gradient_VM, slope_CV, hidden_CM)
+            if head_gradient_VM is not None:  # a frozen head has none
+                _add_product_(head_gradient_VM, slope_CV, hidden_CM)
         ctx.save_for_backward(hidden_gradient_NM, head_gradient_VM)
         ctx.head_dtype = head_VM.dtype
         return loss
@@ -213,10 +216,12 @@ class _SampledCrossEntropySum(torch.autograd.Function):
         return *_scaled_(ctx, upstream), None, None, None
 
 
-def _scaled_(ctx: Any, upstream: Tensor) -> tuple[Tensor, Tensor]:
+def _scaled_(ctx: Any, upstream: Tensor) -> tuple[Tensor, Tensor | None]:
     """The gradients that the forward pass kept of hidden states and head, times `upstream`."""
     hidden_gradient_NM, head_gradient_VM = ctx.saved_tensors
     hidden_gradient_NM.mul_(upstream.to(hidden_gradient_NM.dtype))
+    if head_gradient_VM is None:
+        return hidden_gradient_NM, None
     head_gradient_VM.mul_(upstream)
     return hidden_gradient_NM, head_gradient_VM.to(ctx.head_dtype)
 

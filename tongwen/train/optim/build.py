@@ -48,12 +48,14 @@ class Optimizer:
 
 
 def build_optimizer(model: nn.Module, config: ModelConfig, settings: TrainSettings) -> Optimizer:
-    """AdamW for all parameters, or Muon for the layers' matrices and AdamW for the rest.
+    """AdamW for all that is trained, or Muon for the layers' matrices and AdamW for the rest.
 
     AdamW: Loshchilov and Hutter 2019, arXiv:1711.05101. Muon: see `muon`; its update has AdamW's
     root mean square, so one learning rate serves both. Matrices decay, norms do not.
     """
-    names = {parameter: name for name, parameter in model.named_parameters()}
+    names = {
+        parameter: name for name, parameter in model.named_parameters() if parameter.requires_grad
+    }
     inner = [item for item, name in names.items() if is_inner_matrix(name, item)]
     outer = [item for item in names if item.dim() >= 2 and not is_inner_matrix(names[item], item)]
     vectors = [item for item in names if item.dim() < 2]

@@ -1,0 +1,1 @@
+"""Adapters: small trainable matrices on a model that does not change."""

@@ -1,0 +1,1 @@
+"""Preference tuning: pairs of a better and a worse answer."""
