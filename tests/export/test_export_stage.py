@@ -202,3 +202,27 @@ def test_a_card_without_a_run_has_no_empty_parts(small_model_folder: Path) -> No
         encoded={"tokens": 5_000}, trained={"pretrain": {"tokens": 4e6, "steps": 250}},
     )  # fmt: skip
     assert "4,000,000 | 250" in model_card(trained)
+
+
+def test_the_card_carries_what_was_forecast_of_the_losses_and_what_came(
+    small_model_folder: Path,
+) -> None:
+    band = {"expected": 2.0, "low": 1.9, "high": 2.1}
+    bits = {"what": "bits_per_byte", "language": "zh", "tokens": 4_000_000, **band}
+    time = {"what": "seconds", **band, "outcome": 777.0, "residual": 387.5}
+    settlement = {
+        "rows": [
+            {**bits, "outcome": 2.012, "residual": 0.006},
+            {**bits, "language": "en", "outcome": None, "residual": None},
+            time,
+        ]
+    }
+    facts = CardFacts(
+        name="x", license="mit", config=read_config(small_model_folder), dtype="float32",
+        settled={"pretrain": settlement},
+    )  # fmt: skip
+    card = model_card(facts)
+    assert "| zh | 4,000,000 | 2.000 | 1.900 – 2.100 | 2.012 | +0.6% |" in card
+    assert "| en | 4,000,000 | 2.000 | 1.900 – 2.100 | – | – |" in card
+    assert "`forecast.json`" in card
+    assert "777" not in card  # differs between runs that end with the same bytes

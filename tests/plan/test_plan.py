@@ -84,25 +84,22 @@ def test_json_is_printed_even_when_the_plan_does_not_fit() -> None:
 def test_activations_that_do_not_fit_come_with_a_micro_batch_that_is_smaller(
     tmp_path: Path,
 ) -> None:
-    recipe = load_recipe("sample", (*TINY, "plan.memory_gib=0.5"))
-    plan = make_plan(planned_run(recipe), None, tmp_path)
-    plan["stages"]["pretrain"]["memory"]["activations"] += 2**30
-    plan["stages"]["pretrain"]["predicted_memory_bytes"] += 2**30
+    overrides = ("pretrain.micro_batch_tokens=65536", "plan.memory_gib=150")
+    planned = planned_run(load_recipe("yi-6b", overrides))
+    plan = make_plan(planned, None, tmp_path)
     with pytest.raises(DoesNotFitError, match="activations take") as caught:
-        check_fit(plan)
+        check_fit(plan, planned)
     assert caught.value.hint is not None
     assert caught.value.hint.startswith("--set pretrain.micro_batch_tokens=")
-    smaller = int(caught.value.hint.rpartition("=")[2])
-    assert recipe.pretrain is not None
-    assert smaller < recipe.pretrain.batch_tokens
-    assert recipe.pretrain.batch_tokens % smaller == 0
+    assert int(caught.value.hint.rpartition("=")[2]) < 65_536
 
 
 def test_a_disk_that_is_too_small_is_refused_with_numbers(tmp_path: Path) -> None:
-    plan = make_plan(planned_run(load_recipe("sample", TINY)), None, tmp_path)
+    recipe = load_recipe("sample", TINY)
+    plan = make_plan(planned_run(recipe), None, tmp_path)
     plan["machine"]["disk_bytes"] = 1_000
     with pytest.raises(DoesNotFitError, match=r"of disk, 0 MiB are free"):
-        check_fit(plan)
+        check_fit(plan, planned_run(recipe))
 
 
 def test_a_tune_beyond_the_window_is_refused(tmp_path: Path) -> None:
@@ -178,3 +175,96 @@ def test_memory_of_a_process_falls_with_the_processes_that_share_the_model() -> 
     again = replace(recipe.pretrain, recompute="layer")
     kept = training_memory(config, again, bf16=True, on_cpu=False, process_bytes=0).activations
     assert kept < alone.activations / 10
+
+
+@pytest.mark.parametrize(
+    ("preset", "overrides"),
+    [
+        ("yi-34b", ("pretrain.parallel.shard=64", "plan.memory_gib=80")),
+        ("yi-34b", ("pretrain.parallel.shard=64", "plan.memory_gib=20")),
+        ("yi-34b", ()),
+        ("yi-6b", ("pretrain.micro_batch_tokens=65536", "plan.memory_gib=120")),
+        ("yi-6b", ("pretrain.recompute=layer", "pretrain.micro_batch_tokens=4096")),
+        ("yi-6b", ("pretrain.recompute=cheap", "plan.memory_gib=115")),
+        ("yi-34b", ("pretrain.parallel.tensor=8", "plan.memory_gib=79")),
+    ],
+)
+def test_a_hint_changes_something_and_the_plan_then_fits(
+    tmp_path: Path, preset: str, overrides: tuple[str, ...]
+) -> None:
+    overrides = ("plan.calibration_steps=0", "extend=false", *overrides)
+    planned = planned_run(load_recipe(preset, overrides))
+    plan = make_plan(planned, None, tmp_path)
+    plan["machine"]["memory_bytes"] = min(plan["machine"]["memory_bytes"], 120 << 30)
+    with pytest.raises(DoesNotFitError) as caught:
+        check_fit(plan, planned)
+    assert caught.value.hint is not None
+    changes = [part.split(",")[0].strip() for part in caught.value.hint.split("--set ")[1:]]
+    assert changes
+    changed = planned_run(load_recipe(preset, (*overrides, *changes)))
+    assert changed != planned
+    again = make_plan(changed, None, tmp_path)
+    there = plan["machine"]["memory_bytes"]
+    assert again["stages"]["pretrain"]["predicted_memory_bytes"] <= there
+
+
+def test_the_case_of_a_34b_on_64_cards_of_80_gib_names_recompute() -> None:
+    words = ["--set", "pretrain.parallel.shard=64", "--set", "plan.memory_gib=80"]
+    result = CliRunner().invoke(command, ["yi-34b", *words])
+    assert isinstance(result.exception, DoesNotFitError)
+    assert result.exception.hint == "--set pretrain.recompute=layer"
+
+
+def test_a_hint_about_disk_names_only_stages_that_keep_more_than_one_checkpoint(
+    tmp_path: Path,
+) -> None:
+    for keep, named in ((2, True), (1, False)):
+        overrides = (*TINY, "extend=false", f"pretrain.keep_checkpoints={keep}")
+        planned = planned_run(load_recipe("sample", (*overrides, "tune.keep_checkpoints=1")))
+        plan = make_plan(planned, None, tmp_path)
+        plan["machine"]["disk_bytes"] = 1_000
+        with pytest.raises(DoesNotFitError) as caught:
+            check_fit(plan, planned)
+        assert ("keep_checkpoints" in str(caught.value.hint)) is named
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("pretrain.parallel.tensor=7", "does not divide the model's num_key_value_heads"),
+        ("pretrain.parallel.pipeline=61", "the model has 60 layers"),
+        ("pretrain.parallel.context=3", "cut into 6 chunks"),
+        ("pretrain.parallel.shard=7", "not a multiple of what 7 processes take at once"),
+        ("pretrain.parallel={ pipeline = 2, shard = 1024 }", "fewer than its 2 stages"),
+    ],
+)
+def test_a_layout_that_the_trainer_would_refuse_is_refused_by_the_plan(
+    override: str, message: str
+) -> None:
+    result = CliRunner().invoke(command, ["yi-34b", "--set", override])
+    assert isinstance(result.exception, RecipeError)
+    assert message in result.exception.message
+
+
+def test_a_batch_that_cannot_be_cut_comes_with_one_that_can() -> None:
+    for degrees in ("{ shard = 7 }", "{ pipeline = 2, shard = 1024 }"):
+        parallel = f"pretrain.parallel={degrees}"
+        words = ["yi-34b", "--set", parallel, "--set", "plan.memory_gib=9000", "--json"]
+        words += ["--set", "plan.calibration_steps=0"]
+        result = CliRunner().invoke(command, words)
+        assert isinstance(result.exception, RecipeError)
+        hint = str(result.exception.hint)
+        assert "lower micro_batch_tokens" not in hint  # it is one sequence already
+        batch = hint.removeprefix("--set ").partition(" ")[0]
+        result = CliRunner().invoke(command, [*words, "--set", f"pretrain.{batch}"])
+        assert not isinstance(result.exception, RecipeError)
+
+
+@pytest.mark.parametrize("preset", ["yi-6b-200k", "yi-9b-200k", "yi-34b-200k"])
+def test_the_200k_presets_can_extend_what_they_pretrain(preset: str, tmp_path: Path) -> None:
+    recipe = load_recipe(preset)
+    assert recipe.extend is not None
+    assert recipe.extend.sequence_tokens > recipe.model.max_position_embeddings
+    window = f"model.max_position_embeddings={recipe.extend.sequence_tokens}"
+    with pytest.raises(RecipeError, match="positions already"):
+        make_plan(planned_run(load_recipe(preset, (window,))), None, tmp_path)

@@ -1,13 +1,76 @@
-"""`tongwen plan`: what a recipe's training needs, without training."""
+"""`tongwen plan`: what a recipe's training needs, or what a budget buys."""
 
 import json
+import re
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import click
 
+from tongwen.errors import UsageError
+
+_UNITS = {"": 1.0, "k": 1e3, "m": 1e6, "b": 1e9, "t": 1e12}
+
+
+def _amount(text: str) -> float:
+    """A number with an optional unit: 3.1T, 100B, 7e9."""
+    match = re.fullmatch(r"([0-9_,.]+(?:e[+-]?\d+)?)\s*([kmbt]?)", text.strip().lower())
+    try:
+        return float(re.sub("[,_]", "", match[1])) * _UNITS[match[2]]  # type: ignore[index]
+    except (TypeError, ValueError) as error:
+        raise click.BadParameter(f"{text!r} is not a number such as 100B, 3.1T or 1e21") from error
+
+
+_amount.__name__ = "number"
+_BUDGET = (
+    click.option("--gpu", metavar="NAME",
+                 help="Machine to plan for, such as h800; `this` is this one."),
+    click.option("--gpus", type=click.IntRange(1), help="How many of them."),
+    click.option("--days", type=_amount, help="Wall-clock time."),
+    click.option("--money", type=_amount, help="Price of the GPU hours."),
+    click.option("--flops", type=_amount, help="FLOPs of training."),
+    click.option("--tokens", type=_amount, help="Tokens to train on."),
+    click.option("--target-bits-per-byte", type=_amount, help="Loss to reach at the least cost."),
+    click.option("--target-language", metavar="LANGUAGE", help="Whose loss; English when absent."),
+    click.option("--parameters", type=_amount, help="A fixed size, without a recipe."),
+    click.option("--objective", type=click.Choice(["best-loss", "cheapest-to-serve"])),
+    click.option("--serve-tokens", type=_amount,
+                 help="Tokens the model will read and write over its life."),
+    click.option("--method", type=click.Choice(["full", "lora", "qlora"]),
+                 help="Train all weights, or adapters on one card."),
+    click.option("--rank", type=click.IntRange(1), help="Of the adapters; 16 when absent."),
+    click.option("--stage", type=click.Choice(["pretrain", "extend", "tune"]),
+                 help="Which stage of RECIPE; pretrain when absent."),
+    click.option("--continued", is_flag=True, help="Pretraining starts from trained weights."),
+    click.option("--sequence-tokens", type=click.IntRange(1)),
+    click.option("--vocabulary-size", type=click.IntRange(1)),
+    click.option("--mfu", type=_amount, help="Share of peak speed that you measured."),
+    click.option("--price-per-hour", type=_amount, help="Of one GPU."),
+    click.option("--failure-gpu-hours", type=_amount,
+                 help="Mean time between failures of one GPU."),
+    click.option("--devices", type=click.Path(path_type=Path), help="TOML file of your machines."),
+    click.option("--law", type=click.Path(path_type=Path), help="File of your own loss laws."),
+    click.option("--seal", type=click.Path(path_type=Path), metavar="DIR",
+                 help="Write the forecast into DIR, a stage's folder, before its first step."),
+    click.option("--fits", is_flag=True, help="What of every preset fits on one GPU."),
+)  # fmt: skip
+_NEITHER_LIMIT_NOR_SHAPE = (
+    "gpu", "fits", "devices", "law", "stage", "continued", "parameters", "seal",
+)  # fmt: skip
+
+
+_OF_FITS = ("gpu", "fits", "devices", "sequence_tokens", "rank")
+
+
+def _budget_options(function: Any) -> Any:
+    for option in reversed(_BUDGET):
+        function = option(function)
+    return function
+
 
 @click.command(name="plan")
-@click.argument("recipe")
+@click.argument("recipe", required=False)
 @click.option(
     "--shards",
     type=click.Path(path_type=Path),
@@ -16,19 +79,53 @@ import click
 @click.option(
     "--set", "overrides", metavar="KEY=VALUE", multiple=True, help="Override a key of the recipe."
 )
+@_budget_options
 @click.option("--json", "as_json", is_flag=True, help="Print the plan as JSON.")
-def command(recipe: str, shards: Path | None, overrides: tuple[str, ...], as_json: bool) -> None:
-    """Print what the training stages of RECIPE need; refuse what does not fit this machine.
+def command(
+    recipe: str | None,
+    shards: Path | None,
+    overrides: tuple[str, ...],
+    as_json: bool,
+    **budget: Any,
+) -> None:
+    """Print what training needs, without training.
 
-    Parameters, FLOPs, memory, disk, and the time and price that a few real steps foretell.
+    With RECIPE alone: parameters, FLOPs, memory, disk of its training stages, and the time and
+    price that a few real steps foretell; what does not fit this machine is refused. RECIPE is a
+    preset or a TOML file.
 
-    RECIPE is a preset or a TOML file. Nothing is written.
+    With --gpu NAME and a budget: the best run that it buys on that machine, with size, tokens,
+    rate, batch, layout, time, energy, price and expected loss. RECIPE then fixes the size.
 
     \b
     Examples:
       tongwen plan yi-34b
       tongwen plan sample --set plan.price_per_hour=2.5
+      tongwen plan --gpu h800 --gpus 64 --days 30
+      tongwen plan --gpu h100 --money 100000
+      tongwen plan yi-34b --gpu h800 --gpus 1200
+      tongwen plan yi-34b-200k --stage extend --gpu h800 --gpus 64
+      tongwen plan yi-6b --gpu rtx-4090 --method qlora
+      tongwen plan --gpu this --fits
     """
+    given = {
+        name: value for name, value in budget.items() if value is not None and value is not False
+    }
+    if budget["fits"]:
+        _what_fits(budget, as_json)
+    elif given:
+        _answer(recipe, shards, overrides, given, as_json)
+    elif recipe is None:
+        raise UsageError(
+            "plan what?", hint="name a recipe, or a budget: --gpu h800 --gpus 64 --days 30"
+        )
+    else:
+        _plan_recipe(recipe, shards, overrides, as_json)
+
+
+def _plan_recipe(
+    recipe: str, shards: Path | None, overrides: tuple[str, ...], as_json: bool
+) -> None:
     from tongwen.plan.plan import add_times, check_fit, make_plan
     from tongwen.plan.text import plan_lines
     from tongwen.road.recipe import load_recipe
@@ -37,11 +134,85 @@ def command(recipe: str, shards: Path | None, overrides: tuple[str, ...], as_jso
     planned = planned_run(load_recipe(recipe, overrides))
     plan = make_plan(planned, shards, Path())
     try:
-        check_fit(plan)
+        check_fit(plan, planned)
         add_times(plan, planned)
     finally:
-        if as_json:
-            click.echo(json.dumps(plan, ensure_ascii=False, indent=1, sort_keys=True))
-        else:
-            for line in plan_lines(plan):
-                click.echo(line)
+        _print(plan, plan_lines(plan), as_json)
+
+
+def _answer(
+    recipe: str | None,
+    shards: Path | None,
+    overrides: tuple[str, ...],
+    given: dict[str, Any],
+    as_json: bool,
+) -> None:
+    from tongwen.plan.ask import Asked, answered, lines_of, question, seal
+    from tongwen.road.recipe import load_recipe
+    from tongwen.road.stages import planned_run
+
+    if "gpu" not in given:
+        raise UsageError("for which machine?", hint="add --gpu NAME, or --gpu this")
+    if recipe is None and (overrides or "stage" in given or "continued" in given):
+        named = "--set" if overrides else "--stage" if "stage" in given else "--continued"
+        raise UsageError(f"{named} is of a recipe, and none is named", hint="name a preset")
+    if shards is not None:
+        raise UsageError("--shards changes nothing in the answer to a budget", hint="leave it out")
+    asked = question(
+        Asked(
+            gpu=given["gpu"],
+            planned=None if recipe is None else planned_run(load_recipe(recipe, overrides)),
+            stage=given.get("stage", "pretrain"),
+            parameters=given.get("parameters"),
+            is_continued="continued" in given,
+            devices=given.get("devices"),
+            law=given.get("law"),
+            values={
+                name: value for name, value in given.items() if name not in _NEITHER_LIMIT_NOR_SHAPE
+            },
+        )
+    )
+    found = answered(asked)
+    if "seal" in given:
+        seal(found, given.get("stage", "pretrain"), given["seal"])
+    _print(found, lines_of(asked, found), as_json)
+
+
+def _what_fits(budget: dict[str, Any], as_json: bool) -> None:
+    from tongwen.model.config import ModelConfig
+    from tongwen.plan.ask import what_fits
+    from tongwen.road.recipe import load_recipe, preset_names
+
+    idle = [
+        name
+        for name, value in budget.items()
+        if name not in _OF_FITS and value is not None and value is not False
+    ]
+    if idle:
+        raise UsageError(
+            f"--{idle[0].replace('_', '-')} changes nothing with --fits", hint="leave out one"
+        )
+    if not budget["gpu"]:
+        raise UsageError("fits on what?", hint="add --gpu NAME, or --gpu this")
+    shapes: dict[str, ModelConfig] = {}
+    for name in sorted(set(preset_names()) - {"defaults"}):
+        loaded = load_recipe(name)
+        config = ModelConfig.from_settings(loaded.model, loaded.tokenizer.vocabulary_size)
+        if config not in shapes.values():
+            shapes[name] = config
+    rows, lines = what_fits(
+        shapes,
+        budget["gpu"],
+        budget["devices"],
+        sequence_tokens=budget["sequence_tokens"] or 2_048,
+        rank=budget["rank"] or 16,
+    )
+    _print(rows, lines, as_json)
+
+
+def _print(values: Any, lines: Iterable[str], as_json: bool) -> None:
+    if as_json:
+        click.echo(json.dumps(values, ensure_ascii=False, indent=1, sort_keys=True))
+    else:
+        for line in lines:
+            click.echo(line)

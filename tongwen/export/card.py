@@ -7,6 +7,9 @@ from typing import Any
 
 from tongwen.model.config import ModelConfig
 
+FORECASTS = "forecast.json"
+"""Of an exported folder: stage -> forecast, outcome and residual."""
+
 STAGES = {"pretrain": "pre-training 预训练", "extend": "extension 扩展长度", "tune": "tuning 微调"}
 
 
@@ -23,6 +26,7 @@ class CardFacts:
         encoded: counts of the encode stage.
         trained: stage -> counts, of the training stages in their order.
         results: the rows of `results.json`.
+        settled: stage -> its `settlement.json`, for stages that were forecast.
     """
 
     name: str
@@ -33,6 +37,7 @@ class CardFacts:
     encoded: Mapping[str, float] | None = None
     trained: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     results: Sequence[Mapping[str, Any]] = ()
+    settled: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
 def model_card(facts: CardFacts) -> str:
@@ -42,6 +47,7 @@ def model_card(facts: CardFacts) -> str:
         _model(facts),
         _data(facts),
         _training(facts),
+        _forecast(facts),
         _evaluation(facts),
         _use(facts.config),
     ]
@@ -111,6 +117,38 @@ def _training(facts: CardFacts) -> str:
         for stage, counts in facts.trained.items()
     ]
     return "## Training 训练\n\n" + _table(("", "tokens 词元", "steps 步"), rows)
+
+
+def _forecast(facts: CardFacts) -> str:
+    """Of the losses. Time and memory differ between runs that end with the same bytes, and the card
+    must not: they are in a file of their own.
+    """
+    if not facts.settled:
+        return ""
+    rows = [
+        (
+            STAGES[stage],
+            row["language"],
+            f"{row['tokens']:,}",
+            f"{row['expected']:.3f}",
+            f"{row['low']:.3f} – {row['high']:.3f}",
+            "–" if row["outcome"] is None else f"{row['outcome']:.3f}",
+            "–" if row["residual"] is None else f"{row['residual']:+.1%}",
+        )
+        for stage, settlement in facts.settled.items()
+        for row in settlement["rows"]
+        if row["what"] == "bits_per_byte"
+    ]
+    head = (
+        "", "language 语言", "tokens 词元", "forecast 预测", "80 %", "outcome 结果",
+        "residual 残差",
+    )  # fmt: skip
+    table = "\n\nBits per byte. 每字节比特。\n\n" + _table(head, rows) if rows else ""
+    return (
+        "## Forecast 预测\n\n"
+        "What was forecast before the first step and sealed is held against the outcome in "
+        f"`{FORECASTS}`. 第一步之前封存的预测及其结果见 `{FORECASTS}`。{table}"
+    )
 
 
 def _evaluation(facts: CardFacts) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from tongwen.errors import InputError, TongwenError
-from tongwen.export.card import STAGES, CardFacts, model_card
+from tongwen.export.card import FORECASTS, STAGES, CardFacts, model_card
 from tongwen.export.settings import ExportSettings
 from tongwen.files import (
     disk_errors,
@@ -54,7 +54,11 @@ def run(context: StageContext[ExportSettings]) -> Mapping[str, float]:
         encoded=_counts(context, "encode"),
         trained={name: counts for name in STAGES if (counts := _counts(context, name))},
         results=(_json(context, "evaluate", "results.json") or {}).get("results", ()),
+        settled={name: found for name in STAGES if (found := _settlement(context, name))},
     )
+    (context.out / FORECASTS).unlink(missing_ok=True)  # of an export before this one
+    if facts.settled:
+        write_json(partial / FORECASTS, dict(facts.settled))
     write_text(partial / "README.md", model_card(facts))
     _complete_stop_ids(partial)
     for file in partial.iterdir():
@@ -132,6 +136,13 @@ def _json(context: StageContext[ExportSettings], role: str, name: str) -> Any:
         return read_json(path)
     except (OSError, ValueError) as error:
         raise InputError(f"cannot read {path}: {error}") from error
+
+
+def _settlement(context: StageContext[ExportSettings], role: str) -> Any:
+    """Forecast and outcome of a training stage; None where nothing was forecast."""
+    if role not in context.inputs or not (context.inputs[role] / "settlement.json").is_file():
+        return None
+    return _json(context, role, "settlement.json")
 
 
 def _counts(context: StageContext[ExportSettings], role: str) -> Mapping[str, float] | None:

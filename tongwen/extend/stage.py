@@ -9,6 +9,7 @@ from tongwen.flow.stage import StageContext
 from tongwen.model.folder import read_config
 from tongwen.stages import find_model_folder
 from tongwen.train.data.sources import ShardData
+from tongwen.train.forecast import PLANNED_FORECASTS
 from tongwen.train.job import Job
 from tongwen.train.loop import train
 from tongwen.train.weights import FolderWeights, check_tokenizer
@@ -61,5 +62,6 @@ def run(context: StageContext[ExtendSettings]) -> Mapping[str, float]:
             out=context.out,
             progress=context.progress,
             code=context.code,
+            forecast=context.run_dir / PLANNED_FORECASTS,
         )
     )

@@ -100,5 +100,10 @@ def _optimizer_bytes(config: ModelConfig, settings: TrainSettings) -> int:
 
 def checkpoint_bytes(config: ModelConfig, settings: TrainSettings) -> int:
     """Disk for the checkpoints kept, the one being written, and the float32 model folder."""
-    state = 4 * config.parameters + _optimizer_bytes(config, settings)
+    state = state_bytes(config, settings)
     return state * (settings.keep_checkpoints + 1) + 4 * config.parameters
+
+
+def state_bytes(config: ModelConfig, settings: TrainSettings) -> int:
+    """One checkpoint, over all processes: float32 weights and the optimizer's state."""
+    return 4 * config.parameters + _optimizer_bytes(config, settings)

@@ -16,8 +16,10 @@ from tongwen.model.device import Arithmetic, choose_device
 from tongwen.model.flops import flops_per_token
 from tongwen.plan.calibrate import seconds_per_step
 from tongwen.plan.formulas import checkpoint_bytes, training_memory
+from tongwen.plan.hints import hint_to_fit
 from tongwen.plan.settings import PlannedRun, PlanSettings, check_windows
 from tongwen.train.lanes import lanes_for
+from tongwen.train.parallel.check import check_layout
 from tongwen.train.settings import TrainSettings
 from tongwen.train.weights import config_to_start_from
 
@@ -42,7 +44,8 @@ def make_plan(planned: PlannedRun, shards_folder: Path | None, out: Path) -> dic
         out: a folder on the disk that the run will write to; it need not exist.
 
     Raises:
-        RecipeError: a stage's sequences do not fit the window it works with.
+        RecipeError: a stage's sequences do not fit the window it works with, or its layout not the
+            model or the batch.
         InputError: `shards.json` is missing or damaged.
     """
     shards = _read_shards(shards_folder)
@@ -50,6 +53,8 @@ def make_plan(planned: PlannedRun, shards_folder: Path | None, out: Path) -> dic
     config = config_to_start_from(planned.model, planned.pretrain, vocabulary_size)
     stages = planned.stages
     check_windows(config.max_position_embeddings, stages)
+    for settings in stages.values():
+        check_layout(config, settings, settings.parallel.fewest_processes)
     return {
         "model": {
             **asdict(config),
@@ -65,36 +70,56 @@ def make_plan(planned: PlannedRun, shards_folder: Path | None, out: Path) -> dic
     }
 
 
-def check_fit(plan: Mapping[str, Any]) -> None:
+def check_fit(plan: Mapping[str, Any], planned: PlannedRun) -> None:
     """Refuse a plan that this machine cannot carry out.
 
     Raises:
-        DoesNotFitError: with what is needed and what there is.
+        DoesNotFitError: with what is needed, what there is, and a setting that would fit.
     """
     machine = plan["machine"]
     for name, stage in plan["stages"].items():
         needed, there = stage["predicted_memory_bytes"], machine["memory_bytes"]
+        if needed <= there:
+            continue
+        hint = _hint_to_fit(name, plan, planned)
         states = sum(stage["memory"][key] for key in ("weights", "gradients", "optimizer"))
         if states > there:
             raise DoesNotFitError(
                 f"{name} needs {_gib(states)} of memory for weights, gradients and optimizer "
                 f"alone, {_gib(there)} are free",
-                hint="choose a smaller model, or name another machine's memory with "
-                "--set plan.memory_gib=GIB",
+                hint=hint,
             )
-        if needed > there:
-            raise DoesNotFitError(
-                f"{name} needs {_gib(needed)} of memory, {_gib(there)} are free; activations "
-                f"take {_gib(stage['memory']['activations'])} of it",
-                hint=f"--set {name}.micro_batch_tokens={_smaller_micro_batch(stage)}",
-            )
+        raise DoesNotFitError(
+            f"{name} needs {_gib(needed)} of memory, {_gib(there)} are free; activations "
+            f"take {_gib(stage['memory']['activations'])} of it",
+            hint=hint,
+        )
     needed = sum(stage["disk_bytes"] for stage in plan["stages"].values())
     if needed > machine["disk_bytes"]:
+        keeping = [name for name, stage in planned.stages.items() if stage.keep_checkpoints > 1]
+        fewer = " ".join(f"--set {name}.keep_checkpoints=1" for name in keeping)
         raise DoesNotFitError(
             f"checkpoints and models need {_gib(needed)} of disk, "
             f"{_gib(machine['disk_bytes'])} are free",
-            hint="free some space, or --set pretrain.keep_checkpoints=1",
+            hint=f"free some space, or {fewer}" if fewer else "free some space",
         )
+
+
+def _hint_to_fit(name: str, plan: Mapping[str, Any], planned: PlannedRun) -> str:
+    """Of a stage whose memory is not there."""
+    stage, settings = plan["stages"][name], planned.stages[name]
+    config = config_to_start_from(planned.model, planned.pretrain, plan["model"]["vocabulary_size"])
+    return hint_to_fit(
+        name,
+        config,
+        settings,
+        plan["machine"]["memory_bytes"],
+        bf16=stage["dtype"] == "bfloat16",
+        on_cpu=stage["device"] == "cpu",
+        process_bytes=stage["memory"]["process"],
+        lanes=stage["lanes"],
+        may_name_memory=planned.plan.memory_gib is None,
+    )
 
 
 def add_times(plan: dict[str, Any], planned: PlannedRun) -> None:
@@ -157,6 +182,7 @@ def _stage_plan(
     validations = -(-settings.steps // settings.evaluate_every_steps)
     return {
         "device": arithmetic.device.type,
+        "lanes": lanes,
         "dtype": str(arithmetic.dtype).removeprefix("torch."),
         "tokens": tokens,
         "steps": settings.steps,
@@ -224,14 +250,6 @@ def _validation_tokens(name: str, settings: TrainSettings, shards: Mapping[str, 
         return 0
     splits = {row["split"] for row in shards["shards"] if row["split"].startswith("valid-")}
     return sum(min(settings.validation_tokens, _split_tokens(shards, split)) for split in splits)
-
-
-def _smaller_micro_batch(stage: Mapping[str, Any]) -> int:
-    """Half of what the stage has, as whole sequences that divide the batch."""
-    sequences: int = stage["batch_tokens"] // stage["sequence_tokens"]
-    now: int = stage["micro_batch_tokens"] // stage["sequence_tokens"]
-    smaller = max(n for n in range(1, now // 2 + 2) if sequences % n == 0)
-    return smaller * int(stage["sequence_tokens"])
 
 
 def _gib(size: int) -> str:

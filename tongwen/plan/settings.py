@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from tongwen.errors import RecipeError
 from tongwen.extend.settings import ExtendSettings
 from tongwen.model.settings import ModelSettings
+from tongwen.settings import PathText
 from tongwen.stages import TRAINING_STAGES
 from tongwen.train.settings import PretrainSettings, TrainSettings
 from tongwen.tune.settings import TuneSettings
@@ -21,6 +22,9 @@ class PlanSettings:
     """Real steps that are timed to predict the run's time; 0 predicts nothing."""
     price_per_hour: float | None = None
     """Price of the machine for an hour, in any currency."""
+    law: PathText | None = None
+    """File of loss laws, one for each language, fitted on runs of your own; the loss of pretraining
+    is forecast from it. A published law of English is used when absent, for runs of its size."""
 
     def __post_init__(self) -> None:
         if self.memory_gib is not None and self.memory_gib <= 0:

@@ -20,6 +20,7 @@ from tongwen.packages import installed_versions
 from tongwen.report.charts import bar
 from tongwen.report.cost import build_cost
 from tongwen.report.evaluation import build_evaluation
+from tongwen.report.forecast import build_forecast
 from tongwen.report.funnel import build_funnel
 from tongwen.report.gold import build_gold
 from tongwen.report.headline import build_headline
@@ -88,7 +89,14 @@ def _content(run: RunFiles) -> dict[str, Any]:
         "harvest": harvest,
         "thresholds": build_thresholds(run.json("curate/histograms.json") or ()),
         "gold": gold,
-        "phases": [{"training": phase, "sentence": _sentence(phase)} for phase in phases],
+        "phases": [
+            {
+                "training": phase,
+                "sentence": _sentence(phase),
+                "forecast": build_forecast(run, phase.stage),
+            }
+            for phase in phases
+        ],
         "phases_missing": [
             stage
             for stage in TRAINING_STAGES

@@ -232,6 +232,33 @@ WORDS: dict[str, tuple[str, str]] = {
         "Time of the attempt that finished a stage; memory of its largest process.",
         "用时为完成该阶段的那一次，内存为最大的一个进程。",
     ),
+    # forecast
+    "forecast": ("Forecast and outcome", "预测与结果"),
+    "forecast_settled": (
+        "Forecast before the first step and sealed ({digest}); 80 % of outcomes are expected in "
+        "the band.",
+        "预测在第一步之前作出并封存（{digest}）；80 % 的结果应落在区间内。",
+    ),
+    "forecast_open": (
+        "Forecast before the first step and sealed ({digest}); the run has not ended, so nothing "
+        "is settled.",
+        "预测在第一步之前作出并封存（{digest}）；训练尚未结束，还没有结论。",
+    ),
+    "forecast_left": (
+        "At step {step} the run left the band of {what}: {value}, forecast {low} to {high}.",
+        "第 {step} 步时 {what} 超出区间：{value}，预测为 {low} 至 {high}。",
+    ),
+    "forecast_band": ("{low} to {high}", "{low} 至 {high}"),
+    "forecast_seconds": ("time", "用时"),
+    "forecast_memory_bytes": ("peak memory", "内存峰值"),
+    "forecast_price": ("price", "费用"),
+    "forecast_bits_per_byte": (
+        "bits per byte, {language}, after {tokens} tokens",
+        "{language}每字节比特，训练 {tokens} 词元后",
+    ),
+    "column_band": ("80 % band", "80 % 区间"),
+    "column_outcome": ("Outcome", "结果"),
+    "column_residual": ("Residual", "残差"),
     # dropped
     "dropped_intro": (
         "A random sample of what was dropped, by reason, with the value and its threshold.",

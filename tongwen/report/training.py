@@ -13,7 +13,7 @@ from tongwen.report.charts import Series, line_chart
 from tongwen.report.words import both, words
 
 _TABLE_ROWS = 12
-_EVENTS = ("damaged_checkpoint", "rollback")
+_EVENTS = ("damaged_checkpoint", "rollback", "forecast")
 _COLUMNS = (
     "step",
     "tokens",

@@ -59,7 +59,8 @@ ROAD = (
         entry="tongwen.plan.stage:run",
         reads={"shards": ("encode",), "tokenizer": ("tokenizer",)},
         sections=("plan", "model", "pretrain", "extend", "tune"),
-        outputs=("plan.json",),
+        outputs=("plan.json", "forecast.json"),
+        files="tongwen.plan.stage:files",
     ),
     Stage(
         name="pretrain",

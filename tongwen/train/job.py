@@ -28,6 +28,8 @@ class Job:
         code: names the code that trains; a run that other code has finished is trained again.
         is_kept: whether checkpoints and the model are written; without, as in a benchmark, nothing
             but the metrics.
+        forecast: file of the plan's sealed forecasts, which need not be there. It decides nothing
+            of the run: it is compared with it.
     """
 
     name: str
@@ -40,3 +42,4 @@ class Job:
     progress: Progress
     code: str = ""
     is_kept: bool = True
+    forecast: Path | None = None

@@ -11,14 +11,16 @@ from tongwen.model.device import Arithmetic
 from tongwen.model.folder import save_model_folder, write_model_folder
 from tongwen.model.llama import Llama
 from tongwen.train.checkpoint import Checkpoints, Position
-from tongwen.train.data.shared import check_batch, shared_batch
+from tongwen.train.data.shared import shared_batch
 from tongwen.train.data.validation import validation_loss
+from tongwen.train.forecast import ForecastWatch
 from tongwen.train.guard import hang_watch, is_spike, remember, stop_requested
 from tongwen.train.hardware import Utilization, denormals_as_zero
 from tongwen.train.job import Job
 from tongwen.train.optim.build import Optimizer, build_optimizer
 from tongwen.train.optim.schedule import learning_rate
 from tongwen.train.parallel.build import build_model
+from tongwen.train.parallel.check import check_layout
 from tongwen.train.parallel.gradients import clip_gradients
 from tongwen.train.parallel.mesh import Processes
 from tongwen.train.passes import Passes
@@ -49,9 +51,9 @@ def _train(job: Job) -> dict[str, float]:
     settings = job.settings
     arithmetic = Arithmetic.for_training(settings.device, settings.precision)
     processes = Processes.start(settings.parallel, arithmetic.device)
-    check_batch(settings, processes)
-    checkpoints = open_checkpoints(job, processes, arithmetic.device)
     config = job.weights.config
+    check_layout(config, settings, processes.count)
+    checkpoints = open_checkpoints(job, processes, arithmetic.device)
     model = build_model(config, settings, processes, arithmetic)
     optimizer = build_optimizer(model, config, settings)
     position = checkpoints.load(model, optimizer)
@@ -66,6 +68,7 @@ def _train(job: Job) -> dict[str, float]:
     with stop_requested() as stop:
         run.finish(stop)
     job.progress.end()
+    run.watch.settle(recovery.seconds, run.peak_memory_bytes)
     if job.is_kept:
         _write_model(job, model, processes, checkpoints, recovery.position.step)
         checkpoints.mark_finished(job.code)
@@ -109,6 +112,17 @@ class _Run:
             job.weights.config, job.settings, arithmetic, processes.count
         )
         self.first_step = recovery.position.step
+        self.peak_memory_bytes = 0.0
+        self.watch = self._watch()
+
+    def _watch(self) -> ForecastWatch:
+        """Of the first process; the others compare nothing."""
+        job, metrics = self.job, self.recovery.metrics
+        if not self.processes.is_first:
+            return ForecastWatch(None, job.out, metrics, job.progress.say)
+        return ForecastWatch.begin(
+            job.forecast, job.name, job.out, metrics, self.first_step, job.progress.say
+        )
 
     def finish(self, stop_requested: threading.Event) -> None:
         """All steps that are left, with validations and checkpoints on the way."""
@@ -117,6 +131,8 @@ class _Run:
             with hang_watch(settings.hang_minutes):
                 row, must_stop = self._step(recovery.position, stop_requested.is_set())
             recovery.metrics.append(**row)
+            self.peak_memory_bytes = max(self.peak_memory_bytes, row["peak_memory_bytes"])
+            self.watch.stepped(row["step"], recovery.seconds, self.peak_memory_bytes)
             if recovery.must_roll_back:
                 recovery.roll_back()
                 continue
@@ -198,14 +214,17 @@ class _Run:
         rows = settings.sequences_per_micro_batch
         for language, validation in self.job.validation.items():
             loss = validation_loss(validation, rows, self.passes, self.processes)
+            tokens = settings.batches.tokens_before(step)
+            bits_per_byte = loss * validation.bits_per_byte_of_a_nat
             self.recovery.metrics.append(
                 kind="validation",
                 step=step,
-                tokens=settings.batches.tokens_before(step),
+                tokens=tokens,
                 language=language,
                 loss=loss,
-                bits_per_byte=loss * validation.bits_per_byte_of_a_nat,
+                bits_per_byte=bits_per_byte,
             )
+            self.watch.validated(step, tokens, language, bits_per_byte)
 
     def _show(self, row: dict[str, Any]) -> None:
         """The live line. Done and left count from where this process began: the rate is its own."""

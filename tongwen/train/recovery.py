@@ -109,7 +109,7 @@ class Recovery:
             return
         position, settings = self.position, self._job.settings
         position.ledger = dict(self.ledger.seconds)
-        position.wall_seconds = time.monotonic() - self._started
+        position.wall_seconds = self.seconds
         started = time.monotonic()
         with self.ledger.time("checkpoints"):
             self._checkpoints.save(position, self._model, self._optimizer)
@@ -157,6 +157,11 @@ class Recovery:
         self.position = restored
         self.save()  # a kill from here on must not meet the same data again
 
+    @property
+    def seconds(self) -> float:
+        """Wall-clock since the run's first start, without the time it did not run."""
+        return time.monotonic() - self._started
+
     def time_shares(self) -> dict[str, float]:
         """Each part's share of the time since the run's first start."""
-        return self.ledger.shares(time.monotonic() - self._started)
+        return self.ledger.shares(self.seconds)

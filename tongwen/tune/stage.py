@@ -11,6 +11,7 @@ from tongwen.progress import Progress
 from tongwen.stages import find_model_folder
 from tongwen.tokenizer.text import Tokenizer
 from tongwen.train.data.sequences import PackedSequences
+from tongwen.train.forecast import PLANNED_FORECASTS
 from tongwen.train.job import Job
 from tongwen.train.loop import train
 from tongwen.train.metrics import read_metrics
@@ -73,6 +74,7 @@ def run(context: StageContext[TuneSettings]) -> Mapping[str, float]:
             out=context.out,
             progress=context.progress,
             code=context.code,
+            forecast=context.run_dir / PLANNED_FORECASTS,
         )
     )
     return {

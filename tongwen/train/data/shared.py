@@ -6,33 +6,8 @@ import torch
 import torch.distributed as dist
 import xxhash
 
-from tongwen.errors import RecipeError
 from tongwen.train.data.sequences import Batch, PackedSequences
 from tongwen.train.parallel.mesh import Processes
-from tongwen.train.settings import TrainSettings
-
-
-def check_batch(settings: TrainSettings, processes: Processes) -> None:
-    """Every process takes whole micro-batches of every batch.
-
-    Raises:
-        RecipeError: the smallest batch is not a multiple of what all take at once.
-    """
-    smallest = settings.initial_batch_tokens or settings.batch_tokens
-    micro = settings.sequences_per_micro_batch * settings.sequence_tokens
-    if smallest % (micro * processes.data_size):
-        raise RecipeError(
-            f"the batch is {smallest:,} tokens, not a multiple of what {processes.data_size} "
-            f"processes take at once, {processes.data_size} x {micro:,} (micro_batch_tokens)",
-            hint="lower micro_batch_tokens, or raise batch_tokens",
-        )
-    micro_batches, stages = smallest // (micro * processes.data_size), processes.size("pipeline")
-    if micro_batches < stages:
-        raise RecipeError(
-            f"the batch of {smallest:,} tokens gives each pipeline {micro_batches} micro-batches, "
-            f"fewer than its {stages} stages",
-            hint="lower micro_batch_tokens, or raise batch_tokens",
-        )
 
 
 @dataclass(frozen=True)

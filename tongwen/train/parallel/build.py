@@ -4,17 +4,16 @@ import psutil
 import torch
 from torch import nn
 
-from tongwen.errors import DoesNotFitError, RecipeError
+from tongwen.errors import DoesNotFitError
 from tongwen.model.config import ModelConfig
 from tongwen.model.device import Arithmetic
 from tongwen.model.llama import DecoderLayer, Llama
 from tongwen.train.optim.build import is_inner_matrix
-from tongwen.train.parallel.context import check_context_degree
 from tongwen.train.parallel.mesh import Processes
-from tongwen.train.parallel.pipeline import check_pipeline_degree, keep_stage
+from tongwen.train.parallel.pipeline import keep_stage
 from tongwen.train.parallel.recompute import recompute_activations
 from tongwen.train.parallel.shard import share_weights
-from tongwen.train.parallel.tensor import check_tensor_degree, local, share_matrices
+from tongwen.train.parallel.tensor import local, share_matrices
 from tongwen.train.settings import TrainSettings
 
 
@@ -26,14 +25,11 @@ def build_model(
     In the order in which one kind of parallelism builds on another: stages, matrices, what is
     computed again, compilation, sharded weights.
 
+    `check_layout` has accepted the degrees.
+
     Raises:
-        RecipeError: a degree does not fit the model or its sequences.
         DoesNotFitError: weights, gradients and optimizer do not fit into memory.
     """
-    check_pipeline_degree(config, processes.size("pipeline"))
-    check_tensor_degree(config, processes.size("tensor"))
-    check_context_degree(settings, processes.size("context"), processes.size("tensor"))
-    _check_architecture(config, processes)
     with torch.device("meta"):
         model = Llama(config)
     keep_stage(model, processes.size("pipeline"), processes.place("pipeline"))
@@ -55,26 +51,6 @@ def build_model(
     if not config.tie_word_embeddings:
         _give_memory(model, arithmetic.device)
     return model.train()
-
-
-def _check_architecture(config: ModelConfig, processes: Processes) -> None:
-    """Refuse what the parts of a model that is cut up do not compute.
-
-    Raises:
-        RecipeError: with the key.
-    """
-    is_scaled = (config.embedding_scale, config.output_scale) != (1, 1)
-    for kind, key, is_there in (
-        ("tensor", "biases of projections", config.biases_per_layer > 0),
-        ("tensor", "scale_emb or dim_model_base", is_scaled),
-        ("pipeline", "scale_emb or dim_model_base", is_scaled),
-    ):
-        if is_there and processes.size(kind) > 1:
-            raise RecipeError(
-                f"parallel.{kind} is {processes.size(kind)}, and the model has {key}, which only "
-                "whole models compute",
-                hint=f"--set parallel.{kind}=1 in the stage's section; parallel.shard fits it",
-            )
 
 
 def _give_memory(model: Llama, device: torch.device) -> None:
