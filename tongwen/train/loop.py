@@ -3,13 +3,17 @@
 import math
 import threading
 import time
+from functools import partial
 from typing import Any
 
 import torch
 
+from tongwen.errors import InputError
 from tongwen.model.device import Arithmetic
 from tongwen.model.folder import save_model_folder, write_model_folder
 from tongwen.model.llama import Llama
+from tongwen.train.average import mean_of
+from tongwen.train.branch import Branch
 from tongwen.train.checkpoint import Checkpoints, Position
 from tongwen.train.data.shared import shared_batch
 from tongwen.train.data.validation import validation_loss
@@ -24,8 +28,13 @@ from tongwen.train.parallel.check import check_layout
 from tongwen.train.parallel.gradients import clip_gradients
 from tongwen.train.parallel.mesh import Processes
 from tongwen.train.passes import Passes
-from tongwen.train.recovery import Recovery, open_checkpoints
-from tongwen.train.weights import fill
+from tongwen.train.recovery import Recovery, find_run, open_checkpoints
+from tongwen.train.retention import step_folder
+from tongwen.train.settings import TrainSettings
+from tongwen.train.weights import FolderWeights, fill
+
+MODEL = "model"
+"""Folder of the trained model, in the stage's."""
 
 
 def train(job: Job) -> dict[str, float]:
@@ -53,17 +62,32 @@ def _train(job: Job) -> dict[str, float]:
     processes = Processes.start(settings.parallel, arithmetic.device)
     config = job.weights.config
     check_layout(config, settings, processes.count)
-    checkpoints = open_checkpoints(job, processes, arithmetic.device)
+    job, branch = find_run(job, processes)
+    settings = job.settings
+    checkpoints = open_checkpoints(job, processes, arithmetic.device, branch)
+    counts = checkpoints.finished_counts(job.code, job.out / MODEL) if job.is_kept else None
+    if counts is not None:
+        job.progress.say(f"  all {settings.steps:,} steps were done before")
+        return counts
     model = build_model(config, settings, processes, arithmetic)
     optimizer = build_optimizer(model, config, settings)
     position = checkpoints.load(model, optimizer)
+    is_branch = position is None and branch is not None and branch.step > 0
+    if position is None and branch is not None and is_branch:
+        position = checkpoints.load_from(step_folder(branch.folder, branch.step), model, optimizer)
+        if position is None:
+            raise InputError(
+                f"the checkpoint that the run goes on from, {branch.folder}, is damaged",
+                hint='remove it, or begin anew with changed_run = "restart"',
+            )
+        job.progress.say(_about(branch, job.settings))
     if position is None:
         fill(model, job.weights)
         position = Position()
-    else:
+    elif not is_branch:
         job.progress.say(f"  continues after step {position.step:,} of {settings.steps:,}")
     recovery = Recovery(job, processes, checkpoints, position, model, optimizer)
-    run = _Run(job, processes, arithmetic, model, optimizer, recovery)
+    run = _Run(job, processes, arithmetic, model, optimizer, recovery, is_branch=is_branch)
     job.progress.start()
     with stop_requested() as stop:
         run.finish(stop)
@@ -71,7 +95,10 @@ def _train(job: Job) -> dict[str, float]:
     run.watch.settle(recovery.seconds, run.peak_memory_bytes)
     if job.is_kept:
         _write_model(job, model, processes, checkpoints, recovery.position.step)
-        checkpoints.mark_finished(job.code)
+        averaged = checkpoints.averaged_steps()
+        if averaged:
+            run.average(checkpoints, averaged)
+        checkpoints.mark_finished(job.code, job.out / MODEL, run.counts())
     if stop.is_set():  # in the last step: no stage may follow
         raise KeyboardInterrupt
     return run.counts()
@@ -81,13 +108,29 @@ def _write_model(
     job: Job, model: Llama, processes: Processes, checkpoints: Checkpoints, step: int
 ) -> None:
     """The model folder, from memory; where that is cut over processes, from the last checkpoint."""
-    folder = job.out / "model"
+    folder = job.out / MODEL
     if processes.count == 1:
         save_model_folder(folder, model, job.tokenizer_folder, torch.float32)
     elif processes.is_first:
         read = checkpoints.weights_at(step, job.weights.config)
         write_model_folder(folder, job.weights.config, read, job.tokenizer_folder, torch.float32)
     processes.broadcast(None)  # nobody leaves before the folder is there
+
+
+def _about(branch: Branch, settings: TrainSettings) -> str:
+    kept = (
+        ""
+        if settings.warmup_tokens is None
+        else f"; its warm-up was {settings.warmup_tokens:,.0f} tokens"
+    )
+    return (
+        f"  goes on from step {branch.step:,} of {branch.folder.name}, at its constant rate, to "
+        f"step {settings.steps:,}{kept}"
+    )
+
+
+def _listed(steps: list[int]) -> str:
+    return ", ".join(f"{step:,}" for step in steps)
 
 
 class _Run:
@@ -101,6 +144,8 @@ class _Run:
         model: Llama,
         optimizer: Optimizer,
         recovery: Recovery,
+        *,
+        is_branch: bool = False,
     ) -> None:
         self.job = job
         self.processes = processes
@@ -113,15 +158,22 @@ class _Run:
         )
         self.first_step = recovery.position.step
         self.peak_memory_bytes = 0.0
-        self.watch = self._watch()
+        self.watch = self._watch(is_branch)
 
-    def _watch(self) -> ForecastWatch:
+    def _watch(self, is_branch: bool) -> ForecastWatch:
         """Of the first process; the others compare nothing."""
         job, metrics = self.job, self.recovery.metrics
         if not self.processes.is_first:
             return ForecastWatch(None, job.out, metrics, job.progress.say)
         return ForecastWatch.begin(
-            job.forecast, job.name, job.out, metrics, self.first_step, job.progress.say
+            job.forecast,
+            job.name,
+            job.out,
+            metrics,
+            self.first_step,
+            job.progress.say,
+            tokens=job.settings.batches.tokens_before(self.first_step),
+            is_branch=is_branch,
         )
 
     def finish(self, stop_requested: threading.Event) -> None:
@@ -209,7 +261,20 @@ class _Run:
         }
         return row, shared.must_stop
 
-    def _validate(self) -> None:
+    def average(self, checkpoints: Checkpoints, steps: list[int]) -> None:
+        """Put the mean of the weights at some checkpoints in the model folder, and measure it."""
+        job, config, folder = self.job, self.job.weights.config, self.job.out / MODEL
+        if self.processes.is_first:
+            readers = [checkpoints.weights_at(step, config) for step in steps]
+            write_model_folder(
+                folder, config, partial(mean_of, readers), job.tokenizer_folder, torch.float32
+            )
+        self.processes.broadcast(None)  # nobody reads before the folder is there
+        fill(self.model, FolderWeights(folder, config))
+        job.progress.say(f"  the model is the mean of its weights at steps {_listed(steps)}")
+        self._validate(weights=f"mean of steps {_listed(steps)}")
+
+    def _validate(self, **more: str) -> None:
         settings, step = self.job.settings, self.recovery.position.step
         rows = settings.sequences_per_micro_batch
         for language, validation in self.job.validation.items():
@@ -223,8 +288,10 @@ class _Run:
                 language=language,
                 loss=loss,
                 bits_per_byte=bits_per_byte,
+                **more,
             )
-            self.watch.validated(step, tokens, language, bits_per_byte)
+            if not more:
+                self.watch.validated(step, tokens, language, bits_per_byte)
 
     def _show(self, row: dict[str, Any]) -> None:
         """The live line. Done and left count from where this process began: the rate is its own."""
