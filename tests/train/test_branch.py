@@ -105,10 +105,10 @@ def test_an_unfinished_trunk_goes_on_with_another_decay_and_other_changes_are_re
     out, whole = tmp_path / "out", tmp_path / "whole"
     tiny.train(out, SHORT, "pretrain.decay=constant", "pretrain.keep_every_steps=10")
     next(out.glob("checkpoints/*/_FINISHED")).unlink()  # as if it was killed
-    with pytest.raises(InputError, match="unfinished run .*weight_decay") as caught:
+    with pytest.raises(InputError, match=r"unfinished run .*weight_decay") as caught:
         tiny.train(out, SHORT, "pretrain.weight_decay=0.2")
     assert "wsd" in str(caught.value.hint)
-    with pytest.raises(InputError, match="unfinished run .*decay 'constant' -> 'cosine'"):
+    with pytest.raises(InputError, match=r"unfinished run .*decay 'constant' -> 'cosine'"):
         tiny.train(out, SHORT, "pretrain.decay=cosine")
     tiny.train(out, SHORT, "pretrain.decay_share=0.5")  # step 20 is beyond its constant part
     tiny.train(whole, SHORT, "pretrain.decay_share=0.5")
