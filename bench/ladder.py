@@ -33,24 +33,26 @@ vocabulary_size = 4_000
 hidden_size = 64
 intermediate_size = 192
 num_hidden_layers = 2
-num_attention_heads = 2
-num_key_value_heads = 1
-head_dim = 32
+num_attention_heads = 4
+num_key_value_heads = 2
+head_dim = 16
 max_position_embeddings = 256
 rope_theta = 10_000.0
 tie_word_embeddings = true
 [pretrain]
-max_tokens = 1_000_000
+max_tokens = 1_000_000  # the ladder sets its own
 sequence_tokens = 256
 batch_tokens = 4_096
 peak_learning_rate = 1.2e-2
-warmup_tokens = 65_536
 decay = "wsd"
 decay_share = 0.2
 final_learning_rate_share = 0.0
-validation_tokens = 60_000
+checkpoint_every_steps = 200
+validation_tokens = 30_000
 """
 VOCABULARY = 4_000
+COVERAGE = 0.985
+"""Of characters; the rarer ones are spelt in bytes, or they would take all 4,000 pieces."""
 LANGUAGES = {"en": "en", "zh": "zh-Hans"}
 VALIDATION_EVERY = 25
 """Of so many documents one is held out."""
@@ -74,14 +76,15 @@ def texts(folder: Path, language: str, size: int) -> Iterator[str]:
 def prepare(folder: Path, out: Path, megabytes: float) -> None:
     """Tokenizer and shards below `out`."""
     size = int(megabytes * 2**20)
-    samples = [text for name in LANGUAGES for text in texts(folder, name, size // 5)]
-    write_tokenizer_folder(train_model(samples, vocabulary_size=VOCABULARY), out / "tokenizer")
+    samples = [text for name in LANGUAGES for text in texts(folder, name, size // 8)]
+    model = train_model(samples, vocabulary_size=VOCABULARY, character_coverage=COVERAGE)
+    write_tokenizer_folder(model, out / "tokenizer")
     tokenizer = Tokenizer.load(out / "tokenizer")
     counts = {}
-    for name, language in LANGUAGES.items():
+    for number, (name, language) in enumerate(LANGUAGES.items()):
         found = list(texts(folder, name, size))
         parts = {
-            f"train-{name}-00000": [t for n, t in enumerate(found) if n % VALIDATION_EVERY],
+            f"train-{number:05}": [t for n, t in enumerate(found) if n % VALIDATION_EVERY],
             f"valid-{name}-00000": found[::VALIDATION_EVERY],
         }
         for part, documents in parts.items():

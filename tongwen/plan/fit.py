@@ -145,7 +145,7 @@ def _starts(logs_P: Floats) -> Floats:
 
 
 def _predicted(theta_S5: Floats, n_P: Floats, d_P: Floats) -> tuple[Floats, Floats]:
-    """ln of the law, [S, P], and its derivatives, [S, P, 5].
+    """Logarithm of the law, [S, P], and its derivatives, [S, P, 5].
 
     Of (a, ln alpha, b, ln beta, e): exponents stay positive.
     """
@@ -168,9 +168,7 @@ def _predicted(theta_S5: Floats, n_P: Floats, d_P: Floats) -> tuple[Floats, Floa
 
 def _huber(residuals: Floats, weights: Floats) -> Floats:
     size = np.abs(residuals)
-    loss = np.where(
-        size <= HUBER_DELTA, size**2 / 2, HUBER_DELTA * (size - HUBER_DELTA / 2)
-    )
+    loss = np.where(size <= HUBER_DELTA, size**2 / 2, HUBER_DELTA * (size - HUBER_DELTA / 2))
     return np.asarray((weights * loss).sum(axis=-1))
 
 
