@@ -61,8 +61,9 @@ def result(ascent: Ascent) -> dict[str, Any]:
     """Runs, laws and settled forecasts as JSON values."""
     rungs = ascent.rungs()
     laws, _ = laws_of(ascent.rows(rungs))
+    runs = ascent.rows([*ascent.climb.sweep(), *rungs])
     return {
-        "runs": ascent.rows([*ascent.climb.sweep(), *rungs]),
+        "runs": [row for place, row in enumerate(runs) if row not in runs[:place]],
         "laws": {
             language: {
                 "formula": _formula(law),

@@ -63,7 +63,7 @@ def _train(job: Job) -> dict[str, float]:
     config = job.weights.config
     check_layout(config, settings, processes.count)
     job, branch = find_run(job, processes)
-    settings = job.settings
+    asked, settings = settings, job.settings
     checkpoints = open_checkpoints(job, processes, arithmetic.device, branch)
     counts = checkpoints.finished_counts(job.code, job.out / MODEL) if job.is_kept else None
     if counts is not None:
@@ -80,7 +80,7 @@ def _train(job: Job) -> dict[str, float]:
                 f"the checkpoint that the run goes on from, {branch.folder}, is damaged",
                 hint='remove it, or begin anew with changed_run = "restart"',
             )
-        job.progress.say(_about(branch, job.settings))
+        job.progress.say(_about(branch, asked))
     if position is None:
         fill(model, job.weights)
         position = Position()
@@ -117,12 +117,10 @@ def _write_model(
     processes.broadcast(None)  # nobody leaves before the folder is there
 
 
-def _about(branch: Branch, settings: TrainSettings) -> str:
-    kept = (
-        ""
-        if settings.warmup_tokens is None
-        else f"; its warm-up was {settings.warmup_tokens:,.0f} tokens"
-    )
+def _about(branch: Branch, asked: TrainSettings) -> str:
+    settings, kept = branch.settings, ""
+    if settings.warmup_tokens != asked.warmup_tokens:
+        kept = f"; its warm-up was {settings.warmup_tokens:,.0f} tokens"
     return (
         f"  goes on from step {branch.step:,} of {branch.folder.name}, at its constant rate, to "
         f"step {settings.steps:,}{kept}"
