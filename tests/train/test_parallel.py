@@ -223,7 +223,7 @@ def test_an_unfinished_run_with_other_settings_or_data_is_refused_with_the_key_t
 
     from layout_worker import run_with
 
-    run_with(SETTINGS, tmp_path)
+    run_with(replace(SETTINGS, keep_every_steps=SETTINGS.steps), tmp_path)
     (marker,) = tmp_path.glob("checkpoints/*/_FINISHED")
     marker.unlink()  # as if it had been killed
     with pytest.raises(InputError, match=r"unfinished run .*peak_learning_rate 0.01 -> 0.02"):

@@ -87,6 +87,8 @@ def test_a_killed_run_ends_with_the_bytes_and_the_curve_of_an_undisturbed_one(
 def trained(
     shards_folder: Path, small_tokenizer_folder: Path, tmp_path: Path, recipe_file: Path
 ) -> Path:
+    recipe = recipe_file.read_text().replace("[pretrain]\n", "[pretrain]\nkeep_every_steps = 30\n")
+    recipe_file.write_text(recipe)
     pretrain(shards_folder, small_tokenizer_folder, tmp_path / "out", recipe_file)
     return tmp_path / "out"
 
@@ -105,7 +107,7 @@ def test_training_lowers_the_loss_in_both_languages_and_writes_a_model_that_load
     assert config.vocabulary_size == 400
     assert all(torch.isfinite(parameter).all() for parameter in model.parameters())
     kept = sorted(path.name for path in (trained / "checkpoints").glob("*/step-*"))
-    assert kept == ["step-00000055", "step-00000060"]
+    assert kept == ["step-00000030", "step-00000060"]
 
 
 def test_a_damaged_checkpoint_is_passed_over_and_the_one_before_is_used(
@@ -121,10 +123,11 @@ def test_a_damaged_checkpoint_is_passed_over_and_the_one_before_is_used(
     data[len(data) // 2] ^= 1
     state.write_bytes(data)
     (trained / "manifest.json").unlink()
+    (trained / "model" / "config.json").unlink()
     pretrain(shards_folder, small_tokenizer_folder, trained, recipe_file)
     messages = capfd.readouterr().err
     assert "step-00000060 is damaged" in messages
-    assert "continues after step 55" in messages
+    assert "continues after step 30" in messages
     assert model_files(trained) == before
     found = curve(trained)
     (damaged,) = [row for row in found if row["kind"] == "damaged_checkpoint"]
@@ -159,13 +162,13 @@ def test_what_other_code_finished_is_trained_again_and_what_it_left_unfinished_g
 ) -> None:
     words = (shards_folder, small_tokenizer_folder, trained, recipe_file)
     before, rows = model_files(trained), curve(trained)
-    (first,) = (trained / "checkpoints").iterdir()
+    (first,) = trained.glob("checkpoints/*/")
     monkeypatch.setattr(versions, "code_of", lambda name, module: "7")
     pretrain(*words)
     said = capfd.readouterr().err
     assert "pretrain: runs again, the code of pretrain has changed (version " in said
     assert "continues after" not in said
-    aside = {path.name for path in (trained / "checkpoints").iterdir()} - {first.name}
+    aside = {path.name for path in trained.glob("checkpoints/*/")} - {first.name}
     assert len(aside) == 1  # kept, as a run of other settings is
     assert (model_files(trained), curve(trained)) == (
         before,
@@ -176,7 +179,7 @@ def test_what_other_code_finished_is_trained_again_and_what_it_left_unfinished_g
     monkeypatch.setattr(versions, "code_of", lambda name, module: "8")
     pretrain(*words)
     assert "continues after step 60" in capfd.readouterr().err
-    assert {path.name for path in (trained / "checkpoints").iterdir()} == {first.name, *aside}
+    assert {path.name for path in trained.glob("checkpoints/*/")} == {first.name, *aside}
 
 
 def test_a_full_disk_keeps_the_checkpoint_before_and_the_run_goes_on_from_it(

@@ -28,6 +28,7 @@ COMMANDS = {  # name: (module that holds a click command `command`, help shown i
     "export": ("tongwen.cli.export", "A Hugging Face folder with its model card"),
     "serve": ("tongwen.cli.serve", "OpenAI-compatible API and a chat page"),
     "chat": ("tongwen.cli.chat", "Talk to a model in the terminal"),
+    "prune": ("tongwen.cli.prune", "Remove checkpoints that nothing asks for"),
     "report": ("tongwen.cli.report", "One offline page about a run"),
     "recipe": ("tongwen.cli.recipe", "Check a recipe and print it with all its values"),
     "doctor": ("tongwen.cli.doctor", "What this machine offers, to paste into a bug report"),

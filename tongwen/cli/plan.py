@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from tongwen.cli.plan_ladder import command as ladder
 from tongwen.errors import UsageError
 
 _UNITS = {"": 1.0, "k": 1e3, "m": 1e6, "b": 1e9, "t": 1e12}
@@ -69,7 +70,27 @@ def _budget_options(function: Any) -> Any:
     return function
 
 
-@click.command(name="plan")
+class _RecipeByDefault(click.Group):
+    """`tongwen plan RECIPE` needs no second word."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if not args or args[0] not in self.commands or Path(args[0]).is_file():
+            args = [_DEFAULT, *args]
+        return super().parse_args(ctx, args)
+
+
+_DEFAULT = "recipe"
+
+
+@click.group(name="plan", cls=_RecipeByDefault)
+def command() -> None:
+    """Print what training needs, or what a budget buys; `ladder` finds the laws for it."""
+
+
+command.add_command(ladder)
+
+
+@command.command(name=_DEFAULT)
 @click.argument("recipe", required=False)
 @click.option(
     "--shards",
@@ -81,7 +102,7 @@ def _budget_options(function: Any) -> Any:
 )
 @_budget_options
 @click.option("--json", "as_json", is_flag=True, help="Print the plan as JSON.")
-def command(
+def plan_recipe(
     recipe: str | None,
     shards: Path | None,
     overrides: tuple[str, ...],
@@ -107,6 +128,8 @@ def command(
       tongwen plan yi-34b-200k --stage extend --gpu h800 --gpus 64
       tongwen plan yi-6b --gpu rtx-4090 --method qlora
       tongwen plan --gpu this --fits
+
+    `tongwen plan ladder RECIPE` fits the laws of your own data on small runs.
     """
     given = {
         name: value for name, value in budget.items() if value is not None and value is not False

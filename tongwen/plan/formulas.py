@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from tongwen.model.attention import MATRIX_ATTENTION_TOKENS
 from tongwen.model.config import ModelConfig
 from tongwen.train.loss.cross_entropy import most_chunk_tokens
+from tongwen.train.optim.schedule import last_constant_step
 from tongwen.train.settings import TrainSettings
 
 
@@ -100,8 +101,10 @@ def _optimizer_bytes(config: ModelConfig, settings: TrainSettings) -> int:
 
 def checkpoint_bytes(config: ModelConfig, settings: TrainSettings) -> int:
     """Disk for the checkpoints kept, the one being written, and the float32 model folder."""
-    state = state_bytes(config, settings)
-    return state * (settings.keep_checkpoints + 1) + 4 * config.parameters
+    milestones = settings.steps // settings.keep_every_steps if settings.keep_every_steps else 0
+    newest = max(settings.keep_checkpoints, settings.average_last or 0)
+    kept = newest + 1 + milestones + (last_constant_step(settings) is not None)
+    return state_bytes(config, settings) * kept + 4 * config.parameters
 
 
 def state_bytes(config: ModelConfig, settings: TrainSettings) -> int:

@@ -19,11 +19,13 @@ the law also holds for losses on the constant part of a trunk, not only at the e
 
 import json
 import tomllib
-from dataclasses import fields
+from collections.abc import Mapping
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
 from tongwen.errors import InputError
+from tongwen.files import write_json
 from tongwen.plan.laws import LossLaw
 
 
@@ -67,3 +69,19 @@ def _law(language: str, row: dict[str, Any], path: Path) -> LossLaw:
         if field.type is float and not (isinstance(value, int | float) and value > 0):
             raise InputError(f"{path}: {field.name} of [law.{language}] is {value!r}, not above 0")
     return law
+
+
+def write_laws(
+    path: Path, laws: Mapping[str, LossLaw], unknown: Mapping[str, list[str]] = {}
+) -> None:
+    """Write laws as `read_laws` reads them.
+
+    Args:
+        path: a JSON file.
+        laws: by language.
+        unknown: by language, what the runs behind the law do not determine; for readers.
+    """
+    rows = {language: asdict(law) for language, law in laws.items()}
+    for row in rows.values():
+        del row["language"]
+    write_json(path, {"law": rows, "unknown": dict(unknown)})

@@ -5,16 +5,22 @@ Below `checkpoints/`, one folder a run, named by its identity:
     <identity>/identity.json            what decides the run (`identity.py`)
     <identity>/step-<n>/*.distcp        weights and optimizer (torch.distributed.checkpoint)
     <identity>/step-<n>/_COMPLETE       position, and size and digest of every file; written last
-    <identity>/_FINISHED                the run has come to its end; which code it was that ended it
+    <identity>/_FINISHED                the run has come to its end: which code ended it, its counts
+                                        and the digests of its model's files
+    <identity>/retention.json           which checkpoints are kept (`retention.py`)
+    <identity>/metrics.jsonl            of a run that is not the current one (`curves.py`)
+    _CURRENT                            which run the metrics and the model beside are of
 
 Each process writes and reads its own part of every tensor, so that a checkpoint can be read by
 any number of processes.
 """
 
 import errno
+import json
 import os
 import shutil
 import uuid
+import warnings
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, fields
@@ -36,18 +42,18 @@ from tongwen.files import (
     sync_directory,
     value_digest,
     write_json,
-    write_text,
 )
 from tongwen.model.config import ModelConfig
 from tongwen.model.llama import Llama
 from tongwen.progress import Progress
+from tongwen.train.curves import keep_curve
 from tongwen.train.identity import changes
 from tongwen.train.optim.build import Optimizer
 from tongwen.train.parallel.mesh import Processes
+from tongwen.train.retention import FINISHED, Retention, by_step, size_of, step_folder, step_of
 
 COMPLETE = "_COMPLETE"
-_FINISHED = "_FINISHED"
-_IDENTITY = "identity.json"
+IDENTITY = "identity.json"
 _METADATA = ".metadata"
 _LEAST_FREE_BYTES = 16 << 20
 
@@ -101,7 +107,7 @@ class Checkpoints:
         folder: of all runs' checkpoints.
         identity: of this run.
         processes: that train it.
-        keep: how many to keep, the newest.
+        retention: which to keep.
         in_background: go on training while a checkpoint is written; it is staged in the
             processor's memory.
         progress: what the user sees.
@@ -117,7 +123,7 @@ class Checkpoints:
         identity: dict[str, Any],
         processes: Processes,
         *,
-        keep: int,
+        retention: Retention,
         in_background: bool,
         progress: Progress,
     ) -> None:
@@ -125,7 +131,7 @@ class Checkpoints:
         self._identity = identity
         self.folder = folder / value_digest(identity)[:12]
         self._processes = processes
-        self._keep = keep
+        self._retention = retention
         self._in_background = in_background
         self._progress = progress
         self.damaged: dict[str, str] = {}
@@ -154,7 +160,7 @@ class Checkpoints:
                 for path in sorted(self._all.glob("*/"))
                 if path != self.folder and any(path.glob("step-*"))
             ]
-            unfinished = [path for path in others if not (path / _FINISHED).exists()]
+            unfinished = [path for path in others if not (path / FINISHED).exists()]
             if unfinished and not restart and not self.folder.exists():
                 problem = _refusal(unfinished[-1], self._identity)
             elif others:
@@ -162,23 +168,26 @@ class Checkpoints:
             if problem is None:
                 for leftover in self.folder.glob(".*.partial"):
                     remove_tree(leftover)
-                write_json(self.folder / _IDENTITY, self._identity)
+                write_json(self.folder / IDENTITY, self._identity)
+                self._retention.write(self.folder)
         message = self._processes.broadcast(problem)
         if message:
             raise InputError(
                 message,
                 hint="give the old values back, choose another folder with --out, or "
-                'begin anew beside it with changed_run = "restart" in the stage\'s section',
+                'begin anew beside it with changed_run = "restart" in the stage\'s section; only '
+                "a constant rate (wsd before its decay) goes on with another length",
             )
 
     def _set_aside(self, code: str) -> None:
         """Rename this run's folder if other code has finished it, or it would count as done."""
-        finished = self.folder / _FINISHED
-        if not finished.exists() or (before := finished.read_text("utf-8").strip()) == code:
+        end = self._read_end()
+        if end is None or (before := end["code"]) == code:
             return
         aside = self.folder.with_name(f"{self.folder.name}-{before[:8] or 'before'}")
         remove_tree(aside)
         self.folder.rename(aside)
+        keep_curve(self._all.parent, aside)
         sync_directory(self._all)
         self._progress.say(f"  the code has changed since this run was finished: kept in {aside}")
 
@@ -189,7 +198,7 @@ class Checkpoints:
             DiskFullError: as `finish`, for one that was still being written.
         """
         self.finish()
-        path = _step_folder(self.folder, position.step)
+        path = step_folder(self.folder, position.step)
         name = self._processes.broadcast(f".{path.name}.{uuid.uuid4().hex[:8]}.partial")
         partial = self.folder / name
         state = _state(model, optimizer)
@@ -249,10 +258,20 @@ class Checkpoints:
                 writing.partial.rename(writing.path)
                 sync_directory(self.folder)
                 write_json(writing.path / COMPLETE, marker)
-            best = _step_folder(self.folder, writing.position["best_step"])
-            for old in _by_step(self.folder)[: -self._keep]:
-                if old != best:
-                    remove_tree(old)
+            self._remove_superfluous(best_step=writing.position["best_step"])
+
+    def _remove_superfluous(self, *, is_finished: bool = False, best_step: int = 0) -> list[Path]:
+        """Remove what is not kept; gives what stays.
+
+        Args:
+            is_finished: whether the run is at its end.
+            best_step: of a checkpoint that a run with patience may come back to.
+        """
+        paths = {step_of(path): path for path in by_step(self.folder)}
+        for step in self._retention.superfluous(paths, is_finished=is_finished):
+            if step != best_step:
+                remove_tree(paths.pop(step))
+        return list(paths.values())
 
     def load(self, model: nn.Module, optimizer: Optimizer) -> Position | None:
         """Bring model and optimizer to the newest valid checkpoint; None when there is none.
@@ -260,20 +279,11 @@ class Checkpoints:
         Damaged ones are passed over with a message.
         """
         self.finish()
-        newest_first = [path.name for path in reversed(_by_step(self.folder))]
+        newest_first = [path.name for path in reversed(by_step(self.folder))]
         for name in self._processes.broadcast(newest_first):
-            path = self.folder / name
-            position, problem = self._check(path)
-            if position is None:
-                self._progress.say(f"  {name} is damaged and passed over: {problem}")
-                self.damaged[name] = problem
-                continue
-            load(
-                _state(model, optimizer),
-                storage_reader=FileSystemReader(path),
-                process_group=self._processes.background,
-            )
-            return position
+            position = self.load_from(self.folder / name, model, optimizer)
+            if position is not None:
+                return position
         return None
 
     def load_weights(self, step: int, model: nn.Module) -> str:
@@ -281,7 +291,7 @@ class Checkpoints:
         it, nothing if it is whole.
         """
         self.finish()
-        path = _step_folder(self.folder, step)
+        path = step_folder(self.folder, step)
         position, problem = self._check(path)
         if position is not None:
             load(
@@ -291,29 +301,93 @@ class Checkpoints:
             )
         return problem
 
+    def load_from(self, path: Path, model: nn.Module, optimizer: Optimizer) -> Position | None:
+        """Bring model and optimizer to a checkpoint, which may be another run's; None when it is
+        damaged.
+        """
+        position, problem = self._check(path)
+        if position is None:
+            self._progress.say(f"  {path.name} is damaged and passed over: {problem}")
+            self.damaged[path.name] = problem
+            return None
+        load(
+            _state(model, optimizer),
+            storage_reader=FileSystemReader(path),
+            process_group=self._processes.background,
+        )
+        return position
+
     def weights_at(
         self, step: int, config: ModelConfig
     ) -> Callable[[Sequence[str]], dict[str, Tensor]]:
         """What reads whole tensors by name from the checkpoint of a step, in this process alone."""
-        reader = FileSystemReader(_step_folder(self.folder, step))
+        reader = FileSystemReader(step_folder(self.folder, step))
         with torch.device("meta"):
             shapes = {name: item.shape for name, item in Llama(config).named_parameters()}
 
         def read(names: Sequence[str]) -> dict[str, Tensor]:
             tensors = {name: torch.empty(shapes[name]) for name in names}
-            load({"model": tensors}, storage_reader=reader, no_dist=True)
+            with warnings.catch_warnings():  # that it reads in this process alone is meant so
+                warnings.filterwarnings("ignore", "torch.distributed is disabled")
+                load({"model": tensors}, storage_reader=reader, no_dist=True)
             return tensors
 
         return read
 
-    def mark_finished(self, code: str) -> None:
+    def averaged_steps(self) -> list[int]:
+        """Of the checkpoints there are those whose weights make up the model; none without."""
+        steps = [step_of(path) for path in by_step(self.folder)]
+        return self._processes.broadcast(self._retention.averaged_steps(steps))
+
+    def mark_finished(self, code: str, model: Path, counts: dict[str, float]) -> None:
         """Say that the run has come to its end: what follows may have other settings.
+
+        From then on only what is kept for good stays of its checkpoints.
 
         Args:
             code: names the code that trained.
+            model: folder with the trained model.
+            counts: that the stage's manifest records.
         """
-        if self._processes.is_first:
-            write_text(self.folder / _FINISHED, f"{code}\n")
+        if not self._processes.is_first:
+            return
+        end = {
+            "code": code,
+            "averaged": self._retention.averaged,
+            "counts": counts,
+            "files": {path.name: file_digest(path) for path in _files(model)},
+        }
+        write_json(self.folder / FINISHED, end)
+        before = size_of(by_step(self.folder))
+        kept = self._remove_superfluous(is_finished=True)
+        self._progress.say(
+            f"  checkpoints of the finished run removed: {(before - size_of(kept)) / 2**20:,.0f} "
+            f"MiB; kept for good: {', '.join(path.name for path in kept) or 'none'}"
+        )
+
+    def finished_counts(self, code: str, model: Path) -> dict[str, float] | None:
+        """What the manifest records of a run that this code has finished, if its model is still
+        what it wrote; its checkpoints need not be there.
+        """
+        end = self._read_end() if self._processes.is_first else None
+        counts = None
+        if end is not None and end["code"] == code and end["counts"] is not None:
+            found = {path.name: file_digest(path) for path in _files(model)}
+            is_same = found == end["files"] and end["averaged"] == self._retention.averaged
+            counts = end["counts"] if is_same else None
+        return self._processes.broadcast(counts)
+
+    def _read_end(self) -> dict[str, Any] | None:
+        """What `mark_finished` wrote; older releases wrote the code alone."""
+        path = self.folder / FINISHED
+        if not path.exists():
+            return None
+        text = path.read_text("utf-8").strip()
+        try:
+            end = json.loads(text)
+        except ValueError:
+            end = None
+        return end if isinstance(end, dict) else {"code": text, "counts": None}
 
     def _check(self, path: Path) -> tuple[Position | None, str]:
         """The position of a whole checkpoint; each process reads its part of the files."""
@@ -377,13 +451,8 @@ def _describe(done: Future[Any], partial: Path, rank: int) -> dict[str, list[Any
     return {path.name: [path.stat().st_size, file_digest(path)] for path in sorted(mine)}
 
 
-def _step_folder(folder: Path, step: int) -> Path:
-    return folder / f"step-{step:08d}"
-
-
-def _by_step(folder: Path) -> list[Path]:
-    """All checkpoint folders, oldest first, whole or not."""
-    return sorted(path for path in folder.glob("step-*") if path.is_dir())
+def _files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.glob("*") if path.is_file())
 
 
 def _cause(error: BaseException, folder: Path) -> BaseException:
@@ -401,18 +470,18 @@ def _cause(error: BaseException, folder: Path) -> BaseException:
 
 def _refusal(other: Path, identity: dict[str, Any]) -> str:
     """Why the run in `other` is not continued."""
-    last = _by_step(other)[-1].name
+    last = by_step(other)[-1].name
     try:
-        changed = changes(read_json(other / _IDENTITY), identity)
+        changed = changes(read_json(other / IDENTITY), identity)
     except (OSError, ValueError):
-        changed = f"its {_IDENTITY} cannot be read"
+        changed = f"its {IDENTITY} cannot be read"
     return f"{other} holds an unfinished run ({last}) that is not this one: {changed}"
 
 
 def _about(others: list[Path], folder: Path) -> str:
-    steps = [path for other in others for path in _by_step(other)]
-    size = sum(file.stat().st_size for path in steps for file in path.iterdir())
+    steps = [path for other in others for path in by_step(other)]
+    size = size_of(steps)
     return (
         f"  {len(steps)} checkpoints of other models, settings or data stay in {folder} "
-        f"({size / 2**20:,.0f} MiB)"
+        f"({size / 2**20:,.0f} MiB); `tongwen prune {folder.parent} --others` removes them"
     )

@@ -14,7 +14,7 @@ from typing import Any
 
 from tongwen.errors import InputError
 from tongwen.files import read_json, value_digest, write_json
-from tongwen.train.metrics import MetricsLog, read_metrics
+from tongwen.train.metrics import METRICS, MetricsLog, read_metrics
 
 FORECAST = "forecast.json"
 PLANNED_FORECASTS = Path("stages/plan") / FORECAST
@@ -173,6 +173,9 @@ class ForecastWatch:
         metrics: MetricsLog,
         step: int,
         say: Callable[[str], None],
+        *,
+        tokens: int = 0,
+        is_branch: bool = False,
     ) -> "ForecastWatch":
         """Seal the forecast into the run before its first step; later, find the one that was.
 
@@ -187,12 +190,16 @@ class ForecastWatch:
             metrics: of the run, cut back to `step`.
             step: that the run starts or continues from.
             say: called with what the user should see.
+            tokens: trained on until then.
+            is_branch: whether the run begins here, at another one's checkpoint: what was measured
+                before is then not compared.
 
         Raises:
             InputError: a forecast was changed after it was sealed.
         """
         own = out / FORECAST
-        if step == 0:
+        is_new = step == 0 or is_branch
+        if is_new:
             forecast = None if planned is None else read_forecast(planned, stage)
             if forecast is None:
                 forecast = read_forecast(own, stage)
@@ -204,17 +211,26 @@ class ForecastWatch:
         watch = cls(forecast, out, metrics, say)
         if forecast is None:
             return watch
-        if step == 0:
-            metrics.append(kind=KIND, step=0, event="sealed", digest=forecast.digest)
+        if is_new:
+            metrics.append(
+                kind=KIND, step=step, tokens=tokens, event="sealed", digest=forecast.digest
+            )
             say(f"  forecast {forecast.digest[:12]} is sealed")
-        for row in read_metrics(out / "metrics.jsonl"):
+        rows = read_metrics(out / METRICS)
+        begins = [place for place, row in enumerate(rows) if row.get("event") == "sealed"]
+        for row in rows[begins[-1] if begins else 0 :]:
             watch._remember(row)
         return watch
 
     def _remember(self, row: Mapping[str, Any]) -> None:
         if row.get("kind") == KIND and row["event"] == "left":
             self._left.add(row["what"])
-        if row.get("kind") == "validation" and "bits_per_byte" in row:
+        if row.get("kind") == KIND and row["event"] == "sealed":
+            for milestone in self.forecast.milestones if self.forecast else ():
+                if milestone.tokens <= row.get("tokens", 0):  # passed before it was forecast
+                    self._milestones[milestone.language, milestone.tokens] = math.nan
+        is_measured = row.get("kind") == "validation" and "bits_per_byte" in row
+        if is_measured and "weights" not in row:
             self._note(row["tokens"], row["language"], row["bits_per_byte"])
 
     def _note(self, tokens: int, language: str, bits_per_byte: float) -> Milestone | None:

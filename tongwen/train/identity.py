@@ -11,6 +11,8 @@ _WITHOUT_EFFECT = (
     "checkpoint_every_steps",
     "checkpoint_in_background",
     "keep_checkpoints",
+    "keep_every_steps",
+    "average_last",
     "evaluate_every_steps",
     "validation_tokens",
     "hang_minutes",
@@ -38,6 +40,10 @@ def run_identity(
         **{key: value for key, value in asdict(settings).items() if key not in _WITHOUT_EFFECT},
         **{f"data.{key}": value for key, value in data_parts.items()},
     }
+    if identity["warmup_tokens"] is None:  # runs of older releases do not have it
+        del identity["warmup_tokens"]
+    else:
+        del identity["warmup_share"]
     as_read_back: dict[str, Any] = json.loads(json.dumps(identity))
     return as_read_back
 

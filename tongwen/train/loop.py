@@ -4,13 +4,17 @@ import math
 import threading
 import time
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import torch
 
+from tongwen.errors import InputError, RecipeError
 from tongwen.model.device import Arithmetic
 from tongwen.model.folder import save_model_folder, write_model_folder
 from tongwen.model.llama import Llama
+from tongwen.train.average import mean_of
+from tongwen.train.branch import Branch
 from tongwen.train.checkpoint import Checkpoints, Position
 from tongwen.train.data.shared import shared_batch
 from tongwen.train.data.validation import ValidationSet
@@ -25,8 +29,13 @@ from tongwen.train.parallel.check import check_layout
 from tongwen.train.parallel.gradients import clip_gradients
 from tongwen.train.parallel.mesh import Processes
 from tongwen.train.passes import Passes
-from tongwen.train.recovery import Recovery, open_checkpoints
-from tongwen.train.weights import fill
+from tongwen.train.recovery import Recovery, find_run, open_checkpoints
+from tongwen.train.retention import step_folder
+from tongwen.train.settings import TrainSettings
+from tongwen.train.weights import FolderWeights, fill
+
+MODEL = "model"
+"""Folder of the trained model, in the stage's."""
 
 
 def train(job: Job) -> dict[str, float]:
@@ -37,7 +46,8 @@ def train(job: Job) -> dict[str, float]:
     sees the same samples, and its losses differ by rounding. Gives counts.
 
     Raises:
-        RecipeError: the degrees of parallelism do not fit the model, the batch or the processes.
+        RecipeError: the degrees of parallelism do not fit the model, the batch or the processes, or
+            two settings exclude one another.
         InputError: the folder holds an unfinished run with other settings or data.
         DoesNotFitError: weights, gradients and optimizer do not fit into memory.
         DivergedError: the run kept spiking after it went back as often as it may.
@@ -53,8 +63,20 @@ def _train(job: Job) -> dict[str, float]:
     arithmetic = Arithmetic.for_training(settings.device, settings.precision)
     processes = Processes.start(settings.parallel, arithmetic.device)
     config = job.weights.config
+    if settings.average_last and (job.adapters is not None or job.patience is not None):
+        raise RecipeError(
+            f"average_last is {settings.average_last}, which goes neither with LoRA nor with an "
+            "early stop",
+            hint="leave out average_last: an early stop takes the best weights by itself",
+        )
     check_layout(config, settings, processes.count)
-    checkpoints = open_checkpoints(job, processes, arithmetic.device)
+    job, branch = find_run(job, processes)
+    asked, settings = settings, job.settings
+    checkpoints = open_checkpoints(job, processes, arithmetic.device, branch)
+    counts = checkpoints.finished_counts(job.code, job.out / MODEL) if job.is_kept else None
+    if counts is not None:
+        job.progress.say(f"  all {settings.steps:,} steps were done before")
+        return counts
     assert processes.count == 1 or (job.adapters is None and job.objective is None)
     dropout_seed = None
     if job.adapters is None:
@@ -72,15 +94,24 @@ def _train(job: Job) -> dict[str, float]:
     optimizer = build_optimizer(model, config, settings)
     position = checkpoints.load(model, optimizer)
     is_new = position is None
+    is_branch = position is None and branch is not None and branch.step > 0
+    if position is None and branch is not None and is_branch:
+        position = checkpoints.load_from(step_folder(branch.folder, branch.step), model, optimizer)
+        if position is None:
+            raise InputError(
+                f"the checkpoint that the run goes on from, {branch.folder}, is damaged",
+                hint='remove it, or begin anew with changed_run = "restart"',
+            )
+        job.progress.say(_about(branch, asked))
     if position is None:
         if job.adapters is None:
             fill(model, job.weights)
         position = Position()
-    else:
+    elif not is_branch:
         job.progress.say(f"  continues after step {position.step:,} of {settings.steps:,}")
     recovery = Recovery(job, processes, checkpoints, position, model, optimizer)
     passes = Passes(model, processes, arithmetic.dtype, settings, job.objective, dropout_seed)
-    run = _Run(job, processes, arithmetic, passes, model, optimizer, recovery)
+    run = _Run(job, processes, arithmetic, passes, model, optimizer, recovery, is_branch=is_branch)
     if is_new:
         run.measure_plain_text(0)
     job.progress.start()
@@ -92,7 +123,10 @@ def _train(job: Job) -> dict[str, float]:
     run.measure_plain_text(recovery.position.step)
     if job.is_kept:
         _write_model(job, model, processes, checkpoints, recovery.position.step)
-        checkpoints.mark_finished(job.code)
+        averaged = checkpoints.averaged_steps()
+        if averaged:
+            run.average(checkpoints, averaged)
+        checkpoints.mark_finished(job.code, job.out / MODEL, run.counts())
     if stop.is_set():  # in the last step: no stage may follow
         raise KeyboardInterrupt
     return run.counts()
@@ -117,7 +151,7 @@ def _write_model(
     job: Job, model: Llama, processes: Processes, checkpoints: Checkpoints, step: int
 ) -> None:
     """The model folder, from memory; where that is cut over processes, from the last checkpoint."""
-    folder = job.out / "model"
+    folder = job.out / MODEL
     if job.adapters is not None:
         job.adapters.write(job.out, model, job.tokenizer_folder)
     elif processes.count == 1:
@@ -126,6 +160,20 @@ def _write_model(
         read = checkpoints.weights_at(step, job.weights.config)
         write_model_folder(folder, job.weights.config, read, job.tokenizer_folder, torch.float32)
     processes.broadcast(None)  # nobody leaves before the folder is there
+
+
+def _about(branch: Branch, asked: TrainSettings) -> str:
+    settings, kept = branch.settings, ""
+    if settings.warmup_tokens != asked.warmup_tokens:
+        kept = f"; its warm-up was {settings.warmup_tokens:,.0f} tokens"
+    return (
+        f"  goes on from step {branch.step:,} of {branch.folder.name}, at its constant rate, to "
+        f"step {settings.steps:,}{kept}"
+    )
+
+
+def _listed(steps: list[int]) -> str:
+    return ", ".join(f"{step:,}" for step in steps)
 
 
 class _Run:
@@ -140,6 +188,8 @@ class _Run:
         model: Llama,
         optimizer: Optimizer,
         recovery: Recovery,
+        *,
+        is_branch: bool = False,
     ) -> None:
         self.job = job
         self.processes = processes
@@ -152,15 +202,22 @@ class _Run:
         )
         self.first_step = recovery.position.step
         self.peak_memory_bytes = 0.0
-        self.watch = self._watch()
+        self.watch = self._watch(is_branch)
 
-    def _watch(self) -> ForecastWatch:
+    def _watch(self, is_branch: bool) -> ForecastWatch:
         """Of the first process; the others compare nothing."""
         job, metrics = self.job, self.recovery.metrics
         if not self.processes.is_first:
             return ForecastWatch(None, job.out, metrics, job.progress.say)
         return ForecastWatch.begin(
-            job.forecast, job.name, job.out, metrics, self.first_step, job.progress.say
+            job.forecast,
+            job.name,
+            job.out,
+            metrics,
+            self.first_step,
+            job.progress.say,
+            tokens=job.settings.batches.tokens_before(self.first_step),
+            is_branch=is_branch,
         )
 
     def finish(self, stop_requested: threading.Event) -> None:
@@ -249,6 +306,21 @@ class _Run:
         }
         return row, shared.must_stop
 
+    def average(self, checkpoints: Checkpoints, steps: list[int]) -> None:
+        """Put the mean of the weights at some checkpoints in the model folder, and measure it."""
+        job, config, folder = self.job, self.job.weights.config, self.job.out / MODEL
+        if self.processes.is_first:
+            readers = [checkpoints.weights_at(step, config) for step in steps]
+            write_model_folder(
+                folder, config, partial(mean_of, readers), job.tokenizer_folder, torch.float32
+            )
+        self.processes.broadcast(None)  # nobody reads before the folder is there
+        fill(self.model, FolderWeights(folder, config))
+        job.progress.say(f"  the model is the mean of its weights at steps {_listed(steps)}")
+        step = self.recovery.position.step
+        mean = f"mean of steps {_listed(steps)}"
+        self._measure("validation", job.validation, step, weights=mean)
+
     @property
     def _is_patience_over(self) -> bool:
         patience = self.job.patience
@@ -272,7 +344,9 @@ class _Run:
         with self.recovery.ledger.time("validation"):
             self._measure("plain_text", self.job.plain_text, step)
 
-    def _measure(self, kind: str, sets: Mapping[str, ValidationSet], step: int) -> list[float]:
+    def _measure(
+        self, kind: str, sets: Mapping[str, ValidationSet], step: int, **more: str
+    ) -> list[float]:
         settings = self.job.settings
         tokens = settings.batches.tokens_before(step)
         losses = []
@@ -287,8 +361,9 @@ class _Run:
                 tokens=tokens,
                 language=language,
                 **found,
+                **more,
             )
-            if kind == "validation" and "bits_per_byte" in found:
+            if kind == "validation" and "bits_per_byte" in found and not more:
                 self.watch.validated(step, tokens, language, found["bits_per_byte"])
         return losses
 

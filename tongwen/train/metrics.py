@@ -3,7 +3,8 @@
 Rows of kind `train` have step, tokens, loss (nats a target, mean), gradient_norm,
 learning_rate, tokens_per_second, skipped, samples consumed and a digest of the batch's tokens,
 peak_memory_bytes of the first process, and mfu_full and mfu_causal (see `model.flops`); rows of
-kind `validation` have step, tokens, language, loss and bits_per_byte; rows of kind `rollback` the
+kind `validation` have step, tokens, language, loss and bits_per_byte, and `weights` where they are
+an average; rows of kind `rollback` the
 step the run went back to, of kind `damaged_checkpoint` what was passed over and why.
 """
 
@@ -15,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from tongwen.files import disk_errors, write_jsonl
+
+METRICS = "metrics.jsonl"
 
 
 class MetricsLog:

@@ -1,18 +1,22 @@
 """What a run can return to: its checkpoints, the way back after a spike, and where time went."""
 
 import time
+from dataclasses import replace
 
 import torch
 from torch import nn
 
 from tongwen.errors import TongwenError
+from tongwen.train.branch import Branch, find_branch
 from tongwen.train.checkpoint import Checkpoints, Position
+from tongwen.train.curves import hand_over
 from tongwen.train.guard import checkpoint_steps
 from tongwen.train.identity import run_identity
 from tongwen.train.job import Job
-from tongwen.train.metrics import Ledger, MetricsLog
+from tongwen.train.metrics import METRICS, Ledger, MetricsLog
 from tongwen.train.optim.build import Optimizer
 from tongwen.train.parallel.mesh import Processes
+from tongwen.train.retention import CHECKPOINTS, Retention
 
 _SKIPS_BEFORE_ROLLBACK = 10
 
@@ -21,25 +25,50 @@ class DivergedError(TongwenError):
     """The loss or its gradient kept spiking or was not finite, also after going back."""
 
 
-def open_checkpoints(job: Job, processes: Processes, device: torch.device) -> Checkpoints:
+def find_run(job: Job, processes: Processes) -> tuple[Job, Branch | None]:
+    """The run to train: as asked, or as it goes on from another one in the same folder.
+
+    Gives also where it branches.
+    """
+    first_weights = processes.broadcast(job.weights.digest() if processes.is_first else None)
+    found = find_branch(job, first_weights) if processes.is_first else None
+    branch = processes.broadcast(found)
+    return (job if branch is None else replace(job, settings=branch.settings)), branch
+
+
+def open_checkpoints(
+    job: Job, processes: Processes, device: torch.device, branch: Branch | None = None
+) -> Checkpoints:
     """The checkpoints of this very run below `job.out`.
 
+    Args:
+        job: the run.
+        processes: that train it.
+        device: of the model.
+        branch: where it goes on from another one.
+
     Raises:
-        InputError: the folder holds an unfinished run with other settings or data.
+        InputError: the folder holds an unfinished run with other settings or data, which this one
+            cannot go on from.
     """
     settings = job.settings
     first_weights = processes.broadcast(job.weights.digest() if processes.is_first else None)
     identity = run_identity(job.weights.config, first_weights, settings, job.data.fingerprint_parts)
     checkpoints = Checkpoints(
-        job.out / "checkpoints",
+        job.out / CHECKPOINTS,
         identity,
         processes,
-        keep=settings.keep_checkpoints,
+        retention=Retention.of(settings),
         in_background=settings.checkpoint_in_background == "yes"
         or (settings.checkpoint_in_background == "auto" and device.type != "cpu"),
         progress=job.progress,
     )
-    checkpoints.open(restart=settings.changed_run == "restart", code=job.code)
+    may_begin = settings.changed_run == "restart" or branch is not None
+    checkpoints.open(restart=may_begin, code=job.code)
+    if processes.is_first:
+        trunk, step = (None, 0) if branch is None else (branch.folder, branch.step)
+        hand_over(job.out, checkpoints.folder, trunk, step)
+    processes.broadcast(None)  # nobody reads before the files are the run's own
     return checkpoints
 
 
@@ -75,10 +104,9 @@ class Recovery:
         self._model = model
         self._optimizer = optimizer
         self._steps_between = job.settings.checkpoint_every_steps
+        self._retention = Retention.of(job.settings)
         self.position = position
-        self.metrics = MetricsLog(
-            job.out / "metrics.jsonl", position.step, is_writer=processes.is_first
-        )
+        self.metrics = MetricsLog(job.out / METRICS, position.step, is_writer=processes.is_first)
         for name, problem in checkpoints.damaged.items():
             self.metrics.append(
                 kind="damaged_checkpoint", step=position.step, checkpoint=name, problem=problem
@@ -92,7 +120,8 @@ class Recovery:
     def is_due(self) -> bool:
         """Whether a checkpoint is due; none is within a spike, to go back to before it."""
         position = self.position
-        return position.step % self._steps_between == 0 and not position.skipped_in_a_row
+        is_due = position.step % self._steps_between == 0 or self._retention.is_due(position.step)
+        return is_due and not position.skipped_in_a_row
 
     @property
     def must_roll_back(self) -> bool:

@@ -54,9 +54,12 @@ class TrainSettings:
     """Learning rate at the end, as a share of the peak."""
     warmup_share: float = 0.02
     """Share of the tokens over which the rate rises from zero."""
+    warmup_tokens: float | None = None
+    """Tokens of the rise, in place of `warmup_share`: the same for runs of every length."""
     decay: Literal["cosine", "linear", "constant", "wsd"] = "cosine"
-    """`wsd` holds the peak and falls over the last `decay_share`: a checkpoint before the fall can
-    be trained further. `linear` with a final share of 0 is linear-to-zero."""
+    """`wsd` holds the peak and falls over the last `decay_share`. A run with a larger `max_tokens`
+    or another decay goes on from the last checkpoint before the fall, which is always kept.
+    `linear` with a final share of 0 is linear-to-zero."""
     decay_share: float = 0.2
     """Share of the tokens over which `wsd` falls, as 1 - sqrt (Hägele et al. 2024,
     arXiv:2405.18392)."""
@@ -97,8 +100,9 @@ class TrainSettings:
     compile: Literal["auto", "yes", "no"] = "auto"
     """Compile each layer with torch.compile; `auto` does on a GPU."""
     changed_run: Literal["refuse", "restart"] = "refuse"
-    """What to do when the output folder holds an unfinished run with other settings or data: stop
-    and name what changed, or start anew beside it."""
+    """What to do when the output folder holds an unfinished run with other settings or data, and
+    this one cannot go on from its constant rate: stop and name what changed. `restart` starts anew
+    beside any other run."""
     checkpoint_every_steps: int = 1_000
     """Steps between two checkpoints."""
     checkpoint_in_background: Literal["auto", "yes", "no"] = "auto"
@@ -108,7 +112,13 @@ class TrainSettings:
     """Mean time between failures of the machine. With it checkpoints are written as often as
     loses the least time (Young 1974), `checkpoint_every_steps` only until saving was timed."""
     keep_checkpoints: int = 2
-    """Newest checkpoints that are kept."""
+    """Newest checkpoints that are kept until the run is finished."""
+    keep_every_steps: int | None = None
+    """Checkpoints of every so many steps are written and kept for good."""
+    average_last: int | None = None
+    """The model is the mean of the weights at the end and at the regular checkpoints before it,
+    so many in all; they are kept until then. Its loss is measured too (Kaddour 2022,
+    arXiv:2209.14981)."""
     evaluate_every_steps: int = 500
     """Steps between two measurements of the validation loss."""
     validation_tokens: int = 1_000_000
@@ -235,6 +245,9 @@ _POSITIVE = (
     "gradient_clip",
     "checkpoint_every_steps",
     "keep_checkpoints",
+    "keep_every_steps",
+    "average_last",
+    "warmup_tokens",
     "evaluate_every_steps",
     "validation_tokens",
 )

@@ -1,0 +1,51 @@
+"""`tongwen prune`: remove checkpoints that nothing asks for."""
+
+import contextlib
+from pathlib import Path
+
+import click
+
+from tongwen.errors import UsageError
+
+
+@click.command(name="prune")
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option("--others", is_flag=True, help="Also all of runs with other settings.")
+@click.option(
+    "--all",
+    "everything",
+    is_flag=True,
+    help="Also what finished runs keep for good: nothing can branch from them then.",
+)
+@click.option("--dry-run", is_flag=True, help="Remove nothing, say what would be.")  # fmt: skip
+def command(run: Path, others: bool, everything: bool, dry_run: bool) -> None:
+    """Remove checkpoints that nothing asks for below RUN, a run directory or a stage's folder.
+
+    Of finished runs their milestones (keep_every_steps) and the last checkpoint before a decay
+    stay; unfinished runs are left alone. Models and metrics are never touched.
+
+    \b
+    Examples:
+      tongwen prune runs/yi-6b --dry-run
+      tongwen prune runs/yi-6b --others
+    """
+    from tongwen.flow.stage import locked
+    from tongwen.train.retention import CHECKPOINTS, prune
+
+    folders = sorted(path for path in run.rglob(CHECKPOINTS) if path.is_dir())
+    if not folders:
+        raise UsageError(
+            f"no checkpoints below {run}", hint="name a run directory, such as runs/yi-6b"
+        )
+    total = 0
+    for folder in folders:
+        with contextlib.ExitStack() as held:
+            for place in {folder.parent, *([run] if (run / ".lock").exists() else [])}:
+                held.enter_context(locked(place))
+            found = prune(folder, others=others, everything=everything, is_trial=dry_run)
+        for item in found:
+            kept = ", ".join(path.name for path in item.kept) or "nothing"
+            removed = ", ".join(path.name for path in item.removed) or "nothing"
+            click.echo(f"{item.folder} ({item.why}): {removed} removed, {kept} kept")
+            total += item.bytes
+    click.echo(f"{total:,} bytes ({total / 2**20:,.1f} MiB) {'would be ' * dry_run}removed")
