@@ -29,7 +29,7 @@ def test_of_a_run_the_latest_model_is_taken(tmp_path: Path) -> None:
     assert find_model_folder(tmp_path) == stages / "pretrain" / "model"
     made(stages / "extend" / "model", stages / "quantize" / "model")
     assert find_model_folder(tmp_path) == stages / "extend" / "model"
-    assert find_model_folder(tmp_path, is_int8=True) == stages / "quantize" / "model"
+    assert find_model_folder(tmp_path, is_quantized=True) == stages / "quantize" / "model"
     made(stages / "export/model")
     assert find_model_folder(tmp_path) == stages / "export/model"
 
@@ -37,7 +37,7 @@ def test_of_a_run_the_latest_model_is_taken(tmp_path: Path) -> None:
 def test_a_folder_without_a_model_is_refused_with_the_places_looked_at(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"no config\.json in it or in model, stages/export/model"):
         find_model_folder(tmp_path)
-    with pytest.raises(InputError, match="holds no int8 model"):
-        find_model_folder(tmp_path, is_int8=True)
+    with pytest.raises(InputError, match="holds no quantized model"):
+        find_model_folder(tmp_path, is_quantized=True)
     with pytest.raises(InputError, match="there is no model folder"):
         find_model_folder(tmp_path / "nowhere")

@@ -20,20 +20,20 @@ _RUN_MODELS = (
     "stages/export/model",
     *(f"stages/{name}/model" for name in LATEST_MODEL_FIRST),
 )
-_RUN_INT8_MODELS = ("stages/quantize/model",)
+_RUN_QUANTIZED_MODELS = ("stages/quantize/model",)
 
 
-def find_model_folder(path: Path, *, is_int8: bool = False) -> Path:
+def find_model_folder(path: Path, *, is_quantized: bool = False) -> Path:
     """The folder with `config.json`: `path` itself, its `model/`, or a run directory's latest.
 
     Args:
         path: a Hugging Face folder, the folder of a stage that makes a model, or a run directory.
-        is_int8: of a run directory take the int8 model.
+        is_quantized: of a run directory take the quantized model.
 
     Raises:
         InputError: there is no model.
     """
-    candidates = _RUN_INT8_MODELS if is_int8 else _RUN_MODELS
+    candidates = _RUN_QUANTIZED_MODELS if is_quantized else _RUN_MODELS
     for candidate in (".", *candidates):
         if (path / candidate / "config.json").is_file():
             return path / candidate
@@ -42,9 +42,9 @@ def find_model_folder(path: Path, *, is_int8: bool = False) -> Path:
             f"there is no model folder {path}",
             hint="name a folder with config.json, or a run such as runs/sample",
         )
-    stage = "quantize" if is_int8 else "pretrain"
+    stage = "quantize" if is_quantized else "pretrain"
     raise InputError(
-        f"{path} holds no {'int8 ' if is_int8 else ''}model: no config.json in it or in "
+        f"{path} holds no {'quantized ' if is_quantized else ''}model: no config.json in it or in "
         f"{', '.join(candidates)}",
         hint=f"is the run finished? It needs its stage `{stage}`: tongwen run RECIPE",
     )

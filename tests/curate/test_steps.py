@@ -191,6 +191,7 @@ def test_test_items_are_cut_or_their_documents_dropped_and_reported(
     report = curated.json("contamination.json")
     assert (report["dropped"], report["cut"]) == (1, 1)
     assert report["benchmarks"][0]["items_found"] == 1
+    assert report["benchmarks"][0]["places"] == ["crates.jsonl:1"]
     curate(crawl)  # the same folder, without test sets
     assert not (curated.folder / "contamination.json").exists()
 

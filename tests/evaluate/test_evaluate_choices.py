@@ -11,12 +11,13 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from tongwen.errors import InputError
-from tongwen.evaluate import choices
-from tongwen.evaluate.choices import Fit, Request, choice_requests, score
+from tongwen.evaluate import trie
+from tongwen.evaluate.choices import Fit, choice_requests, score
 from tongwen.evaluate.evaluator import Evaluator
 from tongwen.evaluate.items import Item
 from tongwen.evaluate.results import summaries
 from tongwen.evaluate.spec import TaskSpec, builtin_spec
+from tongwen.evaluate.trie import Request
 from tongwen.model.llama import Llama
 from tongwen.tokenizer.special import EOS_ID
 from tongwen.tokenizer.text import Tokenizer
@@ -80,7 +81,7 @@ def test_scores_do_not_depend_on_the_batch(
 ) -> None:
     requests = [request for item in QUESTIONS for request in requests_of(spec, item, tokenizer)]
     whole = score(model, requests, batch_tokens=100_000)
-    monkeypatch.setattr(choices, "_LOGITS_AT_ONCE", model.config.vocabulary_size * 3)
+    monkeypatch.setattr(trie, "LOGITS_AT_ONCE", model.config.vocabulary_size * 3)
     for batch_tokens in (1, 64, 200):
         parts = score(model, requests, batch_tokens=batch_tokens)
         for one, other in zip(whole, parts, strict=True):
@@ -101,9 +102,9 @@ def test_choices_of_one_token_cost_one_reading_of_the_question(
     model: Llama, tokenizer: Tokenizer, spec: TaskSpec
 ) -> None:
     requests = requests_of(spec, item_of("Goal:", "A", "B", "C", "D"), tokenizer)
-    rows: list[int] = []
-    score(model, requests, batch_tokens=64, report=lambda done, total: rows.append(total))
-    assert rows == [1]
+    tokens: list[int] = []
+    score(model, requests, batch_tokens=64, report=lambda done, total: tokens.append(total))
+    assert tokens == [requests[0].context_tokens]
 
 
 @hypothesis_settings(deadline=None, max_examples=150)

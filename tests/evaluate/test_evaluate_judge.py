@@ -7,7 +7,7 @@ import io
 import json
 import tarfile
 import zipfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,19 +15,30 @@ import pytest
 
 from tongwen.evaluate import evaluator as evaluator_module
 from tongwen.evaluate.answers import cut_at
-from tongwen.evaluate.choices import Request, Score
+from tongwen.evaluate.choices import Score
 from tongwen.evaluate.evaluator import Evaluator
 from tongwen.evaluate.free import judge
 from tongwen.evaluate.items import Item, make_items, plain_prompt
 from tongwen.evaluate.readers import read_rows
 from tongwen.evaluate.results import summaries
 from tongwen.evaluate.settings import TaskSettings
-from tongwen.evaluate.spec import TaskSpec, builtin_names, builtin_spec
+from tongwen.evaluate.silent import SILENT, silent_scores
+from tongwen.evaluate.spec import BITS, TaskSpec, builtin_names, builtin_spec, builtin_variants
+from tongwen.evaluate.trie import Request
 from tongwen.model.llama import Llama
 from tongwen.tokenizer.text import Tokenizer
 
-GENERATE = [name for name in builtin_names() if builtin_spec(name).kind == "generate"]
-CHOICE = [name for name in builtin_names() if builtin_spec(name).kind == "choice"]
+ALL = [
+    full
+    for name in builtin_names()
+    for full in (name, *(f"{name}@{variant}" for variant in builtin_variants(name)))
+]
+GENERATE = [
+    name
+    for name in ALL
+    if builtin_spec(name).kind == "generate" and builtin_spec(name).metric != "instructions"
+]
+CHOICE = [name for name in ALL if builtin_spec(name).kind == "choice"]
 
 
 LETTERS = [
@@ -55,13 +66,136 @@ QUESTIONS = [
     )
 ]  # fmt: skip
 
+ARC = [
+    {
+        "id": "1",
+        "question": "What burns?",
+        "answerKey": "2",
+        "choices": {"text": ["stone", "wood"], "label": ["1", "2"]},
+    }
+]
+SEVERAL = [
+    {
+        "passage": None,
+        "question": "哪些镇？",
+        "label": ["B", "D"],
+        "options": ["(A)青石镇", "(B)白鹭镇", "(C)三十镇", "(D)翻译镇"],
+    },
+    {
+        "passage": None,
+        "question": "哪个镇？",
+        "label": "C",
+        "options": ["(A)青石镇", "(B)白鹭镇", "(C)三十镇", "(D)翻译镇"],
+    },
+]
+DREAM = [[["M: Hi."], [{"question": "Who?", "choice": ["M", "W"], "answer": "M"}], "d1"]]
+TRUTH = [
+    {
+        "Category": "c",
+        "Question": "Is it so?",
+        "Best Answer": "no",
+        "Correct Answers": "no; not at all",
+        "Incorrect Answers": "yes; always",
+    }
+]
+LEVAL = [
+    {
+        "input": "A long text about mills.",
+        "instructions": ["Which?\nA. one\nB. two", "Which?\nB. one\nD. two"],
+        "outputs": ["(B) Because it burnt", "BD"],
+    }
+]
+MATH = [
+    {
+        "problem": "What is $19^2+1$?",
+        "level": "1",
+        "type": "Algebra",
+        "subject": "Algebra",
+        "answer": "362",
+        "solution": "It is $\\boxed{362}$.",
+    },
+    {
+        "problem": "For which $x$ is $x^2 < 4$?",
+        "level": "1",
+        "type": "Algebra",
+        "subject": "Algebra",
+        "answer": "(-2,2)",
+        "solution": "Clearly $x \\in \\boxed{(-2,2)}$.",
+    },
+    {
+        "problem": "Halve $\\sqrt{3}$.",
+        "level": "1",
+        "type": "Algebra",
+        "subject": "Algebra",
+        "answer": "\\frac{\\sqrt{3}}{2}",
+        "solution": "\\boxed{\\frac{\\sqrt{3}}{2}}",
+    },
+]
+FOLLOW = [
+    {
+        "key": 1,
+        "prompt": "Write about a mill, twice, without commas.",
+        "instruction_id_list": ["keywords:existence", "punctuation:no_comma"],
+        "kwargs": [{"keywords": ["wheel", "river"]}, {}],
+    },
+]
+MBPP = {
+    "text": "Double a number.",
+    "code": "def twice(x):\r\n  return 2 * x",
+    "test_setup_code": "",
+    "test_list": ["assert twice(2) == 4", "assert twice(0) == 0", "assert twice(-1) == -2"],
+}
+
 ROWS: Mapping[str, Sequence[Any]] = {
+    "agieval_cloze": [
+        {"passage": None, "question": "Halve $3$.", "options": None, "answer": "$\\frac{3}{2}$"},
+    ],
+    "agieval_letters": SEVERAL,
+    "arc_challenge": ARC,
+    "bbh_cot": [
+        {"input": "Which?\nOptions:\n(A) Halden\n(B) Oster", "target": "(B)"},
+        {"input": "not ( True ) is", "target": "False"},
+    ],
+    "c3": DREAM,
+    "gaokao": [
+        {"year": "2010", "question": "1. 哪个？ A．一 B．二 C．三 2. 哪个？ A．四 B．五",
+         "answer": ["C", "A"], "analysis": "略"},
+        {"year": "2011", "question": "哪些？ A．一 B．二 C．三 D．四", "answer": ["BD"],
+         "analysis": "略"},
+    ],
+    "gaokao_letters": [{"question": "哪个？ A．一 B．二 C．三 D．四", "answer": ["C"]}],
+    "hellaswag": [("Sailing: a boat leaves.", "2", "one", "two", "three", "four")],
+    "ifeval": FOLLOW,
+    "leval_coursera": LEVAL,
+    "leval_quality": LEVAL,
+    "leval_tpo": LEVAL,
+    "longbench_multifieldqa_zh": [
+        {"_id": "1", "input": "何时创办？", "context": "同文馆。", "answers": ["１８６２年"]}
+    ],
+    "longbench_passage_retrieval_zh": [
+        {"_id": "1", "input": "讲磨坊。", "context": "段落1：磨坊。", "answers": ["段落12"]}
+    ],
+    "math": MATH,
+    "math500": MATH,
+    "quac": [SQUAD_EN],
+    "squad1": [SQUAD_EN],
+    "squad2": [("Mills burn.", [("Who built it?", []), ("What burns?", ["Mills"])])],
+    "truthfulqa_mc1": TRUTH,
+    "truthfulqa_mc2": TRUTH,
+    "xwinograd_en": [
+        ("en", "s", "?", "Kim met Lee as she left.", '["Kim","met","Lee","as","she","left","."]',
+         '["she", [4, 5], ["she"]]',
+         '[["Kim", [0, 1], ["Kim"], false], ["Lee", [2, 3], ["Lee"], true]]'),
+    ],
+    "xwinograd_zh": [
+        ("zh", "s", "?", "李四见张三，因为他来了。",
+         '["李四","见","张三","，","因为","他","来了。"]',
+         '["他", [5, 6], ["他"]]',
+         '[["李四", [0, 1], ["李四"], true], ["张三", [2, 3], ["张三"], false]]'),
+    ],
     "agieval_en": LETTERS[:1],
     "agieval_zh": LETTERS[1:],
-    "arc_easy": [
-        {"id": "1", "question": "What burns?", "answerKey": "2",
-         "choices": {"text": ["stone", "wood"], "label": ["1", "2"]}}
-    ],
+    "arc_easy": ARC,
     "bbh": [
         {"input": "Complete: [ ( {", "target": "} ) ]"},
         {"input": "Which?\nOptions:\n(A) Halden\n(B) Oster", "target": "(A)"},
@@ -87,7 +221,7 @@ ROWS: Mapping[str, Sequence[Any]] = {
     "copa": [{"idx": 1, "premise": "It burnt.", "question": "cause", "choice1": "a spark",
               "choice2": "rain", "label": 0}],
     "drcd": [SQUAD_ZH],
-    "dream": [[["M: Hi."], [{"question": "Who?", "choice": ["M", "W"], "answer": "M"}], "d1"]],
+    "dream": DREAM,
     "fewclue_bustm": [{"sentence1": "甲", "sentence2": "乙", "label": "1"}],
     "fewclue_chid": [
         {"content": "他#idiom#了。", "candidates": ["一心一意", "三心二意"], "answer": 1}
@@ -103,7 +237,14 @@ ROWS: Mapping[str, Sequence[Any]] = {
         {"question": "3 less 8 is?", "answer": "#### -5"},
     ],
     "hellaswag6": [("Sailing: a boat leaves.", "2", "one", "two", "three", "four")],
+    "humaneval": [
+        {"task_id": "T/0", "prompt": 'def twice(x):\n    """Double."""\n', "entry_point": "twice",
+         "test": "def check(candidate):\n    assert candidate(2) == 4",
+         "canonical_solution": "    return 2 * x\n"}
+    ],
     "lambada": [{"context": "The mill of", "continuation": " Halden"}],
+    "mbpp": [MBPP | {"task_id": 11}],
+    "mbpp_rest": [MBPP | {"task_id": 511}],
     "mgsm_en": [{"question": "16 less 3?", "answer": "13"}],
     "mgsm_zh": [{"question": "一万减3等于几？", "answer": "9,997"}],
     "mmlu": [{"question": "Which?", "choices": ["a", "b", "c", "d"], "answer": 3, "subject": "x"}],
@@ -154,23 +295,27 @@ ROWS: Mapping[str, Sequence[Any]] = {
 def tiny_items(name: str, folder: Path, *, chat: bool = False) -> tuple[TaskSpec, list[Item]]:
     """The items of a built-in task, read from a file of its layout in `folder`."""
     spec = builtin_spec(name)
-    rows = ROWS[name]
+    rows = ROWS[name.partition("@")[0]]
     text = _WRITERS[spec.data.format](spec, rows)
-    path = folder / spec.data.file
+    path = folder / _file_name(spec.data.file).replace("*", "")
     path.write_bytes(_packed(spec, text))
+    if spec.data.names:
+        (folder / spec.data.names).write_text('{"x": ["x", "历史", "y"]}', encoding="utf-8")
     if spec.data.labels:
         (folder / spec.data.labels).write_text("1\n" * len(rows))
     if spec.data.join:
         facts = [{"fact_id": f"f{n}", "relation": "place"} for n in range(2)]
         (folder / spec.data.join).write_text("".join(json.dumps(row) + "\n" for row in facts))
-    if spec.shots.file:
-        (folder / spec.shots.file).write_bytes(_packed(spec, text))
     task = TaskSettings(name=name, path=str(folder))
-    return spec, make_items(spec, task, read_rows(spec, folder), chat=chat)
+    return spec, make_items(spec, task, read_rows(spec, folder, shots=False), chat=chat)
+
+
+def _file_name(names: str) -> str:
+    return names.partition("|")[0].replace("*", "").replace("?", "d")
 
 
 def _packed(spec: TaskSpec, text: str) -> bytes:
-    name, data = spec.data.file, text.encode()
+    name, data = _file_name(spec.data.file), text.encode()
     member = spec.data.members[0].replace("*", "x") if spec.data.members else ""
     buffer = io.BytesIO()
     if name.endswith(".zip"):
@@ -182,6 +327,11 @@ def _packed(spec: TaskSpec, text: str) -> bytes:
             info = tarfile.TarInfo(member)
             info.size = len(data)
             archive.addfile(info, io.BytesIO(data))
+            if spec.data.texts:
+                prompt = b"canary\n-----\nJudge.\n\nQ: 1 is\nA: So the answer is True.\n"
+                info = tarfile.TarInfo(spec.data.texts.replace("*", "x"))
+                info.size = len(prompt)
+                archive.addfile(info, io.BytesIO(prompt))
         return buffer.getvalue()
     if name.endswith(".gz"):
         return gzip.compress(data)
@@ -213,7 +363,11 @@ def _squad(spec: TaskSpec, rows: Sequence[Any]) -> str:
         {
             "context": context,
             "qas": [
-                {"id": f"{n}", "question": question, "answers": [{"text": one} for one in answers]}
+                {
+                    "id": f"{n}",
+                    "question": question,
+                    "answers": [{"text": one} for one in answers],
+                }
                 for n, (question, answers) in enumerate(questions)
             ],
         }
@@ -234,6 +388,12 @@ _WRITERS: Mapping[str, Callable[[TaskSpec, Sequence[Any]], str]] = {
     "squad": _squad,
     "dream": _json,
     "hellaswag6": _lines,
+    "hellaswag": _lines,
+    "ifeval": _jsonl,
+    "leval": _jsonl,
+    "quac": _squad,
+    "truthfulqa": _table(","),
+    "xwinograd": lambda spec, rows: "".join("\t".join(row) + "\n" for row in rows),
 }
 
 
@@ -328,10 +488,18 @@ def test_the_likeliest_choice_scores_one_and_a_wrong_one_none(
         def oracle(
             model: Llama, requests: Sequence[Request], *, is_right: bool = is_right, **_: Any
         ) -> list[Score]:
-            golds: Iterator[bool] = (
-                index == item.gold for item in items for index in range(len(item.choices))
-            )
-            return [Score(-1.0 if gold is is_right else -900.0, gold is is_right) for gold in golds]
+            found = []
+            for item in items:
+                rights = item.golds or (item.gold,)
+                golds = [index in rights for index in range(len(item.choices))]
+                if item.golds and not is_right:
+                    golds = [True] * len(golds)  # mc2 of a model that knows nothing
+                found += [
+                    Score(-1.0 if gold is is_right else -900.0, gold is is_right) for gold in golds
+                ]
+                if spec.unconditional:
+                    found += [Score(-5.0, is_greedy=False) for _ in golds]
+            return found
 
         monkeypatch.setattr(evaluator_module, "score", oracle)
         records = list(
@@ -343,5 +511,33 @@ def test_the_likeliest_choice_scores_one_and_a_wrong_one_none(
             pytest.fail("the tiny rows do not fit the tiny model")
         if spec.metric == "greedy" or is_right:
             for result in summaries(name, spec, records):
+                if spec.metric == BITS:
+                    assert 0 < result["value"] < 2
+                    assert result["chance"] is None
+                    continue
                 assert result["value"] == float(is_right)
                 assert result["chance"] < 1
+
+
+def test_an_answer_that_follows_its_instructions_scores_one(tmp_path: Path) -> None:
+    spec, (item,) = tiny_items("ifeval", tmp_path)
+    for said, scores in (
+        ("The wheel turns in the river.", (1, 1, 1)),
+        ("Sure, here it is:\nThe wheel turns in the river.", (0, 1, 0.5)),
+        ("The wheel, turns.", (0, 0, 0)),
+        ("The mill.", (0, 0, 0.5)),
+        (item.contexts[0], (0, 0, 0)),
+        ("", (0, 0, 0)),
+        (".", (0, 0, 0)),
+    ):
+        found = judge(spec, item, said)[0]
+        names = ("instructions", "instructions_loose", "instruction_share")
+        assert tuple(found[name] for name in names) == scores, said
+
+
+@pytest.mark.parametrize("name", [name for name in GENERATE if "@" not in name])
+def test_the_floor_of_a_task_is_what_silence_scores(name: str, tmp_path: Path) -> None:
+    spec, items = tiny_items(name, tmp_path)
+    found = silent_scores(spec, items)
+    assert set(found) == set(SILENT)
+    assert {value for key, value in found.items() if key != "的"} == {0.0}

@@ -8,16 +8,18 @@ from click.testing import CliRunner
 
 from tongwen.cli.evaluate import command, task_values
 from tongwen.errors import InputError, RecipeError
+from tongwen.evaluate import stage
 from tongwen.evaluate.evaluator import Evaluator
 from tongwen.evaluate.free import judge
 from tongwen.evaluate.items import make_items
+from tongwen.evaluate.journal import Journal
 from tongwen.evaluate.readers import read_rows
 from tongwen.evaluate.settings import TaskSettings
 from tongwen.evaluate.spec import builtin_spec
 from tongwen.evaluate.stage import files
-from tongwen.files import read_json, read_jsonl
+from tongwen.files import read_json, read_jsonl, write_jsonl
 from tongwen.model.folder import load_model_folder, save_model_folder
-from tongwen.model.int8_folder import quantize_model, save_quantized_folder
+from tongwen.model.quantized.folder import quantize_model, save_quantized_folder
 from tongwen.road.alone import run_alone
 from tongwen.road.recipe import load_recipe
 
@@ -98,13 +100,13 @@ def test_results_tell_each_task_and_language(
         mean = sum(i["scores"][row["metric"]] for i in items if i["language"] == lang) / 12
         assert row["value"] == pytest.approx(mean)
     assert set(results["sample_choice", "en"]["scores"]) == {
-        "acc", "acc_norm", "greedy", "gold_bits_per_byte", "gold_probability",
+        "acc", "acc_char", "acc_norm", "greedy", "gold_bits_per_byte", "gold_probability",
     }  # fmt: skip
 
 
 def test_answers_do_not_depend_on_the_batch(model_folder: Path, gold: Path, tmp_path: Path) -> None:
     answers = []
-    for batch_tokens in (1, 150, 100_000):
+    for batch_tokens in (7, 150, 100_000):
         out = tmp_path / str(batch_tokens)
         option = f"evaluate.batch_tokens={batch_tokens}"
         evaluate(model_folder, out, tasks_of(gold, *BOTH), option, "evaluate.chat=true")
@@ -115,28 +117,55 @@ def test_answers_do_not_depend_on_the_batch(model_folder: Path, gold: Path, tmp_
     assert len(answers[0]) == 48
 
 
-def test_a_killed_run_continues_with_the_task_it_was_in(
+def test_a_run_killed_at_any_step_goes_on_there_and_writes_the_same_bytes(
     model_folder: Path, gold: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole, killed = tmp_path / "whole", tmp_path / "killed"
-    evaluate(model_folder, whole, tasks_of(gold, *BOTH))
-    asked: list[str] = []
-    true_records = Evaluator.records
+    whole = tmp_path / "whole"
+    tasks = [*tasks_of(gold, *BOTH), tasks_of(gold, "sample_choice")[0] | {"name": "again"}]
+    tasks[2] |= {"layout": "sample_choice", "limit": 9}
+    options = ("evaluate.batch_tokens=50",)
+    steps: list[str] = []
+    true_step, true_parts = Journal.add, write_jsonl
 
-    def records(self: Evaluator, spec: Any, items: Any, **options: Any) -> Any:
-        asked.append(spec.kind)
-        if spec.kind == "generate" and len(asked) == 2:
+    def step(name: str, last: int) -> None:
+        steps.append(name)
+        if len(steps) == last:
             raise KeyboardInterrupt
-        return true_records(self, spec, items, **options)
 
-    monkeypatch.setattr(Evaluator, "records", records)
-    with pytest.raises(KeyboardInterrupt):
-        evaluate(model_folder, killed, tasks_of(gold, *BOTH))
-    assert not (killed / "results.json").exists()
-    evaluate(model_folder, killed, tasks_of(gold, *BOTH))
-    assert asked == ["choice", "generate", "generate"]
-    for name in ("results.json", "items.jsonl"):
-        assert (killed / name).read_bytes() == (whole / name).read_bytes()
+    def watch(last: int) -> None:
+        def add(self: Journal, entry: Any) -> None:
+            true_step(self, entry)
+            step("journal", last)
+
+        def write_part(path: Path, rows: Any) -> int:
+            count = true_parts(path, rows)
+            step(path.name, last)
+            return count
+
+        monkeypatch.setattr(Journal, "add", add)
+        monkeypatch.setattr(stage, "write_jsonl", write_part)
+        steps.clear()
+
+    watch(0)
+    evaluate(model_folder, whole, tasks, *options)
+    undisturbed = list(steps)
+    assert undisturbed.count("journal") > 5
+    assert undisturbed[-1] == "items.jsonl"
+    parts = [number for number, name in enumerate(undisturbed, 1) if name != "journal"]
+    for last in (1, parts[0] // 2, parts[0] - 1, *parts[:-1], len(undisturbed) - 2):
+        killed = tmp_path / f"killed-{last}"
+        watch(last)
+        with pytest.raises(KeyboardInterrupt):
+            evaluate(model_folder, killed, tasks, *options)
+        assert not (killed / "results.json").exists()
+        watch(0)
+        evaluate(model_folder, killed, tasks, *options)
+        # Only tasks whose questions are read as one tree are written once more.
+        rewritten = sum(name != "journal" for name in undisturbed[:last])
+        assert len(steps) <= len(undisturbed) - last + rewritten
+        for name in ("results.json", "items.jsonl"):
+            assert (killed / name).read_bytes() == (whole / name).read_bytes()
+        assert not list((killed / "parts").glob(".*"))
 
 
 def test_only_a_changed_task_is_asked_again(
@@ -144,19 +173,26 @@ def test_only_a_changed_task_is_asked_again(
 ) -> None:
     out = tmp_path / "out"
     evaluate(model_folder, out, tasks_of(gold, *BOTH))
-    asked: list[int] = []
-    true_records = Evaluator.records
+    asked: list[tuple[str, int]] = []
+    true_records, true_choices = Evaluator.records, Evaluator.choice_records
 
     def records(self: Evaluator, spec: Any, items: Any, **options: Any) -> Any:
-        asked.append(len(items))
+        asked.append((spec.kind, len(items)))
         return true_records(self, spec, items, **options)
 
+    def choice_records(self: Evaluator, tasks: Any, **options: Any) -> Any:
+        asked.extend((task.spec.kind, len(task.items)) for task in tasks)
+        return true_choices(self, tasks, **options)
+
     monkeypatch.setattr(Evaluator, "records", records)
+    monkeypatch.setattr(Evaluator, "choice_records", choice_records)
     choice, answer = tasks_of(gold, *BOTH)
     evaluate(model_folder, out, [choice, answer | {"limit": 5}])
-    assert asked == [5]
+    assert asked == [("generate", 5)]
+    evaluate(model_folder, out, [choice | {"limit": 7}, answer | {"limit": 5}])
+    assert asked == [("generate", 5), ("choice", 7)]
     evaluate(model_folder, out, tasks_of(gold, "sample_answer"))
-    assert asked == [5, 24]
+    assert asked == [("generate", 5), ("choice", 7), ("generate", 24)]
     assert [path.name for path in (out / "parts").iterdir()] == ["sample_answer.jsonl"]
 
 

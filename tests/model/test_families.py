@@ -19,8 +19,8 @@ from tongwen.model.config import ModelConfig
 from tongwen.model.decoding import Prefill
 from tongwen.model.folder import load_model_folder
 from tongwen.model.grow import grow_model
-from tongwen.model.int8_folder import load_any_model, quantize_model, save_quantized_folder
 from tongwen.model.llama import Llama
+from tongwen.model.quantized.folder import load_any_model, quantize_model, save_quantized_folder
 from tongwen.tokenizer.text import Tokenizer
 
 

@@ -16,6 +16,7 @@ from torch import Tensor
 from tongwen.model.config import ModelConfig
 from tongwen.model.llama import Llama
 from tongwen.serve.app import Server
+from tongwen.serve.connections import protocol_with
 from tongwen.serve.engine import Engine
 from tongwen.serve.settings import ServeSettings
 from tongwen.tokenizer.text import Tokenizer
@@ -106,14 +107,26 @@ def scripted_engine(make_engine: EngineFactory) -> Iterator[EngineFactory]:
 
 @contextmanager
 def running_server(
-    engine: Engine, *, api_key: str | None = None, hosts: Any = None, **settings: Any
+    engine: Engine,
+    *,
+    api_key: str | None = None,
+    hosts: Any = None,
+    keys: Any = (),
+    **settings: Any,
 ) -> Iterator[str]:
     """The URL of a server around the engine."""
-    server = Server(engine, "small", ServeSettings(**settings), has_chat=True)
-    application = server.application(api_key=api_key, hosts=hosts)
+    made = ServeSettings(**settings)
+    server = Server(engine, "small", made, has_chat=True)
+    application = server.application(api_key=api_key, hosts=hosts, keys=keys)
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
-        config = uvicorn.Config(application, log_level="critical", lifespan="off")
+        config = uvicorn.Config(
+            application,
+            http=protocol_with(made.header_seconds, made.connections),
+            log_level="critical",
+            lifespan="off",
+            timeout_keep_alive=made.keep_alive_seconds,
+        )
         uvicorn_server = uvicorn.Server(config)
         thread = threading.Thread(target=uvicorn_server.run, args=([listener],))
         thread.start()

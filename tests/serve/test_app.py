@@ -12,7 +12,7 @@ import httpx
 import openai
 import pytest
 
-from tongwen.model.int8_folder import load_any_model
+from tongwen.model.quantized.folder import load_any_model
 from tongwen.serve.engine import Engine
 from tongwen.tokenizer.text import Tokenizer
 
@@ -170,9 +170,25 @@ def test_an_unknown_model_is_answered_with_the_known_one(client: Any) -> None:
         ("stop", 5),
         ("stream", "yes"),
         ("stream_options", {"surprise": 1}),
-        ("logprobs", True),
+        ("logprobs", 3),
+        ("top_logprobs", 21),
+        ("top_logprobs", 2),
+        ("echo", True),
+        ("tool_choice", "required"),
+        ("tool_choice", {"type": "function", "function": {"name": "absent"}}),
+        ("continue_final_message", True),
         ("tools", [{"type": "function"}]),
-        ("response_format", {"type": "json_object"}),
+        ("tools", [{"type": "custom", "name": "f"}]),
+        ("tools", [{"type": "function", "function": {"name": "a b"}}]),
+        ("response_format", {"type": "xml"}),
+        ("response_format", {"type": "json_schema", "json_schema": {"name": "a"}}),
+        ("response_format", {"type": "regex", "regex": "(a+"}),
+        ("response_format", {"type": "grammar", "grammar": "start: foo"}),
+        (
+            "response_format",
+            {"type": "json_schema", "json_schema": {"schema": {"type": "strin"}}},
+        ),
+        ("functions", [{"name": "f"}]),
         ("messages", []),
         ("messages", "hello"),
         ("messages", [{"role": "king", "content": "x"}]),
@@ -225,12 +241,12 @@ def test_a_body_that_is_no_request_is_refused(url: str, body: bytes) -> None:
     assert response.json()["error"]["message"]
 
 
-def test_a_huge_body_is_refused_before_it_is_read(
-    url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("tongwen.serve.app._MOST_BODY_BYTES", 1_000)
-    response = httpx.post(f"{url}/v1/chat/completions", content=b"x" * 2_000)
+def test_a_huge_body_is_refused_before_it_is_read(scripted_engine: Any, serve: Any) -> None:
+    engine, _ = scripted_engine("yes")
+    with serve(engine, body_mib=1) as url:
+        response = httpx.post(f"{url}/v1/chat/completions", content=b"x" * (2 << 20))
     assert response.status_code == 413
+    assert "1 MiB" in response.json()["error"]["message"]
 
 
 def test_the_paths_work_without_v1_and_unknown_ones_are_refused_in_json(url: str) -> None:
@@ -414,7 +430,7 @@ def test_markers_in_a_raw_prompt_are_their_ids_unless_told_otherwise(url: str) -
     assert tokens[0] < tokens[1]
 
 
-@pytest.mark.parametrize("path", ["/v1/embeddings", "/v1/responses", "/v1/messages", "/nowhere"])
+@pytest.mark.parametrize("path", ["/v1/embeddings", "/v1/audio/speech", "/v1/rerank", "/nowhere"])
 def test_a_place_that_is_not_there_is_not_found(url: str, path: str) -> None:
     response = httpx.post(url + path, json={"model": "small"})
     assert response.status_code == 404

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from tongwen.errors import InputError, TongwenError
 from tongwen.model.generate import generate
-from tongwen.model.int8_folder import load_any_model
+from tongwen.model.quantized.folder import load_any_model
 from tongwen.model.sampler import Sampling
 from tongwen.serve.engine import ContextLengthError, Engine, EngineBusyError
 from tongwen.serve.generation import Delta, GenerationRequest

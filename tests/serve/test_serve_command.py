@@ -1,5 +1,7 @@
 """`tongwen serve` from outside: it listens, says where, refuses with reasons and ends cleanly."""
 
+import json
+import shutil
 import signal
 import socket
 import subprocess
@@ -13,7 +15,12 @@ from click.testing import CliRunner
 
 from tongwen.cli.serve import _api_key, _is_loopback, bind, command
 from tongwen.errors import InputError, RecipeError, TongwenError, UsageError
-from tongwen.model.int8_folder import quantize_model, save_quantized_folder
+from tongwen.model.quantized.folder import (
+    is_quantized,
+    quantize_model,
+    save_quantized_folder,
+)
+from tongwen.model.sampler import Sampling
 from tongwen.serve.settings import ServeSettings
 from tongwen.serve.source import find_source, load_served_model, run_settings
 from tongwen.stages import find_model_folder
@@ -80,7 +87,7 @@ def test_an_address_of_another_machine_is_refused(host: str) -> None:
     [
         (["nowhere"], "no model folder or run directory nowhere"),
         (["{empty}"], "holds no model"),
-        (["{empty}", "--quantized"], "holds no int8 model"),
+        (["{empty}", "--quantized"], "holds no quantized model"),
         (["{without_tokenizer}"], "tokenizer"),
     ],
 )
@@ -104,10 +111,10 @@ def test_a_run_stands_for_its_latest_model_and_its_int8_one_on_request(
     for stage in ("pretrain", "tune", "quantize"):
         link(run / "stages" / stage / "model", small_model_folder)
     assert find_model_folder(run) == run / "stages/tune/model"
-    assert find_model_folder(run, is_int8=True) == run / "stages/quantize/model"
+    assert find_model_folder(run, is_quantized=True) == run / "stages/quantize/model"
     link(run / "model", small_model_folder)
     assert find_model_folder(run) == run / "model"
-    assert find_model_folder(small_model_folder, is_int8=True) == small_model_folder
+    assert find_model_folder(small_model_folder, is_quantized=True) == small_model_folder
     monkeypatch.chdir(tmp_path)
     assert find_source(Path("trial")) == Path("runs/trial")
     loaded = load_served_model(Path("runs/trial/model"), quantized=False, settings=ServeSettings())
@@ -142,13 +149,15 @@ def test_stop_ids_hold_the_end_of_a_turn_even_where_the_folder_forgot_it(
     assert loaded.has_chat
 
 
-def test_an_int8_folder_is_served_in_bfloat16(small_model_folder: Path, tmp_path: Path) -> None:
+def test_an_int8_folder_is_served_in_the_precision_of_plain_weights(
+    small_model_folder: Path, tmp_path: Path
+) -> None:
     loaded = load_served_model(small_model_folder, quantized=False, settings=ServeSettings())
-    assert loaded.model.model.norm.weight.dtype.itemsize == 4
     names = quantize_model(loaded.model)
     save_quantized_folder(tmp_path / "int8", loaded.model, small_model_folder, names)
     loaded = load_served_model(tmp_path / "int8", quantized=False, settings=ServeSettings())
-    assert loaded.model.model.norm.weight.dtype.itemsize == 2
+    assert loaded.model.model.norm.weight.dtype.itemsize == 4
+    assert is_quantized(loaded.model)
 
 
 def test_a_server_that_others_can_reach_has_a_key(
@@ -167,3 +176,38 @@ def test_a_server_that_others_can_reach_has_a_key(
         True
     ] * 4
     assert not any(_is_loopback(host) for host in ("0.0.0.0", "::", "192.168.1.5", "example.org"))
+
+
+@pytest.mark.parametrize(
+    ("config", "expected"),
+    [
+        ({}, Sampling()),
+        ({"do_sample": False, "temperature": 0.6, "top_p": 0.8}, Sampling(top_p=0.8)),
+        (
+            {"do_sample": True, "temperature": 0.6, "top_k": 40, "repetition_penalty": 1.3},
+            Sampling(temperature=0.6, top_k=40, repetition_penalty=1.3),
+        ),
+        ({"do_sample": True, "top_k": 0}, Sampling(temperature=1.0)),
+    ],
+)
+def test_tokens_are_chosen_as_the_models_folder_says_unless_the_recipe_does(
+    small_model_folder: Path, tmp_path: Path, config: dict[str, Any], expected: Sampling
+) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(small_model_folder, folder)
+    (folder / "generation_config.json").write_text(json.dumps(config), encoding="utf-8")
+    loaded = load_served_model(folder, quantized=False, settings=ServeSettings())
+    assert loaded.sampling == expected
+    assert ServeSettings().sampling_over(loaded.sampling) == expected
+    recipe = ServeSettings(temperature=0.3).sampling_over(loaded.sampling)
+    assert (recipe.temperature, recipe.top_k) == (0.3, expected.top_k)
+
+
+def test_a_generation_config_out_of_range_is_refused(
+    small_model_folder: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(small_model_folder, folder)
+    (folder / "generation_config.json").write_text('{"top_p": 7}', encoding="utf-8")
+    with pytest.raises(InputError, match="top_p is 7"):
+        load_served_model(folder, quantized=False, settings=ServeSettings())

@@ -9,6 +9,7 @@ from tongwen.errors import InputError
 from tongwen.evaluate.answers import cut_at
 from tongwen.evaluate.evaluator import Evaluator
 from tongwen.evaluate.items import make_items
+from tongwen.evaluate.programs import check_metric, check_sandbox
 from tongwen.evaluate.readers import read_rows
 from tongwen.evaluate.results import summaries
 from tongwen.evaluate.settings import EvaluateSettings, TaskSettings
@@ -30,7 +31,7 @@ def load_model(
     Args:
         folder: with `config.json`, safetensors and the tokenizer; or a run, such as `runs/sample`.
         precision: of weights and activations; `auto` is bf16 on a GPU and fp32 on a CPU.
-        quantized: of a run take the int8 model.
+        quantized: of a run take the quantized model.
 
     Returns:
         The model: `.tokenizer`, `.model` (a torch module), `.folder`, `.stop_ids`, and `.has_chat`,
@@ -140,9 +141,10 @@ def evaluate_model(
     Raises:
         RecipeError: no such task, or its description is not usable.
         InputError: data is missing, damaged or of another layout.
+        SandboxError: a task runs generated programs, which this machine cannot isolate.
     """
     folders = tuple(str(folder) for folder in task_folders)
-    evaluator = Evaluator(model.model, model.tokenizer, EvaluateSettings().batch_tokens)
+    evaluator = Evaluator.of(model.model, model.tokenizer, EvaluateSettings())
     prepared = []
     for name, path in tasks.items():
         is_file = name.endswith(".toml")
@@ -154,8 +156,11 @@ def evaluate_model(
             shots=shots,
         )
         spec = task_spec(settings, folders)
+        check_metric(spec, settings)
         items = make_items(spec, settings, read_rows(spec, Path(path)), chat=chat)
         prepared.append((settings.name, spec, items))
+    if any(spec.kind == "program" for _, spec, _ in prepared):
+        check_sandbox("isolated")
     scores = []
     for name, spec, items in prepared:
         records = list(

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @click.command(name="chat")
 @click.argument("model", metavar="MODEL_OR_RUN", type=click.Path(path_type=Path))
-@click.option("--quantized", is_flag=True, help="Of a run, take the int8 model.")
+@click.option("--quantized", is_flag=True, help="Of a run, take the quantized model.")
 @click.option("--json", "as_json", is_flag=True, help="Piped questions: print an object for each.")
 def command(model: Path, quantized: bool, as_json: bool) -> None:
     """Talk to MODEL_OR_RUN, a Hugging Face folder or a run directory; /? lists the commands.

@@ -1,7 +1,6 @@
 """`tongwen curate`: raw records to clean documents, and why any page was kept or dropped."""
 
 import json
-from difflib import get_close_matches
 from pathlib import Path
 
 import click
@@ -9,27 +8,11 @@ import click
 from tongwen.cli.curate_calibrate import calibrate_rules
 from tongwen.cli.curate_train_extractor import command as train_extractor
 from tongwen.cli.curate_train_scorer import command as train_scorer
-from tongwen.cli.options import stage_options
-from tongwen.errors import UsageError
+from tongwen.cli.options import RunByDefault, stage_options
 from tongwen.road.alone import run_alone
 
 
-class _RunByDefault(click.Group):
-    """`tongwen curate FOLDER` is `tongwen curate run FOLDER`: the stage needs no second word."""
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        if args and args[0] not in self.commands and args[0] not in ctx.help_option_names:
-            near = get_close_matches(args[0], self.commands, n=1)
-            if near and not Path(args[0]).exists():
-                raise UsageError(
-                    f"there is no folder and no command `{args[0]}`",
-                    hint=f"did you mean `tongwen curate {near[0]}`?",
-                )
-            args = ["run", *args]
-        return super().parse_args(ctx, args)
-
-
-@click.group(name="curate", cls=_RunByDefault)
+@click.group(name="curate", cls=RunByDefault)
 def command() -> None:
     """Turn raw records into clean documents, with a reason for every one dropped.
 

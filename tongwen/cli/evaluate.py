@@ -1,11 +1,12 @@
-"""`tongwen evaluate`: score a model folder on task files."""
+"""`tongwen evaluate`: score a model folder on task files, and compare such scores."""
 
+import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import click
 
-from tongwen.cli.options import stage_options
+from tongwen.cli.options import RunByDefault, stage_options
 from tongwen.errors import UsageError
 from tongwen.road.alone import run_alone
 from tongwen.stages import find_model_folder
@@ -14,22 +15,57 @@ from tongwen.stages import find_model_folder
 def _list_tasks(context: click.Context, _: click.Parameter, is_wanted: bool) -> None:
     if not is_wanted:
         return
-    from tongwen.evaluate.spec import builtin_names, builtin_spec
+    from tongwen.evaluate.spec import builtin_names, builtin_spec, builtin_variants
 
     for name in builtin_names():
-        spec = builtin_spec(name)
-        click.echo(f"{name:18}  {spec.kind:8}  {spec.description} [{spec.license}]")
+        for full in (name, *(f"{name}@{variant}" for variant in builtin_variants(name))):
+            spec = builtin_spec(full)
+            about = spec.protocol if "@" in full else f"{spec.description} [{spec.license}]"
+            click.echo(f"{full:30}  {spec.kind:8}  {about}")
     context.exit()
 
 
-@click.command(name="evaluate")
+def _list_suites(context: click.Context, _: click.Parameter, is_wanted: bool) -> None:
+    if not is_wanted:
+        return
+    from tongwen.evaluate.suites import suite, suite_names
+
+    for name in suite_names():
+        found = suite(name)
+        click.echo(f"{name}: {found.description}")
+        for task in found.tasks:
+            click.echo(f"    {task.name}" + (f", {task.shots} shots" if task.shots else ""))
+    context.exit()
+
+
+@click.group(name="evaluate", cls=RunByDefault)
+def command() -> None:
+    """Score a model on task files, or compare what two or more models have scored.
+
+    \b
+    Examples:
+      tongwen evaluate my-model --task piqa=data/piqa --out scores
+      tongwen evaluate compare scores other-scores --html comparison.html
+      tongwen evaluate --list-tasks
+    """
+
+
+@command.command(name="run")
 @click.argument("model", type=click.Path(path_type=Path), metavar="MODEL_FOLDER")
 @click.option(
     "--task",
     "tasks",
-    metavar="NAME=PATH",
+    metavar="NAME[=PATH]",
     multiple=True,
     help="A built-in task, or a task file (TOML), and its data. May be repeated.",
+)
+@click.option(
+    "--suite", "suites", metavar="NAME", multiple=True, help="A list of tasks; see --list-suites."
+)
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder with a folder for each data set, for tasks without a path.",
 )
 @click.option("--limit", type=click.IntRange(min=1), help="So many items a task, drawn by id.")
 @click.option("--shots", type=click.IntRange(min=0), help="Solved examples before every question.")
@@ -43,10 +79,20 @@ def _list_tasks(context: click.Context, _: click.Parameter, is_wanted: bool) -> 
     callback=_list_tasks,
     help="Print the built-in tasks.",
 )
+@click.option(
+    "--list-suites",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_list_suites,
+    help="Print the suites and their tasks.",
+)
 @stage_options
-def command(
+def run(
     model: Path,
     tasks: tuple[str, ...],
+    suites: tuple[str, ...],
+    data: Path | None,
     limit: int | None,
     shots: int | None,
     chat: bool | None,
@@ -65,11 +111,18 @@ def command(
     Examples:
       tongwen evaluate my-model --task piqa=data/piqa --out scores
       tongwen evaluate my-model --task my-task.toml=questions.jsonl --chat --out scores
+      tongwen evaluate my-model --suite yi --data evals --limit 100 --out scores
     """
     from tongwen.evaluate.results import table
     from tongwen.files import read_json
 
     options: dict[str, Any] = {"evaluate.tasks": task_values(tasks, limit, shots)} if tasks else {}
+    if suites:
+        options["evaluate.suites"] = list(suites)
+    if data is not None:
+        options["evaluate.data"] = str(data.absolute())
+    if limit is not None:
+        options["evaluate.limit"] = limit
     if chat is not None:
         options["evaluate.chat"] = chat
     run_alone(
@@ -83,7 +136,8 @@ def command(
     if as_json:
         click.echo((out / "results.json").read_text(encoding="utf-8"), nl=False)
     else:
-        click.echo(table(read_json(out / "results.json")["results"]))
+        document = read_json(out / "results.json")
+        click.echo(table(document["results"], document["missing"]))
 
 
 def task_values(
@@ -92,17 +146,19 @@ def task_values(
     """The recipe's `evaluate.tasks` for the `--task` options.
 
     Raises:
-        UsageError: an option is not of the form NAME=PATH.
+        UsageError: an option is not of the form NAME=PATH or NAME.
     """
     tables = []
     for text in tasks:
         name, equals, path = text.partition("=")
-        if not equals or not name or not path:
+        if not name or bool(equals) != bool(path):
             raise UsageError(
                 f"--task {text}: not of the form NAME=PATH",
                 hint="for example --task piqa=data/piqa; --list-tasks prints the names",
             )
-        table: dict[str, Any] = {"name": name, "path": str(Path(path).absolute())}
+        table: dict[str, Any] = {"name": name}
+        if path:
+            table["path"] = str(Path(path).absolute())
         if name.endswith(".toml"):
             table |= {"name": Path(name).stem, "spec": str(Path(name).absolute())}
         if limit is not None:
@@ -111,3 +167,95 @@ def task_values(
             table["shots"] = shots
         tables.append(table)
     return tables
+
+
+@command.command(name="compare")
+@click.argument(
+    "paths",
+    type=click.Path(path_type=Path),
+    metavar="FIRST SECOND [MORE ...]",
+    nargs=-1,
+    required=True,
+)
+@click.option("--metric", metavar="NAME", help="The score to compare; the main one when absent.")
+@click.option(
+    "--contamination",
+    type=click.Path(path_type=Path, exists=True),
+    metavar="FILE",
+    help="contamination.json of a curate stage: scores on clean and contaminated items too.",
+)
+@click.option("--series", is_flag=True, help="The folders are checkpoints, in order of training.")
+@click.option("--skip", is_flag=True, help="Leave out tasks that cannot be compared, and say so.")
+@click.option(
+    "--html",
+    "html_file",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Write one page with tables and plots, which needs no network.",
+)
+@click.option(
+    "--markdown",
+    "markdown_file",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Write the tables as Markdown.",
+)
+@click.option(
+    "--lm-eval",
+    "lm_eval_folder",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Write every folder's results and samples in lm-evaluation-harness's layout.",
+)
+@click.option("--language", type=click.Choice(["en", "zh"]), default="en", show_default=True)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of Markdown.")
+def compare_scores(
+    paths: tuple[Path, ...],
+    metric: str | None,
+    contamination: Path | None,
+    series: bool,
+    skip: bool,
+    html_file: Path | None,
+    markdown_file: Path | None,
+    lm_eval_folder: Path | None,
+    language: Literal["en", "zh"],
+    as_json: bool,
+) -> None:
+    """Say which model is better, and how sure that is: every folder against the first.
+
+    The same items, paired, with errors that respect shared passages; a verdict holds over the whole
+    table. Folders are those that `tongwen evaluate --out` wrote.
+
+    \b
+    Examples:
+      tongwen evaluate compare base tuned --html comparison.html
+      tongwen evaluate compare step-1000 step-2000 step-3000 --series
+    """
+    from tongwen.evaluate.compare.contamination import found_places
+    from tongwen.evaluate.compare.lm_eval import write_lm_eval
+    from tongwen.evaluate.compare.page import markdown, page, to_json
+    from tongwen.evaluate.compare.runs import load_runs
+    from tongwen.evaluate.compare.verdicts import compare
+    from tongwen.files import write_text
+
+    runs = load_runs(paths)
+    for run in runs if lm_eval_folder is not None else ():
+        assert lm_eval_folder is not None
+        click.echo(write_lm_eval(run, lm_eval_folder), err=True)
+    if lm_eval_folder is not None and len(runs) == 1:
+        return
+    report = compare(
+        runs,
+        metric=metric,
+        contamination=None if contamination is None else found_places(contamination),
+        is_series=series,
+        skip=skip,
+    )
+    if html_file is not None:
+        write_text(html_file, page(report, language))
+    if markdown_file is not None:
+        write_text(markdown_file, markdown(report, language))
+    if as_json:
+        click.echo(json.dumps(to_json(report), ensure_ascii=False, indent=1))
+    else:
+        click.echo(markdown(report, language), nl=False)

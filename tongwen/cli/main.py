@@ -24,7 +24,7 @@ COMMANDS = {  # name: (module that holds a click command `command`, help shown i
     "extend": ("tongwen.cli.extend", "Continue on longer sequences"),
     "tune": ("tongwen.cli.tune", "Base model and dialogues to a chat model"),
     "evaluate": ("tongwen.cli.evaluate", "Score a model on task files, with error bars"),
-    "quantize": ("tongwen.cli.quantize", "Weights to int8"),
+    "quantize": ("tongwen.cli.quantize", "Weights to int8 or int4"),
     "export": ("tongwen.cli.export", "A Hugging Face folder with its model card"),
     "serve": ("tongwen.cli.serve", "OpenAI-compatible API and a chat page"),
     "chat": ("tongwen.cli.chat", "Talk to a model in the terminal"),

@@ -1,10 +1,29 @@
 """Options that several commands have."""
 
 from collections.abc import Callable
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+
+from tongwen.errors import UsageError
+
+
+class RunByDefault(click.Group):
+    """`tongwen STAGE FOLDER` is `tongwen STAGE run FOLDER`: a stage needs no second word."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if args and args[0] not in self.commands and args[0] not in ctx.help_option_names:
+            near = get_close_matches(args[0], self.commands, n=1)
+            if near and not Path(args[0]).exists():
+                raise UsageError(
+                    f"there is no folder and no command `{args[0]}`",
+                    hint=f"did you mean `{ctx.command_path} {near[0]}`?",
+                )
+            args = ["run", *args]
+        return super().parse_args(ctx, args)
+
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 

@@ -15,7 +15,7 @@ import click
 from tongwen.errors import TongwenError, UsageError
 
 if TYPE_CHECKING:
-    from tongwen.serve.access import Guard
+    from tongwen.serve.access import Application
     from tongwen.serve.settings import ServeSettings
 
 API_KEY_VARIABLE = "TONGWEN_API_KEY"
@@ -27,22 +27,32 @@ _GRACE_SECONDS = 2
 @click.argument("model", metavar="MODEL_OR_RUN", type=click.Path(path_type=Path))
 @click.option("--host", help="Address to listen on [127.0.0.1]; any other needs an API key.")
 @click.option("--port", type=int, help="Port to listen on [8000]; 0 takes a free one.")
-@click.option("--quantized", is_flag=True, help="Of a run, serve the int8 model.")
+@click.option("--quantized", is_flag=True, help="Of a run, serve the quantized model.")
 @click.option("--name", help="What requests call the model; the folder's name when absent.")
+@click.option("--keys", "keys_file", help="TOML file of API keys with limits for each.")
+@click.option("--access-log", help="File that gets a line of JSON for each request.")
 @click.option("--precision", type=click.Choice(["auto", "bf16", "fp32"]), help="Of the numbers.")
+@click.option(
+    "--cache",
+    type=click.Choice(["auto", "float32", "bfloat16", "int8"]),
+    help="Of the keys and values held for every token.",
+)
 def command(
     model: Path,
     host: str | None,
     port: int | None,
     quantized: bool,
     name: str | None,
+    keys_file: str | None,
+    access_log: str | None,
     precision: str | None,
+    cache: str | None,
 ) -> None:
-    """Serve MODEL_OR_RUN: a chat page at / and OpenAI's interface at /v1.
+    """Serve MODEL_OR_RUN: a chat page at / and OpenAI's and Anthropic's interfaces at /v1.
 
     MODEL_OR_RUN is a Hugging Face folder, a run directory, or the name of one below runs/.
-    The key is read from the environment variable TONGWEN_API_KEY; without one, a server that
-    other machines can reach makes a key and prints it. Ctrl-C ends the server.
+    A key is read from the environment variable TONGWEN_API_KEY, several from the file of --keys;
+    without any, a server that other machines can reach makes a key and prints it. Ctrl-C ends it.
 
     \b
     Examples:
@@ -52,30 +62,50 @@ def command(
     from tongwen.serve.access import LOOPBACK_HOSTS
     from tongwen.serve.app import Server
     from tongwen.serve.engine import Engine
+    from tongwen.serve.keys import read_keys
     from tongwen.serve.source import find_source, load_served_model, run_settings
 
     source = find_source(model)
-    given = {"host": host, "port": port, "precision": precision}
+    given = {
+        "host": host,
+        "port": port,
+        "keys_file": keys_file,
+        "access_log": access_log,
+        "precision": precision,
+        "cache": cache,
+    }
     changes = {key: value for key, value in given.items() if value is not None}
     settings = dataclasses.replace(run_settings(source), **changes)  # type: ignore[arg-type]
+    keys = () if settings.keys_file is None else read_keys(Path(settings.keys_file))
     listener = bind(settings.host, settings.port)
     with listener:
         loaded = load_served_model(source, quantized=quantized, settings=settings)
         is_local = _is_loopback(settings.host)
-        api_key = _api_key(required=not is_local)
+        api_key = _api_key(required=not (is_local or keys))
         engine = Engine(
             loaded.model,
             loaded.tokenizer,
             loaded.stop_ids,
             concurrent_requests=settings.concurrent_requests,
             waiting_requests=settings.waiting_requests,
+            waiting_tokens=settings.waiting_tokens,
+            batch_tokens=settings.batch_tokens,
+            cache=settings.cache,
         )
-        server = Server(engine, name or loaded.name, settings, has_chat=loaded.has_chat)
-        hosts = LOOPBACK_HOSTS if is_local and api_key is None else None
+        server = Server(
+            engine,
+            name or loaded.name,
+            settings,
+            has_chat=loaded.has_chat,
+            template=loaded.template,
+            sampling=loaded.sampling,
+        )
+        hosts = LOOPBACK_HOSTS if is_local and api_key is None and not keys else None
         click.echo(f"{name or loaded.name} from {loaded.folder}; Ctrl-C ends", err=True)
         try:
             with contextlib.suppress(KeyboardInterrupt):
-                _listen(server.application(api_key=api_key, hosts=hosts), listener, settings)
+                application = server.application(api_key=api_key, hosts=hosts, keys=keys)
+                _listen(application, listener, settings)
             click.echo("stopped", err=True)
         finally:
             engine.close()
@@ -130,9 +160,11 @@ def _api_key(*, required: bool) -> str | None:
     return api_key
 
 
-def _listen(application: "Guard", listener: socket.socket, settings: "ServeSettings") -> None:
+def _listen(application: "Application", listener: socket.socket, settings: "ServeSettings") -> None:
     """Serve until a signal comes; prints the URL once requests are answered."""
     import uvicorn
+
+    from tongwen.serve.connections import protocol_with
 
     host, port = settings.host, listener.getsockname()[1]
     shown = "localhost" if host in ("0.0.0.0", "::") else f"[{host}]" if ":" in host else host
@@ -144,6 +176,7 @@ def _listen(application: "Guard", listener: socket.socket, settings: "ServeSetti
 
     config = uvicorn.Config(
         application,
+        http=protocol_with(settings.header_seconds, settings.connections),
         log_level="warning",
         access_log=False,
         lifespan="off",

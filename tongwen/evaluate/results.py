@@ -6,15 +6,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tongwen.errors import InputError
-from tongwen.evaluate.spec import TaskSpec
+from tongwen.evaluate.spec import BITS, TaskSpec
 from tongwen.evaluate.statistics import Estimate, estimate
 from tongwen.files import value_digest
 
 SCHEMA = "tongwen.evaluation"
 VERSION = 1
-
-_NEAR_TIE = 1e-3
-"""Choices whose log-probabilities are nearer than this could change places on other hardware."""
 
 Record = Mapping[str, Any]
 
@@ -38,7 +35,7 @@ def _summary(task: str, spec: TaskSpec, language: str, records: Sequence[Record]
     if not records:
         raise _nothing_scored(task, language, reasons)
     main = _estimate(records, spec.metric)
-    chance = spec.chance if spec.chance is not None else _chance(spec, records)
+    chance = None if spec.metric == BITS else _chance(spec, records)
     groups = sorted({record["group"] for record in records} - {""})
     example = records[0]
     result = {
@@ -52,7 +49,7 @@ def _summary(task: str, spec: TaskSpec, language: str, records: Sequence[Record]
         "n": main.n,
         "clusters": main.clusters,
         "chance": chance,
-        "above_chance": (main.value - chance) / (1 - chance) if chance < 1 else None,
+        "above_chance": above_chance(main.value, chance),
         "scores": {
             name: _estimate_json(_estimate(records, name)) for name in sorted(example["scores"])
         },
@@ -64,7 +61,11 @@ def _summary(task: str, spec: TaskSpec, language: str, records: Sequence[Record]
         "truncated": sum(record["truncated"] for record in records),
         **_kind_counts(spec, records),
         "example": {key: example[key] for key in ("id", "prompt", "gold", "scores")}
-        | {key: example[key] for key in ("answer", "accepted", "choices") if key in example},
+        | {
+            key: example[key]
+            for key in ("answer", "accepted", "choices", "samples")
+            if key in example
+        },
         "prompt_digest": value_digest([[row["prompt"], row["choices"]] for row in asked])
         if spec.kind == "generate"
         else value_digest(
@@ -72,6 +73,11 @@ def _summary(task: str, spec: TaskSpec, language: str, records: Sequence[Record]
         ),
     }
     return result | {"warnings": warnings(result)}
+
+
+def above_chance(value: float, chance: float | None) -> float | None:
+    """The score on a scale where a guess is 0 and a right answer to everything 1."""
+    return None if chance is None or chance >= 1 else (value - chance) / (1 - chance)
 
 
 def _nothing_scored(task: str, language: str, reasons: Mapping[str, int]) -> InputError:
@@ -89,10 +95,15 @@ def _nothing_scored(task: str, language: str, reasons: Mapping[str, int]) -> Inp
     )
 
 
-def _kind_counts(spec: TaskSpec, records: Sequence[Record]) -> dict[str, int]:
+def _kind_counts(spec: TaskSpec, records: Sequence[Record]) -> dict[str, Any]:
     if spec.kind == "choice":
-        margins = [record["margin"] for record in records if record["margin"] is not None]
-        return {"near_ties": sum(margin < _NEAR_TIE for margin in margins)}
+        return {"near_ties": sum(record["near_tie"] for record in records)}
+    if spec.kind == "program":
+        samples = [sample for record in records for sample in record["samples"]]
+        return {
+            "verdicts": dict(sorted(Counter(sample["verdict"] for sample in samples).items())),
+            "hit_limit": sum(record["hit_limit"] for record in records),
+        }
     return {
         "not_extracted": sum(not record["extracted"] for record in records),
         "hit_limit": sum(record["hit_limit"] for record in records),
@@ -100,7 +111,9 @@ def _kind_counts(spec: TaskSpec, records: Sequence[Record]) -> dict[str, int]:
 
 
 def _chance(spec: TaskSpec, records: Sequence[Record]) -> float:
-    if spec.kind == "generate":
+    if spec.chance is not None:
+        return spec.chance
+    if spec.kind != "choice":
         return 0.0
     return math.fsum(1 / len(record["choices"]) for record in records) / len(records)
 
@@ -109,7 +122,7 @@ def _estimate(records: Sequence[Record], metric: str) -> Estimate:
     return estimate(
         [record["scores"][metric] for record in records],
         [record["cluster"] for record in records],
-        highest=math.inf if metric == "gold_bits_per_byte" else 1.0,
+        highest=math.inf if metric == BITS else 1.0,
     )
 
 
@@ -149,34 +162,43 @@ def warnings(result: Mapping[str, Any]) -> list[str]:
         )
     if result.get("not_extracted", 0) > 0.95 * n:
         found.append(f"{name}: {result['not_extracted']:,} of {n:,} answers could not be read")
+    if result.get("near_ties", 0) > 0.01 * n:
+        found.append(
+            f"{name}: {result['near_ties']:,} of {n:,} predictions are near ties, which another "
+            "batch or machine may decide otherwise"
+        )
     if result.get("hit_limit", 0) > 0.5 * n:
         found.append(f"{name}: {result['hit_limit']:,} of {n:,} answers were cut at max_new_tokens")
     return found
 
 
-def table(results: Sequence[Mapping[str, Any]]) -> str:
-    """The results as lines of text, aligned for a terminal."""
-    header = ("task", "language", "metric", "n", "value", "95 % interval", "chance")
-    lines = [header]
-    for result in results:
-        low_high = result["interval"]
-        interval = "-" if low_high is None else f"{low_high[0]:.3f} to {low_high[1]:.3f}"
-        lines.append(
-            (
-                result["task"],
-                result["language"],
-                result["metric"],
-                f"{result['n']:,}",
-                f"{result['value']:.3f}",
-                interval,
-                f"{result['chance']:.3f}",
-            )
-        )
+def table(results: Sequence[Mapping[str, Any]], missing: Sequence[Mapping[str, Any]] = ()) -> str:
+    """The results as lines of text, aligned for a terminal; tasks without data last, with why."""
+    header = ("task", "language", "metric", "n", "value", "95 % interval", "chance", "protocol")
+    lines = [header, *map(_line, results)]
+    lines += [
+        (entry["task"], entry["language"], entry["metric"], "-", "-", "-", "-", entry["reason"])
+        for entry in missing
+    ]
     widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
     return "\n".join(
         "  ".join(
-            cell.ljust(width) if column < 3 else cell.rjust(width)
+            cell.ljust(width) if column < 3 or column == len(header) - 1 else cell.rjust(width)
             for column, (cell, width) in enumerate(zip(line, widths, strict=True))
         ).rstrip()
         for line in lines
+    )
+
+
+def _line(result: Mapping[str, Any]) -> tuple[str, ...]:
+    low_high, chance = result["interval"], result["chance"]
+    return (
+        result["task"],
+        result["language"],
+        result["metric"],
+        f"{result['n']:,}",
+        f"{result['value']:.3f}",
+        "-" if low_high is None else f"{low_high[0]:.3f} to {low_high[1]:.3f}",
+        "-" if chance is None else f"{chance:.3f}",
+        result.get("asked", ""),
     )

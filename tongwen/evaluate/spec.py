@@ -10,21 +10,34 @@ from typing import Literal
 from tongwen.errors import InputError, RecipeError
 from tongwen.evaluate.settings import TaskSettings
 from tongwen.plugins import Code, entry_names, entry_point, told
-from tongwen.recipe.loader import load_table
+from tongwen.recipe.loader import from_toml, parse_toml
+from tongwen.recipe.origin import Origin
 from tongwen.settings import PathText
 
-CHOICE_METRICS = ("acc", "acc_norm", "greedy")
-FREE_METRICS = ("contains", "exact_match", "f1", "number")
+CHOICE_METRICS = (
+    "acc", "acc_char", "acc_norm", "acc_pmi", "gold_bits_per_byte", "greedy", "mc2",
+)  # fmt: skip
+FREE_METRICS = ("contains", "exact_match", "f1", "instructions", "letters", "math", "number")
+PROGRAM_METRICS = ("pass@1", "pass@10", "pass@100")
+BITS = "gold_bits_per_byte"
+"""The one metric that is no share of 1, and where lower is better."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class DataSpec:
     """How rows are read from the data."""
 
-    format: Literal["jsonl", "json", "csv", "tsv", "squad", "dream", "hellaswag6"]
-    """Layout of the text inside; `.gz`, `.bz2`, `.zip` and `.tar.gz` around it are opened."""
+    format: Literal[
+        "jsonl", "json", "csv", "tsv", "squad", "dream", "hellaswag6",
+        "agieval_examples", "hellaswag", "ifeval", "leval", "quac", "truthfulqa", "xwinograd",
+    ]  # fmt: skip
+    """Layout of the text inside; `.gz`, `.bz2`, `.zip` and `.tar.gz` around it are opened, and rows
+    of a `.parquet` file are read in any layout of rows."""
+    folder: str = ""
+    """Folder of the data in a folder of data sets; the task's name when empty."""
     file: str = ""
-    """Name (or glob pattern) of the file when the user's path is a folder."""
+    """Name (or glob pattern) of the file when the user's path is a folder; of several, separated by
+    `|`, the first that is there."""
     members: tuple[str, ...] = ()
     """Glob patterns of the members of a `.zip` or `.tar.gz` that are read, in order of name."""
     member_pattern: str = r"([^/]+?)(?:\.\w+)?$"
@@ -38,6 +51,12 @@ class DataSpec:
     join: str = ""
     """A jsonl file beside the data whose rows are added to ours where `join_on` is equal."""
     join_on: str = ""
+    names: str = ""
+    """A json file beside the data, member -> name or list of names, for the field `names`."""
+    texts: str = ""
+    """Glob pattern of the archive's members with a text for each data member, the field `text`."""
+    texts_after: str = ""
+    """The text begins after the first place of this mark."""
     split: Mapping[str, str] = field(default_factory=dict)
     """Field -> mark: the field gets the parts `.before` and `.after` the mark's first place."""
     skip_pattern: Mapping[str, str] = field(default_factory=dict)
@@ -51,8 +70,17 @@ class ShotsSpec:
     """Where solved examples come from: the first rows of a file, so always the same ones."""
 
     file: str = ""
-    """File beside the data; the data file itself (other members) when empty."""
+    """File beside the data; the data file itself (other members) when empty; as `data.file`."""
+    format: str = ""
+    """Layout of that file, where it is not that of the data."""
     members: tuple[str, ...] = ()
+    written: tuple[Mapping[str, str], ...] = ()
+    """Rows of examples written in the task file, in place of a file."""
+    included: int = 0
+    """Number of examples that `instruction` holds already."""
+    skip_pattern: Mapping[str, str] = field(default_factory=dict)
+    """Field -> regular expression: rows where it fits are no examples. With it, examples may come
+    from the data file itself."""
     match: str = ""
     """Field that must be the same in the example and in the question, such as `subject`."""
     separator: str = "\n\n"
@@ -67,17 +95,24 @@ class TaskSpec:
     """
 
     description: str
-    kind: Literal["choice", "generate"]
+    kind: Literal["choice", "generate", "program"]
     metric: str
-    """The score that counts; the others are reported too. For `choice` acc, acc_norm or greedy; for
-    `generate` contains, exact_match, f1, number, or the name of a function in `code`."""
+    """The score that counts; the others are reported too. For `choice` one of CHOICE_METRICS; for
+    `generate` one of FREE_METRICS, or the name of a function in `code`; for `program` one
+    of PROGRAM_METRICS."""
     data: DataSpec
     shots: ShotsSpec = field(default_factory=ShotsSpec)
     license: str = ""
     """Licence of the public data of this layout, as its authors state it."""
+    source: str = ""
+    """Where the data is to be had."""
+    protocol: str = ""
+    """Whose prompt this is, and what differs from theirs; shown with the score."""
     language: str = ""
     language_field: str = ""
     """Field with the language, for data in several languages."""
+    instruction: str = ""
+    """Text before the examples, once; in ChatML at the start of the first question."""
     prompt: str
     prompt_zh: str | None = None
     """Prompt of Chinese items, where it differs."""
@@ -109,11 +144,22 @@ class TaskSpec:
     """Values of `gold_field` in the order of the choices."""
     gold_values_field: str = ""
     """Field with such a list, where it differs from row to row."""
+    gold_list_field: str = ""
+    """Field with the indexes of all right choices, for `mc2`."""
+    unconditional: str = ""
+    """Prompt without the question, such as `Answer:`, for `acc_pmi`."""
 
     accepted: tuple[str, ...] = ()
     """Fields with accepted answers; a text or a list of texts each."""
     accepted_pattern: str = ""
     """Regular expression whose first group is the answer inside these fields."""
+    accepted_joined: str | None = None
+    """A list in these fields is one answer; this stands between its entries."""
+    unanswerable: str = ""
+    """The accepted answer where the list of answers is empty."""
+    names: Mapping[str, str] = field(default_factory=dict)
+    """How the values of `group` read in prompts, the field `name`; without underscores when not
+    here."""
     stop: tuple[str, ...] = ("\n",)
     """Texts that end a free answer to a plain prompt."""
     extract: tuple[str, ...] = ()
@@ -125,6 +171,17 @@ class TaskSpec:
     """Name of the function in `code` that finds what is judged, in place of `extract`."""
     max_new_tokens: int = 64
 
+    program_start: str = ""
+    """For `program`: what comes before the answer in the program that is run."""
+    setup: str = ""
+    """Python that is run before the tests, apart from the program, such as imports they need."""
+    tests: str = ""
+    """Python that the program passes if it reaches its end; calls the program's functions."""
+    tests_field: str = ""
+    """Field with a list of further tests, a line each."""
+    entry: str = ""
+    """Name that the tests take from the program even where the setup defines it too."""
+
     def __post_init__(self) -> None:
         if bool(self.language) == bool(self.language_field):
             raise RecipeError("a task needs either `language` or `language_field`")
@@ -133,13 +190,15 @@ class TaskSpec:
             raise RecipeError("a choice task needs either `choices` or `choices_field`")
         if self.kind == "generate" and not self.accepted:
             raise RecipeError("a generate task needs `accepted`, the fields with its answers")
+        if self.kind == "program" and not (self.tests or self.tests_field):
+            raise RecipeError("a program task needs `tests` or `tests_field`")
         if self.extract and self.extract_function:
             raise RecipeError(
                 "a task has both `extract` and `extract_function`", hint="leave one of them out"
             )
 
     def _check_metric(self) -> None:
-        known = (*CHOICE_METRICS, *FREE_METRICS)
+        known = (*CHOICE_METRICS, *FREE_METRICS, *PROGRAM_METRICS)
         if self.metric not in known and self.code is None:
             near = difflib.get_close_matches(self.metric, known, n=1)
             raise RecipeError(
@@ -148,15 +207,21 @@ class TaskSpec:
                 if near
                 else f"one of {', '.join(known)}, or a function in the file that `code` names",
             )
-        if (self.metric in CHOICE_METRICS) != (self.kind == "choice"):
+        if (self.metric in CHOICE_METRICS) != (self.kind == "choice") or (
+            self.metric in PROGRAM_METRICS
+        ) != (self.kind == "program"):
             raise RecipeError(
                 f"the metric {self.metric!r} does not go with tasks of kind {self.kind!r}",
-                hint="choice: acc, acc_norm, greedy; generate: contains, exact_match, f1, number, "
-                "or a function of your own",
+                hint=f"choice: {', '.join(CHOICE_METRICS)}; generate: {', '.join(FREE_METRICS)}, "
+                f"or a function of your own; program: {', '.join(PROGRAM_METRICS)}",
             )
-        if self.kind == "choice" and (self.code is not None or self.extract_function):
+        for metric, key in (("acc_pmi", "unconditional"), ("mc2", "gold_list_field")):
+            if self.metric == metric and not getattr(self, key):
+                raise RecipeError(f"the metric {metric!r} needs `{key}`")
+        if self.kind != "generate" and (self.code is not None or self.extract_function):
             raise RecipeError(
-                "`code` goes with tasks of kind 'generate'", hint="choices are scored by the model"
+                "`code` goes with tasks of kind 'generate'",
+                hint="choices are scored by the model, programs by their tests",
             )
         if self.extract_function and self.code is None:
             raise RecipeError(
@@ -185,23 +250,53 @@ def builtin_names() -> list[str]:
     return sorted(item.name[:-5] for item in folder.iterdir() if item.name.endswith(".toml"))
 
 
+def builtin_variants(name: str) -> list[str]:
+    """Names of the other ways in which a built-in task is asked."""
+    return sorted(parse_toml(_builtin_text(name), name).values.get("variants", {}))
+
+
 def builtin_spec(name: str) -> TaskSpec:
-    """The built-in task of that name.
+    """The built-in task of that name; `mmlu@authors` is the variant `authors` of `mmlu`.
 
     Raises:
         RecipeError: there is none; the hint gives the nearest names.
     """
+    base, _, variant = name.partition("@")
     names = builtin_names()
-    if name not in names:
-        near = difflib.get_close_matches(name, names, n=3)
+    if base not in names:
+        near = difflib.get_close_matches(base, names, n=3)
         raise RecipeError(
-            f"there is no built-in task `{name}`",
+            f"there is no built-in task `{base}`",
             hint=f"did you mean {' or '.join(f'`{item}`' for item in near)}?"
             if near
             else "see `tongwen evaluate --list-tasks`, or describe yours with `spec = FILE.toml`",
         )
-    text = (resources.files("tongwen.evaluate") / "tasks" / f"{name}.toml").read_text("utf-8")
-    return load_table(TaskSpec, text, f"built-in task {name}")
+    return _load_spec(_builtin_text(base), f"built-in task {base}", variant)
+
+
+def _builtin_text(name: str) -> str:
+    return (resources.files("tongwen.evaluate") / "tasks" / f"{name}.toml").read_text("utf-8")
+
+
+def _load_spec(text: str, name: str, variant: str, folder: Path | None = None) -> TaskSpec:
+    """A task file's text; a variant replaces keys of the task and of its tables."""
+    source = parse_toml(text, name, folder)
+    values = dict(source.values)
+    variants = values.pop("variants", {})
+    if not isinstance(variants, Mapping) or not all(
+        isinstance(table, Mapping) for table in variants.values()
+    ):
+        raise RecipeError(
+            f"{name}: `variants` holds no tables", hint="write [variants.NAME] above its keys"
+        )
+    if variant and variant not in variants:
+        raise RecipeError(
+            f"{name} has no variant {variant!r}",
+            hint=f"it has {', '.join(sorted(variants))}" if variants else "it has none",
+        )
+    for key, value in variants.get(variant, {}).items():
+        values[key] = {**values.get(key, {}), **value} if key in ("data", "shots") else value
+    return from_toml(TaskSpec, values, Origin((source,)))
 
 
 def task_file(task: TaskSettings, folders: Sequence[str]) -> Path | None:
@@ -216,7 +311,7 @@ def task_file(task: TaskSettings, folders: Sequence[str]) -> Path | None:
     """
     if task.spec is not None:
         return Path(task.spec)
-    name = task.layout or task.name
+    name = (task.layout or task.name).partition("@")[0]
     found = [file for file in own_task_files(folders) if file.stem == name]
     if name in entry_names("task"):
         found.append(_installed_task(name))
@@ -270,13 +365,15 @@ def task_spec(task: TaskSettings, folders: Sequence[str] = ()) -> TaskSpec:
         InputError: the user's task file or its code cannot be read, or lacks the function.
     """
     path = task_file(task, folders)
+    name = task.layout or task.name
     if path is None:
-        return builtin_spec(task.layout or task.name)
+        return builtin_spec(name)
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"cannot read the task file {path}: {error}") from error
-    spec = load_table(TaskSpec, text, str(path), path.resolve().parent)
+    variant = "" if task.spec is not None else name.partition("@")[2]
+    spec = _load_spec(text, str(path), variant, path.resolve().parent)
     for code in (spec.metric_code, spec.extraction_code):
         if code is not None:
             code.load()

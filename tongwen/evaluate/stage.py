@@ -1,20 +1,28 @@
-"""The evaluate stage: every task of the recipe on one model, resumed task by task."""
+"""The evaluate stage: every task of the recipe on one model, resumed where it was stopped."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tongwen.errors import InputError, RecipeError
 from tongwen.evaluate.items import Item, make_items
+from tongwen.evaluate.journal import Journal, plan_of
+from tongwen.evaluate.programs import ProgramSettings, check_metric, check_sandbox
 from tongwen.evaluate.readers import data_files, read_rows
-from tongwen.evaluate.results import SCHEMA, VERSION, summaries
+from tongwen.evaluate.results import SCHEMA, VERSION, above_chance, summaries
 from tongwen.evaluate.settings import EvaluateSettings, TaskSettings
 from tongwen.evaluate.spec import TaskSpec, task_files, task_spec
+from tongwen.evaluate.suites import MissingTask, wanted_tasks, without_data
 from tongwen.files import file_digest, read_jsonl, value_digest, write_json, write_jsonl
 from tongwen.flow.stage import StageContext
 from tongwen.stages import find_model_folder
+
+_CHOICES_JOURNAL = ".choices"
+_ANSWERS_JOURNAL = ".answers"
+"""Among the tasks' parts; no task's name begins with a point."""
 
 if TYPE_CHECKING:
     from tongwen.evaluate.evaluator import Evaluator
@@ -45,48 +53,68 @@ class Prepared:
 def files(settings: EvaluateSettings) -> list[Path]:
     """The user's own files that the tasks read: their data, their descriptions and their code."""
     found: list[Path] = []
-    for task in settings.tasks:
+    tasks = wanted_tasks(settings)
+    missing = without_data(settings, tasks)
+    for task in tasks:
         found += task_files(task, settings.task_folders)
-        if not task.path.startswith("{"):
-            found += data_files(task_spec(task, settings.task_folders), Path(task.path))
+        if task.path and not task.path.startswith("{") and task.name not in missing:
+            spec = task_spec(task, settings.task_folders)
+            found += data_files(spec, Path(task.path), shots=task.shots > 0)
     return found
 
 
 def run(context: StageContext[EvaluateSettings]) -> Mapping[str, float]:
     """Score the model on every task; write `results.json` and `items.jsonl`.
 
-    All tasks are read and checked before the model is loaded. A task's items stand in
-    `parts/NAME.jsonl` as soon as it is finished, and are not computed again.
+    All tasks are read and checked before the model is loaded. Questions with choices are asked
+    first, those of all tasks together. Finished tasks are in `parts/NAME.jsonl` and are not asked
+    again; a journal there keeps what is done of the others, so that a killed run goes on where it
+    was and writes the bytes of an undisturbed one.
 
     Raises:
         RecipeError: there is no task, or a task's description is not usable.
+        SandboxError: a task runs generated programs, which this machine cannot isolate.
         InputError: data or model are missing, damaged or of another kind.
     """
     settings = context.settings
-    if not settings.tasks:
+    wanted = wanted_tasks(settings)
+    if not wanted:
         raise RecipeError(
-            "evaluate has no task", hint='add [[evaluate.tasks]] with name = "piqa", path = "..."'
+            "evaluate has no task",
+            hint='add [[evaluate.tasks]] with name = "piqa", path = "...", or suites = ["yi"]',
         )
-    tasks = [_prepare(context, task, settings) for task in settings.tasks]
+    missing = without_data(settings, wanted)
+    if len(missing) == len(wanted):
+        raise InputError(
+            f"{settings.data} has the data of none of {len(missing)} tasks: "
+            f"{', '.join(list(missing)[:5])}{', ...' if len(missing) > 5 else ''}",
+            hint="docs/en/sources.md says where each data set is had and how its folder is named",
+        )
+    tasks = [_prepare(context, task, settings) for task in wanted if task.name not in missing]
+    if any(task.spec.kind == "program" for task in tasks):
+        check_sandbox(settings.unsafe_code)
     folder = find_model_folder(context.inputs["model"])
     model_digest = digest_of_model(folder)
-    evaluator: Evaluator | None = None
-    results: list[dict[str, Any]] = []
-    rows: list[dict[str, Any]] = []
-    for task in tasks:
-        digest = _task_digest(task, settings, model_digest, context.code)
-        part = context.out / "parts" / f"{task.settings.name}.jsonl"
-        records = _finished(part, digest)
-        if records is None:
-            if evaluator is None:
-                evaluator = _load(folder, settings)
-            records = _ask(context, evaluator, task, part, digest)
-        results += _results(task, records, folder)
-        rows += [{"task": task.settings.name, **record} for record in records]
+    digests = {
+        task.settings.name: _task_digest(task, settings, model_digest, context.code)
+        for task in tasks
+    }
+    asking = _Asking(context, folder, digests)
+    records = asking.records(tasks)
+    results = [
+        result for task in tasks for result in _results(task, records[task.settings.name], folder)
+    ]
+    rows = [
+        {"task": task.settings.name, **record}
+        for task in tasks
+        for record in records[task.settings.name]
+    ]
     for result in results:
         for warning in result["warnings"]:
             context.progress.say(f"  {warning}")
-    _remove_other_parts(context.out / "parts", settings.tasks)
+    for entry in missing.values():
+        context.progress.say(f"  {entry.settings.name}: {entry.reason}")
+    _remove_other_parts(context.out / "parts", wanted)
     write_jsonl(context.out / "items.jsonl", rows)
     write_json(
         context.out / "results.json",
@@ -95,10 +123,10 @@ def run(context: StageContext[EvaluateSettings]) -> Mapping[str, float]:
             "version": VERSION,
             "model": {"digest": model_digest},
             "results": results,
+            "missing": [_missing_json(entry) for entry in missing.values()],
         },
     )
-    scores = {f"{item['task']}_{item['language']}": item["value"] for item in results}
-    return {"items": len(rows), **scores}
+    return {"items": len(rows), "tasks": len(tasks)}
 
 
 def digest_of_model(folder: Path) -> str:
@@ -122,8 +150,11 @@ def _prepare(
     context: StageContext[EvaluateSettings], task: TaskSettings, settings: EvaluateSettings
 ) -> Prepared:
     spec = task_spec(task, settings.task_folders)
+    assert task.path is not None  # wanted_tasks
+    check_metric(spec, task)
     path = context.resolve(task.path)
-    rows = read_rows(spec, path)
+    has_shots = task.shots > 0
+    rows = read_rows(spec, path, shots=has_shots)
     chat = settings.chat if task.chat is None else task.chat
     return Prepared(
         settings=task,
@@ -131,73 +162,187 @@ def _prepare(
         items=make_items(spec, task, rows, chat=chat),
         chat=chat,
         left_out=rows.left_out,
-        data_digest=value_digest([file_digest(file) for file in data_files(spec, path)]),
+        data_digest=value_digest(
+            [file_digest(file) for file in data_files(spec, path, shots=has_shots)]
+        ),
     )
 
 
 def _task_digest(task: Prepared, settings: EvaluateSettings, model_digest: str, code: str) -> str:
     """Of everything that decides a task's records; paths are not part of it."""
     own = asdict(task.settings) | {"path": "", "spec": "", "name": "", "layout": ""}
-    how = asdict(settings) | {"tasks": [], "task_folders": [], "chat": task.chat}
+    which = dict.fromkeys(("tasks", "suites", "data", "limit", "task_folders"))
+    how = asdict(settings) | which | {"chat": task.chat}
     own_code = file_digest(Path(task.spec.code)) if task.spec.code else ""
     spec = asdict(task.spec) | {"code": own_code}
     return value_digest([code, spec, own, how, task.data_digest, model_digest])
 
 
-def _finished(part: Path, digest: str) -> list[dict[str, Any]] | None:
-    """The records of a task that was finished before with the same digest."""
-    try:
-        head, *records = read_jsonl(part)
-    except (OSError, ValueError):
-        return None
-    return records if head == {"digest": digest} else None
+class _Asking:
+    """Asks what is not finished.
 
+    Args:
+        context: of the stage.
+        folder: of the model, which is loaded when the first question is asked.
+        digests: of the tasks, by their names.
+    """
 
-def _load(folder: Path, settings: EvaluateSettings) -> "Evaluator":
-    from tongwen.evaluate.evaluator import Evaluator  # torch comes with it
+    def __init__(
+        self, context: StageContext[EvaluateSettings], folder: Path, digests: Mapping[str, str]
+    ) -> None:
+        self._context = context
+        self._folder = folder
+        self._parts = context.out / "parts"
+        self._digests = digests
 
-    return Evaluator.load(folder, settings)
+    def records(self, tasks: Sequence[Prepared]) -> dict[str, list[dict[str, Any]]]:
+        """The records of every task by its name, those that were finished before included."""
+        choices = [task for task in tasks if task.spec.kind == "choice"]
+        for together in self._unfinished(choices):
+            self._ask_choices(together)
+        for task in tasks:
+            if task.spec.kind != "choice" and self._finished(task) is None:
+                self._ask_freely(task)
+        # From the files, so that a resumed run and an undisturbed one see the same values.
+        return {task.settings.name: self._finished(task) or [] for task in tasks}
 
+    @cached_property
+    def _evaluator(self) -> "Evaluator":
+        from tongwen.evaluate.evaluator import Evaluator  # torch comes with it
 
-def _ask(
-    context: StageContext[EvaluateSettings],
-    evaluator: "Evaluator",
-    task: Prepared,
-    part: Path,
-    digest: str,
-) -> list[dict[str, Any]]:
-    """Ask every question of a task and keep the records."""
-    progress = context.progress
-    progress.start()
-    records = evaluator.records(
-        task.spec,
-        task.items,
-        chat=task.chat,
-        max_new_tokens=task.max_new_tokens,
-        report=lambda done, total: progress.update(task.settings.name, done, total),
-    )
-    # Through JSON, so that a resumed run and an undisturbed one see the same values.
-    rows = [json.loads(json.dumps(record, allow_nan=False)) for record in records]
-    progress.end()
-    write_jsonl(part, [{"digest": digest}, *rows])
-    return rows
+        return Evaluator.load(self._folder, self._context.settings)
+
+    def _unfinished(self, choices: Sequence[Prepared]) -> list[list[Prepared]]:
+        """The tasks to ask together: those of a journal as they were, then the others.
+
+        Where some tasks of a journal are finished they are still part of its tree, since what is
+        read together decides how numbers are rounded.
+        """
+        planned = plan_of(self._parts / _CHOICES_JOURNAL) or []
+        begun = [task for task in choices if self._digest(task) in planned]
+        if len(begun) != len(planned):
+            begun = []
+        others = [task for task in choices if task not in begun and self._finished(task) is None]
+        return [together for together in (begun, others) if together]
+
+    def _ask_choices(self, tasks: Sequence[Prepared]) -> None:
+        from tongwen.evaluate.evaluator import Questions
+
+        evaluator = self._evaluator
+        plan = [self._digest(task) for task in tasks]
+        with Journal(self._parts / _CHOICES_JOURNAL, plan) as journal:
+            records = evaluator.choice_records(
+                [Questions(task.spec, task.items, task.chat) for task in tasks],
+                report=self._reports("questions with choices", "tokens"),
+                journal=journal,
+            )
+            self._context.progress.end()
+            for task, rows in zip(tasks, records, strict=True):
+                self._finish(task, rows)
+            journal.remove()
+
+    def _ask_freely(self, task: Prepared) -> None:
+        evaluator = self._evaluator
+        with Journal(self._parts / _ANSWERS_JOURNAL, [self._digest(task)]) as journal:
+            records = evaluator.records(
+                task.spec,
+                task.items,
+                chat=task.chat,
+                max_new_tokens=task.max_new_tokens,
+                report=self._reports(task.settings.name, "answers"),
+                journal=journal,
+                programs=ProgramSettings(
+                    samples=task.settings.samples,
+                    temperature=task.settings.temperature,
+                    isolation=self._context.settings.unsafe_code,
+                ),
+            )
+            self._context.progress.end()
+            self._finish(task, records)
+            journal.remove()
+
+    def _reports(self, label: str, unit: str) -> Callable[[int, int], None]:
+        progress = self._context.progress
+        progress.start()
+        return lambda done, total: progress.update(label, done, total, unit)
+
+    def _digest(self, task: Prepared) -> str:
+        return self._digests[task.settings.name]
+
+    def _part(self, task: Prepared) -> Path:
+        return self._parts / f"{task.settings.name}.jsonl"
+
+    def _finish(self, task: Prepared, records: Sequence[Mapping[str, Any]]) -> None:
+        for record in records:
+            json.dumps(record, allow_nan=False)
+        write_jsonl(self._part(task), [{"digest": self._digest(task)}, *records])
+
+    def _finished(self, task: Prepared) -> list[dict[str, Any]] | None:
+        """The records of a task that was finished before with the same digest."""
+        try:
+            head, *records = read_jsonl(self._part(task))
+        except (OSError, ValueError):
+            return None
+        return records if head == {"digest": self._digest(task)} else None
 
 
 def _results(
     task: Prepared, records: Sequence[Mapping[str, Any]], folder: Path
 ) -> list[dict[str, Any]]:
     shared = {
+        "asked": _asked(task.settings, task.spec, chat=task.chat),
+        "protocol": task.spec.protocol,
+        "source": task.spec.source,
         "chat": task.chat,
         "shots": task.settings.shots,
         "limit": task.settings.limit,
         "left_out": task.left_out,
         "data_digest": task.data_digest,
     }
+    from tongwen.evaluate.silent import silent_scores  # torch comes with it
+
     try:
         found = summaries(task.settings.name, task.spec, records)
     except InputError as error:
         raise InputError(f"{folder}: {error.message}", hint=error.hint) from error
-    return [result | shared for result in found]
+    silent = silent_scores(task.spec, task.items)
+    return [_with_floor(result, silent) | shared for result in found]
+
+
+def _with_floor(result: dict[str, Any], silent: Mapping[str, float]) -> dict[str, Any]:
+    """A result whose chance is at least what an answer that says nothing scores."""
+    floor = max([0.0, *silent.values()])
+    chance = result["chance"]
+    if chance is not None and floor > chance:
+        chance = floor
+    return result | {
+        "silent": dict(silent),
+        "chance": chance,
+        "above_chance": above_chance(result["value"], chance),
+    }
+
+
+def _asked(settings: TaskSettings, spec: TaskSpec, *, chat: bool) -> str:
+    """How a task is asked, in a few words."""
+    how = "answers" if spec.kind == "generate" else "letters" if spec.lettered else "choices"
+    how = how if spec.kind in ("generate", "choice") else spec.kind
+    shots = settings.shots + spec.shots.included
+    return f"{shots}-shot {how}{', ChatML' if chat else ''}"
+
+
+def _missing_json(entry: MissingTask) -> dict[str, Any]:
+    settings, spec = entry.settings, entry.spec
+    return {
+        "task": settings.name,
+        "description": spec.description,
+        "license": spec.license,
+        "language": spec.language or "-",
+        "metric": spec.metric,
+        "asked": _asked(settings, spec, chat=bool(settings.chat)),
+        "protocol": spec.protocol,
+        "reason": f"{entry.reason}; get it from {spec.source}" if spec.source else entry.reason,
+        "source": spec.source,
+    }
 
 
 def _remove_other_parts(directory: Path, tasks: Sequence[TaskSettings]) -> None:

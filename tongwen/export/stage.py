@@ -21,6 +21,7 @@ from tongwen.flow.manifest import Manifest
 from tongwen.flow.stage import MANIFEST, StageContext
 from tongwen.model.folder import load_model_folder, save_model_folder
 from tongwen.model.llama import Llama
+from tongwen.model.quantized.folder import dequantize_model, is_quantized, load_any_model
 from tongwen.stages import find_model_folder
 from tongwen.tokenizer import special
 from tongwen.tokenizer.fast import FastTokenizer
@@ -41,7 +42,13 @@ def run(context: StageContext[ExportSettings]) -> Mapping[str, float]:
     """
     settings = context.settings
     dtype = getattr(torch, settings.dtype)
-    model, config = load_model_folder(find_model_folder(context.inputs["model"]), dtype)
+    model, config = load_any_model(find_model_folder(context.inputs["model"]), dtype)
+    if is_quantized(model):
+        context.progress.say(
+            f"  the weights are quantized: they are written as {settings.dtype}, "
+            "with the errors that quantizing made"
+        )
+        model = dequantize_model(model)
     target = context.out / MODEL_FOLDER
     partial = context.out / ".partial"
     save_model_folder(partial, model, context.inputs["tokenizer"], dtype)

@@ -37,6 +37,15 @@ class ModelConfig(ModelSettings):
         """The recipe's shape for a tokenizer of `vocabulary_size` pieces."""
         return cls(**asdict(settings), vocabulary_size=vocabulary_size)
 
+    def turns_by_length(self, tokens: int) -> bool:
+        """Whether keys of a text of so many tokens are turned by the text's whole length, so that
+        they are not the keys of a longer text's beginning: dynamic scaling beyond its window.
+        """
+        scaling = self.rope_scaling
+        return (
+            scaling is not None and scaling.kind == "dynamic" and tokens > scaling.original_tokens
+        )
+
     @property
     def parameters_per_layer(self) -> int:
         """Weights of one decoder layer, its two norms included."""

@@ -4,12 +4,14 @@ Shape suffixes in this file: B rows, T tokens, V vocabulary_size.
 """
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
+from tongwen.model.cache import CacheKind, Int8KeyValueCache, new_cache
 from tongwen.model.llama import KeyValueCache, Llama
+from tongwen.model.quantized.fused import fused_decoder
 
 PREFILL_TOKENS = 1_024
 """Prompt tokens read at once. Bounds the attention mask, and how long other rows wait."""
@@ -21,19 +23,35 @@ class Prefill:
     """A prompt on its way into the cache.
 
     It is always read alone and in the same pieces, so that its result depends on nothing else.
+
+    Args:
+        model: that reads it.
+        prompt_ids: the prompt, at least a token.
+        cache: of one row, with room for it; one of its own when absent.
+        known_tokens: so many of its first tokens, not all, are in `cache` from an earlier prompt.
+        kind: of a cache of its own.
+        observe: is handed the place of each piece and its last hidden states, (T, M).
     """
 
-    def __init__(self, model: Llama, prompt_ids: Sequence[int]) -> None:
-        assert prompt_ids, "a model cannot continue nothing"
+    def __init__(
+        self,
+        model: Llama,
+        prompt_ids: Sequence[int],
+        *,
+        cache: KeyValueCache | None = None,
+        known_tokens: int = 0,
+        kind: CacheKind = "auto",
+        observe: Callable[[int, Tensor], None] | None = None,
+    ) -> None:
+        assert len(prompt_ids) > known_tokens, "a model cannot continue nothing"
+        self._observe = observe
         self._model = model
         self._prompt_ids = prompt_ids
-        self.tokens = 0
+        self.tokens = known_tokens
         """Prompt tokens read so far."""
-        scaling = model.config.rope_scaling
-        # Dynamic scaling turns all keys by the length of the whole prompt.
-        in_one = scaling is not None and scaling.kind == "dynamic"
+        in_one = model.config.turns_by_length(len(prompt_ids))
         self._piece_tokens = len(prompt_ids) if in_one else PREFILL_TOKENS
-        self.cache = _new_cache(model, 1, len(prompt_ids))
+        self.cache = new_cache(model, 1, len(prompt_ids), kind) if cache is None else cache
 
     @torch.inference_mode()
     def advance(self) -> Tensor | None:
@@ -46,6 +64,8 @@ class Prefill:
             positions_BT=torch.arange(self.tokens, end, device=device)[None],
             keys=self.cache,
         )
+        if self._observe is not None:
+            self._observe(self.tokens, hidden_BTM[0])
         self.tokens = end
         if end < len(self._prompt_ids):
             return None
@@ -55,9 +75,11 @@ class Prefill:
 class DecodingBatch:
     """The rows of one cache, each a sequence of its own length. The cache grows as they do."""
 
-    def __init__(self, model: Llama) -> None:
+    def __init__(self, model: Llama, kind: CacheKind = "auto") -> None:
         self._model = model
-        self._cache = _new_cache(model, 1, 1)
+        self._kind = kind
+        self._cache = self._new_cache(1, 1)
+        self._fused = fused_decoder(model)
         self._lengths: list[int] = []
 
     def __len__(self) -> int:
@@ -68,7 +90,7 @@ class DecodingBatch:
         """Take a prompt that has been read as the last row."""
         row, tokens = len(self._lengths), prefill.tokens
         self._reserve(row + 1, tokens)
-        for mine, theirs in zip(_tensors(self._cache), _tensors(prefill.cache), strict=True):
+        for mine, theirs in zip(self._cache.tensors(), prefill.cache.tensors(), strict=True):
             mine[row, :tokens] = theirs[0, :tokens]
         self._lengths.append(tokens)
 
@@ -77,12 +99,12 @@ class DecodingBatch:
         """Give a row up. The last row takes its place."""
         last = len(self._lengths) - 1
         if row != last:
-            for tensor in _tensors(self._cache):
+            for tensor in self._cache.tensors():
                 tensor[row] = tensor[last]
             self._lengths[row] = self._lengths[last]
         self._lengths.pop()
         if not self._lengths:
-            self._cache = _new_cache(self._model, 1, 1)  # idle engines hold no memory
+            self._cache = self._new_cache(1, 1)  # idle engines hold no memory
 
     @torch.inference_mode()
     def step(self, token_ids: Sequence[int]) -> Tensor:
@@ -90,6 +112,10 @@ class DecodingBatch:
         rows = len(self._lengths)
         assert len(token_ids) == rows, (len(token_ids), rows)
         self._reserve(rows, max(self._lengths) + 1)
+        if self._fused is not None:
+            logits_BV = self._fused.step(token_ids, self._lengths, self._cache)
+            self._lengths = [length + 1 for length in self._lengths]
+            return logits_BV
         device = self._cache.rows_B1.device
         hidden_BTM = self._model(
             torch.tensor(token_ids, device=device)[:, None],
@@ -110,14 +136,12 @@ class DecodingBatch:
         capacity = max(old.capacity_tokens, _FIRST_CAPACITY_TOKENS)
         while capacity < tokens:
             capacity *= 2
-        self._cache = _new_cache(self._model, new_rows, min(capacity, max(window, tokens)))
-        for new, before in zip(_tensors(self._cache), _tensors(old), strict=True):
+        self._cache = self._new_cache(new_rows, min(capacity, max(window, tokens)))
+        for new, before in zip(self._cache.tensors(), old.tensors(), strict=True):
             new[:old_rows, : before.shape[1]] = before
 
-
-def _new_cache(model: Llama, rows: int, tokens: int) -> KeyValueCache:
-    embedding = model.model.embed_tokens.weight
-    return KeyValueCache(model.config, rows, tokens, embedding.dtype, embedding.device)
+    def _new_cache(self, rows: int, tokens: int) -> KeyValueCache:
+        return new_cache(self._model, rows, tokens, self._kind)
 
 
 def _first_rows(cache: KeyValueCache, rows: int) -> KeyValueCache:
@@ -126,8 +150,7 @@ def _first_rows(cache: KeyValueCache, rows: int) -> KeyValueCache:
     view.keys_BSKD = [tensor[:rows] for tensor in cache.keys_BSKD]
     view.values_BSKD = [tensor[:rows] for tensor in cache.values_BSKD]
     view.rows_B1 = cache.rows_B1[:rows]
+    if isinstance(view, Int8KeyValueCache):
+        view.key_scales_BSK = [tensor[:rows] for tensor in view.key_scales_BSK]
+        view.value_scales_BSK = [tensor[:rows] for tensor in view.value_scales_BSK]
     return view
-
-
-def _tensors(cache: KeyValueCache) -> list[Tensor]:
-    return [*cache.keys_BSKD, *cache.values_BSKD]

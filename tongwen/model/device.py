@@ -2,10 +2,9 @@
 
 `device = "auto"` is the GPU where torch sees one (under torchrun this process's own), else the CPU.
 
-`precision = "auto"` is bfloat16 where the hardware multiplies it, else float32, with one exception
-and one addition. A CPU answers in float32 even if it multiplies bfloat16: in bfloat16 a near tie
-between two tokens would fall differently in another batch. And int8 weights are read with bfloat16
-activations everywhere, because only for those is there a fast CPU kernel (`int8_linear.py`).
+`precision = "auto"` is bfloat16 where the hardware multiplies it, else float32, with one exception.
+A CPU answers in float32 even if it multiplies bfloat16: in bfloat16 a near tie between two tokens
+would fall differently in another batch.
 """
 
 import os
@@ -41,16 +40,14 @@ class Arithmetic:
         return cls(chosen, _dtype(precision, has_bf16))
 
     @classmethod
-    def for_answers(
-        cls, device: DeviceName, precision: Precision, *, has_int8_weights: bool = False
-    ) -> "Arithmetic":
-        """What evaluation and serving compute in; weights that are not int8 have this dtype too.
+    def for_answers(cls, device: DeviceName, precision: Precision) -> "Arithmetic":
+        """What evaluation and serving compute in; weights that are not quantized have this dtype.
 
         Raises:
             InputError: a GPU is asked for and torch sees none.
         """
         chosen = choose_device(device)
-        return cls(chosen, _dtype(precision, chosen.type == "cuda" or has_int8_weights))
+        return cls(chosen, _dtype(precision, chosen.type == "cuda"))
 
 
 def choose_device(name: DeviceName) -> torch.device:

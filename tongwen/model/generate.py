@@ -9,6 +9,7 @@ from functools import partial
 from torch import Tensor
 
 from tongwen.errors import InputError
+from tongwen.model.cache import new_cache
 from tongwen.model.decoding import DecodingBatch, Prefill
 from tongwen.model.llama import Llama
 from tongwen.model.sampler import Sampler, Sampling
@@ -27,10 +28,11 @@ def generate(
 ) -> list[list[int]]:
     """The continuation of every prompt, without the stop id that ended it.
 
-    Up to `rows` prompts share each step. Each answer is the one its prompt would get alone:
-    rows neither see nor wait for one another, and draws depend on `seed` and the prompt's
-    place. (Matrix products round differently for another number of rows, so where two logits
-    tie within float error the choice can differ; float32 weights make that rare.)
+    Up to `rows` prompts share each step, and a prompt does not read again what it shares with the
+    one before it. Each answer is the one its prompt would get alone: rows neither see nor wait for
+    one another, and draws depend on `seed` and the prompt's place. (Matrix products round
+    differently for another number of rows, so where two logits tie within float error the choice
+    can differ; float32 weights make that rare.)
 
     Args:
         model: ready to run; arithmetic is in the dtype of its weights.
@@ -60,11 +62,12 @@ def generate(
     waiting = deque(range(len(prompts))) if max_new_tokens > 0 else deque()
     batch = DecodingBatch(model)
     active: list[_Answer] = []
+    reader = _PromptReader(model, max(map(len, prompts), default=0))
     while waiting or active:
         while waiting and len(active) < rows:
             number = waiting.popleft()
-            prefill = Prefill(model, prompts[number])
-            if answers[number].take(_read_whole(prefill)):
+            prefill, logits_V = reader.read(prompts[number])
+            if answers[number].take(logits_V):
                 batch.append(prefill)
                 active.append(answers[number])
         if not active:
@@ -91,11 +94,29 @@ def _check_prompts(prompts: Sequence[Sequence[int]], window: int) -> None:
             )
 
 
-def _read_whole(prefill: Prefill) -> Tensor:
-    logits_V = None
-    while logits_V is None:
-        logits_V = prefill.advance()
-    return logits_V
+class _PromptReader:
+    """Reads prompts one after the other into the same row of a cache."""
+
+    def __init__(self, model: Llama, longest_tokens: int) -> None:
+        self._model = model
+        self._cache = new_cache(model, 1, longest_tokens)
+        self._held: Sequence[int] = ()
+
+    def read(self, prompt_ids: Sequence[int]) -> tuple[Prefill, Tensor]:
+        """The prompt, valid until the next is read, and the logits of the token after it, (V,)."""
+        shared = 0  # the last token is read in any case: its logits are wanted
+        for one, other in zip(self._held, prompt_ids[:-1], strict=False):
+            if one != other:
+                break
+            shared += 1
+        are_others = self._model.config.turns_by_length(max(len(self._held), len(prompt_ids)))
+        known = 0 if are_others else shared
+        prefill = Prefill(self._model, prompt_ids, cache=self._cache, known_tokens=known)
+        logits_V = None
+        while logits_V is None:
+            logits_V = prefill.advance()
+        self._held = prompt_ids
+        return prefill, logits_V
 
 
 @dataclass

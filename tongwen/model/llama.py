@@ -52,7 +52,8 @@ class KeyValueCache(KeyStore):
         config: of the model.
         rows: sequences held at once, B.
         capacity_tokens: positions per row, S.
-        dtype, device: as the model's activations.
+        dtype: of the keys and values held; they are handed out in that of the new ones.
+        device: as the model's.
     """
 
     def __init__(
@@ -83,10 +84,15 @@ class KeyValueCache(KeyStore):
         return Visibility(mask=slots_S <= positions_BT[:, None, :, None], places_BT=positions_BT)
 
     def store(self, layer: int, key_BTKD: Tensor, value_BTKD: Tensor) -> tuple[Tensor, Tensor]:
-        self.keys_BSKD[layer][self._slots] = key_BTKD
-        self.values_BSKD[layer][self._slots] = value_BTKD
-        used = self._used_tokens
-        return self.keys_BSKD[layer][:, :used], self.values_BSKD[layer][:, :used]
+        keys_BSKD, values_BSKD = self.keys_BSKD[layer], self.values_BSKD[layer]
+        keys_BSKD[self._slots] = key_BTKD.to(keys_BSKD.dtype)
+        values_BSKD[self._slots] = value_BTKD.to(values_BSKD.dtype)
+        used, dtype = self._used_tokens, key_BTKD.dtype
+        return keys_BSKD[:, :used].to(dtype), values_BSKD[:, :used].to(dtype)
+
+    def tensors(self) -> list[Tensor]:
+        """All that is held for the tokens, each (B, S, ...)."""
+        return [*self.keys_BSKD, *self.values_BSKD]
 
 
 @dataclass(frozen=True)
@@ -253,6 +259,16 @@ class Llama(nn.Module):
         self.lm_head = Linear(config.hidden_size, config.vocabulary_size)
         if config.tie_word_embeddings:
             self.lm_head.weight = self.model.embed_tokens.weight
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model computes."""
+        return self.model.norm.weight.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the activations, unless `forward` is given another."""
+        return self.model.norm.weight.dtype
 
     def initialize(self, seed: int) -> None:
         """Draw all weights, see `initial_weights`."""

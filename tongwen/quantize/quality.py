@@ -67,7 +67,7 @@ def score(
     A document longer than the window is cut; a piece starts with the last token before it.
     """
     window = min(_WINDOW_TOKENS, model.config.max_position_embeddings)
-    device = model.model.embed_tokens.weight.device
+    device = model.device
     nats = 0.0
     choices = []
     for ids, _ in documents:

@@ -209,6 +209,22 @@ WORDS: dict[str, tuple[str, str]] = {
         "{task}: {count} of {n} prompts exceed the model's window and lost their beginning.",
         "{task}：{n} 个提示中有 {count} 个超出模型窗口，开头被截去。",
     ),
+    "note_not_finite": (
+        "{task}: {count} of {n} items have no score, the model's logits are NaN or infinite.",
+        "{task}：{n} 题中有 {count} 题没有得分，模型的 logits 为 NaN 或无穷大。",
+    ),
+    "note_too_long": (
+        "{task}: {count} of {n} items have no score, they do not fit the model's window.",
+        "{task}：{n} 题中有 {count} 题没有得分，超出模型窗口。",
+    ),
+    "note_not_extracted": (
+        "{task}: {count} of {n} answers could not be read.",
+        "{task}：{n} 个回答中有 {count} 个无法读出答案。",
+    ),
+    "note_missing": (
+        "{task}: not scored, its data is missing. Source: {source}",
+        "{task}：缺少数据，未评测。数据来源：{source}",
+    ),
     "note_left_out": (
         "{task}: the task leaves out {count} rows of its data.",
         "{task}：该任务按定义略去了 {count} 行数据。",

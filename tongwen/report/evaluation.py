@@ -30,6 +30,11 @@ class ScoreRow:
     kind: str
 
     @property
+    def is_share(self) -> bool:
+        """Whether score and interval are shares of 1; bits per byte are not."""
+        return self.metric != "gold_bits_per_byte"
+
+    @property
     def color(self) -> str:
         return group_of(self.language)
 
@@ -81,7 +86,10 @@ def build_evaluation(data: Mapping[str, Any], items: Iterable[Mapping[str, Any]]
     ]
     return Evaluation(
         scores=scores,
-        notes=[note for result in results for note in _notes(result)],
+        notes=[
+            *(note for result in results for note in _notes(result)),
+            *map(_missing, data.get("missing", ())),
+        ],
         prompts=[
             (f"{result['task']} · {result['language']}", result["example"]["prompt"])
             for result in results
@@ -94,11 +102,23 @@ def build_evaluation(data: Mapping[str, Any], items: Iterable[Mapping[str, Any]]
 def _notes(result: Mapping[str, Any]) -> list[Markup]:
     """What a reader must know before believing a score."""
     name = f"{result['task']} ({result['language']})"
+    not_scored = result.get("not_scored", {})
+    asked = result["n"] + sum(not_scored.values())
+    counts = {
+        **{key: (result.get(key), result["n"]) for key in ("truncated", "left_out", "hit_limit")},
+        "not_finite": (not_scored.get("not_finite"), asked),
+        "too_long": (not_scored.get("too_long"), asked),
+        "not_extracted": (result.get("not_extracted"), result["n"]),
+    }
     return [
-        words(f"note_{key}", task=name, count=number(result[key]), n=number(result["n"]))
-        for key in ("truncated", "left_out", "hit_limit")
-        if result.get(key)
+        words(f"note_{key}", task=name, count=number(count), n=number(n))
+        for key, (count, n) in counts.items()
+        if count
     ]
+
+
+def _missing(entry: Mapping[str, Any]) -> Markup:
+    return words("note_missing", task=entry["task"], source=entry.get("source", ""))
 
 
 def _samples(metrics: Mapping[str, str], items: Iterable[Mapping[str, Any]]) -> list[TaskSamples]:

@@ -94,4 +94,4 @@ def _named_files(recipe: Recipe) -> Iterator[tuple[str, str, str]]:
         yield from (("tune", "dialogues", path) for path in recipe.tune.dialogues)
         yield from (("tune", "pairs", pair.path) for pair in recipe.tune.pairs)
     if recipe.evaluate is not None:
-        yield from (("evaluate", "tasks", task.path) for task in recipe.evaluate.tasks)
+        yield from (("evaluate", "tasks", task.path or "") for task in recipe.evaluate.tasks)

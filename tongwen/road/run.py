@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from tongwen.files import disk_errors, write_text
+from tongwen.files import disk_errors, read_json, write_text
 from tongwen.flow.manifest import Manifest
 from tongwen.flow.stage import Stage, locked, run_stage
 from tongwen.progress import Progress
@@ -88,6 +88,8 @@ def run_road(
                 changed.append(stage.name)
         if "export" in manifests:
             _link(run_dir / "model", Path("stages/export/model"))
+        if "evaluate" in changed:
+            _say_scores(run_dir / "stages" / "evaluate", progress)
         report = _report(run_dir, progress, is_fresh=not changed)
         return RoadResult(manifests, tuple(changed), report)
 
@@ -101,6 +103,13 @@ def _link(path: Path, target: Path) -> None:
         partial.unlink(missing_ok=True)
         partial.symlink_to(target, target_is_directory=True)
         partial.replace(path)
+
+
+def _say_scores(out: Path, progress: Progress) -> None:
+    from tongwen.evaluate.results import table
+
+    for line in table(read_json(out / "results.json")["results"]).splitlines():
+        progress.say(f"  {line}")
 
 
 def _report(run_dir: Path, progress: Progress, *, is_fresh: bool) -> Path:

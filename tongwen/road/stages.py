@@ -104,8 +104,10 @@ ROAD = (
         name="quantize",
         entry="tongwen.quantize.stage:run",
         reads={"model": LATEST_MODEL_FIRST, "shards": ("encode",)},
+        optional=("shards",),
         sections=("quantize",),
         outputs=("model/*", "quality.json"),
+        files="tongwen.quantize.stage:files",
     ),
     Stage(
         name="export",

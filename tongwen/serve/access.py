@@ -1,9 +1,10 @@
 """Who may ask, and what a browser may do with the answer: plain ASGI, so that streams pass."""
 
-import hmac
 import json
 from collections.abc import Awaitable, Callable, Collection, Mapping, MutableMapping
 from typing import Any
+
+from tongwen.serve.keys import Client, Keyring
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -12,7 +13,10 @@ Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 LOOPBACK_HOSTS = ("127.0.0.1", "localhost", "::1")
 
-_API_PATHS = ("/v1", "/models", "/chat", "/completions")
+_API_PATHS = (
+    "/v1", "/models", "/chat", "/completions", "/responses", "/messages", "/tokenize",
+    "/detokenize", "/apply-template", "/metrics",
+)  # fmt: skip
 _HEADERS = (
     (b"content-security-policy", b"default-src 'self'; frame-ancestors 'none'"),
     (b"x-content-type-options", b"nosniff"),
@@ -21,11 +25,13 @@ _HEADERS = (
 
 
 class Guard:
-    """Asks for the API key on every path of the API, and adds the headers that fence the page.
+    """Asks for an API key on every path of the API, and adds the headers that fence the page.
+
+    Whose key it was, or without keys the address of who asks, is `client` in the request's state.
 
     Args:
         application: what is guarded.
-        api_key: asked for; None lets everybody in.
+        keyring: keys that are accepted; None lets everybody in.
         hosts: values of `Host` to accept, without port. A web page elsewhere can point a name
             of its own at 127.0.0.1 and would otherwise read a keyless server. None accepts all.
         origins: of web pages elsewhere that may use the API from a browser. Others are refused: a
@@ -36,13 +42,13 @@ class Guard:
         self,
         application: Application,
         *,
-        api_key: str | None,
+        keyring: Keyring | None,
         hosts: Collection[str] | None,
         origins: Collection[str] = (),
     ) -> None:
         self._origins = frozenset(origins)
         self._application = application
-        self._api_key = api_key
+        self._keyring = keyring
         self._hosts = hosts
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -75,19 +81,25 @@ class Guard:
         elif scope["method"] == "POST" and not _is_json(headers.get(b"content-type", b"")):
             message = "send the body as JSON, with the header `Content-Type: application/json`"
             await _refuse(send_fenced, 415, message, "content_type")
-        elif not self._may_enter(scope["path"], headers.get(b"authorization", b"")):
-            message = "a valid API key is needed: send `Authorization: Bearer KEY`"
+        elif (client := self._client(scope, headers)) is None:
+            message = (
+                "a valid API key is needed: send `Authorization: Bearer KEY` or `x-api-key: KEY`"
+            )
             await _refuse(send_fenced, 401, message, "invalid_api_key")
         else:
+            scope.setdefault("state", {})["client"] = client
             await self._application(scope, receive, send_fenced)
 
-    def _may_enter(self, path: str, authorization: bytes) -> bool:
+    def _client(self, scope: Scope, headers: Mapping[bytes, bytes]) -> Client | None:
+        """Who asks; None for somebody without a valid key on a path that needs one."""
+        path = scope["path"]
         is_api = any(path == start or path.startswith(start + "/") for start in _API_PATHS)
-        if self._api_key is None or not is_api:
-            return True
-        scheme, _, key = authorization.partition(b" ")
-        is_key = hmac.compare_digest(key.strip(), self._api_key.encode("utf-8"))
-        return scheme.lower() == b"bearer" and is_key
+        if self._keyring is None or not is_api:
+            return Client(scope["client"][0] if scope.get("client") else "")
+        scheme, _, key = headers.get(b"authorization", b"").partition(b" ")
+        if scheme.lower() != b"bearer":
+            key = headers.get(b"x-api-key", b"")
+        return self._keyring.client(key.strip())
 
 
 def _host_name(host: str) -> str:
@@ -119,7 +131,7 @@ def _sharing(origin: str) -> tuple[tuple[bytes, bytes], ...]:
     """Cross-origin resource sharing for one page."""
     return (
         (b"access-control-allow-origin", origin.encode("latin-1")),
-        (b"access-control-allow-headers", b"authorization, content-type"),
+        (b"access-control-allow-headers", b"authorization, content-type, x-api-key"),
         (b"access-control-allow-methods", b"GET, POST, OPTIONS"),
         (b"access-control-expose-headers", b"x-ignored-fields"),
         (b"vary", b"origin"),

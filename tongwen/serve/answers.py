@@ -2,11 +2,47 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
 
 from tongwen.serve.engine import Engine, EngineBusyError
-from tongwen.serve.generation import Delta, Generation, GenerationRequest
+from tongwen.serve.generation import Delta, FinishReason, Generation, GenerationRequest
+from tongwen.serve.scores import TokenScore
+from tongwen.serve.tools import Part
+
+
+@dataclass
+class Call:
+    """A call of a function, with its arguments as JSON."""
+
+    call_id: str
+    name: str
+    arguments: str = ""
+
+
+@dataclass
+class Answer:
+    """One whole answer, put together from its parts."""
+
+    text: str = ""
+    calls: list[Call] = field(default_factory=list)
+    scores: list[TokenScore] = field(default_factory=list)
+    prompt_scores: list[TokenScore] = field(default_factory=list)
+    finish: FinishReason | None = None
+    stop: str | None = None
+
+    def add(self, part: Part) -> None:
+        """Take the next part."""
+        if part.kind == "text":
+            self.text += part.text
+            (self.prompt_scores if part.is_prompt else self.scores).extend(part.scores)
+        elif part.kind == "call":
+            self.calls.append(Call(part.call_id, part.text))
+        elif part.kind == "arguments":
+            self.calls[-1].arguments += part.text
+        else:
+            self.finish, self.stop = part.finish, part.stop
 
 
 class Answers:
@@ -77,6 +113,11 @@ class Answers:
                 running -= 1
                 self._submit()
             yield index, delta
+
+    @property
+    def count(self) -> int:
+        """How many answers there will be."""
+        return len(self._requests)
 
     @property
     def completion_tokens(self) -> int:

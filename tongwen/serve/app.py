@@ -1,9 +1,9 @@
-"""The HTTP server: OpenAI's chat and completions interface, and the chat page."""
+"""The HTTP server: the interfaces that clients of OpenAI and Anthropic use, and the chat page."""
 
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Collection, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,16 +16,27 @@ from starlette.exceptions import HTTPException
 
 from tongwen import __version__
 from tongwen.errors import TongwenError
-from tongwen.serve.access import Guard
-from tongwen.serve.answers import Answers
-from tongwen.serve.engine import ContextLengthError, Engine, EngineBusyError
+from tongwen.model.sampler import Sampling
+from tongwen.serve.access import Application, Guard, Receive, Scope, Send
+from tongwen.serve.answers import Answer, Answers
+from tongwen.serve.anthropic import MessagesReply, error_body, parse_messages_request
+from tongwen.serve.engine import ContextLengthError, Engine, EngineBusyError, GrammarError
+from tongwen.serve.fields import ApiError, Fields, busy
 from tongwen.serve.generation import GenerationRequest
-from tongwen.serve.openai import AnswerRequest, ApiError, Reply, parse_request, usage_of
+from tongwen.serve.keys import Client, Keyring, KeySettings
+from tongwen.serve.metrics import Metrics
+from tongwen.serve.openai import ChatReply, CompletionReply, chat_prompt, parse_request
+from tongwen.serve.openapi import PLACES, description
+from tongwen.serve.prompts import ChatMl, ChatPrompt, ChatTemplate
+from tongwen.serve.recorder import AccessLog, Recorder
+from tongwen.serve.reply import Reply, Usage
+from tongwen.serve.request import AnswerRequest, Defaults, check_messages, take_ids
+from tongwen.serve.responses import ResponseReply, parse_response_request
 from tongwen.serve.settings import ServeSettings
+from tongwen.serve.tools import Part, PartReader, ToolUse, parse_tools
 
 STATIC = Path(__file__).parent / "static"
 
-_MOST_BODY_BYTES = 32 << 20
 _KEEP_ALIVE_SECONDS = 15.0
 _CLIENT_HAS_GONE = 499
 _STREAM_HEADERS = {
@@ -33,6 +44,15 @@ _STREAM_HEADERS = {
     "Cache-Control": "no-cache, no-transform",
     "X-Accel-Buffering": "no",
 }
+_NO_CHAT = "this model knows no dialogues: it has no chat template and its tokenizer no ChatML"
+_NO_EMBEDDINGS = (
+    "this server makes no embeddings, for its models are trained to continue text: /v1/embeddings "
+    "needs an embedding model"
+)
+
+Prompts = Sequence[tuple[int, ...]]
+Parse = Callable[[object], AnswerRequest]
+MakeReply = Callable[[AnswerRequest, Prompts], Reply]
 
 
 class Server:
@@ -43,34 +63,86 @@ class Server:
         name: of the model.
         settings: defaults of requests.
         has_chat: whether the model knows dialogues.
+        template: writes them; ChatML when None.
+        sampling: the model's own defaults.
     """
 
     def __init__(
-        self, engine: Engine, name: str, settings: ServeSettings, *, has_chat: bool
+        self,
+        engine: Engine,
+        name: str,
+        settings: ServeSettings,
+        *,
+        has_chat: bool,
+        template: ChatTemplate | None = None,
+        sampling: Sampling | None = None,
     ) -> None:
         self._engine = engine
         self._name = name
         self._settings = settings
-        self._has_chat = has_chat
+        self._template = template or (ChatMl(engine.tokenizer) if has_chat else None)
+        self._sampling = sampling or Sampling()
+        self._defaults = Defaults.of(settings, self._sampling)
+        self._metrics = Metrics(engine)
         self._created = int(time.time())
 
-    def application(self, *, api_key: str | None, hosts: Collection[str] | None) -> Guard:
-        """The ASGI application; the arguments are `Guard`'s."""
+    def application(
+        self,
+        *,
+        api_key: str | None = None,
+        hosts: Collection[str] | None,
+        keys: Sequence[KeySettings] = (),
+    ) -> Application:
+        """The ASGI application.
+
+        Args:
+            api_key: one key without limits; without it and `keys` everybody may ask.
+            hosts: see `Guard`.
+            keys: with limits of their own.
+
+        Raises:
+            InputError: the access log cannot be written.
+        """
         app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+        handlers = self._handlers()
+        for place, method in PLACES.items():
+            for path in {place, place + "/", place.removeprefix("/v1"), place[3:] + "/"}:
+                if path.startswith("/") and path != "/":
+                    app.api_route(path, methods=[method])(handlers[place])
         for prefix in ("/v1", ""):
-            for end in ("", "/"):
-                app.get(f"{prefix}/models{end}")(self.list_models)
-                app.post(f"{prefix}/chat/completions{end}")(self.chat)
-                app.post(f"{prefix}/completions{end}")(self.complete)
             app.get(f"{prefix}/models/{{name:path}}")(self.show_model)
-        app.get("/health")(self.health)
         app.api_route("/v1/{path:path}", methods=_METHODS)(_not_here)
         app.mount("/", StaticFiles(directory=STATIC, html=True))
         app.add_exception_handler(ApiError, _api_error)
         app.add_exception_handler(HTTPException, _http_error)
         app.add_exception_handler(Exception, _internal_error)
-        origins = self._settings.allowed_origins
-        return Guard(app, api_key=api_key, hosts=hosts, origins=origins)
+        if api_key is not None:
+            keys = [*keys, KeySettings(name="key", key=api_key)]
+        guard = Guard(
+            app,
+            keyring=Keyring(keys) if keys else None,
+            hosts=hosts,
+            origins=self._settings.allowed_origins,
+        )
+        log = self._settings.access_log
+        return Recorder(guard, self._metrics, PLACES, None if log is None else AccessLog(Path(log)))
+
+    def _handlers(self) -> dict[str, Callable[..., Any]]:
+        return {
+            "/health": self.health,
+            "/metrics": self.metrics,
+            "/openapi.json": self.openapi,
+            "/v1/models": self.list_models,
+            "/v1/chat/completions": self.chat,
+            "/v1/completions": self.complete,
+            "/v1/responses": self.respond,
+            "/v1/messages": self.message,
+            "/v1/messages/count_tokens": self.count_tokens,
+            "/v1/embeddings": self.embed,
+            "/tokenize": self.tokenize,
+            "/detokenize": self.detokenize,
+            "/apply-template": self.apply_template,
+        }
 
     async def health(self) -> dict[str, Any]:
         return {
@@ -78,6 +150,12 @@ class Server:
             "version": __version__,
             "active_requests": self._engine.active_requests,
         }
+
+    async def metrics(self) -> Response:
+        return Response(self._metrics.exposition(), media_type=self._metrics.content_type)
+
+    async def openapi(self) -> dict[str, Any]:
+        return description(self._name)
 
     async def list_models(self) -> dict[str, Any]:
         return {"object": "list", "data": [self._model()]}
@@ -87,10 +165,101 @@ class Server:
         return self._model()
 
     async def chat(self, request: Request) -> Response:
-        return await self._answer(request, is_chat=True)
+        return await self._answer(
+            request,
+            lambda body: parse_request(
+                body, is_chat=True, settings=self._settings, sampling=self._sampling
+            ),
+            lambda wanted, _: ChatReply(wanted, self._engine.tokenizer),
+        )
 
     async def complete(self, request: Request) -> Response:
-        return await self._answer(request, is_chat=False)
+        return await self._answer(
+            request,
+            lambda body: parse_request(
+                body, is_chat=False, settings=self._settings, sampling=self._sampling
+            ),
+            lambda wanted, prompts: CompletionReply(wanted, self._engine.tokenizer, prompts),
+        )
+
+    async def respond(self, request: Request) -> Response:
+        return await self._answer(
+            request,
+            lambda body: parse_response_request(body, self._defaults),
+            lambda wanted, _: ResponseReply(wanted, self._engine.tokenizer),
+        )
+
+    async def message(self, request: Request) -> Response:
+        return await self._answer(
+            request,
+            lambda body: parse_messages_request(body, self._defaults),
+            lambda wanted, prompts: MessagesReply(wanted, len(prompts[0])),
+        )
+
+    async def count_tokens(self, request: Request) -> dict[str, Any]:
+        body = await self._json_body(request)
+        wanted = parse_messages_request(body, self._defaults, counts=True)
+        self._check_model(wanted.model)
+        (ids,) = await asyncio.to_thread(self._prompts, wanted)
+        return {"input_tokens": len(ids)}
+
+    async def embed(self, request: Request) -> None:
+        raise ApiError(404, _NO_EMBEDDINGS, code="not_found")
+
+    async def tokenize(self, request: Request) -> dict[str, Any]:
+        """The ids of a text or of messages, by vLLM's or llama.cpp's field names."""
+        fields = await self._own_fields(request)
+        text = fields.take("prompt", str, None)
+        text = fields.take("content", str, text)
+        shows_pieces = fields.take("return_token_strs", bool, False)
+        shows_pieces = fields.take("with_pieces", bool, shows_pieces)
+        reads_special = fields.take("parse_special", bool, True)
+        if text is None:
+            ids = await asyncio.to_thread(self._encode, self._chat_prompt(fields))
+        else:
+            try:
+                ids = await asyncio.to_thread(
+                    self._engine.tokenizer.encode, text, allow_special=reads_special
+                )
+            except TongwenError as error:
+                raise ApiError(400, error.message, param="prompt") from error
+        shown = [self._engine.tokenizer.piece(number) for number in ids] if shows_pieces else None
+        return {
+            "count": len(ids),
+            "max_model_len": self._engine.context_tokens,
+            "tokens": ids,
+            "token_strs": shown,
+        }
+
+    async def detokenize(self, request: Request) -> dict[str, Any]:
+        """The text of ids, special ones by their names."""
+        fields = await self._own_fields(request)
+        ids = take_ids(fields, "tokens")
+        try:
+            text = self._engine.tokenizer.decode(ids, show_special=True)
+        except TongwenError as error:
+            raise ApiError(400, error.message, param="tokens") from error
+        return {"prompt": text, "content": text}
+
+    async def apply_template(self, request: Request) -> dict[str, Any]:
+        """The prompt of messages as text."""
+        prompt = self._chat_prompt(await self._own_fields(request))
+        template = self._chat_template()
+        try:
+            return {"prompt": await asyncio.to_thread(template.render, prompt)}
+        except TongwenError as error:
+            raise ApiError(400, error.message, param="messages") from error
+
+    async def _own_fields(self, request: Request) -> Fields:
+        fields = Fields.of_body(await self._json_body(request))
+        model = fields.take("model", str, self._name)
+        self._check_model(model)
+        return fields
+
+    def _chat_prompt(self, fields: Fields) -> ChatPrompt:
+        turns = check_messages(fields.take_any("messages"))
+        tools = ToolUse(parse_tools(fields.take("tools", list, [])))
+        return chat_prompt(fields, turns, tools)
 
     def _model(self) -> dict[str, Any]:
         return {
@@ -99,6 +268,7 @@ class Server:
             "created": self._created,
             "owned_by": "tongwen",
             "context_length": self._engine.context_tokens,
+            "max_model_len": self._engine.context_tokens,
         }
 
     def _check_model(self, name: str) -> None:
@@ -110,55 +280,44 @@ class Server:
                 param="model",
             )
 
-    async def _answer(self, http_request: Request, *, is_chat: bool) -> Response:
-        body = await _json_body(http_request)
-        wanted = parse_request(body, is_chat=is_chat, settings=self._settings)
+    def _chat_template(self) -> ChatTemplate:
+        if self._template is None:
+            raise ApiError(400, f"{_NO_CHAT}; use /v1/completions instead")
+        return self._template
+
+    async def _answer(self, http_request: Request, parse: Parse, make_reply: MakeReply) -> Response:
+        body = await self._json_body(http_request)
+        # A long document takes a while to encode, and a grammar to compile; others go on meanwhile.
+        wanted = await asyncio.to_thread(parse, body)
         self._check_model(wanted.model)
-        if is_chat and not self._has_chat:
-            raise ApiError(
-                400,
-                "this model's tokenizer has no ChatML markers and no chat template; use "
-                "/v1/completions instead",
-            )
-        # A long document takes a while to encode; other answers go on meanwhile.
-        requests, prompt_tokens = await asyncio.to_thread(self._generation_requests, wanted)
-        reply = Reply(self._name, is_chat=is_chat)
+        client: Client = http_request.state.client
+        prompts, requests = await asyncio.to_thread(self._generation_requests, wanted, client.name)
+        reply = make_reply(wanted, prompts)
+        account = _Account(http_request, client, sum(map(len, prompts)), len(requests))
         answers = Answers(self._engine, requests)
-        ignored = {
-            "X-Ignored-Fields": ", ".join(
-                quote(name, errors="replace") for name in wanted.unknown_fields
-            )
-        }
-        headers = ignored if wanted.unknown_fields else {}
+        reads_calls = bool(wanted.tools.callable_names)
+        parts = _Parts(answers, self._metrics, reads_calls=reads_calls)
+        ignored = ", ".join(quote(name, errors="replace") for name in wanted.unknown_fields)
+        headers = {"X-Ignored-Fields": ignored} if ignored else {}
         if wanted.is_stream:
             self._check_queue()
-            events = _events(answers, reply, prompt_tokens, wants_usage=wanted.wants_usage)
-            return StreamingResponse(
-                events, media_type="text/event-stream", headers=_STREAM_HEADERS | headers
-            )
-        response = await _whole(http_request, answers, reply, prompt_tokens)
+            account.begin()
+            return _Stream(parts, reply, account, headers)
+        account.begin()
+        try:
+            response = await _whole(http_request, parts, reply, account)
+        finally:
+            self._metrics.tokens(*account.end(answers.completion_tokens))
         response.headers.update(headers)
         return response
 
-    def _generation_requests(self, wanted: AnswerRequest) -> tuple[list[GenerationRequest], int]:
-        """A request for every answer, and the number of prompt tokens."""
-        tokenizer = self._engine.tokenizer
-        param = "prompt" if wanted.messages is None else "messages"
+    def _generation_requests(
+        self, wanted: AnswerRequest, client: str
+    ) -> tuple[Prompts, list[GenerationRequest]]:
+        """The prompts, and a request for every answer."""
+        prompts = self._prompts(wanted)
+        requests = []
         try:
-            if wanted.messages is not None:
-                ids, _ = tokenizer.encode_dialogue(wanted.messages, add_generation_prompt=True)
-                prompts = [tuple(ids)]
-            else:
-                prompts = [
-                    (
-                        *tokenizer.beginning_ids,
-                        *tokenizer.encode(prompt, allow_special=wanted.reads_special),
-                    )
-                    if isinstance(prompt, str)
-                    else prompt
-                    for prompt in wanted.prompts
-                ]
-            requests = []
             for prompt_ids in prompts:
                 request = GenerationRequest(
                     prompt_ids=prompt_ids,
@@ -168,22 +327,78 @@ class Server:
                     stop_ids=wanted.stop_ids,
                     ignores_eos=wanted.ignores_eos,
                     sampling=wanted.sampling,
+                    grammar=wanted.grammar,
+                    logprobs=wanted.logprobs,
+                    scores_prompt=wanted.echoes and wanted.logprobs is not None,
+                    client=client,
                 )
                 self._engine.check(request)
                 requests += [_numbered(request, number) for number in range(wanted.answers)]
         except ContextLengthError as error:
-            raise ApiError(
-                400, error.message, code="context_length_exceeded", param=param
-            ) from error
-        except TongwenError as error:
+            code, param = "context_length_exceeded", _prompt_field(wanted)
+            raise ApiError(400, error.message, code=code, param=param) from error
+        except GrammarError as error:
+            param = "tools" if wanted.tools.callable_names else "response_format"
             raise ApiError(400, error.message, param=param) from error
-        return requests, sum(map(len, prompts))
+        except TongwenError as error:
+            raise ApiError(400, error.message, param=_prompt_field(wanted)) from error
+        return prompts, requests
+
+    def _prompts(self, wanted: AnswerRequest) -> Prompts:
+        """The token ids of every prompt."""
+        if wanted.chat is not None:
+            return [tuple(self._encode(wanted.chat))]
+        tokenizer = self._engine.tokenizer
+        try:
+            return [
+                (
+                    *tokenizer.beginning_ids,
+                    *tokenizer.encode(prompt, allow_special=wanted.reads_special),
+                )
+                if isinstance(prompt, str)
+                else prompt
+                for prompt in wanted.prompts
+            ]
+        except TongwenError as error:
+            raise ApiError(400, error.message, param="prompt") from error
+
+    def _encode(self, prompt: ChatPrompt) -> list[int]:
+        template = self._chat_template()
+        try:
+            return template.encode(prompt)
+        except TongwenError as error:
+            raise ApiError(400, error.message, param="messages") from error
 
     def _check_queue(self) -> None:
         """Refuse a stream before its first byte, while the refusal can still be a status."""
         most = self._settings.concurrent_requests + self._settings.waiting_requests
         if self._engine.active_requests >= most:
-            raise _busy(f"{most} requests are being answered or waiting")
+            raise busy(f"{most} requests are being answered or waiting")
+
+    async def _json_body(self, request: Request) -> object:
+        body = bytearray()
+        most = self._settings.body_mib << 20
+        seconds = self._settings.body_seconds
+        try:
+            async with asyncio.timeout(seconds):
+                async for piece in request.stream():
+                    body += piece
+                    if len(body) > most:
+                        raise ApiError(413, f"the body is larger than {most >> 20} MiB")
+        except TimeoutError as error:
+            raise ApiError(
+                408,
+                f"the body has not arrived within {seconds} s",
+                headers={"Connection": "close"},
+            ) from error
+        try:
+            return json.loads(body)
+        except (ValueError, RecursionError) as error:
+            raise ApiError(400, f"the body is not JSON: {error}") from error
+
+
+def _prompt_field(wanted: AnswerRequest) -> str:
+    return "prompt" if wanted.chat is None else "messages"
 
 
 def _numbered(request: GenerationRequest, number: int) -> GenerationRequest:
@@ -194,66 +409,125 @@ def _numbered(request: GenerationRequest, number: int) -> GenerationRequest:
     return replace(request, sampling=replace(request.sampling, seed=seed + number))
 
 
-async def _json_body(request: Request) -> object:
-    body = bytearray()
-    async for piece in request.stream():
-        body += piece
-        if len(body) > _MOST_BODY_BYTES:
-            raise ApiError(413, f"the body is larger than {_MOST_BODY_BYTES >> 20} MiB")
-    try:
-        return json.loads(body)
-    except (ValueError, RecursionError) as error:
-        raise ApiError(400, f"the body is not JSON: {error}") from error
+class _Account:
+    """What a request costs its client, counted once when it begins and once when it ends."""
+
+    def __init__(self, request: Request, client: Client, prompt_tokens: int, answers: int) -> None:
+        self.prompt_tokens = prompt_tokens
+        self._state = request.state
+        self._client = client
+        self._answers = answers
+
+    def begin(self) -> None:
+        """Count it as running.
+
+        Raises:
+            ApiError: 429; a limit of the client's key is reached.
+        """
+        self._client.begin(self._answers, self.prompt_tokens)
+        self._state.prompt_tokens = self.prompt_tokens
+
+    def end(self, completion_tokens: int) -> tuple[int, int]:
+        """Count what was written; gives the tokens of the prompts and of the answers."""
+        self._client.end(self._answers, completion_tokens)
+        self._state.completion_tokens = completion_tokens
+        return self.prompt_tokens, completion_tokens
 
 
-async def _events(
-    answers: Answers, reply: Reply, prompt_tokens: int, *, wants_usage: bool
-) -> AsyncIterator[str]:
+class _Parts:
+    """The parts of all answers as they come.
+
+    Args:
+        answers: to be written.
+        metrics: notes how long each new text was waited for.
+        reads_calls: whether functions may be called.
+    """
+
+    def __init__(self, answers: Answers, metrics: Metrics, *, reads_calls: bool) -> None:
+        self.answers = answers
+        self.metrics = metrics
+        self._readers = [PartReader(reads_calls=reads_calls) for _ in range(answers.count)]
+        self._last = [time.monotonic()] * answers.count
+        self._has_begun = [False] * answers.count
+
+    async def read(self) -> AsyncIterator[tuple[int, Part] | None]:
+        """The answer's index and its next part; None when it was silent for a while.
+
+        Raises:
+            ApiError: 500; an answer broke off.
+        """
+        async for item in self.answers.deltas(_KEEP_ALIVE_SECONDS):
+            if item is None:
+                yield None
+                continue
+            index, delta = item
+            if delta.error is not None:
+                raise ApiError(500, delta.error, kind="server_error")
+            now = time.monotonic()
+            self.metrics.text(now - self._last[index], is_first=not self._has_begun[index])
+            self._last[index], self._has_begun[index] = now, True
+            for part in self._readers[index].push(delta):
+                yield index, part
+
+
+class _Stream(StreamingResponse):
+    """A stream of events that is accounted for even when nobody reads it."""
+
+    def __init__(
+        self, parts: _Parts, reply: Reply, account: _Account, headers: dict[str, str]
+    ) -> None:
+        events = _events(parts, reply, account)
+        super().__init__(events, media_type="text/event-stream", headers=_STREAM_HEADERS | headers)
+        self._parts = parts
+        self._account = account
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            completion_tokens = self._parts.answers.completion_tokens
+            self._parts.metrics.tokens(*self._account.end(completion_tokens))
+
+
+async def _events(parts: _Parts, reply: Reply, account: _Account) -> AsyncIterator[str]:
     """Server-sent events. Closing the iterator, as when the client leaves, stops the answers."""
-    opened = set()
+    answers = parts.answers
     try:
         async with answers:
-            async for item in answers.deltas(_KEEP_ALIVE_SECONDS):
+            for event in reply.opening():
+                yield event.encoded()
+            async for item in parts.read():
                 if item is None:
                     yield ": keep-alive\n\n"
                     continue
-                index, delta = item
-                if delta.error is not None:
-                    error = ApiError(500, delta.error, kind="server_error")
-                    yield _event(error.body)
-                    return
-                opening = None if index in opened else reply.opening(index)
-                opened.add(index)
-                if opening is not None:
-                    yield _event(opening)
-                yield _event(reply.chunk(index, delta))
-            if wants_usage:
-                usage = usage_of(prompt_tokens, answers.completion_tokens)
-                yield _event(reply.usage_chunk(usage))
-            yield "data: [DONE]\n\n"
+                for event in reply.part(*item):
+                    yield event.encoded()
+            usage = Usage(account.prompt_tokens, answers.completion_tokens)
+            for event in reply.closing(usage):
+                yield event.encoded()
     except EngineBusyError as error:
-        yield _event(_busy(error.message).body)
+        for event in reply.failure(busy(error.message)):
+            yield event.encoded()
+    except ApiError as error:
+        for event in reply.failure(error):
+            yield event.encoded()
 
 
-def _event(value: Mapping[str, Any]) -> str:
-    return f"data: {json.dumps(value, ensure_ascii=False)}\n\n"
-
-
-async def _whole(request: Request, answers: Answers, reply: Reply, prompt_tokens: int) -> Response:
+async def _whole(request: Request, parts: _Parts, reply: Reply, account: _Account) -> Response:
     """The response in one piece; when the client leaves first, the answers are stopped."""
     leaving = asyncio.ensure_future(_disconnected(request))
     try:
-        async with answers:
-            collecting = asyncio.ensure_future(_collect(answers))
+        async with parts.answers:
+            collecting = asyncio.ensure_future(_collect(parts))
             await asyncio.wait({collecting, leaving}, return_when=asyncio.FIRST_COMPLETED)
             if not collecting.done():
                 collecting.cancel()
                 return Response(status_code=_CLIENT_HAS_GONE)
-            texts = collecting.result()
-            usage = usage_of(prompt_tokens, answers.completion_tokens)
-            return JSONResponse(reply.whole(texts, usage))
+            whole = collecting.result()
+            usage = Usage(account.prompt_tokens, parts.answers.completion_tokens)
+            return JSONResponse(reply.whole(whole, usage))
     except EngineBusyError as error:
-        raise _busy(error.message) from error
+        raise busy(error.message) from error
     finally:
         leaving.cancel()
 
@@ -263,54 +537,46 @@ async def _disconnected(request: Request) -> None:
         pass
 
 
-async def _collect(answers: Answers) -> list[tuple[str, str]]:
-    texts: dict[int, str] = {}
-    finishes: dict[int, str] = {}
-    async for item in answers.deltas(_KEEP_ALIVE_SECONDS):
-        if item is None:
-            continue
-        index, delta = item
-        if delta.error is not None:
-            raise ApiError(500, delta.error, kind="server_error")
-        texts[index] = texts.get(index, "") + delta.text
-        if delta.finish is not None:
-            finishes[index] = delta.finish
-    return [(texts[index], finishes[index]) for index in sorted(texts)]
+async def _collect(parts: _Parts) -> list[Answer]:
+    answers = [Answer() for _ in range(parts.answers.count)]
+    async for item in parts.read():
+        if item is not None:
+            index, part = item
+            answers[index].add(part)
+    return answers
 
 
-def _busy(message: str) -> ApiError:
-    return ApiError(
-        429, message, kind="rate_limit_error", code="busy", headers={"Retry-After": "5"}
-    )
-
-
-async def _api_error(_: Request, error: Exception) -> Response:
+async def _api_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, ApiError)
     headers = dict(error.headers) if error.headers else None
-    return JSONResponse(error.body, error.status, headers)
+    is_anthropic = "/messages" in request.url.path
+    body = error_body(error) if is_anthropic else error.body
+    return JSONResponse(body, error.status, headers)
 
 
-_METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"]
-_PLACES = {"models": "GET", "chat/completions": "POST", "completions": "POST"}
+_METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"]
 
 
-async def _not_here(request: Request, path: str) -> None:
+async def _not_here(request: Request) -> None:
     """The answer for every place below /v1 that this server does not have."""
-    method = _PLACES.get(path.strip("/"))
-    if method is not None:
-        raise ApiError(405, f"/v1/{path} takes {method}", headers={"Allow": method})
-    shown = ", ".join(f"{method} /v1/{place}" for place, method in _PLACES.items())
-    raise ApiError(
-        404, f"this server has no {request.method} /v1/{path}; it has {shown}", code="not_found"
-    )
+    raise HTTPException(404)
 
 
 async def _http_error(request: Request, error: Exception) -> Response:
+    """Say which places there are, or which method one of them takes."""
     assert isinstance(error, HTTPException)
-    if error.status_code == 405:  # of the page's files: whatever is asked for is not there
-        error = HTTPException(404, "there is no such place")
-    shown = ApiError(error.status_code, f"{request.method} {request.url.path}: {error.detail}")
-    return JSONResponse(shown.body, error.status_code, error.headers)
+    asked = f"{request.method} {request.url.path}"
+    place = request.url.path.rstrip("/")
+    method = PLACES.get(place) or PLACES.get(f"/v1{place}")
+    if method is not None and error.status_code in (404, 405):
+        shown = ApiError(405, f"{place} takes {method}, not {request.method}")
+        return JSONResponse(shown.body, 405, {"Allow": method})
+    # Of the page's files 405 means that whatever is asked for is not there.
+    status = 404 if error.status_code == 405 else error.status_code
+    known = ", ".join(f"{method} {place}" for place, method in PLACES.items())
+    words = f"this server has no {asked}; it has {known}" if status == 404 else error.detail
+    code = "not_found" if status == 404 else None
+    return JSONResponse(ApiError(status, words, code=code).body, status)
 
 
 async def _internal_error(_: Request, __: Exception) -> Response:

@@ -49,7 +49,7 @@ class Dialogue:
         self._engine = engine
         self._write = write
         self._say = say
-        self._sampling = Sampling(temperature=settings.temperature)
+        self._sampling = settings.sampling_over(Sampling())
         self._max_tokens = settings.max_tokens
         self._system = ""
         self.messages: list[Message] = []

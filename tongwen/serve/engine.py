@@ -7,23 +7,34 @@ prompt never holds up the answers that are being written.
 import logging
 import queue
 import threading
-from collections import deque
 from collections.abc import Callable, Collection, Iterator
+from typing import TYPE_CHECKING
 
+import psutil
 import torch
 from torch import Tensor
 
 from tongwen.errors import InputError, TongwenError
+from tongwen.model.cache import CacheKind, new_cache
 from tongwen.model.decoding import DecodingBatch, Prefill
 from tongwen.model.llama import Llama
 from tongwen.serve.generation import Delta, Generation, GenerationRequest
+from tongwen.serve.scores import PromptScores
+from tongwen.serve.waiting import WaitingLine
 from tongwen.tokenizer.text import Tokenizer
+
+if TYPE_CHECKING:
+    from tongwen.serve.grammar import Grammars, GrammarState
 
 logger = logging.getLogger("tongwen.serve")
 
 
 class ContextLengthError(InputError):
     """The prompt leaves no place for an answer in the model's window. It is never truncated."""
+
+
+class GrammarError(InputError):
+    """The grammar of an answer has an error, or is too large."""
 
 
 class EngineBusyError(TongwenError):
@@ -39,6 +50,10 @@ class Engine:
         stop_ids: an answer ends before the first of these.
         concurrent_requests: answers written at once.
         waiting_requests: requests that may wait beyond them.
+        waiting_tokens: prompt tokens that may wait.
+        batch_tokens: answers written at once times the longest of them, with its prompt and what it
+            may grow to; None is what fits in a quarter of the free memory. One is always written.
+        cache: of keys and values.
     """
 
     def __init__(
@@ -49,6 +64,9 @@ class Engine:
         *,
         concurrent_requests: int = 8,
         waiting_requests: int = 64,
+        waiting_tokens: int = 1_000_000,
+        batch_tokens: int | None = None,
+        cache: CacheKind = "auto",
     ) -> None:
         self.tokenizer = tokenizer
         self.context_tokens = model.config.max_position_embeddings
@@ -56,14 +74,19 @@ class Engine:
         self._stop_ids = frozenset(stop_ids)
         self._concurrent_requests = concurrent_requests
         self._waiting_requests = waiting_requests
-        self._waiting: deque[Generation] = deque()
+        self._waiting_tokens = waiting_tokens
+        self._batch_tokens = _fitting_tokens(model, cache) if batch_tokens is None else batch_tokens
+        self._waiting = WaitingLine()
+        self._grammar_lock = threading.Lock()
+        self._grammars: Grammars | None = None
         self._wake = threading.Condition()
         self._is_closing = False
         # These four belong to the engine's thread.
         self._reading: Generation | None = None
         self._prefill: Prefill | None = None
         self._writing: list[Generation] = []
-        self._batch = DecodingBatch(model)
+        self._cache: CacheKind = cache
+        self._batch = DecodingBatch(model, cache)
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
         self._thread.start()
 
@@ -73,6 +96,7 @@ class Engine:
         Raises:
             InputError: the prompt is empty, or an id is named that the model does not know.
             ContextLengthError: no place is left for an answer.
+            GrammarError: the grammar cannot be used.
         """
         if not request.prompt_ids:
             raise InputError("the prompt is empty", hint="give the model a first token")
@@ -85,13 +109,26 @@ class Engine:
             wrong = next((i for i in ids if not 0 <= i <= largest), None)
             if wrong is not None:
                 raise InputError(f"{what} the token id {wrong}; ids are 0 to {largest:,}")
-        needed = len(request.prompt_ids) + 1
+        needed = len(request.prompt_ids) + (request.max_tokens != 0)
         if needed > self.context_tokens:
             raise ContextLengthError(
                 f"the request needs {needed:,} tokens, its prompt and at least one of an answer; "
                 f"the context window of this model has {self.context_tokens:,}",
                 hint="shorten the prompt; it is never cut silently",
             )
+        if request.grammar is not None:
+            try:
+                self._grammar_state(request.grammar)
+            except InputError as error:
+                raise GrammarError(error.message) from error
+
+    def _grammar_state(self, grammar: str) -> "GrammarState":
+        with self._grammar_lock:  # for the first grammar alone: compiling one holds up no other
+            if self._grammars is None:
+                from tongwen.serve.grammar import Grammars
+
+                self._grammars = Grammars(self.tokenizer, self._stop_ids)
+        return self._grammars.state(grammar)
 
     def submit(self, request: GenerationRequest, deliver: Callable[[Delta], None]) -> Generation:
         """Queue a request. `deliver` is called from the engine's thread with each delta.
@@ -107,6 +144,7 @@ class Engine:
             max_tokens=space if request.max_tokens is None else min(request.max_tokens, space),
             stop_ids=self._stop_ids,
             decoder=self.tokenizer.streaming_decoder(),
+            grammar=None if request.grammar is None else self._grammar_state(request.grammar),
             deliver=deliver,
         )
         with self._wake:
@@ -117,6 +155,12 @@ class Engine:
                     f"{len(self._waiting)} requests are waiting already",
                     hint="try again later, or raise serve.waiting_requests",
                 )
+            tokens = self._waiting.prompt_tokens + len(request.prompt_ids)
+            if len(self._waiting) and tokens > self._waiting_tokens:
+                raise EngineBusyError(
+                    f"prompts of {self._waiting.prompt_tokens:,} tokens are waiting already",
+                    hint="try again later, or raise serve.waiting_tokens",
+                )
             self._waiting.append(generation)
             self._wake.notify()
         return generation
@@ -125,8 +169,7 @@ class Engine:
         """Stop an answer; nothing more of it is delivered, and its place is free after a round."""
         generation.is_aborted = True
         with self._wake:
-            if generation in self._waiting:
-                self._waiting.remove(generation)
+            self._waiting.remove(generation)
 
     def stream(self, request: GenerationRequest) -> Iterator[Delta]:
         """The answer, piece by piece. Leaving the loop early stops the answer.
@@ -151,7 +194,13 @@ class Engine:
     @property
     def active_requests(self) -> int:
         """Requests that wait or are being answered."""
-        return len(self._waiting) + len(self._writing) + (self._reading is not None)
+        return self.waiting_requests + len(self._writing) + (self._reading is not None)
+
+    @property
+    def waiting_requests(self) -> int:
+        """Requests whose prompt nobody reads yet."""
+        with self._wake:
+            return len(self._waiting)
 
     def close(self) -> None:
         """Stop all answers and end the thread."""
@@ -163,7 +212,9 @@ class Engine:
     def _run(self) -> None:
         while True:
             with self._wake:
-                while not (self._is_closing or self._waiting or self._reading or self._writing):
+                while not (
+                    self._is_closing or len(self._waiting) or self._reading or self._writing
+                ):
                     self._wake.wait()
                 if self._is_closing:
                     break
@@ -181,17 +232,32 @@ class Engine:
         """Read one piece of the prompt whose turn it is."""
         if self._reading is None and len(self._writing) < self._concurrent_requests:
             with self._wake:
-                self._reading = self._waiting.popleft() if self._waiting else None
+                following = self._waiting.next()
+                if following is not None and self._has_room(following):
+                    self._reading = self._waiting.pop()
         if self._reading is None:
             return
         if self._prefill is None:
-            self._prefill = Prefill(self._model, self._reading.request.prompt_ids)
+            self._prefill = self._start_reading(self._reading)
         logits_V = None if self._reading.is_aborted else self._prefill.advance()
         if logits_V is not None and _take(self._reading, logits_V):
             self._batch.append(self._prefill)
             self._writing.append(self._reading)
         if logits_V is not None or self._reading.is_aborted:
             self._reading = self._prefill = None
+
+    def _has_room(self, generation: Generation) -> bool:
+        """Whether the cache has room for one more: every row is as long as the longest."""
+        longest = max(map(_most_tokens, [*self._writing, generation]))
+        return not self._writing or longest * (len(self._writing) + 1) <= self._batch_tokens
+
+    def _start_reading(self, generation: Generation) -> Prefill:
+        request = generation.request
+        if not request.scores_prompt:
+            return Prefill(self._model, request.prompt_ids, kind=self._cache)
+        scores = PromptScores(self._model, request.prompt_ids, request.logprobs or 0)
+        generation.prompt_scores = scores
+        return Prefill(self._model, request.prompt_ids, kind=self._cache, observe=scores.observe)
 
     def _write_tokens(self) -> None:
         """Add one token to every answer."""
@@ -217,11 +283,10 @@ class Engine:
             if self._reading is not None:
                 failed.append(self._reading)
             if self._is_closing:
-                failed.extend(self._waiting)
-                self._waiting.clear()
+                failed.extend(self._waiting.clear())
             self._reading = self._prefill = None
             self._writing = []
-            self._batch = DecodingBatch(self._model)
+            self._batch = DecodingBatch(self._model, self._cache)
         for generation in failed:
             generation.fail(message)
 
@@ -230,7 +295,26 @@ def _take(generation: Generation, logits_V: Tensor) -> bool:
     """`Generation.take`; an error in choosing one answer's token ends that answer alone."""
     try:
         return generation.take(logits_V)
+    except TongwenError as error:
+        generation.fail(error.message)
+        return False
     except Exception:
         logger.exception("a token could not be chosen")
         generation.fail("the next token could not be chosen; see the log")
         return False
+
+
+def _most_tokens(generation: Generation) -> int:
+    """Tokens of an answer with its prompt when it is as long as it may become."""
+    return len(generation.request.prompt_ids) + generation.max_tokens
+
+
+def _fitting_tokens(model: Llama, kind: CacheKind) -> int:
+    """Cached tokens that fit in a quarter of the free memory: growing a cache copies it."""
+    tensors = new_cache(model, 1, 1, kind).tensors()
+    token_bytes = sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+    if model.device.type == "cuda":
+        free_bytes = torch.cuda.mem_get_info(model.device)[0]
+    else:
+        free_bytes = psutil.virtual_memory().available
+    return int(free_bytes // 4 // token_bytes)

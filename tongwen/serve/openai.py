@@ -1,4 +1,4 @@
-"""OpenAI's request and response objects, as far as this server speaks them.
+"""OpenAI's chat and completions interfaces: requests and replies.
 
 Every field of a request is one of: honoured; ignored because it cannot change the answer
 (`_IGNORED`); accepted while it asks for nothing (`_ONLY_OFF`), and refused by name otherwise. A
@@ -6,269 +6,190 @@ field that nobody knows is left out and named in a header of the response, or re
 settings say so: front ends send fields of other servers along.
 """
 
-import json
 import time
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from tongwen.model.sampler import Sampling
-from tongwen.serve.generation import Delta
+from tongwen.serve.answers import Answer
+from tongwen.serve.fields import ApiError, Fields
+from tongwen.serve.prompts import ChatPrompt
+from tongwen.serve.reply import DONE, Event, Usage
+from tongwen.serve.request import (
+    MOST_LOGPROBS,
+    AnswerFormat,
+    AnswerRequest,
+    Defaults,
+    check_messages,
+    is_ids,
+    take_format,
+    take_guided,
+    take_ids,
+    take_max_tokens,
+    take_sampling,
+    take_stops,
+)
+from tongwen.serve.scores import TokenScore, token_bytes, token_text
 from tongwen.serve.settings import ServeSettings
-from tongwen.tokenizer.special import Message
-from tongwen.tokenizer.turns import TurnError, chatml_turn
+from tongwen.serve.tools import Part, Tool, ToolUse, parse_tools, tool_use
+from tongwen.tokenizer.text import Tokenizer
 
-_IGNORED = frozenset(
-    ("user", "store", "metadata", "service_tier", "safety_identifier", "prompt_cache_key",
-     "parallel_tool_calls", "reasoning_effort", "verbosity")
-)  # fmt: skip
-_IGNORED_IN_A_MESSAGE = frozenset(
-    ("name", "refusal", "annotations", "reasoning_content", "function_call", "tool_calls",
-     "tool_call_id")
+_IGNORED = (
+    "user", "store", "metadata", "service_tier", "safety_identifier", "prompt_cache_key",
+    "prompt_cache_retention", "reasoning_effort", "verbosity", "add_special_tokens",
 )  # fmt: skip
 _ONLY_OFF: Mapping[str, tuple[Any, ...]] = {
-    "logprobs": (False,),
-    "top_logprobs": (0,),
-    "tools": ([],),
-    "tool_choice": ("none", "auto"),
     "functions": ([],),
-    "response_format": ({"type": "text"},),
+    "function_call": ("none", "auto"),
     "modalities": (["text"],),
     "best_of": (1,),
-    "echo": (False,),
     "suffix": ("",),
 }
-_MOST_STOPS = 16
 _MOST_ANSWERS = 16
 
 
-class ApiError(Exception):
-    """A refusal, as OpenAI's error object."""
-
-    def __init__(
-        self,
-        status: int,
-        message: str,
-        *,
-        kind: str = "invalid_request_error",
-        code: str | None = None,
-        param: str | None = None,
-        headers: Mapping[str, str] | None = None,
-    ) -> None:
-        super().__init__(message)
-        self.status = status
-        self.headers = headers
-        error = {"message": message, "type": kind, "code": code, "param": param}
-        # What the client sent is quoted, and may hold half a character, which no reply can.
-        self.body = {
-            "error": {
-                key: value and value.encode("utf-8", "replace").decode("utf-8")
-                for key, value in error.items()
-            }
-        }
-
-
-@dataclass(frozen=True, kw_only=True)
-class AnswerRequest:
-    """A checked request.
-
-    Attributes:
-        model: the name it asks for.
-        messages: the dialogue of a chat request; None for a completion.
-        prompts: texts or token ids of a completion; empty for a chat request.
-        answers: wanted for each prompt.
-        is_stream: send the answer while it is written.
-        wants_usage: end a stream with the token counts.
-        max_tokens, min_tokens, stop, stop_ids, ignores_eos, sampling: see
-            `generation.GenerationRequest`.
-        reads_special: in a raw prompt `<|im_start|>` and the like become their ids.
-        unknown_fields: what was left out of the request.
-    """
-
-    model: str
-    messages: tuple[Message, ...] | None
-    prompts: tuple[str | tuple[int, ...], ...]
-    answers: int
-    is_stream: bool
-    wants_usage: bool
-    max_tokens: int | None
-    min_tokens: int
-    stop: tuple[str, ...]
-    stop_ids: tuple[int, ...]
-    ignores_eos: bool
-    sampling: Sampling
-    reads_special: bool
-    unknown_fields: tuple[str, ...] = ()
-
-
-def parse_request(body: object, *, is_chat: bool, settings: ServeSettings) -> AnswerRequest:
+def parse_request(
+    body: object, *, is_chat: bool, settings: ServeSettings, sampling: Sampling | None = None
+) -> AnswerRequest:
     """A checked request from the JSON value of its body.
+
+    Args:
+        body: the value.
+        is_chat: of the chat interface, else of the completions interface.
+        settings: defaults of the server.
+        sampling: defaults of the model.
 
     Raises:
         ApiError: 400 with the name of the field that is wrong or not supported.
     """
-    if not isinstance(body, dict):
-        raise ApiError(400, "the body must be a JSON object")
-    fields = _Fields(body)
-    model = fields.take("model", str, None)
-    if model is None:
-        raise ApiError(400, "the field `model` is missing", param="model")
-    messages = _messages(fields.take("messages", list, None)) if is_chat else None
-    prompts = () if is_chat else _prompts(fields.take_any("prompt"))
-    is_stream = fields.take("stream", bool, False)
-    options = _Fields(fields.take("stream_options", dict, {}), "stream_options.")
+    fields = Fields.of_body(body)
+    defaults = Defaults.of(settings, sampling or Sampling())
+    model = fields.required("model", str)
+    request = _chat(fields, model) if is_chat else _completion(fields, model)
+    options = fields.nested("stream_options")
     wants_usage = options.take("include_usage", bool, False)
-    options.ignore("include_obfuscation")
+    options.ignore("include_obfuscation", "continuous_usage_stats")
     options.finish()
-    most = fields.whole_number("max_tokens", -1, None)
-    most = fields.whole_number("max_completion_tokens", -1, most)
-    if most == 0:
-        raise ApiError(400, "`max_tokens` is 0; it must be at least 1, or -1", param="max_tokens")
-    top_k = fields.whole_number("top_k", -1, None)
-    penalty = fields.number("repeat_penalty", 0.01, 100, 1.0)
-    spelt = fields.take("parse_special", bool, True)
-    request = AnswerRequest(
-        model=model,
-        messages=messages,
-        prompts=prompts,
+    echoes = fields.take("echo", bool, False)
+    request = replace(
+        request,
         answers=fields.whole_number("n", 1, 1, most=_MOST_ANSWERS) or 1,
-        is_stream=is_stream,
+        is_stream=fields.take("stream", bool, False),
         wants_usage=wants_usage,
-        max_tokens=settings.max_tokens if most is None else None if most == -1 else most,
-        min_tokens=fields.whole_number("min_tokens", 0, 0) or 0,
-        stop=_stops(fields.take_any("stop")),
-        stop_ids=_ids(fields.take_any("stop_token_ids"), "stop_token_ids"),
-        ignores_eos=fields.take("ignore_eos", bool, False),
-        sampling=Sampling(
-            temperature=fields.number("temperature", 0, 2, settings.temperature),
-            top_p=fields.number("top_p", 0, 1, 1.0),
-            top_k=top_k if top_k is not None and top_k > 0 else None,
-            min_p=fields.number("min_p", 0, 1, 0.0),
-            frequency_penalty=fields.number("frequency_penalty", -2, 2, 0.0),
-            presence_penalty=fields.number("presence_penalty", -2, 2, 0.0),
-            repetition_penalty=fields.number("repetition_penalty", 0.01, 100, penalty),
-            logit_bias=_biases(fields.take("logit_bias", dict, {})),
-            seed=fields.whole_number("seed", -(2**63), None, most=2**63 - 1),
+        max_tokens=take_max_tokens(
+            fields, ("max_tokens", "max_completion_tokens"), 0 if echoes else 1, defaults.max_tokens
         ),
-        reads_special=spelt,
+        min_tokens=fields.whole_number("min_tokens", 0, 0) or 0,
+        stop=take_stops(fields),
+        stop_ids=take_ids(fields, "stop_token_ids"),
+        ignores_eos=fields.take("ignore_eos", bool, False),
+        sampling=take_sampling(fields, defaults.sampling),
+        echoes=echoes,
+        reads_special=fields.take("parse_special", bool, True),
     )
-    unknown = fields.finish(refuses_unknown=settings.refuse_unknown_fields)
-    return replace(request, unknown_fields=unknown)
+    fields.ignore(*_IGNORED)
+    fields.only_off(_ONLY_OFF)
+    return request.without(fields.finish(refuses_unknown=defaults.refuses_unknown))
 
 
-class _Fields:
-    """The fields of a JSON object, taken one by one; null counts as absent."""
-
-    def __init__(self, values: Mapping[str, Any], prefix: str = "") -> None:
-        self._left = {key: value for key, value in values.items() if value is not None}
-        self._prefix = prefix
-
-    def take_any(self, name: str) -> Any:
-        return self._left.pop(name, None)
-
-    def take(self, name: str, kind: type, default: Any) -> Any:
-        value = self._left.pop(name, default)
-        if value is not None and not isinstance(value, kind):
-            self._refuse(name, value, _KIND_NAMES[kind])
-        return value
-
-    def number(self, name: str, least: float, most: float, default: float) -> float:
-        value = self._left.pop(name, default)
-        is_number = isinstance(value, int | float) and not isinstance(value, bool)
-        if not is_number or not least <= value <= most:
-            self._refuse(name, value, f"a number from {least} to {most}")
-        return float(value)
-
-    def whole_number(
-        self, name: str, least: int, default: int | None, *, most: int = 2**31
-    ) -> int | None:
-        value = self._left.pop(name, default)
-        if value is None:
-            return None
-        is_whole = isinstance(value, int) and not isinstance(value, bool)
-        if not is_whole or not least <= value <= most:
-            self._refuse(name, value, f"a whole number from {least} to {most}")
-        return int(value)
-
-    def ignore(self, name: str) -> None:
-        self._left.pop(name, None)
-
-    def finish(self, *, refuses_unknown: bool = True) -> tuple[str, ...]:
-        """Refuse what is left and would matter; names of the fields that nobody knows."""
-        unknown = []
-        for name, value in self._left.items():
-            if name in _IGNORED:
-                continue
-            if name not in _ONLY_OFF and not refuses_unknown:
-                unknown.append(name)
-                continue
-            if name not in _ONLY_OFF:
-                raise ApiError(
-                    400,
-                    f"unknown field `{self._prefix}{name}`",
-                    code="unknown_parameter",
-                    param=f"{self._prefix}{name}",
-                )
-            if value not in _ONLY_OFF[name]:
-                raise ApiError(
-                    400,
-                    f"`{name}` is not supported; leave it out",
-                    code="unsupported_parameter",
-                    param=name,
-                )
-        return tuple(unknown)
-
-    def _refuse(self, name: str, value: object, expected: str) -> None:
-        name = self._prefix + name
-        shown = json.dumps(value, ensure_ascii=False)
-        raise ApiError(400, f"`{name}` is {shown[:80]}; it must be {expected}", param=name)
+def _chat(fields: Fields, model: str) -> AnswerRequest:
+    turns = check_messages(fields.take_any("messages"))
+    tools = parse_chosen(fields, parse_tools(fields.take("tools", list, [])))
+    wants_scores = fields.take("logprobs", bool, False)
+    top = fields.whole_number("top_logprobs", 0, 0, most=MOST_LOGPROBS) or 0
+    if top and not wants_scores:
+        raise ApiError(400, "`top_logprobs` needs `logprobs`: true", param="top_logprobs")
+    if fields.take_any("echo"):
+        raise ApiError(
+            400, "`echo` is of /v1/completions", code="unsupported_parameter", param="echo"
+        )
+    return AnswerRequest(
+        model=model,
+        chat=chat_prompt(fields, turns, tools),
+        grammar=_answer_format(fields).with_tools(tools),
+        tools=tools,
+        logprobs=top if wants_scores else None,
+    )
 
 
-_KIND_NAMES = {str: "a string", bool: "true or false", list: "a list", dict: "an object"}
+def chat_prompt(fields: Fields, turns: tuple[Mapping[str, Any], ...], tools: ToolUse) -> ChatPrompt:
+    """The dialogue of a request with vLLM's fields for its template.
+
+    Raises:
+        ApiError: 400; what is to be continued is not an answer.
+    """
+    continues = fields.take("continue_final_message", bool, False)
+    opens = fields.take("add_generation_prompt", bool, not continues)
+    if continues and (opens or turns[-1]["role"] != "assistant" or "tool_calls" in turns[-1]):
+        wrong = "add_generation_prompt" if opens else "continue_final_message"
+        raise ApiError(
+            400,
+            "`continue_final_message` needs a last message of the assistant without calls, and "
+            "`add_generation_prompt`: false",
+            param=wrong,
+        )
+    return ChatPrompt(
+        turns=turns,
+        tools=tools.tools,
+        continues=continues,
+        opens_answer=opens,
+        arguments=fields.take("chat_template_kwargs", dict, {}),
+    )
 
 
-def _messages(values: list[Any] | None) -> tuple[Message, ...]:
-    if not values:
-        raise ApiError(400, "the field `messages` is missing or empty", param="messages")
-    return tuple(_message(value, f"messages[{place}]") for place, value in enumerate(values))
+def _completion(fields: Fields, model: str) -> AnswerRequest:
+    fields.only_off({"tools": ([],), "tool_choice": ("none", "auto")})
+    fields.ignore("parallel_tool_calls")
+    scores = fields.take_any("logprobs")
+    logprobs = None
+    if scores not in (None, False) or scores == 0:
+        scores = None if scores is False else scores
+        logprobs = Fields({"logprobs": scores}).whole_number(
+            "logprobs", 0, None, most=MOST_LOGPROBS
+        )
+    return AnswerRequest(
+        model=model,
+        prompts=_prompts(fields.take_any("prompt")),
+        grammar=_answer_format(fields).with_tools(ToolUse()),
+        logprobs=logprobs,
+    )
 
 
-def _message(value: object, place: str) -> Message:
-    if not isinstance(value, dict):
-        raise ApiError(400, f"`{place}` must be an object", param=place)
-    try:
-        message, unused = chatml_turn(value)
-    except TurnError as error:
-        field = f"{place}.{error.field}"
-        raise ApiError(400, f"`{field}` {error.problem}", param=field) from error
-    for name in unused:
-        if name not in _IGNORED_IN_A_MESSAGE:
-            raise ApiError(400, f"`{place}.{name}` is not supported", param=f"{place}.{name}")
-    return message
+def _answer_format(fields: Fields) -> AnswerFormat:
+    asked = take_format(fields, "response_format")
+    return asked if asked.param else take_guided(fields)
 
 
-def _biases(values: Mapping[str, Any]) -> dict[int, float]:
-    found = {}
-    for key, value in values.items():
-        is_number = isinstance(value, int | float) and not isinstance(value, bool)
-        if not key.isdecimal() or not is_number or not -100 <= value <= 100:
-            raise ApiError(
-                400,
-                f"`logit_bias` has {key!r}: {value!r}; it must be token ids with numbers from -100 "
-                "to 100",
-                param="logit_bias",
-            )
-        found[int(key)] = float(value)
-    return found
+def parse_chosen(fields: Fields, tools: tuple[Tool, ...]) -> ToolUse:
+    """The functions of a request by its `tool_choice` and `parallel_tool_calls`.
+
+    Raises:
+        ApiError: 400; the choice is none of OpenAI's, or names a function that is not defined.
+    """
+    is_parallel = fields.take("parallel_tool_calls", bool, True)
+    choice = fields.take_any("tool_choice")
+    names: Sequence[str] | None = None
+    if isinstance(choice, dict):
+        names, choice = _chosen(Fields(choice, "tool_choice."))
+    if choice is not None and choice not in ("none", "auto", "required"):
+        fields.refuse("tool_choice", choice, "none, auto, required or a function of `tools`")
+    return tool_use(tools, choice or "auto", names=names, is_parallel=is_parallel)
 
 
-def _ids(value: object, name: str) -> tuple[int, ...]:
-    if value is None:
-        return ()
-    if not isinstance(value, list) or not _is_ids(value):
-        raise ApiError(400, f"`{name}` must be a list of token ids", param=name)
-    return tuple(value)
+def _chosen(choice: Fields) -> tuple[Sequence[str], str]:
+    """The names that a choice allows, and whether one of them must be called."""
+    kind = choice.choice("type", ("function", "allowed_tools"), "function")
+    if kind == "function":
+        nested = choice.take("function", dict, None)
+        inner = choice if nested is None else Fields(nested, "tool_choice.function.")
+        return [inner.required("name", str)], "required"
+    nested = choice.take("allowed_tools", dict, None)
+    inner = choice if nested is None else Fields(nested, "tool_choice.allowed_tools.")
+    mode = inner.choice("mode", ("auto", "required"), "auto")
+    tools = parse_tools(inner.required("tools", list), "tool_choice.tools")
+    return [tool.name for tool in tools], mode
 
 
 def _prompts(value: object) -> tuple[str | tuple[int, ...], ...]:
@@ -277,97 +198,237 @@ def _prompts(value: object) -> tuple[str | tuple[int, ...], ...]:
     if isinstance(value, list) and value:
         if all(isinstance(item, str) for item in value):
             return tuple(value)
-        if _is_ids(value):
+        if is_ids(value):
             return (tuple(value),)
-        if all(isinstance(item, list) and _is_ids(item) for item in value):
+        if all(isinstance(item, list) and is_ids(item) for item in value):
             return tuple(tuple(item) for item in value)
     raise ApiError(
         400, "`prompt` must be a string, a list of strings, or token ids", param="prompt"
     )
 
 
-def _is_ids(value: list[Any]) -> bool:
-    return all(isinstance(item, int) and not isinstance(item, bool) for item in value)
+class ChatReply:
+    """Builds the objects of one chat response; all parts of a stream share its id and time."""
 
+    def __init__(self, wanted: AnswerRequest, tokenizer: Tokenizer) -> None:
+        self._tokenizer = tokenizer
+        self._wants_usage = wanted.wants_usage
+        self._wants_scores = wanted.logprobs is not None
+        self._answers = wanted.answers
+        self._head = _head("chatcmpl", wanted.model)
 
-def _stops(value: object) -> tuple[str, ...]:
-    stops = [value] if isinstance(value, str) else value
-    if stops is None:
-        return ()
-    is_texts = isinstance(stops, list) and all(isinstance(s, str) and s for s in stops)
-    if not isinstance(stops, list) or not is_texts or len(stops) > _MOST_STOPS:
-        raise ApiError(
-            400, f"`stop` must be a string or up to {_MOST_STOPS} strings, none empty", param="stop"
-        )
-    return tuple(stops)
+    def opening(self) -> list[Event]:
+        """The first chunk of each answer, which names its role."""
+        return [
+            self._chunk(index, {"role": "assistant", "content": ""})
+            for index in range(self._answers)
+        ]
 
+    def part(self, index: int, part: Part) -> list[Event]:
+        """The chunk of a piece of an answer."""
+        if part.kind == "end":
+            return [self._chunk(index, {}, part.finish)]
+        if part.kind == "text":
+            content = {"content": part.text} if part.text else {}
+            return [self._chunk(index, content, None, part.scores)]
+        if part.kind == "call":
+            function = {"name": part.text, "arguments": ""}
+            call = {"index": part.number, "id": part.call_id, "type": "function"}
+            return [self._chunk(index, {"tool_calls": [call | {"function": function}]})]
+        call = {"index": part.number, "function": {"arguments": part.text}}
+        return [self._chunk(index, {"tool_calls": [call]})]
 
-class Reply:
-    """Builds the objects of one response; all parts of a stream share its id and time."""
+    def closing(self, usage: Usage) -> list[Event]:
+        """The last chunk of a stream that was asked to count, and the end mark."""
+        counts = [Event({**self._chunk_head(), "choices": [], "usage": usage_of(usage)})]
+        return [*(counts if self._wants_usage else []), DONE]
 
-    def __init__(self, model: str, *, is_chat: bool) -> None:
-        self._is_chat = is_chat
-        kind = "chatcmpl" if is_chat else "cmpl"
-        self._head = {
-            "id": f"{kind}-{uuid.uuid4().hex}",
-            "created": int(time.time()),
-            "model": model,
+    def failure(self, error: ApiError) -> list[Event]:
+        """An error in the middle of a stream."""
+        return [Event(error.body)]
+
+    def whole(self, answers: Sequence[Answer], usage: Usage) -> dict[str, Any]:
+        """The response that is no stream."""
+        choices = [self._whole_choice(index, answer) for index, answer in enumerate(answers)]
+        return self._head | {
+            "object": "chat.completion", "choices": choices, "usage": usage_of(usage)
+        }  # fmt: skip
+
+    def _whole_choice(self, index: int, answer: Answer) -> dict[str, Any]:
+        message: dict[str, Any] = {
+            "role": "assistant",
+            "content": answer.text if answer.text or not answer.calls else None,
+            "refusal": None,
+        }
+        if answer.calls:
+            message["tool_calls"] = [
+                {
+                    "id": call.call_id,
+                    "type": "function",
+                    "function": {"name": call.name, "arguments": call.arguments},
+                }
+                for call in answer.calls
+            ]
+        return {
+            "index": index,
+            "message": message,
+            "finish_reason": answer.finish,
+            "logprobs": self._logprobs(answer.scores),
         }
 
-    def opening(self, index: int) -> dict[str, Any] | None:
-        """The first chunk of an answer, which names its role; a completion has none."""
-        if not self._is_chat:
+    def _chunk_head(self) -> dict[str, Any]:
+        return self._head | {"object": "chat.completion.chunk"}
+
+    def _chunk(
+        self,
+        index: int,
+        delta: Mapping[str, Any],
+        finish: str | None = None,
+        scores: Sequence[TokenScore] = (),
+    ) -> Event:
+        choice = {
+            "index": index,
+            "delta": delta,
+            "finish_reason": finish,
+            "logprobs": self._logprobs(scores) if scores else None,
+        }
+        return Event({**self._chunk_head(), "choices": [choice]})
+
+    def _logprobs(self, scores: Sequence[TokenScore]) -> dict[str, Any] | None:
+        if not self._wants_scores:
             return None
-        return self._chunk([self._choice(index, {"role": "assistant", "content": ""}, None)])
+        content = []
+        for score in scores:
+            top = [self._token(token_id, logprob) for token_id, logprob in score.top]
+            content.append(self._token(score.token_id, score.logprob) | {"top_logprobs": top})
+        return {"content": content, "refusal": None}
 
-    def chunk(self, index: int, delta: Delta) -> dict[str, Any]:
-        """New text of one answer, or its end, or both."""
-        if not self._is_chat:
-            return self._chunk([self._text_choice(index, delta.text, delta.finish)])
-        content = {"content": delta.text} if delta.text else {}
-        return self._chunk([self._choice(index, content, delta.finish)])
-
-    def usage_chunk(self, usage: Mapping[str, int]) -> dict[str, Any]:
-        """The last chunk of a stream that was asked to count."""
-        return self._chunk([]) | {"usage": usage}
-
-    def whole(self, answers: Sequence[tuple[str, str]], usage: Mapping[str, int]) -> dict[str, Any]:
-        """The response that is no stream, from the text and the finish reason of each answer."""
-        if self._is_chat:
-            choices = [
-                {
-                    "index": index,
-                    "message": {"role": "assistant", "content": text, "refusal": None},
-                    "finish_reason": finish,
-                    "logprobs": None,
-                }
-                for index, (text, finish) in enumerate(answers)
-            ]
-        else:
-            choices = [
-                self._text_choice(index, text, finish)
-                for index, (text, finish) in enumerate(answers)
-            ]
-        kind = "chat.completion" if self._is_chat else "text_completion"
-        return self._head | {"object": kind, "choices": choices, "usage": usage}
-
-    def _chunk(self, choices: list[dict[str, Any]]) -> dict[str, Any]:
-        kind = "chat.completion.chunk" if self._is_chat else "text_completion"
-        return self._head | {"object": kind, "choices": choices}
-
-    @staticmethod
-    def _choice(index: int, delta: dict[str, str], finish: str | None) -> dict[str, Any]:
-        return {"index": index, "delta": delta, "finish_reason": finish, "logprobs": None}
-
-    @staticmethod
-    def _text_choice(index: int, text: str, finish: str | None) -> dict[str, Any]:
-        return {"index": index, "text": text, "finish_reason": finish, "logprobs": None}
+    def _token(self, token_id: int, logprob: float | None) -> dict[str, Any]:
+        return {
+            "token": token_text(self._tokenizer, token_id),
+            "logprob": logprob,
+            "bytes": list(token_bytes(self._tokenizer, token_id)),
+        }
 
 
-def usage_of(prompt_tokens: int, completion_tokens: int) -> dict[str, int]:
+class CompletionReply:
+    """Builds the objects of one completion.
+
+    Args:
+        wanted: the request.
+        tokenizer: spells tokens.
+        prompts: token ids of each prompt, which an echo begins with.
+    """
+
+    def __init__(
+        self, wanted: AnswerRequest, tokenizer: Tokenizer, prompts: Sequence[tuple[int, ...]]
+    ) -> None:
+        self._tokenizer = tokenizer
+        self._wanted = wanted
+        self._prompts = prompts
+        self._offsets: dict[int, _Offsets] = {}
+        self._head = _head("cmpl", wanted.model) | {"object": "text_completion"}
+
+    def opening(self) -> list[Event]:
+        """Nothing, or the prompts of an echo whose tokens nobody scores."""
+        if not self._wanted.echoes or self._wanted.logprobs is not None:
+            return []
+        count = len(self._prompts) * self._wanted.answers
+        return [self._chunk(index, self._echo(index)) for index in range(count)]
+
+    def part(self, index: int, part: Part) -> list[Event]:
+        """The chunk of a piece of an answer."""
+        if part.kind == "end":
+            return [self._chunk(index, "", finish=part.finish)]
+        text = self._echo(index) if part.is_prompt else part.text
+        return [self._chunk(index, text, part.scores)]
+
+    def closing(self, usage: Usage) -> list[Event]:
+        """The last chunk of a stream that was asked to count, and the end mark."""
+        counts = [Event(self._head | {"choices": [], "usage": usage_of(usage)})]
+        return [*(counts if self._wanted.wants_usage else []), DONE]
+
+    def failure(self, error: ApiError) -> list[Event]:
+        """An error in the middle of a stream."""
+        return [Event(error.body)]
+
+    def whole(self, answers: Sequence[Answer], usage: Usage) -> dict[str, Any]:
+        """The response that is no stream."""
+        choices = [
+            self._choice(
+                index,
+                (self._echo(index) if self._wanted.echoes else "") + answer.text,
+                [*answer.prompt_scores, *answer.scores],
+                answer.finish,
+            )
+            for index, answer in enumerate(answers)
+        ]
+        return self._head | {"choices": choices, "usage": usage_of(usage)}
+
+    def _echo(self, index: int) -> str:
+        number = index // self._wanted.answers
+        given = self._wanted.prompts[number]
+        if isinstance(given, str):
+            return given
+        return self._tokenizer.decode(given, show_special=True)
+
+    def _chunk(
+        self, index: int, text: str, scores: Sequence[TokenScore] = (), finish: str | None = None
+    ) -> Event:
+        return Event(self._head | {"choices": [self._choice(index, text, scores, finish)]})
+
+    def _choice(
+        self, index: int, text: str, scores: Sequence[TokenScore], finish: str | None
+    ) -> dict[str, Any]:
+        has_scores = self._wanted.logprobs is not None
+        return {
+            "index": index,
+            "text": text,
+            "finish_reason": finish,
+            "logprobs": self._logprobs(index, scores) if has_scores else None,
+        }
+
+    def _logprobs(self, index: int, scores: Sequence[TokenScore]) -> dict[str, Any]:
+        offsets = self._offsets.setdefault(index, _Offsets(self._tokenizer))
+        return {
+            "tokens": [token_text(self._tokenizer, score.token_id) for score in scores],
+            "token_logprobs": [score.logprob for score in scores],
+            "top_logprobs": [self._top(score) for score in scores],
+            "text_offset": [offsets.push(score.token_id) for score in scores],
+        }
+
+    def _top(self, score: TokenScore) -> dict[str, float] | None:
+        if score.logprob is None:
+            return None
+        top: dict[str, float] = {}
+        for token_id, logprob in score.top:  # two tokens may be spelt alike: the likelier counts
+            top.setdefault(token_text(self._tokenizer, token_id), logprob)
+        if self._wanted.logprobs:  # as OpenAI does, the chosen token is always among them
+            top.setdefault(token_text(self._tokenizer, score.token_id), score.logprob)
+        return top
+
+
+class _Offsets:
+    """Where in the text each token begins, in characters."""
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self._decoder = tokenizer.streaming_decoder(show_special=True)
+        self._characters = 0
+
+    def push(self, token_id: int) -> int:
+        start = self._characters
+        self._characters += len(self._decoder.push(token_id))
+        return start
+
+
+def _head(kind: str, model: str) -> dict[str, Any]:
+    return {"id": f"{kind}-{uuid.uuid4().hex}", "created": int(time.time()), "model": model}
+
+
+def usage_of(usage: Usage) -> dict[str, int]:
     """OpenAI's token counts."""
     return {
-        "prompt_tokens": prompt_tokens,
-        "completion_tokens": completion_tokens,
-        "total_tokens": prompt_tokens + completion_tokens,
+        "prompt_tokens": usage.prompt_tokens,
+        "completion_tokens": usage.completion_tokens,
+        "total_tokens": usage.prompt_tokens + usage.completion_tokens,
     }

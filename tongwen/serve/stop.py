@@ -10,6 +10,8 @@ class StopText:
         assert all(stops), "an empty stop string stops everything"
         self._stops = tuple(stops)
         self._held = ""
+        self.found: str | None = None
+        """The stop string that was reached."""
 
     def push(self, text: str) -> tuple[str, bool]:
         """The text that is now safe to show, and whether a stop string has been reached.
@@ -18,11 +20,12 @@ class StopText:
         after it is not. The result does not depend on how the text is cut into pushes.
         """
         text = self._held + text
-        starts = [(text.find(stop), len(stop)) for stop in self._stops]
-        found = [(start + length, start) for start, length in starts if start >= 0]
+        places = [(text.find(stop), stop) for stop in self._stops]
+        found = [(start + len(stop), start, stop) for start, stop in places if start >= 0]
         if found:
             self._held = ""
-            return text[: min(found)[1]], True
+            _, start, self.found = min(found)
+            return text[:start], True
         held = self._possible_start(text)
         self._held = text[len(text) - held :]
         return text[: len(text) - held], False

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -51,7 +51,7 @@ class ChatTemplate:
         pieces = sorted(filter(None, special_pieces), key=len, reverse=True)
         self._special = re.compile("|".join(map(re.escape, pieces)) or r"(?!)")
         self._answer_end = re.compile(rf"\s*(?:{self._special.pattern})")
-        self._template = _compiled(source)
+        self._template = compiled_template(source)
 
     def render(
         self, messages: Sequence[Message], *, add_generation_prompt: bool, learnt: Sequence[bool]
@@ -78,11 +78,7 @@ class ChatTemplate:
         else:
             return self._searched(plain, messages, learnt, has_typed=has_typed)
         answers = tuple((start, self._end_of_turn(plain, end)) for start, end in found.answers)
-        typed = tuple(
-            (match.start(), match.end())
-            for match in self._special.finditer(plain)
-            if any(match.start() < place < match.end() for place, _ in found.typed)
-        )
+        typed = typed_pieces(plain, self._special, [place for place, _ in found.typed])
         return RenderedDialogue(plain, answers, typed)
 
     def _found(
@@ -165,6 +161,31 @@ class ChatTemplate:
             ) from error
 
 
+def cut_at_typed(text: str, typed: Sequence[tuple[int, int]]) -> Iterator[tuple[int, str, bool]]:
+    """First character, text and whether special pieces are read, part by part."""
+    place = 0
+    for start, end in typed:
+        if start > place:
+            yield place, text[place:start], True
+        yield start, text[start:end], False
+        place = end
+    if place < len(text):
+        yield place, text[place:], True
+
+
+def typed_pieces(
+    text: str, special: re.Pattern[str], places: Sequence[int]
+) -> tuple[tuple[int, int], ...]:
+    """The special pieces in a text, first character and the one after the last, that one of the
+    places is inside of.
+    """
+    return tuple(
+        match.span()
+        for match in special.finditer(text)
+        if any(match.start() < place < match.end() for place in places)
+    )
+
+
 def _without_marks(text: str, first: str, last: str, split: str) -> RenderedDialogue | None:
     """The text and where the marks were; None when an end has no beginning."""
     parts: list[str] = []
@@ -187,7 +208,12 @@ def _without_marks(text: str, first: str, last: str, split: str) -> RenderedDial
     return RenderedDialogue("".join(parts), tuple(answers), tuple(typed))
 
 
-def _compiled(source: str) -> Any:
+def compiled_template(source: str) -> Any:
+    """A chat template in a sandbox, with what transformers offers to it.
+
+    Raises:
+        InputError: it is not valid Jinja, or the package jinja2 is missing.
+    """
     try:
         import jinja2
         from jinja2.ext import Extension, loopcontrols

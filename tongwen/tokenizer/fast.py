@@ -16,7 +16,7 @@ import xxhash
 
 from tongwen.errors import InputError
 from tongwen.tokenizer import folder as files
-from tongwen.tokenizer.chat import ChatTemplate
+from tongwen.tokenizer.chat import ChatTemplate, cut_at_typed
 from tongwen.tokenizer.export import MODEL_DIGEST, VOCABULARY_DIGEST, vocabulary_digest
 from tongwen.tokenizer.special import ANSWER_ROLE, EOS, IM_END, IM_START, Message, check_messages
 from tongwen.tokenizer.text import SPACE_MARK, Tokenizer, refuse_surrogates
@@ -245,7 +245,7 @@ class FastTokenizer(Tokenizer):
         )
         ids: list[int] = []
         wanted: list[bool] = []
-        for start, part, allow_special in _cut_at_typed(rendered.text, rendered.typed):
+        for start, part, allow_special in cut_at_typed(rendered.text, rendered.typed):
             encoding = self._encoding(part, allow_special=allow_special)
             ids += encoding.ids
             wanted += [
@@ -253,18 +253,6 @@ class FastTokenizer(Tokenizer):
                 for first, last in encoding.offsets
             ]
         return ids, wanted
-
-
-def _cut_at_typed(text: str, typed: Sequence[tuple[int, int]]) -> Iterator[tuple[int, str, bool]]:
-    """First character, text and whether special pieces are read, part by part."""
-    place = 0
-    for start, end in typed:
-        if start > place:
-            yield place, text[place:start], True
-        yield start, text[start:end], False
-        place = end
-    if place < len(text):
-        yield place, text[place:], True
 
 
 def _parts(decoder: Any) -> Iterator[dict[str, Any]]:

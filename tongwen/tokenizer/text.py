@@ -12,6 +12,7 @@ import sentencepiece
 import xxhash
 
 from tongwen.errors import InputError
+from tongwen.tokenizer.chat import cut_at_typed
 from tongwen.tokenizer.folder import FAST_FILE, MODEL_FILE
 from tongwen.tokenizer.special import (
     ANSWER_ROLE,
@@ -63,8 +64,12 @@ class Tokenizer:
         self._mark_ids = [
             processor.piece_to_id(f"<0x{byte:02X}>") for byte in SPACE_MARK.encode("utf-8")
         ]
-        names = sorted(self.special_ids, key=len, reverse=True)
-        self._special_pattern = re.compile("(" + "|".join(map(re.escape, names)) + ")")
+
+    @cached_property
+    def special_pattern(self) -> re.Pattern[str]:
+        """Finds special pieces in a text, as its one group."""
+        names = sorted(filter(None, self.special_ids), key=len, reverse=True)
+        return re.compile("(" + "|".join(map(re.escape, names)) + ")" if names else r"((?!))")
 
     @cached_property
     def end_id(self) -> int:
@@ -164,7 +169,7 @@ class Tokenizer:
         if not allow_special:
             return self._encode_plain(text)
         ids: list[int] = []
-        for part in self._special_pattern.split(text):
+        for part in self.split_special(text):
             if part in self.special_ids:
                 ids.append(self.special_ids[part])
             else:
@@ -176,6 +181,20 @@ class Tokenizer:
         ids = self.encode(text)
         sizes = (len(self.token_bytes[number]) for number in ids)
         return ids, list(itertools.accumulate(sizes))
+
+    def split_special(self, text: str) -> list[str]:
+        """The text cut before and after every special piece that it spells out."""
+        return self.special_pattern.split(text)
+
+    def encode_rendered(self, text: str, typed: Sequence[tuple[int, int]]) -> list[int]:
+        """Token ids of what a chat template wrote: special pieces are read, but at `typed`, first
+        character and the one after the last, they are text that somebody wrote.
+        """
+        return [
+            number
+            for _, part, is_special in cut_at_typed(text, typed)
+            for number in self.encode(part, allow_special=is_special)
+        ]
 
     def _encode_plain(self, text: str) -> list[int]:
         if SPACE_MARK not in text:
@@ -197,8 +216,7 @@ class Tokenizer:
         Raises:
             InputError: an id is outside the vocabulary.
         """
-        decoder = self.streaming_decoder(show_special=show_special)
-        return "".join([decoder.push(number) for number in ids])
+        return self.streaming_decoder(show_special=show_special).push_all(ids)
 
     def streaming_decoder(self, *, show_special: bool = False) -> "StreamingDecoder":
         """A decoder that takes one id at a time."""
@@ -273,9 +291,20 @@ class StreamingDecoder:
         Raises:
             InputError: the id is outside the vocabulary.
         """
+        return self._decoder.decode(self._bytes_of(number))
+
+    def push_all(self, numbers: Iterable[int]) -> str:
+        """The text that these ids complete, as if each were pushed.
+
+        Raises:
+            InputError: an id is outside the vocabulary.
+        """
+        return self._decoder.decode(b"".join(map(self._bytes_of, numbers)))
+
+    def _bytes_of(self, number: int) -> bytes:
         if not 0 <= number < len(self._token_bytes):
             if number >= 0 and self._allows_rows_without_piece:
-                return ""
+                return b""
             raise InputError(
                 f"token id {number} is outside the vocabulary of {len(self._token_bytes):,} pieces"
             )
@@ -283,7 +312,7 @@ class StreamingDecoder:
         if self._strips_space and data:
             self._strips_space = False
             data = data.removeprefix(b" ")
-        return self._decoder.decode(data)
+        return data
 
     def flush(self) -> str:
         """End the text. An unfinished character is given up: half a character is no text."""

@@ -128,15 +128,23 @@ def contamination_report(
     decided: Sequence[TaskResult],
 ) -> dict[str, Any]:
     """Content of `contamination.json`: for each benchmark its items, how many are too short to be
-    looked for, how many were found, in how many documents, and examples.
+    looked for, how many were found, in how many documents, examples, and the places (file and row)
+    of all that were found, by which `tongwen evaluate compare` tells them from the clean ones.
 
     A document with items of two benchmarks counts for both; the sums count it once.
     """
     known = Index([index.directory / name for name in INDEX_FILES])
-    names = known.items()["benchmark"]
+    items = known.items()
+    names, places = items["benchmark"], items["place"]
     numbers = [np.zeros(0, np.uint32)]
     numbers += [np.load(result.directory / "items.npy") for result in decided]
-    found = Counter(names.take(np.unique(np.concatenate(numbers))).to_pylist())
+    unique = np.unique(np.concatenate(numbers))
+    found = Counter(names.take(unique).to_pylist())
+    found_places: dict[str, list[str]] = {}
+    for name, place in zip(
+        names.take(unique).to_pylist(), places.take(unique).to_pylist(), strict=True
+    ):
+        found_places.setdefault(name, []).append(place)
     rows = [row for result in decided for row in read_jsonl(result.directory / "found.jsonl")]
     documents = Counter((row["benchmark"], row["decision"]) for row in rows)
     shown = examples_of(rows)
@@ -151,6 +159,7 @@ def contamination_report(
             {
                 **row,
                 "items_found": found[row["benchmark"]],
+                "places": sorted(found_places.get(row["benchmark"], [])),
                 "documents_dropped": documents[row["benchmark"], "dropped"],
                 "documents_cut": documents[row["benchmark"], "cut"],
                 "examples": [
