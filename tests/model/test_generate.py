@@ -1,5 +1,7 @@
 """Batched generation gives what one prompt alone would get."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -7,7 +9,7 @@ from tongwen.errors import InputError
 from tongwen.model import decoding
 from tongwen.model.config import ModelConfig
 from tongwen.model.generate import generate
-from tongwen.model.llama import Llama
+from tongwen.model.llama import KeyValueCache, Llama
 from tongwen.model.sampler import Sampler, Sampling
 
 CONFIG = ModelConfig(
@@ -124,3 +126,22 @@ def test_penalties_grow_with_repetition() -> None:
     # Token 0 loses 0.7 at its first use and 0.4 at the second: 1.0, 0.3, -0.1 against 0.0.
     assert [sampler.choose(logits) for _ in range(4)] == [0, 0, 1, 0]
     assert logits.tolist() == [1.0, 0.0, -5.0]
+
+
+@pytest.mark.parametrize("window", [None, 40])
+def test_a_prompt_read_in_pieces_gets_the_logits_of_a_plain_pass(window: int | None) -> None:
+    layers = () if window is None else (1,)
+    model = Llama(
+        replace(CONFIG, max_position_embeddings=300, sliding_window=window, windowed_layers=layers)
+    )
+    model.initialize(3)
+    ids = torch.randint(50, (300,), generator=torch.Generator().manual_seed(1)).tolist()
+    cache = KeyValueCache(model.config, 1, 300, torch.float32)
+    with torch.inference_mode():
+        whole_TV = model.logits(model(torch.tensor([ids]))[0])
+        for start, end in ((0, 128), (128, 256), (256, 299), (299, 300)):
+            piece = torch.tensor([ids[start:end]])
+            hidden = model(piece, positions_BT=torch.arange(start, end)[None], keys=cache)
+            torch.testing.assert_close(
+                model.logits(hidden[0]), whole_TV[start:end], atol=1e-4, rtol=1e-4
+            )

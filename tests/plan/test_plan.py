@@ -268,3 +268,16 @@ def test_the_200k_presets_can_extend_what_they_pretrain(preset: str, tmp_path: P
     window = f"model.max_position_embeddings={recipe.extend.sequence_tokens}"
     with pytest.raises(RecipeError, match="positions already"):
         make_plan(planned_run(load_recipe(preset, (window,))), None, tmp_path)
+
+
+def test_an_extension_in_stages_is_planned_window_by_window(tmp_path: Path) -> None:
+    stages = (
+        "extend.stages=[{sequence_tokens = 2048, max_tokens = 8192},"
+        " {sequence_tokens = 8192, max_tokens = 65536}]"
+    )
+    planned = planned_run(load_recipe("sample", (*TINY, stages)))
+    plan = make_plan(planned, None, tmp_path)["stages"]
+    assert list(plan) == ["pretrain", "extend.stages.0", "extend.stages.1", "tune"]
+    assert plan["extend.stages.1"]["tokens"] == 65_536
+    needed = [plan[f"extend.stages.{n}"]["memory"]["activations"] for n in (0, 1)]
+    assert needed[0] < needed[1]

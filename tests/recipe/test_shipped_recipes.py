@@ -24,7 +24,7 @@ def tracked_files() -> set[Path]:
 
 
 def test_there_are_recipes_and_every_one_says_what_it_is() -> None:
-    assert {path.stem for path in RECIPES} >= {"own-texts", "own-crawl", "text-25m"}
+    assert {path.stem for path in RECIPES} >= {"own-texts", "own-crawl", "text-25m", "long-200k"}
     for path in RECIPES:
         assert path.read_text(encoding="utf-8").startswith("# ")
 

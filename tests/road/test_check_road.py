@@ -31,7 +31,26 @@ def test_a_window_that_does_not_grow_is_refused_with_what_to_set() -> None:
     error = refusal("model.max_position_embeddings=1024")
     assert isinstance(error, RecipeError)
     assert "extend.sequence_tokens is 1,024, but the model has 1,024 positions" in error.message
+    assert error.hint is not None
+    assert "--set extend.trained_window=256" in error.hint
+    error = refusal("model.max_position_embeddings=1024", "pretrain.sequence_tokens=1024",
+                    "pretrain.micro_batch_tokens=false")  # fmt: skip
     assert error.hint == "--set extend.sequence_tokens=2048, or --set extend=false"
+    claimed = load_recipe("smallest", ["model.max_position_embeddings=1024",
+                                       "extend.trained_window=256"])  # fmt: skip
+    check_road(claimed, stages_until(claimed, "extend"))
+
+
+def test_what_extend_would_refuse_is_refused_before_any_work() -> None:
+    error = refusal("extend.rope_theta=100.0")
+    assert "extend.rope_theta is 100, below the model's" in error.message
+    error = refusal("extend.trained_window=4096")
+    assert "extend.trained_window is 4,096, but the model has 256 positions" in error.message
+    error = refusal(
+        "extend.stages=[{sequence_tokens = 512, max_tokens = 4096},"
+        " {sequence_tokens = 1024, max_tokens = 4096, rope_theta = 100.0}]"
+    )
+    assert "extend.stages.1.rope_theta is 100, below the model's" in error.message
     check_road(*(lambda recipe: (recipe, stages_until(recipe, "pretrain")))(
         load_recipe("smallest", ["model.max_position_embeddings=1024"])))  # fmt: skip
 

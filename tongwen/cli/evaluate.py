@@ -46,6 +46,7 @@ def command() -> None:
     Examples:
       tongwen evaluate my-model --task piqa=data/piqa --out scores
       tongwen evaluate compare scores other-scores --html comparison.html
+      tongwen evaluate long my-model --length 4K,32K --out needles
       tongwen evaluate --list-tasks
     """
 
@@ -259,3 +260,73 @@ def compare_scores(
         click.echo(json.dumps(to_json(report), ensure_ascii=False, indent=1))
     else:
         click.echo(markdown(report, language), nl=False)
+
+
+@command.command(name="long")
+@click.argument("model", type=click.Path(path_type=Path), metavar="MODEL_FOLDER")
+@click.option("--out", type=click.Path(path_type=Path), required=True, metavar="DIR",
+              help="Folder of the results; the same command again continues.")  # fmt: skip
+@click.option("--length", "lengths", default="4K", show_default=True, metavar="4K,32K,...",
+              help="Tokens of text, question and answer.")  # fmt: skip
+@click.option("--text", "texts", type=click.Path(path_type=Path), multiple=True, metavar="PATH",
+              help="Text to hide needles in: a UTF-8 file or a folder of .txt, .md, .rst. May be "
+              "repeated; in a checkout the project's documentation when absent.")  # fmt: skip
+@click.option("--kind", "kinds", multiple=True, metavar="NAME",
+              help="single, multi_key, multi_value, multi_query, variables, common_words; all when "
+              "absent. May be repeated.")  # fmt: skip
+@click.option("--language", "languages", type=click.Choice(["en", "zh"]), multiple=True,
+              help="Both when absent.")  # fmt: skip
+@click.option("--depths", type=click.IntRange(min=1), default=5, show_default=True,
+              help="Equal parts of the text that are counted apart.")  # fmt: skip
+@click.option("--samples", type=click.IntRange(min=1), default=25, show_default=True,
+              help="Questions of a kind at each length and depth.")  # fmt: skip
+@click.option("--seed", type=int, default=0, show_default=True, help="Of needles and places.")
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto")
+@click.option("--precision", type=click.Choice(["auto", "bf16", "fp32"]), default="auto")
+@click.option("--json", "as_json", is_flag=True, help="Print needles.json instead of a table.")
+def find_needles(
+    model: Path,
+    out: Path,
+    lengths: str,
+    texts: tuple[Path, ...],
+    kinds: tuple[str, ...],
+    languages: tuple[str, ...],
+    depths: int,
+    samples: int,
+    seed: int,
+    device: Literal["auto", "cpu", "cuda"],
+    precision: Literal["auto", "bf16", "fp32"],
+    as_json: bool,
+) -> None:
+    """Hide facts in long text, English and Chinese, and count how many the model finds.
+
+    Each text is read once, all its questions are asked on its cache. DIR gets needles.html with a
+    heat map of depth by length, needles.md, needles.json and every answer.
+
+    \b
+    Examples:
+      tongwen evaluate long my-model --length 4K,32K,200000 --out needles
+      tongwen evaluate long my-model --text books --kind single --samples 100 --out needles
+    """
+    from tongwen.evaluate.long.ask import Grid
+    from tongwen.evaluate.long.needles import KINDS
+    from tongwen.evaluate.long.results import markdown
+    from tongwen.evaluate.long.run import evaluate_needles, lengths_of
+    from tongwen.evaluate.settings import EvaluateSettings
+
+    found = evaluate_needles(
+        find_model_folder(model),
+        out,
+        texts,
+        languages or ("en", "zh"),
+        Grid(
+            lengths=lengths_of(lengths),
+            kinds=kinds or KINDS,
+            cells=depths,
+            samples=samples,
+            seed=seed,
+        ),
+        EvaluateSettings(device=device, precision=precision),
+        lambda line: click.echo(line, err=True),
+    )
+    click.echo(json.dumps(found, ensure_ascii=False, indent=1) if as_json else markdown(found))

@@ -98,6 +98,9 @@ class ModelConfig(ModelSettings):
         values["vocab_size"] = self.vocabulary_size
         name, kind = ("Qwen3", "qwen3") if values.pop("qk_norm") else ("Llama", "llama")
         scaling = None if self.rope_scaling is None else self.rope_scaling.to_huggingface()
+        if self.rope_scaling is not None and self.rope_scaling.kind in ("linear", "dynamic"):
+            # There the key is the window before scaling, as transformers documents.
+            values["max_position_embeddings"] = self.rope_scaling.original_tokens
         return values | {
             "architectures": [f"{name}ForCausalLM"],
             "model_type": kind,

@@ -289,7 +289,7 @@ def _window(known: Mapping[str, Any], scaling: RopeScaling | None, source: str) 
     window = _whole(known["max_position_embeddings"], "max_position_embeddings", source)
     if scaling is None or scaling.kind == "llama3":
         return window
-    return max(window, int(scaling.original_tokens * scaling.factor))
+    return max(window, round(scaling.original_tokens * scaling.factor))
 
 
 def _windows(

@@ -80,6 +80,9 @@ class KeyValueCache(KeyStore):
         self._slots, self._used_tokens = (self.rows_B1, positions_BT), used
         if tokens == 1 and rows == 1:
             return Visibility(places_BT=positions_BT)
+        first = used - tokens
+        if rows == 1 and bool((positions_BT.diff() == 1).all()):  # a piece of a prompt
+            return Visibility(is_causal=True, earlier_keys=first)
         slots_S = torch.arange(used, device=positions_BT.device)
         return Visibility(mask=slots_S <= positions_BT[:, None, :, None], places_BT=positions_BT)
 

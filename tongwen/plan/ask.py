@@ -116,11 +116,14 @@ def _shape(asked: Asked, values: Mapping[str, Any]) -> dict[str, Any]:
             hint="leave out one of the two",
         )
     stages = asked.planned.stages
-    if asked.stage not in stages:
+    # Of an extension in several runs the last, which has the longest window.
+    run = next((name for name in reversed(stages) if name.split(".")[0] == asked.stage), None)
+    if run is None:
         raise UsageError(
-            f"the recipe has no stage {asked.stage!r}", hint=f"--stage {' or '.join(stages)}"
+            f"the recipe has no stage {asked.stage!r}",
+            hint=f"--stage {' or '.join(dict.fromkeys(name.split('.')[0] for name in stages))}",
         )
-    recipe = stages[asked.stage]
+    recipe = stages[run]
     config = config_to_start_from(
         asked.planned.model, asked.planned.pretrain, asked.planned.vocabulary_size
     )

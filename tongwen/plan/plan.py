@@ -52,7 +52,7 @@ def make_plan(planned: PlannedRun, shards_folder: Path | None, out: Path) -> dic
     vocabulary_size = shards["vocabulary_size"] if shards else planned.vocabulary_size
     config = config_to_start_from(planned.model, planned.pretrain, vocabulary_size)
     stages = planned.stages
-    check_windows(config.max_position_embeddings, stages)
+    check_windows(config, stages)
     for settings in stages.values():
         check_layout(config, settings, settings.parallel.fewest_processes)
     return {

@@ -4,7 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from tongwen.errors import RecipeError
+from tongwen.extend.positions import extended_config
 from tongwen.extend.settings import ExtendSettings
+from tongwen.model.config import ModelConfig
 from tongwen.model.settings import ModelSettings
 from tongwen.settings import PathText
 from tongwen.stages import TRAINING_STAGES
@@ -56,28 +58,36 @@ class PlannedRun:
 
     @property
     def stages(self) -> dict[str, TrainSettings]:
-        """Name -> settings of the stages that train, in the order of the road."""
-        named = {name: getattr(self, name) for name in TRAINING_STAGES}
-        return {name: settings for name, settings in named.items() if settings is not None}
+        """Name -> settings of the runs that train, in the order of the road: a run a stage, but
+        `extend.stages.0` and so on of an extension in several.
+        """
+        named: dict[str, TrainSettings] = {}
+        for name in TRAINING_STAGES:
+            settings = getattr(self, name)
+            if isinstance(settings, ExtendSettings):
+                named |= settings.runs()
+            elif settings is not None:
+                named[name] = settings
+        return named
 
 
-def check_windows(window: int, stages: Mapping[str, TrainSettings]) -> None:
+def check_windows(config: ModelConfig, stages: Mapping[str, TrainSettings]) -> None:
     """See that every stage's sequences fit into the window that the model then has.
 
     Args:
-        window: positions of the model before the first stage.
+        config: of the model before the first stage.
         stages: name -> settings, in the order of the road.
 
     Raises:
-        RecipeError: sequences are longer, or extend does not extend what pretrain leaves.
+        RecipeError: sequences are longer, or extend cannot extend what pretrain leaves.
     """
+    window = config.max_position_embeddings
+    pretrain = stages.get("pretrain")
     for name, settings in stages.items():
-        if name == "extend":
-            if settings.sequence_tokens <= window and "pretrain" in stages:
-                raise RecipeError(
-                    f"extend.sequence_tokens is {settings.sequence_tokens:,}, but the model has "
-                    f"{window:,} positions already",
-                    hint=f"--set extend.sequence_tokens={2 * window}, or --set extend=false",
+        if isinstance(settings, ExtendSettings):
+            if pretrain is not None:
+                config = extended_config(
+                    config, settings, name, pretrained_tokens=pretrain.sequence_tokens
                 )
             window = max(window, settings.sequence_tokens)
         if settings.sequence_tokens > window:

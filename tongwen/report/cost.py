@@ -58,11 +58,19 @@ def build_cost(manifests: Mapping[str, Manifest], plan: Mapping[str, Any] | None
 
 
 def _predictions(plan: Mapping[str, Any]) -> dict[str, tuple[float | None, int | None]]:
-    """Stage -> predicted seconds and bytes."""
-    return {
-        name: (stage.get("predicted_seconds"), stage.get("predicted_memory_bytes"))
-        for name, stage in plan.get("stages", {}).items()
-    }
+    """Stage -> predicted seconds and bytes; an extension in several runs has the sum of their
+    seconds and the most of their bytes.
+    """
+    found: dict[str, tuple[float | None, int | None]] = {}
+    for name, stage in plan.get("stages", {}).items():
+        seconds, memory = stage.get("predicted_seconds"), stage.get("predicted_memory_bytes")
+        whole = name.partition(".")[0]
+        if whole in found:
+            before, most = found[whole]
+            seconds = None if seconds is None or before is None else seconds + before
+            memory = None if memory is None or most is None else max(memory, most)
+        found[whole] = seconds, memory
+    return found
 
 
 def _off(predicted: float | None, actual: float) -> str | None:

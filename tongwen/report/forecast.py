@@ -59,7 +59,9 @@ def build_forecast(run: RunFiles, stage: str) -> StageForecast | None:
         return None
     path = run.directory / "stages" / stage / FORECAST
     try:
-        forecast = Forecast.unsealed(sealed["stages"][stage], path)
+        # The last of several runs of an extension: it trains in the stage's own folder.
+        runs = [name for name in sealed["stages"] if name.partition(".")[0] == stage]
+        forecast = Forecast.unsealed(sealed["stages"][runs[-1] if runs else stage], path)
     except (InputError, KeyError, TypeError) as error:
         run.problems.append(f"stages/{stage}/{FORECAST}: {error}")
         return None

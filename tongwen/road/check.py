@@ -5,9 +5,11 @@ from pathlib import Path
 
 from tongwen.errors import InputError, RecipeError
 from tongwen.flow.stage import Stage
+from tongwen.model.config import ModelConfig
 from tongwen.plan.settings import check_windows
 from tongwen.road.recipe import Recipe
 from tongwen.road.stages import planned_run
+from tongwen.train.settings import TrainSettings
 
 _SAMPLE_FILES = "{crawl}/gold/"
 """Where the sample web's questions and dialogues are."""
@@ -28,8 +30,10 @@ def check_road(recipe: Recipe, stages: Sequence[Stage]) -> None:
     """
     names = {stage.name for stage in stages}
     if recipe.pretrain is None or recipe.pretrain.base is None:
-        training = {key: value for key, value in planned_run(recipe).stages.items() if key in names}
-        check_windows(recipe.model.max_position_embeddings, training)
+        check_windows(
+            ModelConfig.from_settings(recipe.model, recipe.tokenizer.vocabulary_size),
+            _training(recipe, names),
+        )
     elif "pretrain" in names:
         _check_base(recipe, Path(recipe.pretrain.base), trains=names)
     if "tokenizer" in names and recipe.tokenizer.model is not None:
@@ -75,8 +79,13 @@ def _check_base(recipe: Recipe, path: Path, *, trains: set[str]) -> None:
     from tongwen.stages import find_model_folder
 
     config = check_folder(find_model_folder(path))
-    training = {key: value for key, value in planned_run(recipe).stages.items() if key in trains}
-    check_windows(config.max_position_embeddings, training)
+    check_windows(config, _training(recipe, trains))
+
+
+def _training(recipe: Recipe, names: set[str]) -> dict[str, TrainSettings]:
+    """Runs of the stages that shall run."""
+    planned = planned_run(recipe).stages
+    return {key: value for key, value in planned.items() if key.partition(".")[0] in names}
 
 
 def _named_files(recipe: Recipe) -> Iterator[tuple[str, str, str]]:

@@ -1,0 +1,190 @@
+"""Peak memory and CPU time of long texts: forward, backward, prefill and decode, beside
+transformers on the same weights.
+
+    python bench/long_memory.py                                  # 8,192 and 32,768 tokens
+    python bench/long_memory.py --lengths 65536 200000 --only tongwen
+
+Random weights of a tiny shape, one row, float32, one thread, a process for each measurement. Memory
+is what the process's peak grew by after the model was loaded. Training recomputes whole layers; a
+prompt is read in pieces of 1,024, but in one by transformers; decode is the mean of 8 tokens behind
+a full cache.
+"""
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+SHAPE = {
+    "hidden_size": 64,
+    "intermediate_size": 192,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 16,
+    "max_position_embeddings": 262_144,
+    "rope_theta": 5_000_000.0,
+    "tie_word_embeddings": True,
+}
+VOCABULARY = 4_096
+DECODED = 8
+PASSES = ("forward", "backward", "prefill", "decode")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--lengths", nargs="+", type=int, default=[8_192, 32_768])
+    parser.add_argument("--only", choices=["tongwen", "transformers"])
+    parser.add_argument("--passes", nargs="+", choices=PASSES, default=list(PASSES))
+    parser.add_argument("--child", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.child:
+        print(json.dumps(_measure(**json.loads(arguments.child))))
+        return
+    engines = [arguments.only] if arguments.only else ["tongwen", "transformers"]
+    with tempfile.TemporaryDirectory() as folder:
+        _write_model(Path(folder))
+        print("| tokens | pass | " + " | ".join(f"{e}: CPU s | MiB" for e in engines) + " |")
+        print("|---|---|" + "---|" * 2 * len(engines))
+        for tokens in arguments.lengths:
+            for name in arguments.passes:
+                cells = [_child(engine, name, tokens, folder) for engine in engines]
+                print(f"| {tokens:,} | {name} | {' | '.join(cells)} |", flush=True)
+
+
+def _child(engine: str, name: str, tokens: int, folder: str) -> str:
+    values = {"engine": engine, "name": name, "tokens": tokens, "folder": folder}
+    run = subprocess.run(
+        [sys.executable, __file__, "--child", json.dumps(values)],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    if run.returncode:
+        return f"failed ({run.stderr.strip().splitlines()[-1][:60] or run.returncode}) | "
+    found = json.loads(run.stdout.splitlines()[-1])
+    return f"{found['seconds']:.2f} | {found['mib']:,.0f}"
+
+
+def _write_model(folder: Path) -> None:
+    from tongwen.model.config import ModelConfig
+    from tongwen.model.llama import Llama
+
+    config = ModelConfig(**SHAPE, vocabulary_size=VOCABULARY)  # type: ignore[arg-type]
+    model = Llama(config)
+    model.initialize(0)
+    from safetensors.torch import save_file
+
+    (folder / "config.json").write_text(json.dumps(config.to_huggingface()))
+    names = [name for name in model.state_dict() if name != "lm_head.weight"]
+    tensors = {name: model.state_dict()[name].contiguous() for name in names}
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+def _measure(engine: str, name: str, tokens: int, folder: str) -> dict[str, float]:
+    import torch
+
+    torch.set_num_threads(1)
+    work = {"tongwen": _ours, "transformers": _theirs}[engine](name, tokens, Path(folder))
+    before = _peak_mib()
+    started = time.process_time()
+    seconds = work()
+    spent = seconds if isinstance(seconds, float) else time.process_time() - started
+    return {"seconds": spent, "mib": _peak_mib() - before}
+
+
+def _peak_mib() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def _ids(tokens: int) -> Any:
+    import torch
+
+    return torch.randint(3, VOCABULARY, (1, tokens), generator=torch.Generator().manual_seed(1))
+
+
+def _decode_seconds(step: Callable[[], Any]) -> float:
+    started = time.process_time()
+    for _ in range(DECODED):
+        step()
+    return (time.process_time() - started) / DECODED
+
+
+def _ours(name: str, tokens: int, folder: Path) -> Callable[[], Any]:
+    import torch
+    from safetensors.torch import load_file
+
+    from tongwen.model.config import ModelConfig
+    from tongwen.model.decoding import DecodingBatch, Prefill
+    from tongwen.model.llama import Llama
+    from tongwen.train.data.sequences import Batch
+    from tongwen.train.parallel.recompute import recompute_activations
+    from tongwen.train.passes import add_gradients
+
+    model = Llama(ModelConfig(**SHAPE, vocabulary_size=VOCABULARY))  # type: ignore[arg-type]
+    model.load_state_dict(load_file(folder / "model.safetensors"), strict=False)  # the head is tied
+    ids_BT = _ids(tokens)
+
+    def forward() -> None:
+        with torch.inference_mode():
+            model.logits(model(ids_BT)[:, -1])
+
+    def backward() -> None:
+        recompute_activations(model, "layer")
+        positions_BT = torch.arange(tokens)[None]
+        add_gradients(
+            model, Batch(ids_BT, ids_BT.roll(-1, 1), positions_BT, None, tokens), torch.float32
+        )
+
+    def read() -> Any:
+        prefill = Prefill(model, ids_BT[0].tolist())
+        while prefill.advance() is None:
+            pass
+        return prefill
+
+    def decode() -> float:
+        batch = DecodingBatch(model)
+        batch.append(read())
+        return _decode_seconds(lambda: batch.step([5]))
+
+    return {"forward": forward, "backward": backward, "prefill": read, "decode": decode}[name]
+
+
+def _theirs(name: str, tokens: int, folder: Path) -> Callable[[], Any]:
+    import torch
+    from transformers import LlamaForCausalLM
+
+    model = LlamaForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    ids_BT = _ids(tokens)
+
+    def forward() -> None:
+        with torch.inference_mode():
+            model(ids_BT, use_cache=False, logits_to_keep=1)
+
+    def backward() -> None:
+        model.train()
+        model.gradient_checkpointing_enable({"use_reentrant": False})
+        model(ids_BT, labels=ids_BT, use_cache=False).loss.backward()
+
+    def read() -> Any:
+        with torch.inference_mode():
+            return model(ids_BT, use_cache=True, logits_to_keep=1).past_key_values
+
+    def decode() -> float:
+        cache = read()
+
+        def step() -> None:
+            with torch.inference_mode():
+                model(torch.tensor([[5]]), past_key_values=cache, use_cache=True)
+
+        return _decode_seconds(step)
+
+    return {"forward": forward, "backward": backward, "prefill": read, "decode": decode}[name]
+
+
+if __name__ == "__main__":
+    main()

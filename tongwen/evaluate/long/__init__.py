@@ -1,0 +1,1 @@
+"""Long contexts: needles in a haystack, both languages."""
