@@ -12,6 +12,7 @@ from typing import Any
 
 from tongwen.errors import TongwenError, WorkerDiedError
 from tongwen.files import remove_tree
+from tongwen.flow.exchange import PARTS
 from tongwen.flow.manifest import Manifest
 from tongwen.flow.task import Task, TaskFunction, TaskInput
 from tongwen.flow.versions import code_changes
@@ -48,29 +49,41 @@ def outputs(results: Sequence[TaskResult], name: str) -> tuple[TaskInput, ...]:
     return tuple(result.file(name) for result in results)
 
 
-def exchange(results: Sequence[TaskResult], partitions: int) -> list[tuple[TaskInput, ...]]:
-    """For each partition the files `part-00000`, ... of every map task, in task order.
-
-    The order is that of the tasks, not of their end, so a reduce reads the same bytes
-    whatever the number of workers.
-    """
-    return [
-        tuple(result.file(f"part-{partition:05d}") for result in results)
-        for partition in range(partitions)
-    ]
-
-
 def reduce_tasks(
     function: TaskFunction,
     mapped: Sequence[TaskResult],
     partitions: int,
     params: Mapping[str, Any] | None = None,
-    **inputs: TaskInput,
+    *,
+    name: str = PARTS,
+    turn: int = 0,
+    **inputs: TaskInput | Sequence[TaskInput],
 ) -> list[Task]:
-    """A task for each partition, which reads it as `parts`, and `inputs`."""
+    """A task for each partition: it reads its part of the exchange file of every map task.
+
+    The order is that of the map tasks, not of their end, so a reduce reads the same bytes whatever
+    the number of workers.
+
+    Args:
+        function: its step reads the exchange files as `parts`, and `inputs`; its parameter
+            `partition` says which part of them is its own.
+        mapped: the map tasks.
+        partitions: how many parts each file has.
+        params: more parameters.
+        name: of the exchange file.
+        turn: as in `Task`.
+        inputs: more inputs, the same for all partitions.
+    """
+    parts = outputs(mapped, name)
     return [
-        Task(function, index, {"parts": parts, **inputs}, params or {})
-        for index, parts in enumerate(exchange(mapped, partitions))
+        Task(
+            function,
+            index,
+            {"parts": parts, **inputs},
+            {**(params or {}), "partition": index},
+            turn=turn,
+        )
+        for index in range(partitions)
     ]
 
 
@@ -140,14 +153,14 @@ class Runner:
 
 
 def _directory(task: Task, out: Path) -> Path:
-    return out / task.step / f"{task.index:05d}"
+    return out / task.name
 
 
 def _remove_leftovers(tasks: Sequence[Task], out: Path) -> None:
     """Remove half-written folders of a killed run, and outputs of tasks that no longer exist."""
     expected = {f"{task.index:05d}" for task in tasks}
-    for step in {task.step for task in tasks}:
-        for path in (out / step).glob("*"):
+    for folder in {task.folder for task in tasks}:
+        for path in (out / folder).glob("*"):
             if path.name not in expected:
                 remove_tree(path)
 

@@ -21,6 +21,7 @@ from tongwen.curate.records.exchange import (
 )
 from tongwen.curate.records.numbering import record_numbers
 from tongwen.curate.rules.decide import NEAR_DUPLICATE, SAME_TEXT, SAME_URL
+from tongwen.flow.exchange import PARTS
 from tongwen.flow.task import TaskContext, step
 
 _URL, _TEXT, NEAR = range(3)
@@ -61,14 +62,14 @@ def map_exact(context: TaskContext) -> Mapping[str, int]:
         part["fingerprint"] = known[has_key]
         members.append(part)
     both = np.concatenate([np.zeros(0, _MEMBER), *members])
-    write_parts(context.out, both, partition_of(both["key"][:, 0], partitions), partitions)
+    write_parts(context.out / PARTS, both, partition_of(both["key"][:, 0], partitions), partitions)
     return {"keys": len(both)}
 
 
 @step("exact-group", inputs=("parts",))
 def group_exact(context: TaskContext) -> Mapping[str, int]:
     """The members of all groups of more than one, sorted by group, the preferred one first."""
-    members = read_parts(context.inputs["parts"], _MEMBER)
+    members = read_parts(context.inputs["parts"], context.params["partition"], _MEMBER)
     members = members[np.lexsort(_preference(members))]
     is_first = _group_starts(members)
     sizes = np.diff(np.append(np.flatnonzero(is_first), len(members)))

@@ -13,7 +13,8 @@ from tongwen.curate.records.extracted import (
     Files,
 )
 from tongwen.curate.settings import DuplicateSettings
-from tongwen.flow.runner import RunTasks, TaskResult, exchange, outputs, reduce_tasks
+from tongwen.flow.exchange import PARTS
+from tongwen.flow.runner import RunTasks, TaskResult, outputs, reduce_tasks
 from tongwen.flow.task import Task, TaskInput
 
 LEAST_SIMILARITY = 0.5
@@ -144,17 +145,19 @@ def near_links(
     hashes = settings.bands * settings.rows
     signed = run(
         [
-            Task(sign_pairs, index, {"pairs": pairs, **blocks[index]},
-                 {"first_task": starts[index], "hashes": hashes, "blocks": starts})
-            for index, pairs in enumerate(exchange(paired, len(starts)))
+            Task(sign_pairs, index, {"parts": outputs(paired, PARTS), **block},
+                 {"partition": index, "first_task": starts[index], "hashes": hashes,
+                  "blocks": starts})
+            for index, block in enumerate(blocks)
         ]
     )  # fmt: skip
     least = min(settings.similarity, LEAST_SIMILARITY)
     verified = run(
         [
-            Task(verify_pairs, index, {"pairs": pairs, **blocks[index]},
-                 {"first_task": starts[index], "hashes": hashes, "least_similarity": least})
-            for index, pairs in enumerate(exchange(signed, len(starts)))
+            Task(verify_pairs, index, {"parts": outputs(signed, PARTS), **block},
+                 {"partition": index, "first_task": starts[index], "hashes": hashes,
+                  "least_similarity": least})
+            for index, block in enumerate(blocks)
         ]
     )  # fmt: skip
     return outputs(verified, "links.npy")

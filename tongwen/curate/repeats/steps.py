@@ -12,6 +12,9 @@ from tongwen.flow.task import Task, TaskInput
 _RECORDS_A_SPAN_PARTITION = 20_000
 """A page has tens of anchors and windows of 130 bytes: 1 GiB is about 8 million."""
 
+_RECORDS_A_LINE_PARTITION = 50_000
+"""A page has tens of lines of 40 bytes, which are sorted."""
+
 
 def cut_templates(
     run: RunTasks, settings: RepeatSettings, extracted: Extracted, edits: EditFiles
@@ -19,7 +22,7 @@ def cut_templates(
     """Cut the frames that hosts print around their pages."""
     if not settings.templates:
         return edits
-    partitions = extracted.partitions()
+    partitions = extracted.partitions(_RECORDS_A_LINE_PARTITION)
     mapped = run(
         [
             Task(templates.map_templates, index,
@@ -30,10 +33,16 @@ def cut_templates(
         ]
     )  # fmt: skip
     least = {"minimum_documents": settings.template_documents}
-    task = Task(templates.count_hosts, 0, {"hosts": outputs(mapped, "hosts.npy")}, least)
-    hosts = run([task])[0].file("hosts.npy")
-    limits = {**least, "minimum_share": settings.template_share}
-    found = run(reduce_tasks(templates.find_templates, mapped, partitions, limits, hosts=hosts))
+    counted = run(
+        reduce_tasks(templates.count_hosts, mapped, partitions, least, name=templates.HOSTS)
+    )
+    found = run(
+        reduce_tasks(
+            templates.find_templates, mapped, partitions,
+            {**least, "minimum_share": settings.template_share},
+            name=templates.LINES, hosts=outputs(counted, "hosts.npy"),
+        )
+    )  # fmt: skip
     cut = run(
         [
             Task(templates.cut_templates, index,
