@@ -78,10 +78,10 @@ def run(context: StageContext[CurateSettings]) -> Mapping[str, float]:
     attributes = tuple(zip(*tables, strict=True))
     decisions = decide(run, settings, attributes, scorers.dropped_clusters)
     duplicates = deduplicate(run, settings.duplicates, extracted, edits, decisions)
-    edits = cut_paragraphs(run, settings.repeats, extracted, edits, decisions, duplicates)
-    edits = cut_spans(run, settings.repeats, extracted, edits, decisions, duplicates)
+    edits = cut_paragraphs(run, settings.repeats, extracted, edits, decisions, duplicates.lost)
+    edits = cut_spans(run, settings.repeats, extracted, edits, decisions, duplicates.lost)
     contamination = decontaminate(
-        run, settings.contamination, extracted, edits, decisions, duplicates
+        run, settings.contamination, extracted, edits, decisions, duplicates.lost
     )
     finished = materialize(
         run,

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from tongwen.curate.duplicates.exact import LOSS
 from tongwen.curate.duplicates.minhash import Signatures, band_keys, similarity
 from tongwen.curate.records.exchange import (
     blocks_of,
@@ -35,7 +36,7 @@ _NEIGHBOURS = 4
 _CHUNK_ROWS = 50_000
 
 
-@step("band-map", inputs=("decisions", "fingerprints", "signatures", "losses"))
+@step("band-map", inputs=("decisions", "fingerprints", "signatures", "lost"))
 def map_bands(context: TaskContext) -> Mapping[str, int]:
     """The band keys of every record that neither the rules have dropped nor lost as an exact
     duplicate, partitioned by key.
@@ -45,7 +46,8 @@ def map_bands(context: TaskContext) -> Mapping[str, int]:
     records = record_numbers(params["task"], rows)
     known = np.load(context.file("fingerprints"))
     is_open = known["has_signature"][rows]
-    is_open &= ~np.isin(records, np.load(context.file("losses"), mmap_mode="r")["record"])
+    lost = read_parts(context.inputs["lost"], params["block"], LOSS)["record"]
+    is_open &= ~np.isin(records, lost)
     rows, records = rows[is_open], records[is_open]
     bands = np.zeros((len(rows), params["bands"]), _BAND)
     signatures = _signatures(context.inputs["signatures"], params["bands"] * params["rows"])[rows]

@@ -20,6 +20,7 @@ from tongwen.flow.exchange import Part, PartFile, write_part_file
 PREFERENCE = np.dtype([("first", "<u8"), ("second", "<u8")])
 """Which of two documents is kept: the one whose numbers come first."""
 
+CHUNK_ROWS = 1 << 18
 _MOST_CHARACTERS = (1 << 40) - 1
 
 
@@ -28,7 +29,7 @@ def open_records(decisions: Path, duplicates: Sequence[Path], task: int) -> npt.
 
     Args:
         decisions: of this task.
-        duplicates: `duplicates.parquet` of all tasks; empty before there is one.
+        duplicates: `duplicates.parquet` with the losses of the task; empty before there is one.
         task: number of the extraction task.
     """
     column = pq.read_table(decisions, columns=["drop_stage"])["drop_stage"]
@@ -96,9 +97,10 @@ def read_parts(paths: Sequence[Path], partition: int, dtype: np.dtype[Any]) -> n
 
 
 def part_chunks(
-    paths: Sequence[Path], partition: int, dtype: np.dtype[Any], most_rows: int = 1 << 18
+    paths: Sequence[Path], partition: int, dtype: np.dtype[Any], most_rows: int | None = None
 ) -> Iterator[npt.NDArray[Any]]:
-    """The rows of one partition, about `most_rows` at a time, for what no memory would hold."""
+    """The rows of one partition, about `most_rows` (`CHUNK_ROWS`) at a time."""
+    most_rows = most_rows or CHUNK_ROWS
     waiting: list[npt.NDArray[Any]] = []
     for path in paths:
         for data in Part(path, partition).chunks(most_rows * dtype.itemsize):
@@ -132,7 +134,7 @@ def saved_edits(path: Path, edits: Edits) -> Edits:
 class PartWriter:
     """Gathers arrays of rows and writes them to an exchange file, some megabytes at a time."""
 
-    _MOST_ROWS = 1 << 17
+    MOST_ROWS = 1 << 17
 
     def __init__(self, path: Path, dtype: np.dtype[Any], partitions: int) -> None:
         self.number = 0
@@ -147,7 +149,7 @@ class PartWriter:
         self._waiting.append((rows, partition))
         self.number += len(rows)
         self._rows += len(rows)
-        if self._rows > self._MOST_ROWS:
+        if self._rows > self.MOST_ROWS:
             self._flush()
 
     def add_by_key(self, rows: npt.NDArray[Any], keys: npt.NDArray[np.uint64]) -> None:

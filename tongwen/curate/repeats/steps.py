@@ -61,7 +61,7 @@ def cut_paragraphs(
     extracted: Extracted,
     edits: EditFiles,
     decisions: Files,
-    duplicates: TaskInput,
+    duplicates: Files,
 ) -> EditFiles:
     """Cut paragraphs that a preferred document has too.
 
@@ -71,7 +71,7 @@ def cut_paragraphs(
         extracted: the records.
         edits: known so far.
         decisions: of each extraction task; with `duplicates` they say which records are open.
-        duplicates: of all tasks.
+        duplicates: of each extraction task, as `decisions`.
     """
     if not settings.paragraphs:
         return edits
@@ -79,7 +79,8 @@ def cut_paragraphs(
     mapped = run(
         [
             Task(paragraphs.map_paragraphs, index,
-                 {"documents": documents, "decisions": decisions[index], "duplicates": duplicates,
+                 {"documents": documents, "decisions": decisions[index],
+                  "duplicates": duplicates[index],
                   "edits": edits.by_task[index]},
                  {"task": index, "partitions": partitions, "sources": list(extracted.sources),
                   "minimum_paragraph_letters": settings.paragraph_letters})
@@ -96,7 +97,7 @@ def cut_spans(
     extracted: Extracted,
     edits: EditFiles,
     decisions: Files,
-    duplicates: TaskInput,
+    duplicates: Files,
 ) -> EditFiles:
     """Cut sentences inside exact copies of a preferred document; arguments as above."""
     if not settings.spans:
@@ -110,7 +111,7 @@ def cut_spans(
     anchors = run(
         [
             Task(spans.map_anchors, index,
-                 {**text, "decisions": decisions[index], "duplicates": duplicates},
+                 {**text, "decisions": decisions[index], "duplicates": duplicates[index]},
                  {"task": index, "partitions": partitions, **sizes})
             for index, text in enumerate(texts)
         ]
