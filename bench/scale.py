@@ -44,7 +44,7 @@ HASHES = SETTINGS.bands * SETTINGS.rows
 _MEMORY_BYTES = 2 << 30
 _SIZES = [1] * 100 + list(range(2, 21))
 _FAMILIES = np.repeat(np.arange(len(_SIZES)), _SIZES)
-"""Of 309 records in a row which family each belongs to: a third have no copy, the others 1 to 19."""
+"""Of 309 records in a row which family each belongs to: a third have no copy."""
 _LARGEST_NOISE = 0.3
 _ROWS_AT_ONCE = 20_000
 _OF_EXTRACTION = ("exact-map", "band-map")
@@ -195,8 +195,8 @@ def print_forecast(costs: Costs, seconds: float, options: argparse.Namespace) ->
     peak = max(cost["peak"] for cost in costs.steps.values())
     print(f"""
 A crawl of 10 TB with {options.bytes_a_record:,} bytes a record: {scale * records:,.0f} records,
-{extraction:,} extraction tasks of {options.task_bytes:,} bytes, {partitions:,} partitions and blocks.
-All records are taken to reach deduplication.
+{extraction:,} extraction tasks of {options.task_bytes:,} bytes, {partitions:,} partitions and as
+many blocks. All records are taken to reach deduplication.
 
 | | |
 | --- | --- |
@@ -206,7 +206,7 @@ All records are taken to reach deduplication.
 | bytes written and read again | {written / 1e12:,.1f} TB |
 | core hours | {hours:,.0f} |
 | at {options.euro_a_core_hour:g} euro a core hour | {hours * options.euro_a_core_hour:,.0f} euro |
-| at {options.euro_a_million_reads:g} euro a million reads, on an object store | {requests:,.0f} euro |
+| a million ranges at {options.euro_a_million_reads:g} euro on a store | {requests:,.0f} euro |
 | largest process here | {peak / 2**20:,.0f} MiB of {_MEMORY_BYTES / 2**20:,.0f} |""")
 
 

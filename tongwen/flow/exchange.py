@@ -4,15 +4,14 @@ The file begins with a table of offsets, so a part is two reads: its place, and 
 for each part would be tasks x partitions files, more than most file systems hold for a large crawl.
 """
 
-import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 import numpy.typing as npt
 
 from tongwen.errors import InputError
+from tongwen.flow.store import read_range
 
 PARTS = "parts"
 """Name of the file where a task takes part in one exchange only."""
@@ -20,6 +19,7 @@ PARTS = "parts"
 _MAGIC = b"TWparts1"
 _ENTRY = np.dtype("<u8")
 _COPY_BYTES = 1 << 22
+_READ_BYTES = 16 << 20
 
 
 class Part:
@@ -33,16 +33,16 @@ class Part:
 
     def __init__(self, path: Path, partition: int) -> None:
         self.path = path
-        with path.open("rb") as file:
-            head = file.read(len(_MAGIC) + _ENTRY.itemsize)
-            number = int.from_bytes(head[len(_MAGIC) :], "little")
-            if head[: len(_MAGIC)] != _MAGIC or not 0 <= partition < number:
-                raise InputError(
-                    f"{path} has no part {partition}",
-                    hint="it was written by another version; remove the stage's `tasks` folder",
-                )
-            file.seek(partition * _ENTRY.itemsize, os.SEEK_CUR)
-            self.start, end = np.frombuffer(file.read(2 * _ENTRY.itemsize), _ENTRY).tolist()
+        place = len(_MAGIC) + _ENTRY.itemsize
+        head = read_range(path, 0, place)
+        number = int.from_bytes(head[len(_MAGIC) :], "little")
+        if head[: len(_MAGIC)] != _MAGIC or not 0 <= partition < number:
+            raise InputError(
+                f"{path} has no part {partition}",
+                hint="it was written by another version; remove the stage's `tasks` folder",
+            )
+        bounds = read_range(path, place + partition * _ENTRY.itemsize, 2 * _ENTRY.itemsize)
+        self.start, end = np.frombuffer(bounds, _ENTRY).tolist()
         self.bytes = end - self.start
 
     def read_into(self, buffer: memoryview) -> None:
@@ -51,37 +51,29 @@ class Part:
         Raises:
             InputError: the file ends before.
         """
-        if self.bytes:
-            with self.path.open("rb", buffering=0) as file:
-                file.seek(self.start)
-                _fill(file, buffer, self.path)
+        place = 0
+        for data in self.chunks(_READ_BYTES):
+            buffer[place : place + len(data)] = data
+            place += len(data)
 
     def read(self) -> bytes:
         """The whole part."""
-        data = bytearray(self.bytes)
-        self.read_into(memoryview(data))
-        return bytes(data)
+        return b"".join(self.chunks(_READ_BYTES))
 
     def chunks(self, size: int) -> Iterator[bytes]:
-        """The part in pieces of `size` bytes; the last may be shorter."""
-        if not self.bytes:
-            return
-        with self.path.open("rb", buffering=0) as file:
-            file.seek(self.start)
-            for start in range(0, self.bytes, size):
-                data = bytearray(min(size, self.bytes - start))
-                _fill(file, memoryview(data), self.path)
-                yield bytes(data)
+        """The part in pieces of `size` bytes; the last may be shorter.
 
-
-def _fill(file: IO[bytes], buffer: memoryview, path: Path) -> None:
-    """Read until the buffer is full; one call returns at most 2 GiB."""
-    done = 0
-    while done < len(buffer):
-        count = file.readinto(buffer[done:])  # type: ignore[attr-defined]
-        if not count:
-            raise InputError(f"{path} ends in the middle of a part", hint="run the stage again")
-        done += count
+        Raises:
+            InputError: the file ends before.
+        """
+        for start in range(0, self.bytes, size):
+            wanted = min(size, self.bytes - start)
+            data = read_range(self.path, self.start + start, wanted)
+            if len(data) != wanted:
+                raise InputError(
+                    f"{self.path} ends in the middle of a part", hint="run the stage again"
+                )
+            yield data
 
 
 def write_part_file(path: Path, sizes: Sequence[int] | npt.NDArray[np.int64], data: bytes) -> None:
