@@ -25,7 +25,7 @@ from pathlib import Path
 import psutil
 
 from tongwen.errors import TongwenError
-from tongwen.files import disk_errors, remove_tree, sync_directory, tree_files
+from tongwen.files import disk_errors, remove_tree, sync_directory, tree_files, value_digest
 from tongwen.flow.manifest import Manifest, describe_outputs
 from tongwen.flow.memory import peak_memory_bytes, reset_peak_memory
 from tongwen.flow.store import Store, clear_copies
@@ -93,10 +93,10 @@ def run_task(order: Order, mark_path: Path, *, own_process: bool = True) -> Mani
             manifest = Manifest(
                 digest=task.digest,
                 code=task.code,
+                # One digest a name: a row for each file would be tasks x partitions rows in all.
                 inputs={
-                    f"{name}/{number}": item.digest
+                    name: value_digest([item.digest for item in files])
                     for name, files in task.files.items()
-                    for number, item in enumerate(files)
                 },
                 outputs=describe_outputs(partial),
                 counts=dict(counts),
