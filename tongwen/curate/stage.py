@@ -42,6 +42,7 @@ from tongwen.files import (
 )
 from tongwen.flow.runner import TaskResult
 from tongwen.flow.stage import StageContext
+from tongwen.flow.store import StorePath
 from tongwen.flow.task import Task
 from tongwen.kernels import compile_once
 
@@ -209,10 +210,17 @@ def _publish_bad_files(context: StageContext[CurateSettings], extracted: Extract
 
 
 def _link(source: Path, target: Path) -> None:
-    """A second name for a finished file, or a copy where the file system has no links."""
+    """A second name for a finished file, or a copy where the file system has no links.
+
+    What is on a store is fetched to its place.
+    """
     partial = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.partial")
+    store = source.store() if isinstance(source, StorePath) else None
     try:
-        os.link(source, partial)
+        if store is not None:
+            store.get(source, partial)
+        else:
+            os.link(source, partial)
     except OSError:
         shutil.copyfile(source, partial)
     partial.replace(target)

@@ -102,6 +102,12 @@ class Store:
                 partial.replace(copy)
         return str(copy)
 
+    def get(self, path: Path, target: Path) -> None:
+        """Fetch a file to another place."""
+        system, place = self._place(str(path))
+        with _store_errors(self.url):
+            system.get_file(place, str(target))
+
     def range(self, name: str, start: int, end: int) -> bytes:
         """Some bytes of a file."""
         system, place = self._place(name)

@@ -87,6 +87,7 @@ def run_task(order: Order, mark_path: Path, *, own_process: bool = True) -> Mani
             skip = frozenset(item for item, _ in order.skip)
             context = TaskContext(task, partial, skip, descriptor)
             counts = task.function(context)
+            context.mark("")  # what follows is not the last item's fault
             for path in tree_files(partial):
                 with path.open("rb") as file:
                     os.fsync(file.fileno())
