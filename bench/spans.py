@@ -37,6 +37,7 @@ from tongwen.curate.repeats import spans
 from tongwen.curate.repeats.span_kernels import anchors
 from tongwen.curate.repeats.units import lines_of, placed_units
 from tongwen.curate.rules.decide import DECISION_SCHEMA
+from tongwen.flow.exchange import PARTS
 from tongwen.flow.task import Task, TaskContext, TaskInput
 from tongwen.formats.documents import DOCUMENT_SCHEMA
 
@@ -109,7 +110,7 @@ class Ours:
 
     def reduces(self, name: str, function: Any, mapped: Path) -> list[Path]:
         return [
-            self.step(name, number, function, {"parts": mapped / f"part-{number:05d}"})
+            self.step(name, number, function, {"parts": mapped / PARTS}, partition=number)
             for number in range(_PARTITIONS)
         ]
 

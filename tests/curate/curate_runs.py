@@ -23,7 +23,7 @@ class InlineRunner(LocalRunner):
     def run(self, tasks: Sequence[Task], out: Path) -> list[TaskResult]:
         results = []
         for task in reversed(tasks):
-            directory = out / task.step / f"{task.index:05d}"
+            directory = out / task.name
             manifest = Manifest.read(directory / TASK_MANIFEST)
             if manifest is None or manifest.digest != task.digest:
                 remove_tree(directory)

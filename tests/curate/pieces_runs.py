@@ -14,6 +14,7 @@ from tongwen.curate.records.edits import apply, edits_between, tidy
 from tongwen.curate.records.numbering import record_numbers
 from tongwen.curate.repeats import paragraphs, spans, templates
 from tongwen.curate.rules.decide import DECISION_SCHEMA
+from tongwen.flow.exchange import PARTS
 from tongwen.flow.task import Task, TaskContext, TaskFunction, TaskInput
 from tongwen.formats.documents import DOCUMENT_SCHEMA
 
@@ -109,13 +110,20 @@ class Pieces:
         ]
 
     def reduce(
-        self, function: TaskFunction, mapped: Sequence[Path], partitions: int, **params: Any
+        self,
+        function: TaskFunction,
+        mapped: Sequence[Path],
+        partitions: int,
+        name: str = PARTS,
+        also: Mapping[str, Any] | None = None,
+        **params: Any,
     ) -> list[Path]:
         return [
             self.run(
                 function,
                 number,
-                {"parts": [home / f"part-{number:05d}" for home in mapped]},
+                {"parts": [home / name for home in mapped], **(also or {})},
+                partition=number,
                 **params,
             )
             for number in range(partitions)
@@ -154,22 +162,12 @@ class Pieces:
     def templates(self, documents: int, share: float, partitions: int = 2) -> None:
         least = {"minimum_documents": documents}
         mapped = self.over_tasks(templates.map_templates, "pages", partitions=partitions)
-        counted = self.run(
-            templates.count_hosts, 0, {"hosts": [home / "hosts.npy" for home in mapped]}, **least
-        )
-        found = [
-            self.run(
-                templates.find_templates,
-                number,
-                {
-                    "hosts": counted / "hosts.npy",
-                    "parts": [home / f"part-{number:05d}" for home in mapped],
-                },
-                minimum_share=share,
-                **least,
-            )
-            for number in range(partitions)
-        ]
+        counted = self.reduce(templates.count_hosts, mapped, partitions, templates.HOSTS, **least)
+        hosts = {"hosts": [home / "hosts.npy" for home in counted]}
+        found = self.reduce(
+            templates.find_templates, mapped, partitions, templates.LINES, hosts,
+            minimum_share=share, **least,
+        )  # fmt: skip
         files = {"frequent": [home / "frequent.npy" for home in found]}
         cut = self.over_tasks(templates.cut_templates, also=files)
         self.edits += [home / "edits.npy" for home in cut]

@@ -9,6 +9,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -17,6 +18,7 @@ from curate_runs import Curated, InlineRunner, write_crawl
 from curate_texts import CHINESE, ENGLISH, TRADITIONAL, edited, story
 
 from tongwen.cli.curate import command
+from tongwen.curate.mix.settings import MixSettings
 from tongwen.curate.outcome.explain import explain, explanation_text
 from tongwen.curate.records.folders import curate_folder
 from tongwen.curate.settings import (
@@ -26,8 +28,9 @@ from tongwen.curate.settings import (
     RepeatSettings,
 )
 from tongwen.errors import InputError
-from tongwen.files import file_digest, read_json, read_jsonl, write_jsonl
-from tongwen.flow.local import LocalRunner
+from tongwen.files import file_digest, read_json, read_jsonl, tree_files, write_jsonl
+from tongwen.flow.local import InProcessRunner, LocalRunner
+from tongwen.flow.store import Store
 from tongwen.formats.documents import DOCUMENT_SCHEMA, read_documents
 
 CurateFunction = Callable[..., Curated]
@@ -208,6 +211,31 @@ def test_grouping_of_tasks_and_worker_processes_change_nothing(
         assert first.read_bytes() == second.read_bytes()
 
 
+def test_work_on_a_store_publishes_the_same_bytes_and_leaves_nothing_here(
+    tmp_path: Path, curate: CurateFunction
+) -> None:
+    crawl = write_crawl(tmp_path, duplicated_texts())
+    here = curate(crawl, "here")
+    store = Store("memory://bucket/work", tmp_path / "stored")
+    mix = CurateSettings(mix=MixSettings(tokens=1_000))
+    runner = InProcessRunner(store=store)
+    stored = curate(crawl, "stored", runner=runner)
+    files = [path.relative_to(here.folder) for path in tree_files(here.folder)]
+    published = [path for path in files if path.parts[0] not in ("tasks", "cost.json")]
+    assert len(published) > 5
+    for path in published:
+        assert (stored.folder / path).read_bytes() == (here.folder / path).read_bytes()
+    assert tree_files(stored.folder / "tasks") == []
+    mixed = curate(crawl, "here", settings=mix)
+    curate(crawl, "stored", settings=mix, runner=runner)
+    first, second = (
+        (folder / "documents/part-00000.parquet").read_bytes()
+        for folder in (mixed.folder, stored.folder)
+    )
+    assert first == second
+    fsspec.filesystem("memory").store.clear()
+
+
 def test_another_threshold_decides_again_but_extracts_nothing_again(
     web: Path, curate: CurateFunction
 ) -> None:
@@ -218,7 +246,7 @@ def test_another_threshold_decides_again_but_extracts_nothing_again(
     assert "decide/00000" in second.ran
     assert not {"extract/00000", "fingerprint/00000"}.intersection(second.ran)
     similar = replace(settings, duplicates=DuplicateSettings(similarity=0.9))
-    assert curate(web, settings=similar).ran == ["cluster/00000", "materialize/00000"]
+    assert curate(web, settings=similar).ran == ["cluster-map/00000", "materialize/00000"]
     assert curate(web, settings=similar).ran == []
 
 

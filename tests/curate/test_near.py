@@ -1,5 +1,6 @@
 """Near duplicates through all steps, against brute force over all pairs."""
 
+import tracemalloc
 from collections.abc import Sequence
 from itertools import combinations
 from pathlib import Path
@@ -13,16 +14,36 @@ from curate_runs import InlineRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tongwen.curate.duplicates.clusters import cluster, linked
-from tongwen.curate.duplicates.exact import DUPLICATE_SCHEMA, LOSS
+from tongwen.curate.duplicates.clusters import _MARKED, choose_kept
+from tongwen.curate.duplicates.components import (
+    CLOSE,
+    CLOSENESS,
+    EDGE,
+    MEMBER,
+    large_star,
+    list_members,
+    map_links,
+    small_star,
+)
+from tongwen.curate.duplicates.exact import _MEMBER, DUPLICATE_SCHEMA, LOSS, lose_exact
 from tongwen.curate.duplicates.fingerprints import FINGERPRINT, fingerprint_records
 from tongwen.curate.duplicates.minhash import band_keys
 from tongwen.curate.duplicates.near import LINK
-from tongwen.curate.duplicates.steps import block_starts, near_links
+from tongwen.curate.duplicates.steps import (
+    block_starts,
+    dropped_for,
+    layout_of,
+    near_links,
+    near_losses,
+    stars,
+)
+from tongwen.curate.records import exchange
+from tongwen.curate.records.exchange import PartWriter, blocks_of, read_parts, write_parts
 from tongwen.curate.settings import DuplicateSettings
+from tongwen.flow.exchange import PARTS
 from tongwen.flow.manifest import Manifest, describe_outputs
-from tongwen.flow.runner import TaskResult, outputs
-from tongwen.flow.task import Task, TaskInput
+from tongwen.flow.runner import TaskResult
+from tongwen.flow.task import Task, TaskContext, TaskInput
 
 SETTINGS = DuplicateSettings(bands=14, rows=4)
 HASHES = 56
@@ -65,21 +86,28 @@ class Records:
     ) -> list[dict[str, Any]]:
         folder = self.folder / name
         results = [self._result(folder, index, group) for index, group in enumerate(groups)]
-        np.save(folder / "losses.npy", np.zeros(0, LOSS) if exact is None else exact)
-        lost = TaskInput(folder / "losses.npy", "x")
+        layout = layout_of(results, partitions, records_a_block)
+        lost = np.zeros(0, LOSS) if exact is None else exact
+        starts = layout.starts
+        write_parts(folder / PARTS, lost, blocks_of(lost["record"], starts), len(starts))
+        exact_losses = (TaskInput(folder / PARTS, "x"),)
         decisions = [TaskInput(result.directory / "decisions.parquet", "x") for result in results]
         runner = InlineRunner()
-        links = near_links(
-            lambda tasks: runner.run(tasks, folder), chosen, decisions, results, lost,
-            partitions=partitions, records_a_block=records_a_block,
-        )  # fmt: skip
-        inputs = {
-            "losses": lost, "links": links, "fingerprints": outputs(results, "fingerprints.npy"),
-        }  # fmt: skip
-        parameters = {"hashes": HASHES, "similarity": chosen.similarity}
-        task = Task(cluster, 0, inputs, parameters)
-        result = runner.run([task], folder)[0]
-        table = pq.read_table(result.directory / "duplicates.parquet")
+
+        def run(tasks: Sequence[Task]) -> list[TaskResult]:
+            return runner.run(tasks, folder)
+
+        links = near_links(run, chosen, decisions, results, exact_losses, layout)
+        near = near_losses(run, chosen, links, results, layout)
+        found = dropped_for(run, (*exact_losses, *near), layout, HASHES)
+        parts = [pq.read_table(path) for path in dict.fromkeys(file.path for file in found.lost)]
+        table = pa.concat_tables(parts)
+        copies = [np.load(path) for path in dict.fromkeys(file.path for file in found.copies)]
+        kept = np.unique(table["kept"].to_numpy(), return_counts=True)
+        assert [part.tolist() for part in kept] == [
+            np.concatenate([part[name] for part in copies]).tolist()
+            for name in ("record", "copies")
+        ]
         assert table.schema == DUPLICATE_SCHEMA
         return table.to_pylist()
 
@@ -162,7 +190,7 @@ def test_two_thousand_records_are_clustered_as_brute_force_does(tmp_path: Path) 
 
 
 @given(st.integers(1, 60), st.integers(1, 5), st.integers(1, 4), st.integers(1, 80))
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=8, deadline=None)
 def test_order_and_grouping_into_tasks_blocks_and_partitions_change_nothing(
     tmp_path_factory: pytest.TempPathFactory,
     documents: int,
@@ -227,28 +255,112 @@ def test_what_lost_as_an_exact_duplicate_finds_no_near_ones_but_shows_who_is_kep
     assert {row["duplicate_of"] for row in rows} == {f"{high << 64 | low:032x}"}
 
 
-@given(st.integers(1, 30), st.lists(st.tuples(st.integers(0, 29), st.integers(0, 29)), max_size=40))
-@settings(max_examples=60, deadline=None)
+def components(folder: Path, files: Sequence[np.ndarray], partitions: int) -> tuple[Any, ...]:
+    """Roots and most equal hashes of linked records; rounds; links, by way of the steps."""
+    runner = InlineRunner()
+
+    def run(tasks: Sequence[Task]) -> list[TaskResult]:
+        return runner.run(tasks, folder / "tasks")
+
+    params = {"hashes": 1, "similarity": 10, "partitions": partitions, "blocks": [0]}
+    mapped = []
+    for place, links in enumerate(files):
+        np.save(folder / f"{place}.npy", links)
+        given = TaskInput(folder / f"{place}.npy", str(place))
+        mapped.append(Task(map_links, place, {"links": given}, params))
+    results = run(mapped)
+    edges = stars(run, results, partitions)
+    listed = run(
+        [
+            Task(list_members, index, edges, {"partition": index, "blocks": [0]})
+            for index in range(partitions)
+        ]
+    )
+    members = read_parts([result.file(PARTS).path for result in listed], 0, MEMBER)
+    close = read_parts([result.file(CLOSENESS).path for result in results], 0, CLOSE)
+    best: dict[int, int] = {}
+    for record, equal in close.tolist():
+        best[record] = max(equal, best.get(record, 0))
+    rounds = len({task.split("/")[0] for task in runner.ran if task.startswith("large-star")})
+    assert len(members) == len(np.unique(members["record"]))
+    return dict(members.tolist()), best, rounds
+
+
+@given(
+    st.integers(1, 30),
+    st.lists(st.tuples(st.integers(0, 29), st.integers(0, 29)), max_size=40),
+    st.integers(1, 4),
+)
+@settings(max_examples=15, deadline=None)
 def test_clusters_are_the_components_that_a_graph_search_finds(
-    tmp_path_factory: pytest.TempPathFactory, number: int, pairs: list[tuple[int, int]]
+    tmp_path_factory: pytest.TempPathFactory,
+    number: int,
+    pairs: list[tuple[int, int]],
+    partitions: int,
 ) -> None:
-    folder = tmp_path_factory.mktemp("links")
     pairs = [(a % number, b % number) for a, b in pairs if a % number != b % number]
     links = np.zeros(len(pairs), LINK)
     for place, (a, b) in enumerate(pairs):
         links[place] = (min(a, b) + 100, max(a, b) + 100, 10 + place)
-    for place, part in enumerate(np.array_split(links, 3)):
-        np.save(folder / f"{place}.npy", part)
-    records, roots, most_equal, count = linked(sorted(folder.glob("*.npy")), 10)
+    folder = tmp_path_factory.mktemp("links")
+    roots, most_equal, _ = components(folder, np.array_split(links, 3), partitions)
     label = {node: node for pair in pairs for node in pair}
     for _ in label:
         for a, b in pairs:
             label[a] = label[b] = min(label[a], label[b])
-    assert count == len(pairs)
-    assert records.tolist() == [node + 100 for node in sorted(label)]
-    assert records[roots].tolist() == [label[node] + 100 for node in sorted(label)]
-    best = {node: max(10 + n for n, pair in enumerate(pairs) if node in pair) for node in label}
-    assert most_equal.tolist() == [best[node] for node in sorted(label)]
+    assert roots == {node + 100: label[node] + 100 for node in label}
+    assert most_equal == {
+        node + 100: max(10 + n for n, pair in enumerate(pairs) if node in pair) for node in label
+    }
+
+
+def test_a_chain_of_hundreds_over_many_files_becomes_a_star_in_a_few_rounds(
+    tmp_path: Path,
+) -> None:
+    draw = np.random.Generator(np.random.PCG64(3))
+    chain = draw.permutation(400).astype(np.uint64)
+    links = np.zeros(399, LINK)
+    links["first"], links["second"] = np.sort([chain[1:], chain[:-1]], axis=0)
+    links["equal"] = 10
+    draw.shuffle(links)
+    roots, _, rounds = components(tmp_path, np.array_split(links, 5), 3)
+    assert roots == dict.fromkeys(range(400), 0)
+    assert rounds < 10
+
+
+@pytest.mark.parametrize("function", [large_star, small_star, choose_kept, lose_exact])
+def test_memory_does_not_grow_with_the_rows_of_one_record_or_group(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, function: Any
+) -> None:
+    """Half a million rows of one record take no more than a hundred thousand."""
+    monkeypatch.setattr(PartWriter, "MOST_ROWS", 1 << 13)
+    monkeypatch.setattr(exchange, "CHUNK_ROWS", 1 << 13)
+
+    def peak(number: int) -> int:
+        dtypes = {choose_kept: _MARKED, lose_exact: _MEMBER}
+        rows = np.zeros(number, dtypes.get(function, EDGE))
+        name = next(name for name in ("child", "record") if name in (rows.dtype.names or ()))
+        rows[name] = np.arange(1, number + 1) if function is not small_star else 1
+        if function is large_star:
+            rows["child"] %= 50_000
+            rows["child"] += 2
+            rows["parent"] = 1
+        home = tmp_path / str(number)
+        (home / "out").mkdir(parents=True)
+        write_parts(home / PARTS, rows, np.zeros(number, np.uint16), 1)
+        del rows
+        given = TaskInput(home / PARTS, "")
+        names = ("children", "parents") if function is large_star else ("parts",)
+        params = {"partition": 0, "partitions": 2, "blocks": [0], "key": "text"}
+        task = Task(function, 0, dict.fromkeys(names, given), params)
+        tracemalloc.start()
+        function(TaskContext(task, home / "out", frozenset(), None))
+        found = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return found
+
+    small = peak(100_000)
+    assert peak(500_000) < 1.2 * small + (1 << 20)
 
 
 def test_blocks_hold_consecutive_tasks_up_to_a_number_of_records() -> None:

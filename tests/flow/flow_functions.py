@@ -7,6 +7,7 @@ from pathlib import Path
 
 from tongwen.errors import InputError
 from tongwen.files import write_text
+from tongwen.flow.exchange import PARTS, Part, write_part_file
 from tongwen.flow.task import TaskContext, step
 
 
@@ -21,15 +22,18 @@ def upper(context: TaskContext) -> dict[str, int]:
 def partition_words(context: TaskContext) -> dict[str, int]:
     words = context.file("text").read_text(encoding="utf-8").split()
     partitions = context.params["partitions"]
-    for number in range(partitions):
-        mine = [word for word in words if len(word) % partitions == number]
-        (context.out / f"part-{number:05d}").write_text("\n".join(mine), encoding="utf-8")
+    parts = [
+        "\n".join(word for word in words if len(word) % partitions == number).encode()
+        for number in range(partitions)
+    ]
+    write_part_file(context.out / PARTS, list(map(len, parts)), b"".join(parts))
     return {"words": len(words)}
 
 
 @step("join", inputs=("parts",))
 def join(context: TaskContext) -> dict[str, int]:
-    texts = [path.read_text(encoding="utf-8") for path in context.inputs["parts"]]
+    parts = [Part(path, context.params["partition"]) for path in context.inputs["parts"]]
+    texts = [part.read().decode() for part in parts]
     (context.out / "joined").write_text("|".join(texts), encoding="utf-8")
     return {"parts": len(texts)}
 

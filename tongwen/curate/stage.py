@@ -42,6 +42,7 @@ from tongwen.files import (
 )
 from tongwen.flow.runner import TaskResult
 from tongwen.flow.stage import StageContext
+from tongwen.flow.store import StorePath
 from tongwen.flow.task import Task
 from tongwen.kernels import compile_once
 
@@ -78,10 +79,10 @@ def run(context: StageContext[CurateSettings]) -> Mapping[str, float]:
     attributes = tuple(zip(*tables, strict=True))
     decisions = decide(run, settings, attributes, scorers.dropped_clusters)
     duplicates = deduplicate(run, settings.duplicates, extracted, edits, decisions)
-    edits = cut_paragraphs(run, settings.repeats, extracted, edits, decisions, duplicates)
-    edits = cut_spans(run, settings.repeats, extracted, edits, decisions, duplicates)
+    edits = cut_paragraphs(run, settings.repeats, extracted, edits, decisions, duplicates.lost)
+    edits = cut_spans(run, settings.repeats, extracted, edits, decisions, duplicates.lost)
     contamination = decontaminate(
-        run, settings.contamination, extracted, edits, decisions, duplicates
+        run, settings.contamination, extracted, edits, decisions, duplicates.lost
     )
     finished = materialize(
         run,
@@ -209,10 +210,17 @@ def _publish_bad_files(context: StageContext[CurateSettings], extracted: Extract
 
 
 def _link(source: Path, target: Path) -> None:
-    """A second name for a finished file, or a copy where the file system has no links."""
+    """A second name for a finished file, or a copy where the file system has no links.
+
+    What is on a store is fetched to its place.
+    """
     partial = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.partial")
+    store = source.store() if isinstance(source, StorePath) else None
     try:
-        os.link(source, partial)
+        if store is not None:
+            store.get(source, partial)
+        else:
+            os.link(source, partial)
     except OSError:
         shutil.copyfile(source, partial)
     partial.replace(target)

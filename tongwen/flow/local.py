@@ -5,10 +5,10 @@ from multiprocessing.connection import wait
 
 from tongwen.errors import TongwenError
 from tongwen.files import remove_tree
-from tongwen.flow.runner import Round, Runner, TaskResult, exchange
+from tongwen.flow.runner import Round, Runner, TaskResult
 from tongwen.flow.worker import TASK_MANIFEST, Answer, Order, Worker, WorkerFailure, run_task
 
-__all__ = ["TASK_MANIFEST", "InProcessRunner", "LocalRunner", "TaskResult", "exchange"]
+__all__ = ["TASK_MANIFEST", "InProcessRunner", "LocalRunner", "TaskResult"]
 _MARKS = ".marks"
 
 

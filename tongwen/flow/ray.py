@@ -24,6 +24,7 @@ from tongwen.errors import DoesNotFitError, InputError, UsageError
 from tongwen.files import file_digest, remove_tree, tree_files, value_digest
 from tongwen.flow.manifest import Manifest
 from tongwen.flow.runner import Round, Runner
+from tongwen.flow.store import StorePath
 from tongwen.flow.worker import TASK_MANIFEST, Answer, Order, Worker, WorkerFailure
 from tongwen.packages import installed_versions
 
@@ -66,7 +67,8 @@ class RemoteWorker:
         """Run a task and return its outcome."""
         for files in order.task.files.values():
             for item in files:  # a network file system shows new files a little later
-                _is_visible(item.path)
+                if order.store is None or not isinstance(item.path, StorePath):
+                    _is_visible(item.path)
         if self._worker is None or not self._worker.is_alive:
             self._worker = Worker(*self._limits)
         self._worker.start(order, self._marks)

@@ -12,7 +12,9 @@ from typing import Any
 
 from tongwen.errors import TongwenError, WorkerDiedError
 from tongwen.files import remove_tree
+from tongwen.flow.exchange import PARTS
 from tongwen.flow.manifest import Manifest
+from tongwen.flow.store import Store
 from tongwen.flow.task import Task, TaskFunction, TaskInput
 from tongwen.flow.versions import code_changes
 from tongwen.flow.worker import TASK_MANIFEST, Answer, Order, WorkerFailure
@@ -48,29 +50,41 @@ def outputs(results: Sequence[TaskResult], name: str) -> tuple[TaskInput, ...]:
     return tuple(result.file(name) for result in results)
 
 
-def exchange(results: Sequence[TaskResult], partitions: int) -> list[tuple[TaskInput, ...]]:
-    """For each partition the files `part-00000`, ... of every map task, in task order.
-
-    The order is that of the tasks, not of their end, so a reduce reads the same bytes
-    whatever the number of workers.
-    """
-    return [
-        tuple(result.file(f"part-{partition:05d}") for result in results)
-        for partition in range(partitions)
-    ]
-
-
 def reduce_tasks(
     function: TaskFunction,
     mapped: Sequence[TaskResult],
     partitions: int,
     params: Mapping[str, Any] | None = None,
-    **inputs: TaskInput,
+    *,
+    name: str = PARTS,
+    turn: int = 0,
+    **inputs: TaskInput | Sequence[TaskInput],
 ) -> list[Task]:
-    """A task for each partition, which reads it as `parts`, and `inputs`."""
+    """A task for each partition: it reads its part of the exchange file of every map task.
+
+    The order is that of the map tasks, not of their end, so a reduce reads the same bytes whatever
+    the number of workers.
+
+    Args:
+        function: its step reads the exchange files as `parts`, and `inputs`; its parameter
+            `partition` says which part of them is its own.
+        mapped: the map tasks.
+        partitions: how many parts each file has.
+        params: more parameters.
+        name: of the exchange file.
+        turn: as in `Task`.
+        inputs: more inputs, the same for all partitions.
+    """
+    parts = outputs(mapped, name)
     return [
-        Task(function, index, {"parts": parts, **inputs}, params or {})
-        for index, parts in enumerate(exchange(mapped, partitions))
+        Task(
+            function,
+            index,
+            {"parts": parts, **inputs},
+            {**(params or {}), "partition": index},
+            turn=turn,
+        )
+        for index in range(partitions)
     ]
 
 
@@ -81,6 +95,7 @@ class Runner:
     Attributes:
         item_seconds: a worker that takes longer for one item is killed, and the item retried once.
         memory_bytes: a worker whose resident set grows larger is killed likewise.
+        store: where the outputs of tasks go instead of the folder they are given.
         quarantined: items that finished tasks had to leave out, so far.
         peak_memory_bytes: largest resident set of a worker during a task, so far.
     """
@@ -88,6 +103,7 @@ class Runner:
     item_seconds: float = 60.0
     memory_bytes: int = 4 << 30
     progress: Progress = field(default_factory=Progress)
+    store: Store | None = None
     quarantined: list[Mapping[str, str]] = field(default_factory=list)
     peak_memory_bytes: int = 0
 
@@ -103,16 +119,19 @@ class Runner:
         todo: list[Task] = []
         results: dict[str, TaskResult] = {}
         changes: dict[str, None] = {}
+        if self.store is not None:
+            self.store.register()
+            out = out.absolute()
         for task in tasks:
-            directory = _directory(task, out)
+            directory = _directory(task, out, self.store)
             manifest = Manifest.read(directory / TASK_MANIFEST)
-            if manifest and manifest.digest == task.digest and manifest.is_intact(directory):
+            if manifest and manifest.digest == task.digest and self._is_intact(manifest, directory):
                 results[task.name] = TaskResult(task, directory, manifest)
             else:
                 todo.append(task)
                 if manifest and manifest.code != task.code:
                     changes.update(dict.fromkeys(code_changes(manifest.code, task.code)))
-        _remove_leftovers(tasks, out)
+        _remove_leftovers(tasks, out, self.store)
         for change in changes:
             self.progress.say(f"  {todo[0].step}: runs again, {change}")
         if tasks and results:
@@ -122,7 +141,7 @@ class Runner:
         if todo:
             self.progress.start()
             try:
-                self._finish(Round(todo, results, out, self.progress))
+                self._finish(Round(todo, results, out, self.progress, self.store))
             finally:
                 self.progress.end()
         finished = [results[task.name] for task in tasks]
@@ -130,6 +149,11 @@ class Runner:
             self.quarantined.extend(result.manifest.quarantined)
             self.peak_memory_bytes = max(self.peak_memory_bytes, result.manifest.peak_memory_bytes)
         return finished
+
+    def _is_intact(self, manifest: Manifest, directory: Path) -> bool:
+        if self.store is not None:
+            return self.store.is_intact(manifest, directory)
+        return manifest.is_intact(directory)
 
     def close(self) -> None:
         """End the workers; a later `run` starts new ones."""
@@ -139,17 +163,19 @@ class Runner:
         raise NotImplementedError
 
 
-def _directory(task: Task, out: Path) -> Path:
-    return out / task.step / f"{task.index:05d}"
+def _directory(task: Task, out: Path, store: Store | None) -> Path:
+    return out / task.name if store is None else store.path(out / task.name)
 
 
-def _remove_leftovers(tasks: Sequence[Task], out: Path) -> None:
+def _remove_leftovers(tasks: Sequence[Task], out: Path, store: Store | None) -> None:
     """Remove half-written folders of a killed run, and outputs of tasks that no longer exist."""
     expected = {f"{task.index:05d}" for task in tasks}
-    for step in {task.step for task in tasks}:
-        for path in (out / step).glob("*"):
+    for folder in {task.folder for task in tasks}:
+        for path in (out / folder).glob("*"):
             if path.name not in expected:
                 remove_tree(path)
+        if store is not None:
+            store.remove_others(out / folder, expected)
 
 
 class Round:
@@ -166,9 +192,11 @@ class Round:
         results: dict[str, TaskResult],
         out: Path,
         progress: Progress,
+        store: Store | None = None,
     ) -> None:
         self.todo = deque(todo)
         self.out = out
+        self._store = store
         self._results = results
         self._total = len(todo) + len(results)
         self._progress = progress
@@ -182,7 +210,7 @@ class Round:
             return None
         task = self.todo.popleft()
         skip = sorted(self._skip.get(task.name, {}).items())
-        return Order(task, _directory(task, self.out), tuple(skip))
+        return Order(task, _directory(task, self.out, self._store), tuple(skip), self._store)
 
     def settle(self, order: Order, answer: Answer) -> None:
         """Record the outcome of an order: a result, an error to raise, or a task to retry."""
@@ -192,6 +220,8 @@ class Round:
         if isinstance(answer, str):
             raise RuntimeError(f"task {task.name} failed:\n{answer}")
         if isinstance(answer, Manifest):
+            if self._store is not None:
+                self._store.forget(order.directory)
             self._results[task.name] = TaskResult(task, order.directory, answer)
             self._progress.update(task.step, len(self._results), self._total)
             return

@@ -21,6 +21,10 @@ class RunSettings:
     on this machine alone."""
     workers: int | None = None
     """Worker processes; one a CPU core when absent. Changes no output."""
+    work: str | None = None
+    """Address of a folder on any store that fsspec reads, such as `s3://bucket/work`; outputs of
+    tasks go there instead of the run directory. Keys come from the environment. Changes no
+    output."""
     worker_memory_gib: float = 4.0
     """A worker that grows beyond is stopped; its page is tried again, then quarantined."""
 
@@ -31,6 +35,11 @@ class RunSettings:
             )
         if self.workers is not None and self.workers < 1:
             raise RecipeError(f"run.workers is {self.workers}", hint="use 1 or more")
+        if self.work is not None and "://" not in self.work:
+            raise RecipeError(
+                f"run.work is {self.work!r}, which has no scheme",
+                hint="write s3://BUCKET/FOLDER, or leave it out to work in the run directory",
+            )
         if self.ray_address is not None and self.runner != "ray":
             raise RecipeError(
                 f"run.ray_address is {self.ray_address!r}, but run.runner is {self.runner!r}",

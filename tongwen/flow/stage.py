@@ -28,6 +28,7 @@ from tongwen.flow.memory import peak_memory_bytes, reset_peak_memory
 from tongwen.flow.ray import RayRunner
 from tongwen.flow.runner import Runner
 from tongwen.flow.settings import RunSettings
+from tongwen.flow.store import Store, check_store
 from tongwen.flow.versions import code_changes, stage_code
 from tongwen.progress import Progress, duration_text
 
@@ -235,7 +236,7 @@ def run_stage(
         # A kill half-way must not leave the promise of the outputs that were there before.
         (out / MANIFEST).unlink(missing_ok=True)
     remove_partials(out)
-    runner = runner or _runner(call.run, progress)
+    runner = runner or _runner(call.run, progress, _store(call, out))
     code = value_digest(planned.code)
     context = StageContext(call.settings, call.run, inputs, out, run_dir, runner, progress, code)
     return _perform(stage, context, planned), True
@@ -272,7 +273,20 @@ def _planned(call: StageCall[Any], inputs: Mapping[str, Path], run_dir: Path | N
     return Manifest(digest=digest, code=code, parameters=call.parameters, inputs=found)
 
 
-def _runner(settings: RunSettings, progress: Progress) -> Runner:
+def _store(call: StageCall[Any], out: Path) -> Store | None:
+    """Where the tasks of a stage go instead of its folder.
+
+    Raises:
+        InputError: nothing can be written there.
+    """
+    if call.run.work is None:
+        return None
+    url = f"{call.run.work.rstrip('/')}/{call.run.name}/{call.stage.name}"
+    check_store(url)
+    return Store(url, out.absolute())
+
+
+def _runner(settings: RunSettings, progress: Progress, store: Store | None = None) -> Runner:
     memory_bytes = round(settings.worker_memory_gib * 2**30)
     if settings.runner == "ray":
         return RayRunner(
@@ -280,11 +294,13 @@ def _runner(settings: RunSettings, progress: Progress) -> Runner:
             workers=settings.workers,
             memory_bytes=memory_bytes,
             progress=progress,
+            store=store,
         )
     return LocalRunner(
         workers=settings.workers or os.cpu_count() or 1,
         memory_bytes=memory_bytes,
         progress=progress,
+        store=store,
     )
 
 

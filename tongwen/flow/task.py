@@ -81,6 +81,8 @@ class Task:
         inputs: name -> the file or files that the function reads under it; all the names that the
             step declares.
         params: JSON values; randomness is keyed by a seed in here, never by time or process.
+        turn: how often the step has run before, where it runs several times over different rows;
+            each time its outputs have a folder of their own. No part of the digest.
         files: the inputs, each a tuple.
 
     Raises:
@@ -91,6 +93,7 @@ class Task:
     index: int
     inputs: Mapping[str, TaskInput | Sequence[TaskInput]]
     params: Mapping[str, Any] = field(default_factory=dict)
+    turn: int = 0
     files: Mapping[str, tuple[TaskInput, ...]] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -108,8 +111,13 @@ class Task:
 
     @property
     def step(self) -> str:
-        """Name of the step; also the folder of its outputs."""
+        """Name of the step."""
         return step_of(self.function).name
+
+    @property
+    def folder(self) -> str:
+        """Folder of the step's outputs."""
+        return f"{self.step}-{self.turn}" if self.turn else self.step
 
     @property
     def code(self) -> dict[str, str]:
@@ -132,7 +140,8 @@ class Task:
 
     @property
     def name(self) -> str:
-        return f"{self.step}/{self.index:05d}"
+        """Also the place of its outputs."""
+        return f"{self.folder}/{self.index:05d}"
 
 
 class _Paths(dict[str, tuple[Path, ...]]):

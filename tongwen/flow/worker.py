@@ -25,9 +25,10 @@ from pathlib import Path
 import psutil
 
 from tongwen.errors import TongwenError
-from tongwen.files import disk_errors, remove_tree, sync_directory, tree_files
+from tongwen.files import disk_errors, remove_tree, sync_directory, tree_files, value_digest
 from tongwen.flow.manifest import Manifest, describe_outputs
 from tongwen.flow.memory import peak_memory_bytes, reset_peak_memory
+from tongwen.flow.store import Store, clear_copies
 from tongwen.flow.task import MARK_BYTES, Task, TaskContext
 
 TASK_MANIFEST = "task.json"
@@ -36,11 +37,14 @@ _RENAMES = 5
 
 @dataclass(frozen=True)
 class Order:
-    """A task to run, where its output goes, and the items to leave out, each with the reason."""
+    """A task to run, where its output goes, the items to leave out, each with the reason, and the
+    store that takes the place of the output's folder.
+    """
 
     task: Task
     directory: Path
     skip: tuple[tuple[str, str], ...] = ()
+    store: Store | None = None
 
 
 @dataclass(frozen=True)
@@ -69,7 +73,9 @@ def run_task(order: Order, mark_path: Path, *, own_process: bool = True) -> Mani
     collects garbage first: in a user's program that took 9 of the 12 s of a small curation.
     """
     started = time.monotonic()
-    task, directory = order.task, order.directory
+    task, directory = order.task, Path(order.directory)
+    if order.store is not None:
+        order.store.register()
     partial = directory.with_name(f".{directory.name}.{uuid.uuid4().hex[:8]}.partial")
     partial.mkdir(parents=True)
     mark_path.parent.mkdir(parents=True, exist_ok=True)
@@ -81,16 +87,17 @@ def run_task(order: Order, mark_path: Path, *, own_process: bool = True) -> Mani
             skip = frozenset(item for item, _ in order.skip)
             context = TaskContext(task, partial, skip, descriptor)
             counts = task.function(context)
+            context.mark("")  # what follows is not the last item's fault
             for path in tree_files(partial):
                 with path.open("rb") as file:
                     os.fsync(file.fileno())
             manifest = Manifest(
                 digest=task.digest,
                 code=task.code,
+                # One digest a name: a row for each file would be tasks x partitions rows in all.
                 inputs={
-                    f"{name}/{number}": item.digest
+                    name: value_digest([item.digest for item in files])
                     for name, files in task.files.items()
-                    for number, item in enumerate(files)
                 },
                 outputs=describe_outputs(partial),
                 counts=dict(counts),
@@ -100,10 +107,14 @@ def run_task(order: Order, mark_path: Path, *, own_process: bool = True) -> Mani
             )
             manifest.write(partial / TASK_MANIFEST)
             _publish(partial, directory)
+            if order.store is not None:
+                order.store.put(directory, last=TASK_MANIFEST)
         return manifest
     finally:
         os.close(descriptor)
         remove_tree(partial)
+        if order.store is not None and own_process:
+            clear_copies()
 
 
 def _publish(partial: Path, directory: Path) -> None:

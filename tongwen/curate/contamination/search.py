@@ -29,6 +29,7 @@ from tongwen.curate.records.exchange import (
 )
 from tongwen.curate.records.numbering import record_numbers, task_and_row
 from tongwen.files import write_jsonl
+from tongwen.flow.exchange import PARTS
 from tongwen.flow.task import TaskContext, step
 
 STAGE = "contamination"
@@ -125,7 +126,7 @@ def _write_counts(out: Path, index: Index, hits: npt.NDArray[Any], partitions: i
     grams, numbers = np.unique(pairs["gram"], return_counts=True)
     rows = np.zeros(len(grams), _GRAM_COUNT)
     rows["gram"], rows["documents"] = grams, numbers
-    write_parts(out, rows, partition_of(index.keys(grams), partitions), partitions)
+    write_parts(out / PARTS, rows, partition_of(index.keys(grams), partitions), partitions)
 
 
 @step("contamination-count", inputs=("parts",))
@@ -133,7 +134,7 @@ def count_grams(context: TaskContext) -> Mapping[str, int]:
     """Add up one partition of n-grams; `common.npy` has the numbers of those that are in more
     documents than `maximum_documents`.
     """
-    rows = read_parts(context.inputs["parts"], _GRAM_COUNT)
+    rows = read_parts(context.inputs["parts"], context.params["partition"], _GRAM_COUNT)
     grams, places = np.unique(rows["gram"], return_inverse=True)
     documents = np.bincount(places, weights=rows["documents"], minlength=len(grams))
     common = grams[documents > context.params["maximum_documents"]]

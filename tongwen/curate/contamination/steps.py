@@ -44,7 +44,7 @@ def decontaminate(
     extracted: Extracted,
     edits: EditFiles,
     decisions: Files,
-    duplicates: TaskInput,
+    duplicates: Files,
 ) -> Contamination:
     """Look for the items of the benchmarks in the documents that are still open.
 
@@ -54,7 +54,7 @@ def decontaminate(
         extracted: the records.
         edits: known so far.
         decisions: of each extraction task; with `duplicates` they say which records are open.
-        duplicates: of all tasks.
+        duplicates: of each extraction task, as `decisions`.
     """
     if not settings.benchmarks:
         return Contamination(edits, ((),) * len(extracted.documents), None)
@@ -64,7 +64,8 @@ def decontaminate(
     mapped = run(
         [
             Task(map_contamination, task,
-                 {"documents": documents, "decisions": decisions[task], "duplicates": duplicates,
+                 {"documents": documents, "decisions": decisions[task],
+                  "duplicates": duplicates[task],
                   "edits": edits.by_task[task], "index": index_files},
                  {"task": task, "partitions": partitions})
             for task, documents in enumerate(extracted.documents)

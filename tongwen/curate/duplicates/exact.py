@@ -1,11 +1,11 @@
-"""Deduplication through exchanges: same address, same text, near the same text.
+"""Equal addresses and equal texts, found through exchanges.
 
-Records go by their numbers (`numbering`). Keys are hashes, partitioned by hash; the reduces sort.
-Nothing depends on how records are grouped into tasks: what is kept follows from sources, dates,
-lengths and document ids.
+Records go by their numbers (`numbering`). Keys are hashes, partitioned by hash. Nothing depends on
+how records are grouped into tasks: what is kept follows from sources, dates, lengths and document
+ids. First the pages of one address are compared; what is left of them, by text.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -13,24 +13,40 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from tongwen.curate.duplicates.fingerprints import FINGERPRINT
+from tongwen.curate.duplicates.groups import beside_firsts, firsts_of_groups
 from tongwen.curate.records.exchange import (
+    PartWriter,
+    blocks_of,
     open_records,
+    part_chunks,
     partition_of,
     read_parts,
     write_parts,
 )
 from tongwen.curate.records.numbering import record_numbers
 from tongwen.curate.rules.decide import NEAR_DUPLICATE, SAME_TEXT, SAME_URL
+from tongwen.flow.exchange import PARTS
 from tongwen.flow.task import TaskContext, step
 
-_URL, _TEXT, NEAR = range(3)
 LOSS_STAGES = (SAME_URL, SAME_TEXT, NEAR_DUPLICATE)
+_KINDS = {"url": 0, "text": 1}
+NEAR = 2
+MARKS = ("doc_id", "rank", "characters")
+"""What the choice between copies looks at."""
 _MEMBER = np.dtype(
-    [("kind", "u1"), ("key", "<u8", 2), ("record", "<u8"), ("fingerprint", FINGERPRINT)]
+    [("key", "<u8", 2), ("record", "<u8"), ("date", FINGERPRINT["date"])]
+    + [(name, FINGERPRINT[name]) for name in MARKS]
 )
-_KEY = np.dtype([("key", "<u8"), ("record", "<u8")])
-LOSS = np.dtype([("record", "<u8"), ("kept", "<u8"), ("kind", "u1")])
-_PAIR_CHUNK = 4096
+LOSS = np.dtype(
+    [
+        ("record", "<u8"),
+        ("kept", "<u8"),
+        ("kept_id", FINGERPRINT["doc_id"]),  # doc_id of the one that is kept
+        ("kind", "u1"),  # place in `LOSS_STAGES`
+        ("equal", "<u2"),  # most hashes shared with one of its cluster; of near duplicates
+    ]
+)
+"""Who loses to whom."""
 
 DUPLICATE_SCHEMA = pa.schema(
     [
@@ -43,105 +59,78 @@ DUPLICATE_SCHEMA = pa.schema(
 )
 
 
-@step("exact-map", inputs=("decisions", "fingerprints"))
+@step("exact-map", inputs=("decisions", "fingerprints", "lost"))
 def map_exact(context: TaskContext) -> Mapping[str, int]:
-    """Address and text of every open record, partitioned by their hash."""
-    task, partitions = context.params["task"], context.params["partitions"]
+    """Address or text (`key`) of every record that is still open, partitioned by its hash.
+
+    `lost` are the losses so far: what lost to a page of its address has no say about texts.
+    """
+    params = context.params
+    task, name = params["task"], params["key"]
     rows = open_records(context.file("decisions"), (), task)
     known = np.load(context.file("fingerprints"))[rows]
-    members = []
-    for kind, name in ((_URL, "url"), (_TEXT, "text")):
-        if not context.params[f"same_{name}"]:
-            continue
-        has_key = known[name].any(axis=1)
-        part = np.zeros(int(has_key.sum()), _MEMBER)
-        part["kind"] = kind
-        part["key"] = known[name][has_key]
-        part["record"] = record_numbers(task, rows[has_key])
-        part["fingerprint"] = known[has_key]
-        members.append(part)
-    both = np.concatenate([np.zeros(0, _MEMBER), *members])
-    write_parts(context.out, both, partition_of(both["key"][:, 0], partitions), partitions)
-    return {"keys": len(both)}
+    records = record_numbers(task, rows)
+    lost = read_parts(context.inputs["lost"], params["block"], LOSS)["record"]
+    chosen = known[name].any(axis=1) & ~np.isin(records, lost)
+    members = np.zeros(int(chosen.sum()), _MEMBER)
+    members["key"] = known[name][chosen]
+    members["record"] = records[chosen]
+    for field in MARKS:
+        members[field] = known[field][chosen]
+    if name == "url":  # of an address the newest page stays
+        members["date"] = known["date"][chosen]
+    partitions = params["partitions"]
+    partition = partition_of(members["key"][:, 0], partitions)
+    write_parts(context.out / PARTS, members, partition, partitions)
+    return {"keys": len(members)}
 
 
-@step("exact-group", inputs=("parts",))
-def group_exact(context: TaskContext) -> Mapping[str, int]:
-    """The members of all groups of more than one, sorted by group, the preferred one first."""
-    members = read_parts(context.inputs["parts"], _MEMBER)
-    members = members[np.lexsort(_preference(members))]
-    is_first = _group_starts(members)
-    sizes = np.diff(np.append(np.flatnonzero(is_first), len(members)))
-    grouped = members[np.repeat(sizes > 1, sizes)]
-    np.save(context.out / "groups.npy", grouped)
-    return {"members": len(grouped)}
-
-
-def _group_starts(members: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
-    """Which of some sorted members begin a new group."""
-    starts = np.ones(len(members), bool)
-    starts[1:] = (members["kind"][1:] != members["kind"][:-1]) | (
-        members["key"][1:] != members["key"][:-1]
-    ).any(axis=1)
-    return starts
-
-
-def _preference(members: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], ...]:
-    """Sort keys, the last one first: groups, then newest for addresses, then the keep rule:
-    first source, longer text, smaller doc_id.
+@step("exact-lose", inputs=("parts",))
+def lose_exact(context: TaskContext) -> Mapping[str, int]:
+    """Every member of a group but the preferred one loses to it, partitioned by the block of the
+    record that loses: newest (of an address), first source, longer text, smaller doc_id.
     """
-    marks = members["fingerprint"]
-    ages = np.zeros(len(members), np.int64)
-    is_url = members["kind"] == _URL
-    dates = np.unique(marks["date"], return_inverse=True)[1]
-    ages[is_url] = -dates[is_url]
+    params = context.params
+
+    def chunks() -> Iterator[npt.NDArray[Any]]:
+        return part_chunks(context.inputs["parts"], params["partition"], _MEMBER)
+
+    firsts = firsts_of_groups(chunks(), _MEMBER, _group, _place)
+    writer = PartWriter(context.out / PARTS, LOSS, len(params["blocks"]))
+    for rows, kept in beside_firsts(chunks(), firsts, _group):
+        losses = losses_of(rows, kept, _KINDS[params["key"]])
+        writer.add(losses, blocks_of(losses["record"], params["blocks"]))
+    writer.close()
+    return {LOSS_STAGES[_KINDS[params["key"]]]: writer.number}
+
+
+def _group(members: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], ...]:
+    return members["key"][:, 1], members["key"][:, 0]
+
+
+def _place(members: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], ...]:
+    newest = -np.unique(members["date"], return_inverse=True)[1]
+    return *preferred_first(members), newest
+
+
+def preferred_first(members: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], ...]:
+    """Sort keys, the last one first: first source, longer text, smaller doc_id."""
     return (
-        marks["doc_id"][:, 1],
-        marks["doc_id"][:, 0],
-        -marks["characters"].astype(np.int64),
-        marks["rank"],
-        ages,
-        members["key"][:, 1],
-        members["key"][:, 0],
-        members["kind"],
+        members["record"],
+        members["doc_id"][:, 1],
+        members["doc_id"][:, 0],
+        -members["characters"].astype(np.int64),
+        members["rank"],
     )
 
 
-@step("exact-lose", inputs=("groups",))
-def lose_exact(context: TaskContext) -> Mapping[str, int]:
-    """Who loses to whom, by address first, then by text; writes `losses.npy`, sorted by record."""
-    groups = np.concatenate([np.load(path) for path in context.inputs["groups"]])
-    by_url = _losses(groups[groups["kind"] == _URL])
-    texts = groups[groups["kind"] == _TEXT]
-    by_text = _losses(texts[~np.isin(texts["record"], by_url["record"])])
-    losses = np.concatenate([by_url, by_text])
-    losses.sort(order="record")
-    np.save(context.out / "losses.npy", losses)
-    return {SAME_URL: len(by_url), SAME_TEXT: len(by_text)}
-
-
-def _losses(members: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Every member of a group but the first loses to the first."""
-    is_first = _group_starts(members)
-    kept = members["record"][is_first][np.cumsum(is_first) - 1]
-    losses = np.zeros(int((~is_first).sum()), LOSS)
-    losses["record"] = members["record"][~is_first]
-    losses["kept"] = kept[~is_first]
-    losses["kind"] = members["kind"][~is_first]
+def losses_of(rows: npt.NDArray[Any], kept: npt.NDArray[Any], kind: int) -> npt.NDArray[Any]:
+    """The losses among rows, each given with the row that is kept of its group."""
+    is_lost = rows["record"] != kept["record"]
+    losses = np.zeros(int(is_lost.sum()), LOSS)
+    losses["record"] = rows["record"][is_lost]
+    losses["kept"], losses["kept_id"] = kept["record"][is_lost], kept["doc_id"][is_lost]
+    losses["kind"] = kind
+    if "equal" in (rows.dtype.names or ()):
+        losses["equal"] = rows["equal"][is_lost]
     return losses
-
-
-def final_kept(losses: npt.NDArray[Any]) -> npt.NDArray[np.uint64]:
-    """The record that is kept in the end, for losses sorted by record: what a page of the same
-    address lost to may itself have lost to another text.
-    """
-    kept: npt.NDArray[np.uint64] = losses["kept"].copy()
-    if len(losses) == 0:
-        return kept
-    while True:
-        places = np.searchsorted(losses["record"], kept)
-        places = np.minimum(places, len(losses) - 1)
-        lost = losses["record"][places] == kept
-        if not lost.any():
-            return kept
-        kept[lost] = losses["kept"][places[lost]]

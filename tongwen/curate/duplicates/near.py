@@ -6,21 +6,25 @@ block of their second, where the two signatures are compared. A block is a run o
 with about as many records as a partition.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from tongwen.curate.duplicates.exact import LOSS
 from tongwen.curate.duplicates.minhash import Signatures, band_keys, similarity
 from tongwen.curate.records.exchange import (
+    blocks_of,
     open_records,
+    part_chunks,
     partition_of,
     read_parts,
     write_parts,
 )
 from tongwen.curate.records.numbering import record_numbers, tasks_and_rows
+from tongwen.flow.exchange import PARTS, PartFile
 from tongwen.flow.task import TaskContext, step
 
 _BAND = np.dtype([("key", "<u8"), ("mark", "<u8"), ("record", "<u8")])
@@ -32,7 +36,7 @@ _NEIGHBOURS = 4
 _CHUNK_ROWS = 50_000
 
 
-@step("band-map", inputs=("decisions", "fingerprints", "signatures", "losses"))
+@step("band-map", inputs=("decisions", "fingerprints", "signatures", "lost"))
 def map_bands(context: TaskContext) -> Mapping[str, int]:
     """The band keys of every record that neither the rules have dropped nor lost as an exact
     duplicate, partitioned by key.
@@ -42,7 +46,8 @@ def map_bands(context: TaskContext) -> Mapping[str, int]:
     records = record_numbers(params["task"], rows)
     known = np.load(context.file("fingerprints"))
     is_open = known["has_signature"][rows]
-    is_open &= ~np.isin(records, np.load(context.file("losses"), mmap_mode="r")["record"])
+    lost = read_parts(context.inputs["lost"], params["block"], LOSS)["record"]
+    is_open &= ~np.isin(records, lost)
     rows, records = rows[is_open], records[is_open]
     bands = np.zeros((len(rows), params["bands"]), _BAND)
     signatures = _signatures(context.inputs["signatures"], params["bands"] * params["rows"])[rows]
@@ -51,7 +56,7 @@ def map_bands(context: TaskContext) -> Mapping[str, int]:
     bands["record"] = records[:, None]
     flat = bands.ravel()
     partition = partition_of(flat["key"], params["partitions"])
-    write_parts(context.out, flat, partition, params["partitions"])
+    write_parts(context.out / PARTS, flat, partition, params["partitions"])
     return {"keys": len(flat)}
 
 
@@ -63,7 +68,7 @@ def pair_bands(context: TaskContext) -> Mapping[str, int]:
     pairs of small buckets, five a record of large ones. The order is that of document ids, so
     neither the order of files nor their grouping changes the pairs.
     """
-    bands = read_parts(context.inputs["parts"], _BAND)
+    bands = read_parts(context.inputs["parts"], context.params["partition"], _BAND)
     bands = bands[np.argsort(bands["key"])]
     same = np.zeros(len(bands) + 1, bool)
     same[1:-1] = bands["key"][1:] == bands["key"][:-1]
@@ -84,7 +89,8 @@ def pair_bands(context: TaskContext) -> Mapping[str, int]:
         ]
     )
     pairs = _unique(pairs)
-    _write_blocks(context.out, pairs, pairs["first"], context.params["blocks"])
+    blocks = context.params["blocks"]
+    write_parts(context.out / PARTS, pairs, blocks_of(pairs["first"], blocks), len(blocks))
     return {"pairs": len(pairs)}
 
 
@@ -102,16 +108,7 @@ def _unique(pairs: npt.NDArray[Any]) -> npt.NDArray[Any]:
     return pairs[is_new]
 
 
-def _write_blocks(
-    out: Path, rows: npt.NDArray[Any], records: npt.NDArray[np.uint64], blocks: Sequence[int]
-) -> None:
-    """Partition rows by the block of a record; `blocks` holds the first task of each block."""
-    tasks = tasks_and_rows(records)[0]
-    block = np.searchsorted(np.array(blocks), tasks, "right") - 1
-    write_parts(out, rows, block, len(blocks))
-
-
-@step("pair-sign", inputs=("pairs", "signatures"))
+@step("pair-sign", inputs=("parts", "signatures"))
 def sign_pairs(context: TaskContext) -> Mapping[str, int]:
     """Add the signature of their first record to the pairs of one block; partitioned by the block
     of the second.
@@ -119,25 +116,24 @@ def sign_pairs(context: TaskContext) -> Mapping[str, int]:
     Reads the pairs, and the signatures of the block's tasks, in order.
     """
     params = context.params
-    pairs = _unique(read_parts(context.inputs["pairs"], _PAIR))
+    pairs = _unique(read_parts(context.inputs["parts"], params["partition"], _PAIR))
     known = _Block(context.inputs["signatures"], params["first_task"], params["hashes"])
     signed = _signed_pair(params["hashes"])
-    blocks = params["blocks"]
-    targets = np.searchsorted(np.array(blocks), tasks_and_rows(pairs["second"])[0], "right") - 1
+    targets = blocks_of(pairs["second"], params["blocks"])
+    writer = PartFile(context.out / PARTS, len(params["blocks"]))
     order = np.argsort(targets, kind="stable")
-    bounds = np.searchsorted(targets[order], np.arange(len(blocks) + 1))
-    for block in range(len(blocks)):
-        with (context.out / f"part-{block:05d}").open("wb") as file:
-            for start in range(bounds[block], bounds[block + 1], _CHUNK_ROWS):
-                chunk = pairs[order[start : min(start + _CHUNK_ROWS, bounds[block + 1])]]
-                rows = np.empty(len(chunk), signed)
-                rows["first"], rows["second"] = chunk["first"], chunk["second"]
-                rows["signature"] = known.signatures(chunk["first"])
-                file.write(rows.tobytes())
+    for start in range(0, len(pairs), _CHUNK_ROWS):
+        chunk = order[start : start + _CHUNK_ROWS]
+        rows = np.empty(len(chunk), signed)
+        rows["first"], rows["second"] = pairs["first"][chunk], pairs["second"][chunk]
+        rows["signature"] = known.signatures(rows["first"])
+        present, sizes = np.unique(targets[chunk], return_counts=True)
+        writer.add(present, sizes * signed.itemsize, rows.tobytes())
+    writer.close()
     return {"candidate_pairs": len(pairs)}
 
 
-@step("pair-verify", inputs=("pairs", "signatures"))
+@step("pair-verify", inputs=("parts", "signatures"))
 def verify_pairs(context: TaskContext) -> Mapping[str, int]:
     """Compare whole signatures; writes `links.npy` (dtype `LINK`), the pairs at least
     `least_similarity` alike.
@@ -149,13 +145,15 @@ def verify_pairs(context: TaskContext) -> Mapping[str, int]:
     hashes = params["hashes"]
     known = _Block(context.inputs["signatures"], params["first_task"], hashes)
     found = [np.zeros(0, LINK)]
-    for path in context.inputs["pairs"]:
-        for rows in _chunks(path, _signed_pair(hashes)):
-            shares = similarity(rows["signature"], known.signatures(rows["second"]))
-            links = np.empty(len(rows), LINK)
-            links["first"], links["second"] = rows["first"], rows["second"]
-            links["equal"] = np.rint(shares * hashes)
-            found.append(links[shares >= params["least_similarity"]])
+    signed = part_chunks(
+        context.inputs["parts"], params["partition"], _signed_pair(hashes), _CHUNK_ROWS
+    )
+    for rows in signed:
+        shares = similarity(rows["signature"], known.signatures(rows["second"]))
+        links = np.empty(len(rows), LINK)
+        links["first"], links["second"] = rows["first"], rows["second"]
+        links["equal"] = np.rint(shares * hashes)
+        found.append(links[shares >= params["least_similarity"]])
     every = np.concatenate(found)
     np.save(context.out / "links.npy", every)
     return {"linked_pairs": len(every)}
@@ -163,12 +161,6 @@ def verify_pairs(context: TaskContext) -> Mapping[str, int]:
 
 def _signed_pair(hashes: int) -> np.dtype[Any]:
     return np.dtype([("first", "<u8"), ("second", "<u8"), ("signature", "<u4", (hashes,))])
-
-
-def _chunks(path: Path, dtype: np.dtype[Any]) -> Iterator[npt.NDArray[Any]]:
-    with path.open("rb") as file:
-        while data := file.read(dtype.itemsize * _CHUNK_ROWS):
-            yield np.frombuffer(data, dtype)
 
 
 def _signatures(paths: Sequence[Path], hashes: int) -> Signatures:

@@ -68,7 +68,8 @@ def mix_documents(
             for index, both in enumerate(tables)
         ]
     )  # fmt: skip
-    written = run(reduce_tasks(write_mix, mapped, read_json(plan.path)["files"]))
+    files = read_json(plan.path)["files"]
+    written = run(reduce_tasks(write_mix, mapped, files, {"files": files}))
     return written, mix_report(settings, planned, mapped)
 
 

@@ -1,14 +1,13 @@
 """Writing the mix: divide the tokens, copy the documents, shuffle them over files."""
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from math import ceil, floor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -18,12 +17,14 @@ from tongwen.curate.mix.budget import Supply, allot
 from tongwen.curate.mix.weights import per_token
 from tongwen.errors import RecipeError
 from tongwen.files import read_json, write_json
+from tongwen.flow.exchange import PARTS, Part, PartFile
 from tongwen.flow.task import TaskContext, step
 from tongwen.formats.documents import draw
 
 _MOST_FILES = 4_096
 _BUFFER_BYTES = 64 << 20
 _ROW_GROUP_ROWS = 1_000
+_LENGTH_BYTES = 8
 _KEY, _COPY = "mix_key", "mix_copy"
 
 
@@ -122,7 +123,7 @@ def shuffle_key(doc_id: str, copy: int, seed: int) -> int:
 def map_mix(context: TaskContext) -> Mapping[str, int]:
     """Copy the documents of one task to the files they go to.
 
-    Writes `part-*` (Arrow streams) and `given.json`.
+    Writes `parts`, an exchange of Arrow tables in their stream format, and `given.json`.
     """
     documents = context.file("documents")
     plan = read_json(context.file("plan"))
@@ -130,7 +131,7 @@ def map_mix(context: TaskContext) -> Mapping[str, int]:
     weights = pq.read_table(context.file("weights")).to_pylist()
     given: dict[tuple[str, str, str], list[int]] = defaultdict(lambda: [0, 0, 0, 0])
     position = 0
-    with _PartWriter(context.out, plan["files"], pq.read_schema(documents)) as writer:
+    with _PartWriter(context.out / PARTS, plan["files"], pq.read_schema(documents)) as writer:
         for batch in pq.ParquetFile(documents).iter_batches(batch_size=256):
             rows: list[int] = []
             keys: list[int] = []
@@ -166,30 +167,27 @@ def map_mix(context: TaskContext) -> Mapping[str, int]:
 
 
 class _PartWriter:
-    """Sorts rows into one Arrow stream a partition, some megabytes at a time."""
+    """Writes rows to an exchange file, some megabytes at a time.
 
-    def __init__(self, out: Path, partitions: int, schema: pa.Schema) -> None:
+    Each piece is a whole Arrow stream behind its length, a number of 8 bytes. The part after the
+    last partition is a stream without rows, for its schema.
+    """
+
+    def __init__(self, path: Path, partitions: int, schema: pa.Schema) -> None:
         self._schema = schema.remove_metadata().append(pa.field(_KEY, pa.uint64()))
         self._schema = self._schema.append(pa.field(_COPY, pa.int32()))
         self._partitions = partitions
-        self._paths = [out / f"part-{number:05d}" for number in range(partitions)]
+        self._file = PartFile(path, partitions + 1)
         self._pending: list[pa.Table] = []
         self._bytes = 0
-        self._writers: list[Any] = []
 
     def __enter__(self) -> "_PartWriter":
-        options = pa.ipc.IpcWriteOptions(compression="lz4")
-        self._writers = [
-            pa.ipc.new_stream(str(path), self._schema, options=options) for path in self._paths
-        ]
         return self
 
     def __exit__(self, *_: object) -> None:
-        try:
-            self._flush()
-        finally:
-            for writer in self._writers:
-                writer.close()
+        self._flush()
+        self._add(self._partitions, self._schema.empty_table())
+        self._file.close()
 
     def write(
         self, batch: pa.RecordBatch, rows: Sequence[int], keys: Sequence[int], copies: Sequence[int]
@@ -210,19 +208,37 @@ class _PartWriter:
         keys = table[_KEY].to_numpy()
         part_of = (keys >> np.uint64(32)) % np.uint64(self._partitions)
         for number in np.unique(part_of).tolist():
-            rows: npt.NDArray[np.int64] = np.flatnonzero(part_of == number)
-            self._writers[number].write_table(table.take(pa.array(rows)))
+            self._add(number, table.take(pa.array(np.flatnonzero(part_of == number))))
         self._pending, self._bytes = [], 0
+
+    def _add(self, number: int, table: pa.Table) -> None:
+        sink = pa.BufferOutputStream()
+        options = pa.ipc.IpcWriteOptions(compression="lz4")
+        with pa.ipc.new_stream(sink, self._schema, options=options) as writer:
+            writer.write_table(table)
+        data = sink.getvalue().to_pybytes()
+        data = len(data).to_bytes(_LENGTH_BYTES, "little") + data
+        self._file.add([number], [len(data)], data)
+
+
+def _tables(part: Part) -> Iterator[pa.Table]:
+    """The tables of one part, as `_PartWriter` wrote them."""
+    data = memoryview(part.read())
+    place = 0
+    while place < len(data):
+        start = place + _LENGTH_BYTES
+        place = start + int.from_bytes(data[place:start], "little")
+        with pa.ipc.open_stream(data[start:place]) as reader:
+            yield reader.read_all()
 
 
 @step("mix-write", inputs=("parts",))
 def write_mix(context: TaskContext) -> Mapping[str, int]:
     """One file of the mixture, in the order of the keys: `documents.parquet`."""
-    tables = []
-    for path in context.inputs["parts"]:
-        with pa.OSFile(str(path)) as file, pa.ipc.open_stream(file) as reader:
-            tables.append(reader.read_all())
-    table = pa.concat_tables(tables)
+    paths, partition = context.inputs["parts"], context.params["partition"]
+    parts = [Part(path, partition) for path in paths]
+    schema = Part(paths[0], context.params["files"])
+    table = pa.concat_tables([table for part in [schema, *parts] for table in _tables(part)])
     order = [(_KEY, "ascending"), ("doc_id", "ascending"), (_COPY, "ascending")]
     indices = pc.sort_indices(table, sort_keys=order)
     table = table.drop_columns([_KEY, _COPY])

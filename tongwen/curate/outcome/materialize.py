@@ -26,13 +26,13 @@ _BATCH_ROWS = 1_000
 
 @step(
     "materialize",
-    inputs=("documents", "decisions", "duplicates", "attributes", "drops", "edits"),
+    inputs=("documents", "decisions", "duplicates", "copies", "attributes", "drops", "edits"),
 )
 def materialize_records(context: TaskContext) -> Mapping[str, int]:
     """Put the decisions and edits of all steps together for the records of one extraction task.
 
-    Reads the task's documents and decisions, `duplicates.parquet`, tables of attributes, drops of
-    contaminated records and files of edits.
+    Reads the task's documents and decisions, `duplicates.parquet` and `copies.npy` of its block,
+    tables of attributes, drops of contaminated records and files of edits.
 
     Writes `documents.parquet` (what stays, edited), `attributes.parquet` (one row for every
     record), `funnel.json` (counts by stage, rule and language), `histograms.json` (values beside
@@ -44,6 +44,7 @@ def materialize_records(context: TaskContext) -> Mapping[str, int]:
     attributes = _with_cuts(attributes, edit_files, params["task"])
     verdicts = Verdicts(pq.read_table(context.file("decisions")), params["task"])
     verdicts.add_duplicates(pq.read_table(context.file("duplicates")), params["similarity"])
+    verdicts.add_copies(np.load(context.file("copies")))
     verdicts.add_rests(attributes, params["repeats"])
     for path in context.inputs["drops"]:
         verdicts.add_contaminated(pq.read_table(path))

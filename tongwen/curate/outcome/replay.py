@@ -43,7 +43,7 @@ class ReplayRunner(LocalRunner):
         """
         for task in tasks:
             if task.step in COMPUTED:
-                manifest = Manifest.read(out / task.step / f"{task.index:05d}" / TASK_MANIFEST)
+                manifest = Manifest.read(out / task.name / TASK_MANIFEST)
                 if manifest is not None and manifest.code != task.code:
                     raise UsageError(
                         f"`{task.step}` would have to run again: "

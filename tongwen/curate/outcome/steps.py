@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 
+from tongwen.curate.duplicates.steps import Duplicates
 from tongwen.curate.outcome.materialize import materialize_records
 from tongwen.curate.records.extracted import EditFiles, Extracted, Files
 from tongwen.curate.rules.steps import decision_parameters
 from tongwen.curate.settings import CurateSettings
 from tongwen.flow.runner import RunTasks, TaskResult
-from tongwen.flow.task import Task, TaskInput
+from tongwen.flow.task import Task
 
 
 def materialize(
@@ -17,7 +18,7 @@ def materialize(
     *,
     attributes: Sequence[Files],
     decisions: Files,
-    duplicates: TaskInput,
+    duplicates: Duplicates,
     edits: EditFiles,
     drops: Sequence[Files],
 ) -> list[TaskResult]:
@@ -29,7 +30,7 @@ def materialize(
         extracted: the records.
         attributes: of each extraction task the tables with a row for each record.
         decisions: of the rules.
-        duplicates: of all tasks.
+        duplicates: who was dropped for whom.
         edits: all of them, personal data included.
         drops: of each extraction task the files of contaminated records.
     """
@@ -50,7 +51,8 @@ def materialize(
                 {
                     "documents": documents,
                     "decisions": decisions[index],
-                    "duplicates": duplicates,
+                    "duplicates": duplicates.lost[index],
+                    "copies": duplicates.copies[index],
                     "attributes": attributes[index],
                     "drops": drops[index],
                     "edits": edits.by_task[index],

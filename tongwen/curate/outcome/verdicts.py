@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from tongwen.curate.records.numbering import record_numbers
@@ -38,17 +39,19 @@ class Verdicts:
         return low, high
 
     def add_duplicates(self, duplicates: pa.Table, similarity: float | None) -> None:
-        """Who lost to whom (`clusters.DUPLICATE_SCHEMA`), and for how many each other one stays."""
+        """Who lost to whom (`exact.DUPLICATE_SCHEMA`)."""
         low, high = self._own(duplicates["record"].to_numpy())
         for lost in duplicates.slice(low, high - low).to_pylist():
             row = lost["record"] - self._first
             threshold = None if lost["similarity"] is None else similarity
             self._drop(row, lost["stage"], lost["stage"], lost["similarity"], threshold)
             self._duplicate_of[row] = lost["duplicate_of"]
-        winners, losers = np.unique(duplicates["kept"].to_numpy(), return_counts=True)
-        low, high = self._own(winners)
-        places = (winners[low:high] - np.uint64(self._first)).astype(np.int64)
-        self._sizes[places] += losers[low:high]
+
+    def add_copies(self, copies: npt.NDArray[Any]) -> None:
+        """For how many others each record stays (`kept.COPIES`)."""
+        low, high = self._own(copies["record"])
+        places = (copies["record"][low:high] - np.uint64(self._first)).astype(np.int64)
+        self._sizes[places] += copies["copies"][low:high].astype(np.int64)
 
     def add_rests(self, attributes: pa.Table, thresholds: Mapping[str, float | None]) -> None:
         """Drop documents of which repeated paragraphs and spans leave too little."""

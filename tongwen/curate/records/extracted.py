@@ -10,7 +10,7 @@ Files = tuple[TaskInput, ...]
 """Of each extraction task one file, in task order, unless it says otherwise."""
 
 RECORDS_A_PARTITION = 200_000
-_MOST_PARTITIONS = 1_024
+_MOST_PARTITIONS = 1 << 14
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ from tongwen.curate.records.exchange import (
 )
 from tongwen.curate.records.numbering import record_numbers
 from tongwen.curate.repeats.units import lines_of
+from tongwen.flow.exchange import PARTS
 from tongwen.flow.task import TaskContext, step
 
 _PARAGRAPH = np.dtype(
@@ -38,7 +39,7 @@ def map_paragraphs(context: TaskContext) -> Mapping[str, int]:
     documents, edit_files = context.file("documents"), context.inputs["edits"]
     params = context.params
     task, ranks = params["task"], source_ranks(params["sources"])
-    writer = PartWriter(context.out, _PARAGRAPH, "key", params["partitions"])
+    writer = PartWriter(context.out / PARTS, _PARAGRAPH, params["partitions"])
     chosen = open_records(context.file("decisions"), context.inputs["duplicates"], task)
     for row, document, edited in edited_documents(
         documents, edit_files, task, ["doc_id", "source", "lang"], chosen
@@ -56,7 +57,7 @@ def map_paragraphs(context: TaskContext) -> Mapping[str, int]:
         rows["preference"] = np.array(preference(document, ranks), PREFERENCE)
         rows["record"] = record_numbers(task, np.array([row]))
         rows["start"], rows["end"] = _extracted(edited, lines.starts[places], lines.ends[places])
-        writer.add(rows)
+        writer.add_by_key(rows, rows["key"][:, 0])
     writer.close()
     return {"paragraphs": writer.number}
 
@@ -78,7 +79,7 @@ def _extracted(
 @step("paragraph-cut", inputs=("parts",))
 def cut_paragraphs(context: TaskContext) -> Mapping[str, int]:
     """Cut every copy that does not stand in the preferred document; writes `edits.npy`."""
-    rows = read_parts(context.inputs["parts"], _PARAGRAPH)
+    rows = read_parts(context.inputs["parts"], context.params["partition"], _PARAGRAPH)
     order = np.lexsort(
         (
             rows["record"],

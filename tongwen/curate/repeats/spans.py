@@ -39,6 +39,7 @@ from tongwen.curate.records.exchange import (
 from tongwen.curate.records.numbering import record_numbers
 from tongwen.curate.repeats.span_kernels import anchors, copies_of_first, sentence_cuts, windows
 from tongwen.curate.repeats.units import Flags, Units, letters_of, placed_units
+from tongwen.flow.exchange import PARTS
 from tongwen.flow.task import TaskContext, step
 
 _ANCHOR = np.dtype([("key", "<u8"), ("record", "<u8"), ("unit", "<u4")])
@@ -65,7 +66,7 @@ def map_anchors(context: TaskContext) -> Mapping[str, int]:
     """The anchors of every record that is still open, partitioned by their hash."""
     documents, edit_files = context.file("documents"), context.inputs["edits"]
     task = context.params["task"]
-    writer = PartWriter(context.out, _ANCHOR, "key", context.params["partitions"])
+    writer = PartWriter(context.out / PARTS, _ANCHOR, context.params["partitions"])
     chosen = open_records(context.file("decisions"), context.inputs["duplicates"], task)
     for row, document, edited in edited_documents(documents, edit_files, task, ["lang"], chosen):
         size = span_units(document["lang"], context.params)
@@ -74,7 +75,7 @@ def map_anchors(context: TaskContext) -> Mapping[str, int]:
             rows = np.zeros(len(keys), _ANCHOR)
             rows["key"], rows["unit"] = keys, places
             rows["record"] = record_numbers(task, np.array([row]))
-            writer.add(rows)
+            writer.add_by_key(rows, rows["key"])
     writer.close()
     return {"anchors": writer.number}
 
@@ -85,7 +86,7 @@ def find_repeats(context: TaskContext) -> Mapping[str, int]:
 
     About 60 bytes of memory an anchor.
     """
-    rows = read_parts(context.inputs["parts"], _ANCHOR)
+    rows = read_parts(context.inputs["parts"], context.params["partition"], _ANCHOR)
     keys = rows["key"].copy()
     order = np.argsort(keys, kind="stable")
     keys = keys[order]
@@ -109,7 +110,7 @@ def map_windows(context: TaskContext) -> Mapping[str, int]:
     """
     documents, params = context.file("documents"), context.params
     task, ranks = params["task"], source_ranks(params["sources"])
-    writer = PartWriter(context.out, _WINDOW, "key", params["partitions"])
+    writer = PartWriter(context.out / PARTS, _WINDOW, params["partitions"])
     first, last = _numbers(documents, task)
     repeats = rows_between(context.inputs["repeats"], "record", first, last, _REPEAT)
     repeats.sort(order=["record", "unit"])
@@ -129,7 +130,7 @@ def map_windows(context: TaskContext) -> Mapping[str, int]:
         rows["key"], rows["unit"] = keys, starts
         rows["preference"] = np.array(preference(document, ranks), PREFERENCE)
         rows["record"] = first + row
-        writer.add(rows)
+        writer.add_by_key(rows, rows["key"])
     writer.close()
     return {"windows": writer.number}
 
@@ -141,7 +142,7 @@ def pair_windows(context: TaskContext) -> Mapping[str, int]:
 
     About 130 bytes of memory a window.
     """
-    rows = read_parts(context.inputs["parts"], _WINDOW)
+    rows = read_parts(context.inputs["parts"], context.params["partition"], _WINDOW)
     keys = rows["key"].copy()
     copies, kept = copies_of_first(
         keys,

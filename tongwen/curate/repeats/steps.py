@@ -12,6 +12,9 @@ from tongwen.flow.task import Task, TaskInput
 _RECORDS_A_SPAN_PARTITION = 20_000
 """A page has tens of anchors and windows of 130 bytes: 1 GiB is about 8 million."""
 
+_RECORDS_A_LINE_PARTITION = 50_000
+"""A page has tens of lines of 40 bytes, which are sorted."""
+
 
 def cut_templates(
     run: RunTasks, settings: RepeatSettings, extracted: Extracted, edits: EditFiles
@@ -19,7 +22,7 @@ def cut_templates(
     """Cut the frames that hosts print around their pages."""
     if not settings.templates:
         return edits
-    partitions = extracted.partitions()
+    partitions = extracted.partitions(_RECORDS_A_LINE_PARTITION)
     mapped = run(
         [
             Task(templates.map_templates, index,
@@ -30,10 +33,16 @@ def cut_templates(
         ]
     )  # fmt: skip
     least = {"minimum_documents": settings.template_documents}
-    task = Task(templates.count_hosts, 0, {"hosts": outputs(mapped, "hosts.npy")}, least)
-    hosts = run([task])[0].file("hosts.npy")
-    limits = {**least, "minimum_share": settings.template_share}
-    found = run(reduce_tasks(templates.find_templates, mapped, partitions, limits, hosts=hosts))
+    counted = run(
+        reduce_tasks(templates.count_hosts, mapped, partitions, least, name=templates.HOSTS)
+    )
+    found = run(
+        reduce_tasks(
+            templates.find_templates, mapped, partitions,
+            {**least, "minimum_share": settings.template_share},
+            name=templates.LINES, hosts=outputs(counted, "hosts.npy"),
+        )
+    )  # fmt: skip
     cut = run(
         [
             Task(templates.cut_templates, index,
@@ -52,7 +61,7 @@ def cut_paragraphs(
     extracted: Extracted,
     edits: EditFiles,
     decisions: Files,
-    duplicates: TaskInput,
+    duplicates: Files,
 ) -> EditFiles:
     """Cut paragraphs that a preferred document has too.
 
@@ -62,7 +71,7 @@ def cut_paragraphs(
         extracted: the records.
         edits: known so far.
         decisions: of each extraction task; with `duplicates` they say which records are open.
-        duplicates: of all tasks.
+        duplicates: of each extraction task, as `decisions`.
     """
     if not settings.paragraphs:
         return edits
@@ -70,7 +79,8 @@ def cut_paragraphs(
     mapped = run(
         [
             Task(paragraphs.map_paragraphs, index,
-                 {"documents": documents, "decisions": decisions[index], "duplicates": duplicates,
+                 {"documents": documents, "decisions": decisions[index],
+                  "duplicates": duplicates[index],
                   "edits": edits.by_task[index]},
                  {"task": index, "partitions": partitions, "sources": list(extracted.sources),
                   "minimum_paragraph_letters": settings.paragraph_letters})
@@ -87,7 +97,7 @@ def cut_spans(
     extracted: Extracted,
     edits: EditFiles,
     decisions: Files,
-    duplicates: TaskInput,
+    duplicates: Files,
 ) -> EditFiles:
     """Cut sentences inside exact copies of a preferred document; arguments as above."""
     if not settings.spans:
@@ -101,7 +111,7 @@ def cut_spans(
     anchors = run(
         [
             Task(spans.map_anchors, index,
-                 {**text, "decisions": decisions[index], "duplicates": duplicates},
+                 {**text, "decisions": decisions[index], "duplicates": duplicates[index]},
                  {"task": index, "partitions": partitions, **sizes})
             for index, text in enumerate(texts)
         ]

@@ -6,7 +6,8 @@ On real pages the two differ in place, not in number. So lines are cut only in a
 reaches to the beginning or the end of the page, and headings only with what they stand above.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,15 +18,20 @@ import xxhash
 from tongwen.curate.records.edits import KINDS, Edits, edited_documents, no_edits
 from tongwen.curate.records.exchange import (
     PartWriter,
+    part_chunks,
+    partition_of,
     read_parts,
     rows_between,
     saved_edits,
+    write_parts,
 )
 from tongwen.curate.records.numbering import record_numbers
 from tongwen.curate.repeats.units import Lines, lines_of
 from tongwen.curate.text.units import GOLDEN
 from tongwen.flow.task import TaskContext, step
 
+LINES, HOSTS = "lines", "hosts"
+"""Exchange files of `map_templates`."""
 _LINE = np.dtype(
     [
         ("key", "<u8"),
@@ -47,14 +53,14 @@ short to say whether they are words or contents."""
 
 @step("template-map", inputs=("documents", "pages", "edits"))
 def map_templates(context: TaskContext) -> Mapping[str, int]:
-    """Every line of every page (plain texts have no template), partitioned by host and line; and
-    `hosts.npy`, the number of pages a host.
+    """Every line of every page (plain texts have no template), partitioned by host and line: the
+    exchange `lines`; and the number of pages a host, partitioned by host: `hosts`.
     """
     documents, edit_files = context.file("documents"), context.inputs["edits"]
-    task = context.params["task"]
+    task, partitions = context.params["task"], context.params["partitions"]
+    writer = PartWriter(context.out / LINES, _LINE, partitions)
     about = pq.read_table(context.file("pages"), columns=["is_text", "problem"])
     is_page = about["problem"].is_null().to_numpy() & ~about["is_text"].to_numpy()
-    writer = PartWriter(context.out, _LINE, "key", context.params["partitions"])
     hosts: list[int] = []
     for row, document, edited in edited_documents(
         documents, edit_files, task, ["host"], np.flatnonzero(is_page)
@@ -71,27 +77,35 @@ def map_templates(context: TaskContext) -> Mapping[str, int]:
         rows["text"] = xxhash.xxh3_64_intdigest(edited.text.encode("utf-8", "surrogatepass"))
         rows["record"] = record_numbers(task, np.array([row]))
         rows["start"], rows["end"] = lines.starts[places], lines.ends[places]
-        writer.add(rows)
+        writer.add_by_key(rows, rows["key"])
     writer.close()
     counted = np.zeros(len(set(hosts)), _HOST)
     counted["host"], counted["pages"] = np.unique(np.array(hosts, np.uint64), return_counts=True)
-    np.save(context.out / "hosts.npy", counted)
+    write_parts(context.out / HOSTS, counted, partition_of(counted["host"], partitions), partitions)
     return {"pages": len(hosts), "lines": writer.number}
 
 
-@step("template-hosts", inputs=("hosts",))
+@step("template-hosts", inputs=("parts",))
 def count_hosts(context: TaskContext) -> Mapping[str, int]:
-    """Pages of the hosts that have enough for a template: `hosts.npy`, sorted by host."""
-    counts = [np.load(path) for path in context.inputs["hosts"]]
-    every = np.concatenate([np.zeros(0, _HOST), *counts])
-    hosts, places = np.unique(every["host"], return_inverse=True)
-    pages = np.zeros(len(hosts), np.uint64)
-    np.add.at(pages, places, every["pages"])
-    is_large = pages >= context.params["minimum_documents"]
-    counted = np.zeros(int(is_large.sum()), _HOST)
-    counted["host"], counted["pages"] = hosts[is_large], pages[is_large]
-    np.save(context.out / "hosts.npy", counted)
-    return {"hosts": len(hosts), "hosts_with_enough_pages": len(counted)}
+    """Pages of the hosts of one partition that have enough for a template: `hosts.npy`, sorted by
+    host.
+    """
+    params = context.params
+    counted = np.zeros(0, _HOST)
+    for rows in part_chunks(context.inputs["parts"], params["partition"], _HOST):
+        counted = _summed(np.concatenate([counted, rows]))
+    large = counted[counted["pages"] >= params["minimum_documents"]]
+    np.save(context.out / "hosts.npy", large)
+    return {"hosts": len(counted), "hosts_with_enough_pages": len(large)}
+
+
+def _summed(counts: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """One row a host, sorted."""
+    hosts, places = np.unique(counts["host"], return_inverse=True)
+    summed = np.zeros(len(hosts), _HOST)
+    summed["host"] = hosts
+    np.add.at(summed["pages"], places, counts["pages"])
+    return summed
 
 
 @step("template-find", inputs=("hosts", "parts"))
@@ -99,9 +113,11 @@ def find_templates(context: TaskContext) -> Mapping[str, int]:
     """Lines that stand in enough different documents of their host, wherever: `frequent.npy`,
     sorted by record. Copies of a page count once, or all of it would be its host's template.
     """
-    hosts, params = np.load(context.file("hosts"), mmap_mode="r"), context.params
-    rows = read_parts(context.inputs["parts"], _LINE)
-    rows = rows[np.isin(rows["host"], hosts["host"])]
+    params = context.params
+    rows = read_parts(context.inputs["parts"], params["partition"], _LINE)
+    hosts, places = np.unique(rows["host"], return_inverse=True)
+    pages = _pages(context.inputs["hosts"], hosts)
+    rows = rows[pages[places] > 0]
     rows = rows[np.lexsort((rows["text"], rows["key"], rows["host"]))]
     starts = np.ones(len(rows), bool)
     same = (rows["host"][1:] == rows["host"][:-1]) & (rows["key"][1:] == rows["key"][:-1])
@@ -110,9 +126,9 @@ def find_templates(context: TaskContext) -> Mapping[str, int]:
     is_new[1:] = ~same | (rows["text"][1:] != rows["text"][:-1])
     groups = np.cumsum(starts) - 1
     documents = np.bincount(groups, is_new, minlength=1)[groups] if len(rows) else np.zeros(0)
-    pages = hosts["pages"][np.searchsorted(hosts["host"], rows["host"])] if len(rows) else documents
+    of_host = pages[np.searchsorted(hosts, rows["host"])]
     is_frequent = documents >= np.maximum(
-        params["minimum_documents"], params["minimum_share"] * pages.astype(np.float64)
+        params["minimum_documents"], params["minimum_share"] * of_host.astype(np.float64)
     )
     found = np.zeros(int(is_frequent.sum()), _FREQUENT)
     for name in ("record", "start", "end"):
@@ -120,6 +136,24 @@ def find_templates(context: TaskContext) -> Mapping[str, int]:
     found.sort(order=["record", "start"])
     np.save(context.out / "frequent.npy", found)
     return {"lines": len(rows), "frequent": len(found)}
+
+
+def _pages(paths: Sequence[Path], hosts: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
+    """Pages of some sorted hosts, 0 where they are too few; `paths` are the counts of each
+    partition, of which one at a time is in memory.
+    """
+    partition = partition_of(hosts, len(paths))
+    order = np.argsort(partition, kind="stable")
+    bounds = np.searchsorted(partition[order], np.arange(len(paths) + 1))
+    pages = np.zeros(len(hosts), np.uint64)
+    for number, path in enumerate(paths):
+        wanted = order[bounds[number] : bounds[number + 1]]
+        known = np.load(path)
+        if len(wanted) and len(known):
+            places = np.minimum(np.searchsorted(known["host"], hosts[wanted]), len(known) - 1)
+            is_known = known["host"][places] == hosts[wanted]
+            pages[wanted[is_known]] = known["pages"][places[is_known]]
+    return pages
 
 
 @step("template-cut", inputs=("documents", "edits", "frequent"))
