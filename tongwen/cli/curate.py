@@ -1,35 +1,19 @@
 """`tongwen curate`: raw records to clean documents, and why any page was kept or dropped."""
 
 import json
-from difflib import get_close_matches
 from pathlib import Path
 
 import click
 
 from tongwen.cli.curate_calibrate import calibrate_rules
+from tongwen.cli.curate_label import command as label
 from tongwen.cli.curate_train_extractor import command as train_extractor
 from tongwen.cli.curate_train_scorer import command as train_scorer
-from tongwen.cli.options import stage_options
-from tongwen.errors import UsageError
+from tongwen.cli.options import RunByDefault, stage_options
 from tongwen.road.alone import run_alone
 
 
-class _RunByDefault(click.Group):
-    """`tongwen curate FOLDER` is `tongwen curate run FOLDER`: the stage needs no second word."""
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        if args and args[0] not in self.commands and args[0] not in ctx.help_option_names:
-            near = get_close_matches(args[0], self.commands, n=1)
-            if near and not Path(args[0]).exists():
-                raise UsageError(
-                    f"there is no folder and no command `{args[0]}`",
-                    hint=f"did you mean `tongwen curate {near[0]}`?",
-                )
-            args = ["run", *args]
-        return super().parse_args(ctx, args)
-
-
-@click.group(name="curate", cls=_RunByDefault)
+@click.group(name="curate", cls=RunByDefault)
 def command() -> None:
     """Turn raw records into clean documents, with a reason for every one dropped.
 
@@ -39,6 +23,7 @@ def command() -> None:
       tongwen curate explain https://example.org/page --run runs/sample
       tongwen curate replay runs/sample --set curate.english.minimum_words=80
       tongwen curate calibrate good.jsonl
+      tongwen curate label runs/sample --server http://127.0.0.1:8000 --out labels.jsonl
       tongwen curate train-scorer quality --out scorers/quality --reference good.jsonl --against raw
     """
 
@@ -113,5 +98,6 @@ def replay_run(
 
 
 command.add_command(calibrate_rules)
+command.add_command(label)
 command.add_command(train_extractor)
 command.add_command(train_scorer)

@@ -1,10 +1,13 @@
 """Options that several commands have."""
 
 from collections.abc import Callable
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+
+from tongwen.errors import UsageError
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -21,3 +24,18 @@ def stage_options(function: Function) -> Function:
     for option in reversed(options):
         function = option(function)
     return function
+
+
+class RunByDefault(click.Group):
+    """`tongwen curate FOLDER` is `tongwen curate run FOLDER`: a stage needs no second word."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if args and args[0] not in self.commands and args[0] not in ctx.help_option_names:
+            near = get_close_matches(args[0], self.commands, n=1)
+            if near and not Path(args[0]).exists():
+                raise UsageError(
+                    f"there is no folder and no command `{args[0]}`",
+                    hint=f"did you mean `{ctx.command_path} {near[0]}`?",
+                )
+            args = ["run", *args]
+        return super().parse_args(ctx, args)
