@@ -48,7 +48,7 @@ def test_a_server_that_stays_busy_ends_the_work_and_what_is_answered_stays(
         ask_all(server(fake), questions[:1], journal, parallel=1)
     fake.troubles = [(502, b"down", {})] * 3
     with open_journal(path) as journal:
-        with pytest.raises(InputError, match="no answer in 3 attempts; the last: 502 .*down"):
+        with pytest.raises(InputError, match=r"no answer in 3 attempts; the last: 502 .*down"):
             ask_all(server(fake, attempts=3), questions, journal, parallel=1)
         ask_all(server(fake), questions, journal, parallel=1)
     assert fake.questions == [f"question {n}" for n in range(3)]
@@ -155,7 +155,7 @@ def test_a_torn_last_line_is_asked_again_and_a_strange_file_is_refused(
         with open_journal(path):
             pass
     path.write_text("not a journal\n")
-    with pytest.raises(InputError, match="line 1 of .* is not an answer"), open_journal(path):
+    with pytest.raises(InputError, match=r"line 1 of .* is not an answer"), open_journal(path):
         pass
 
 

@@ -59,8 +59,8 @@ def label(fake: FakeServer, source: Path, out: Path, *options: str) -> object:
 
 @pytest.mark.parametrize(
     ("answer", "grade"),
-    [("Good.\nGrade: 4", 4), ("理由。\n\n评分：５\n", 5), ("**Score: 0**", 0), ("**评分：** 3 分。", 3),
-     ("grade: 2/5.", 2), ("Grade: 6", None), ("Grade: 3 or 4", None), ("4", None), ("", None),
+    [("Good.\nGrade: 4", 4), ("理由。\n\n评分：５\n", 5), ("**Score: 0**", 0),
+     ("**评分：** 3 分。", 3), ("grade: 2/5.", 2), ("Grade: 6", None), ("Grade: 3 or 4", None), ("4", None), ("", None),
      ("Grade: 4\nI hope this helps!", None), ("Grade: 10", None), ("Grade: 3.5", None)],
 )  # fmt: skip
 def test_only_a_last_line_that_is_a_grade_is_one(answer: str, grade: int | None) -> None:
@@ -72,10 +72,10 @@ def test_documents_are_graded_in_their_language_and_a_scorer_learns_it(
 ) -> None:
     fake.say = judge
     out = tmp_path / "labels.jsonl"
-    result = label(fake, write(tmp_path / "pages.jsonl", texts(240)), out, "--sample", "200")
+    result = label(fake, write(tmp_path / "pages.jsonl", texts(150)), out, "--sample", "120")
     assert result.exit_code == 0, result.output
     rows = [json.loads(line) for line in out.read_text().splitlines()]
-    assert [row["lang"] for row in rows].count("en") == 100
+    assert [row["lang"] for row in rows].count("en") == 60
     for row in rows:
         good = WORDS["en" if row["lang"] == "en" else "zh"][0]
         assert row["educational"] == row["quality"] == row["text"].count(good)
@@ -139,9 +139,10 @@ def test_unreadable_and_refused_answers_are_counted_named_and_left_out_of_traini
         {"text": "A cheap deal for everybody, only today.", "url": "bad"},
         {"text": "See https://example.org for the whole story.", "url": "filtered"},
         {"text": "short", "url": "short"},
-        {"text": "Это русский текст, который никто не оценивает.", "url": "russian"},
+        {"text": "Это русский текст, который никто не оценивает.", "url": "russian", "lang": "ru"},
         {"text": "The lesson explains fractions with an example.", "url": "again"},
     ]
+    rows = [{"lang": "en", **row} for row in rows]
     out = tmp_path / "labels.jsonl"
     result = label(fake, write(tmp_path / "pages.jsonl", rows), out, "--rubric", "quality")
     assert result.exit_code == 0, result.output

@@ -1,4 +1,4 @@
-"""Many questions to one server: a few at a time, every answer kept, in any order the same result."""
+"""Many questions to one server: a few at a time, and every answer is kept."""
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait

@@ -15,7 +15,8 @@ _SHOWN = 5
 @click.argument("documents", metavar="DOCUMENTS", nargs=-1, required=True,
                 type=click.Path(path_type=Path))  # fmt: skip
 @click.option("--out", metavar="FILE", type=click.Path(path_type=Path, dir_okay=False),
-              required=True, help="JSON Lines of labels; FILE.journal keeps the answers.")  # fmt: skip
+              required=True,
+              help="JSON Lines of labels; FILE.journal keeps the answers.")  # fmt: skip
 @click.option("--rubric", "rubrics", metavar="NAME|FILE", multiple=True,
               default=("educational", "quality"), show_default=True,
               help="Shipped rubric, or a TOML file of your own.")  # fmt: skip
@@ -42,7 +43,7 @@ def command(documents: tuple[Path, ...], out: Path, as_json: bool, **given: Any)
       tongwen curate label runs/mine --server http://127.0.0.1:8000 --out labels.jsonl
       tongwen curate label pages.jsonl --server https://api.example.org/v1 --model large \\
           --key-variable EXAMPLE_KEY --price-in 0.5 --price-out 1.5 --out labels.jsonl
-      tongwen curate train-scorer educational_grade --labelled labels.jsonl --out scorers/educational
+      tongwen curate train-scorer educational_grade --labelled labels.jsonl --out scorers/edu
     """
     from tongwen.curate.labels.label import choose_documents, label_questions, label_rows
     from tongwen.curate.labels.rubric import read_rubrics

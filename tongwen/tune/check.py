@@ -5,6 +5,7 @@ from itertools import islice
 from pathlib import Path
 
 from tongwen.errors import InputError
+from tongwen.tune.documents.headings import heading_dialogues, heading_files
 from tongwen.tune.layouts import NotForTuningError, dialogue_of
 from tongwen.tune.rows import file_rows
 from tongwen.tune.settings import PairSettings, TuneSettings
@@ -18,8 +19,10 @@ def check_files(settings: TuneSettings) -> None:
 
     Raises:
         InputError: a file cannot be read, is of another kind, or begins with rows that are not
-            dialogues; the message names file and place of the first.
+            dialogues; the message names file and place of the first; or documents have no headings.
     """
+    if settings.documents:
+        heading_dialogues(heading_files(settings.documents))
     for path, pair in _own_files(settings):
         problem = None
         for row in islice(file_rows(path), _ROWS):

@@ -37,6 +37,12 @@ class TuneSettings(TrainSettings):
     """
     pairs: tuple[PairSettings, ...] = ()
     """Files with other rows, and how to read them."""
+    documents: tuple[PathText, ...] = ()
+    """Markdown or text files, folders or patterns: each heading is asked about, the paragraph below
+    it is the answer. A rule, without a model; `tongwen tune make-dialogues` asks one."""
+    conversations: bool = False
+    """Also learn from general dialogues in both languages that come with Tongwen: greetings,
+    refusals, follow-ups, lists."""
     epochs: float | None = None
     """Passes over the dialogues, if `max_tokens` allows them; absent, `max_tokens` decides."""
     held_out_share: float = 0.02
@@ -46,6 +52,11 @@ class TuneSettings(TrainSettings):
     """Learn from answers without a character too: the model learns to end at once."""
     maximum_bad_rows: float = 0.01
     """Share of the rows of a file that may be malformed; they are left out and counted."""
+
+    @property
+    def has_dialogues(self) -> bool:
+        """Whether anything is named to learn from."""
+        return bool(self.dialogues or self.pairs or self.documents or self.conversations)
 
     def __post_init__(self) -> None:
         super().__post_init__()

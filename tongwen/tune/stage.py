@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from tongwen.errors import RecipeError
+from tongwen.files import write_jsonl
 from tongwen.flow.stage import StageContext
 from tongwen.model.folder import read_config
 from tongwen.progress import Progress
@@ -17,13 +18,16 @@ from tongwen.train.loop import train
 from tongwen.train.metrics import read_metrics
 from tongwen.train.weights import FolderWeights, WeightSource, check_tokenizer
 from tongwen.tune.dialogues import DialogueData, read_dialogues
+from tongwen.tune.documents.conversations import conversations
+from tongwen.tune.documents.headings import heading_dialogues, heading_files
 from tongwen.tune.settings import TuneSettings
 
 
 def files(settings: TuneSettings) -> list[Path]:
-    """The user's own dialogue files."""
+    """The user's own dialogue files, and documents that dialogues are made of."""
     paths = [*settings.dialogues, *(pair.path for pair in settings.pairs)]
-    return [Path(path) for path in paths if not path.startswith("{")]
+    own = [Path(path) for path in paths if not path.startswith("{")]
+    return own + heading_files(settings.documents)
 
 
 def run(context: StageContext[TuneSettings]) -> Mapping[str, float]:
@@ -34,14 +38,14 @@ def run(context: StageContext[TuneSettings]) -> Mapping[str, float]:
         InputError: no model, or a dialogue file is missing or malformed.
     """
     settings = context.settings
-    if not settings.dialogues and not settings.pairs:
+    if not settings.has_dialogues:
         raise RecipeError(
-            "neither tune.dialogues nor tune.pairs names a file",
+            "none of tune.dialogues, pairs, documents and conversations names anything to learn",
             hint="tune.dialogues = ['my-dialogues.jsonl']",
         )
     tokenizer = Tokenizer.load(context.inputs["tokenizer"])
     data = read_dialogues(
-        [context.resolve(path) for path in settings.dialogues],
+        [*map(context.resolve, settings.dialogues), *_made(settings, context.out / "dialogues")],
         tokenizer,
         settings.sequence_tokens,
         pairs=[(context.resolve(pair.path), pair) for pair in settings.pairs],
@@ -84,6 +88,18 @@ def run(context: StageContext[TuneSettings]) -> Mapping[str, float]:
         **counts,
         **data.left_out(),
     }
+
+
+def _made(settings: TuneSettings, folder: Path) -> list[Path]:
+    """Files of the dialogues that are made here, for people to look at too."""
+    made = []
+    if settings.documents:
+        made.append(folder / "headings.jsonl")
+        write_jsonl(made[-1], heading_dialogues(heading_files(settings.documents)))
+    if settings.conversations:
+        made.append(folder / "conversations.jsonl")
+        write_jsonl(made[-1], conversations())
+    return made
 
 
 def _report(data: DialogueData, settings: TuneSettings, progress: Progress) -> None:

@@ -129,7 +129,7 @@ class _Lowest:
 
 
 def beginning(text: str, characters: int) -> str:
-    """At most `characters` of a text, to the end of a paragraph, line or sentence if one is near."""
+    """At most `characters` of a text, to the end of a paragraph, line or sentence near that."""
     if len(text) <= characters:
         return text
     for mark in ("\n\n", "\n", "。", ". "):
