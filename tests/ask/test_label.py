@@ -60,7 +60,8 @@ def label(fake: FakeServer, source: Path, out: Path, *options: str) -> object:
 @pytest.mark.parametrize(
     ("answer", "grade"),
     [("Good.\nGrade: 4", 4), ("理由。\n\n评分：５\n", 5), ("**Score: 0**", 0),
-     ("**评分：** 3 分。", 3), ("grade: 2/5.", 2), ("Grade: 6", None), ("Grade: 3 or 4", None), ("4", None), ("", None),
+     ("**评分：** 3 分。", 3), ("grade: 2/5.", 2), ("Grade: 6", None),
+     ("Grade: 3 or 4", None), ("4", None), ("", None),
      ("Grade: 4\nI hope this helps!", None), ("Grade: 10", None), ("Grade: 3.5", None)],
 )  # fmt: skip
 def test_only_a_last_line_that_is_a_grade_is_one(answer: str, grade: int | None) -> None:

@@ -22,7 +22,8 @@ from tongwen.tune.settings import TuneSettings
 
 ENGLISH = """# The mill
 
-The water mill at Elmsford was built in 1823 by the brothers Reed. It ground 40 sacks of wheat a day.
+The water mill at Elmsford was built in 1823 by the brothers Reed. It ground 40 sacks of wheat
+a day.
 
 ## The wheel
 
@@ -50,7 +51,8 @@ PAIRS: dict[str, list[dict[str, str]]] = {
         {"question": "What does this text say about oak?", "answer": "The wheel is made of oak.",
          "evidence": "The wheel is made of oak"},
         {"question": "Is it old?", "answer": "Yes.", "evidence": "The"},
-        {"question": "水轮是什么做的？", "answer": "橡木。", "evidence": "The wheel is made of oak"},
+        {"question": "水轮是什么做的？", "answer": "橡木。",
+         "evidence": "The wheel is made of oak"},
         {"question": "Who built it?", "answer": " ", "evidence": "built in 1823 by the brothers"},
         {"question": "When was the Water Mill at Elmsford built", "answer": "In 1823.",
          "evidence": "built in 1823"},
@@ -60,7 +62,8 @@ PAIRS: dict[str, list[dict[str, str]]] = {
          "evidence": "青溪村的水磨建于１８２３年"},
         {"question": "春天磨坊主做什么？", "answer": "用牛油润滑轮轴，全村人都来看水轮重新转动。",
          "evidence": "磨坊主都会用牛油润滑轮轴……全村人都来看它"},
-        {"question": "本文讲了什么？", "answer": "讲了水磨。", "evidence": "青溪村的水磨建于1823年"},
+        {"question": "本文讲了什么？",
+         "answer": "讲了水磨。", "evidence": "青溪村的水磨建于1823年"},
     ],
 }  # fmt: skip
 
@@ -179,9 +182,9 @@ def test_passages_lose_nothing_and_keep_paragraphs_and_code_whole() -> None:
 
 
 def test_documents_without_anything_to_ask_about_are_refused_with_counts(tmp_path: Path) -> None:
+    path = write(tmp_path / "d.jsonl", "Русский текст.", "Short.")
+    path.write_text(path.read_text(encoding="utf-8").replace('"en"', '"ru"', 1))
     with pytest.raises(InputError, match="nothing to ask about in 2 documents: 1 are neither"):
-        path = write(tmp_path / "d.jsonl", "Русский текст.", "Short.")
-        path.write_text(path.read_text(encoding="utf-8").replace('"en"', '"ru"', 1))
         read_passages([path], 500)
 
 
@@ -201,9 +204,9 @@ def test_headings_are_asked_about_and_their_paragraphs_answer(tmp_path: Path) ->
     rows = heading_dialogues(heading_files([str(tmp_path)]))
     first = [[m["content"] for m in row["messages"]] for row in rows]
     assert ["Tell me about “The wheel” in The mill.",
-            "The wheel is made of oak and turns “about nine times” a minute. Every spring the miller "
-            "greases its axle with tallow, and the whole village comes to watch it start again after "
-            "the winter."] in first  # fmt: skip
+            "The wheel is made of oak and turns “about nine times” a minute. Every spring the "
+            "miller greases its axle with tallow, and the whole village comes to watch it start "
+            "again after the winter."] in first  # fmt: skip
     assert any(
         turns[0] == "介绍一下水磨的“水轮”。" and turns[1].startswith("水轮用橡木")
         for turns in first
@@ -233,7 +236,8 @@ def test_lists_tables_and_introductions_are_not_answers(tmp_path: Path) -> None:
 
 def test_our_own_conversations_are_in_both_languages_and_never_twice() -> None:
     rows = conversations()
-    assert 300 <= len(rows) <= 600
+    page = (Path(__file__).parents[2] / "docs/en/tune.md").read_text(encoding="utf-8")
+    assert f"{len(rows)} general dialogues" in page
     assert len({json.dumps(row) for row in rows}) == len(rows)
     turns = [[message["content"] for message in row["messages"]] for row in rows]
     assert all(text.strip() and "{" not in text for item in turns for text in item)

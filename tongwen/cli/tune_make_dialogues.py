@@ -13,11 +13,12 @@ from tongwen.cli.asking import Asking, ask_with_consent, asking_options, opened_
 @click.argument("documents", metavar="DOCUMENTS", nargs=-1, required=True,
                 type=click.Path(path_type=Path))  # fmt: skip
 @click.option("--out", metavar="FILE", type=click.Path(path_type=Path, dir_okay=False),
-              required=True, help="JSON Lines of dialogues; FILE.journal keeps the answers.")  # fmt: skip
+              required=True,
+              help="JSON Lines of dialogues; FILE.journal keeps the answers.")  # fmt: skip
 @click.option("--headings", is_flag=True,
-              help="By a rule, without a server: headings are questions, paragraphs answers.")  # fmt: skip
+              help="By a rule, without a server: paragraphs answer their headings.")  # fmt: skip
 @click.option("--conversations", is_flag=True,
-              help="Add general dialogues: greetings, refusals, follow-ups, lists.")  # fmt: skip
+              help="Add general dialogues: greetings, refusals, lists.")  # fmt: skip
 @click.option("--languages", type=click.Choice(["same", "other", "both"]), default="same",
               show_default=True, help="Of the questions, beside the document's.")  # fmt: skip
 @click.option("--pairs", type=click.IntRange(1, 50), default=5, show_default=True,

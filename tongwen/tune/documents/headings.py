@@ -30,9 +30,8 @@ _WORDINGS = {
         "What do you know about {topic}?",
         "Tell me about {topic}.",
         "Explain {topic} briefly.",
-        "{topic}?",
     ),
-    "zh": ("关于{topic}，你知道什么？", "介绍一下{topic}。", "请简单说明{topic}。", "{topic}？"),
+    "zh": ("关于{topic}，你知道什么？", "介绍一下{topic}。", "请简单说明{topic}。"),
 }
 
 
