@@ -17,7 +17,7 @@ TINY = (
     "tokenizer.vocabulary_size=700", "model.hidden_size=32", "model.intermediate_size=64",
     "model.num_hidden_layers=1", "model.num_attention_heads=1", "model.num_key_value_heads=1",
     "model.head_dim=32", "train.batch_tokens=512", "train.sequence_tokens=512",
-    "pretrain.max_tokens=1_024", "tune.max_tokens=1_024", "run.workers=1", "export=false",
+    "pretrain.max_tokens=1_024", "tune.max_tokens=1_024", "run.workers=1",
 )  # fmt: skip
 _BLOCK = re.compile(r"```sh\n(.*?)```", re.DOTALL)
 
