@@ -79,6 +79,11 @@ def test_addresses_with_keys_and_missing_variables_are_refused(
     monkeypatch.delenv("NO_SUCH_KEY", raising=False)
     with pytest.raises(UsageError, match="NO_SUCH_KEY is not set"):
         Server("http://127.0.0.1:1", key_variable="NO_SUCH_KEY")
+    for key in (f"{KEY}\nX", f"{KEY}…"):
+        monkeypatch.setenv("ODD_KEY", key)
+        with pytest.raises(UsageError, match="ODD_KEY holds characters") as odd:
+            Server("http://127.0.0.1:1", key_variable="ODD_KEY")
+        assert KEY not in str(odd.value)
     for url in ("127.0.0.1:8000", "ftp://host/v1", ""):
         with pytest.raises(UsageError, match="not the address of a server"):
             Server(url)

@@ -223,6 +223,11 @@ class Server:
                 f"the environment variable {self._key_variable} is not set",
                 hint=f"export {self._key_variable}=..., or leave --key-variable out",
             )
+        if not (key.isascii() and key.isprintable()):  # no header may hold it; errors would show it
+            raise UsageError(
+                f"the environment variable {self._key_variable} holds characters that no key has",
+                hint="copy the key again",
+            )
         return key
 
     def _redacted(self, text: str) -> str:
