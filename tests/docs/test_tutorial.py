@@ -60,7 +60,7 @@ def test_the_commands_of_the_tutorial_run_to_an_answer(clone: Path) -> None:
             assert result.stdout.strip()
     run = clone / "runs" / "own-documents"
     assert (run / "report.html").is_file()
-    assert {path.name for path in (run / "tune" / "dialogues").iterdir()} == {
+    assert {path.name for path in (run / "stages" / "tune" / "dialogues").iterdir()} == {
         "headings.jsonl", "conversations.jsonl"
     }  # fmt: skip
     assert (clone / "dialogues.jsonl").is_file()
@@ -72,3 +72,11 @@ def test_five_lines_are_marked_and_both_pages_name_them() -> None:
     for page in PAGES:
         text = page.read_text(encoding="utf-8")
         assert all(f"`{name}`" in text for name, _ in marked)
+
+
+def test_both_pages_can_be_filled_by_the_tool_that_writes_their_figures() -> None:
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        for name in ("run", "answers"):
+            assert text.count(f"<!-- {name}: begin -->\n") == 1
+            assert text.count(f"<!-- {name}: end -->\n") == 1
