@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 from curate_runs import InlineRunner
 
-from tongwen.curate.mix.settings import MixSettings, WeightSettings
+from tongwen.curate.mix.settings import BucketSettings, MixSettings, WeightSettings
 from tongwen.curate.mix.steps import mix_documents, mix_parameters
 from tongwen.curate.mix.weights import measure_weights
 from tongwen.curate.mix.write import copies_of
@@ -185,6 +185,47 @@ def test_deciles_are_ranks_within_the_language(tmp_path: Path) -> None:
         chosen = [doc_id for _, doc_id in own if copies[doc_id]]
         assert chosen == [doc_id for _, doc_id in own[-len(chosen) :]]
         assert len(chosen) == pytest.approx(len(own) / 10, abs=1)
+
+
+def test_buckets_are_equal_parts_and_the_best_of_several_scores_counts(tmp_path: Path) -> None:
+    rows = corpus()
+    best = BucketSettings(columns=("quality", "-cluster_size"), number=4)
+    settings = MixSettings(buckets={"best": best}, keep_if="best == 3")
+    copies = Mixed(tmp_path, settings, rows, 50).copies
+    for lang in ("en", "zh-Hans"):
+        own = [row for row in kept(rows) if row["lang"] == lang]
+        ranked = sorted(row["quality"] for row in own)
+        for row in own:
+            by_quality = 1 + 4 * ranked.index(row["quality"]) // len(ranked)
+            sizes = sorted(item["cluster_size"] for item in own)
+            borders = [sizes[-(-(len(sizes) - 1) * part // 4)] for part in (1, 2, 3)]
+            by_size = 4 - sum(row["cluster_size"] >= border for border in borders)
+            expected = max(by_quality, by_size) == 3
+            if abs(4 * ranked.index(row["quality"]) / len(ranked) % 1 - 0.5) < 0.48:  # no border
+                assert bool(copies[row["doc_id"]]) == expected
+
+
+def test_buckets_can_be_given_shares(tmp_path: Path) -> None:
+    best = BucketSettings(columns=("quality",), number=2)
+    settings = MixSettings(
+        buckets={"best": best}, share_by="best", shares={"1": 0.25, "2": 0.75}, tokens=60_000
+    )
+    groups = Mixed(tmp_path, settings, corpus(3000), 1000).report["groups"]
+    assert groups["2"]["tokens_given"] == pytest.approx(45_000, rel=0.1)
+    assert groups["1"]["tokens_given"] == pytest.approx(15_000, rel=0.12)
+
+
+def test_wrong_buckets_are_refused_by_name(tmp_path: Path) -> None:
+    for name, columns, problem in (
+        ("best", ("qualty",), r"buckets.best.columns has 'qualty'"),
+        ("best", ("lang",), r"'lang', which is no column of numbers"),
+        ("quality", ("quality",), "has the name 'quality', which the attributes have"),
+    ):
+        settings = MixSettings(buckets={name: BucketSettings(columns=columns)})
+        with pytest.raises(RecipeError, match=problem):
+            Mixed(tmp_path, settings, corpus(60), 60)
+    with pytest.raises(RecipeError, match="number is 1"):
+        BucketSettings(columns=("quality",), number=1)
 
 
 def test_the_draw_is_fair_and_nested() -> None:

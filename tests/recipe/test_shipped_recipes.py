@@ -40,11 +40,14 @@ def test_a_recipe_loads_from_another_folder_and_names_files_of_the_repository(
     tracked = tracked_files()
     named = [source.path or "" for source in recipe.crawl.sources]
     assert len(named) == len(PATHS.findall(path.read_text(encoding="utf-8")))
+    for documents in recipe.tune.documents if recipe.tune else ():
+        assert not tracked or set(Path(documents).resolve().rglob("*")) & tracked
     assert not recipe.curate.scorers
     assert not recipe.curate.contamination.benchmarks
     for pattern in named:
         folder = Path(pattern).parent.resolve()
-        found = set(folder.glob(Path(pattern).name))
+        matched = set(folder.glob(Path(pattern).name))
+        found = matched | {file for item in matched if item.is_dir() for file in item.rglob("*")}
         assert found, pattern
         assert not tracked or found & tracked, pattern  # a clone has them
 

@@ -26,7 +26,7 @@ _FILES: Any = {"type": click.Path(path_type=Path), "multiple": True, "metavar": 
 @click.option("--lexicon", **_FILES, help="Level, category and term a line, with tabs (safety).")
 @click.option("--text-field", metavar="NAME", default="text", show_default=True,
               help="Field of the rows that holds the text.")  # fmt: skip
-@click.option("--label-field", metavar="NAME", default="label", show_default=True,
+@click.option("--label-field", metavar="NAME", show_default="label; for grades the rubric's",
               help="Field of the rows that holds the label.")  # fmt: skip
 @click.option("--positive", metavar="LABEL", multiple=True, default=("1",), show_default=True,
               help="Label that means good (safety: unsafe); others the opposite.")  # fmt: skip
@@ -45,8 +45,9 @@ def command(kind: str, out: Path, as_json: bool, **given: Any) -> None:
     """Train a scorer of KIND on your own text and measure it on held-out text.
 
     \b
-    KIND is perplexity, quality, coherence, safety, topic or clusters. Files are
-    JSON Lines (plain, .gz or .zst), Parquet or text, or folders of them.
+    KIND is perplexity, quality, coherence, safety, topic, clusters,
+    educational_grade or quality_grade (from the labels of `tongwen curate label`).
+    Files are JSON Lines (plain, .gz or .zst), Parquet or text, or folders of them.
 
     \b
     Examples:
@@ -55,6 +56,7 @@ def command(kind: str, out: Path, as_json: bool, **given: Any) -> None:
           --reference wiki.jsonl.zst --against crawl.parquet
       tongwen curate train-scorer safety --out scorers/safety --labelled spam.jsonl
       tongwen curate train-scorer topic --out scorers/topic --reference topics/
+      tongwen curate train-scorer educational_grade --out scorers/edu --labelled labels.jsonl
     """
     from tongwen.curate.scorers.training import TrainingFiles, train_scorer
 

@@ -9,22 +9,6 @@ import click
 
 from tongwen.errors import UsageError
 
-
-class RunByDefault(click.Group):
-    """`tongwen STAGE FOLDER` is `tongwen STAGE run FOLDER`: a stage needs no second word."""
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        if args and args[0] not in self.commands and args[0] not in ctx.help_option_names:
-            near = get_close_matches(args[0], self.commands, n=1)
-            if near and not Path(args[0]).exists():
-                raise UsageError(
-                    f"there is no folder and no command `{args[0]}`",
-                    hint=f"did you mean `{ctx.command_path} {near[0]}`?",
-                )
-            args = ["run", *args]
-        return super().parse_args(ctx, args)
-
-
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
@@ -40,3 +24,18 @@ def stage_options(function: Function) -> Function:
     for option in reversed(options):
         function = option(function)
     return function
+
+
+class RunByDefault(click.Group):
+    """`tongwen curate FOLDER` is `tongwen curate run FOLDER`: a stage needs no second word."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if args and args[0] not in self.commands and args[0] not in ctx.help_option_names:
+            near = get_close_matches(args[0], self.commands, n=1)
+            if near and not Path(args[0]).exists():
+                raise UsageError(
+                    f"there is no folder and no command `{args[0]}`",
+                    hint=f"did you mean `{ctx.command_path} {near[0]}`?",
+                )
+            args = ["run", *args]
+        return super().parse_args(ctx, args)

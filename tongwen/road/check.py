@@ -64,7 +64,7 @@ def _check_tokenizer(recipe: Recipe, path: Path) -> None:
         _ = tokenizer.end_id
     except InputError as error:
         raise InputError(f"{key} is {path}: {error.message}", hint=error.hint) from error
-    has_dialogues = recipe.tune is not None and bool(recipe.tune.dialogues or recipe.tune.pairs)
+    has_dialogues = recipe.tune is not None and recipe.tune.has_dialogues
     if has_dialogues and not tokenizer.has_chat:
         raise InputError(
             f"{key} is {path}, whose tokenizer cannot write the dialogues of [tune]: it has "

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from tongwen.errors import InputError, RecipeError
 from tongwen.flow.group import world_size
+from tongwen.tune.documents.headings import heading_dialogues, heading_files
 from tongwen.tune.layouts import NotForTuningError, dialogue_of
 from tongwen.tune.preferences.layouts import preference_pair_of
 from tongwen.tune.rows import file_rows
@@ -36,12 +37,14 @@ def check_files(settings: TuneSettings) -> None:
     Raises:
         RecipeError: see `check_processes`.
         InputError: a file cannot be read, is of another kind, or begins with rows that are not
-            dialogues; the message names file and place of the first.
+            dialogues; the message names file and place of the first; or documents have no headings.
     """
     check_processes(settings)
     for text in settings.plain_text:
         if not text.startswith("{") and not Path(text).is_file():
             raise InputError(f"there is no file {text}", hint="look at tune.plain_text")
+    if settings.documents:
+        heading_dialogues(heading_files(settings.documents))
     for path, pair in _own_files(settings):
         problem = None
         for row in islice(file_rows(path), _ROWS):

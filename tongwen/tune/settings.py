@@ -70,6 +70,12 @@ class TuneSettings(TrainSettings):
     forgets, the rest is for `replay_share`."""
     replay_share: float = 0.0
     """Share of the sequences that are plain text and not dialogues, so that less is forgotten."""
+    documents: tuple[PathText, ...] = ()
+    """Markdown or text files, folders or patterns: each heading is asked about, the paragraph below
+    it is the answer. A rule, without a model; `tongwen tune make-dialogues` asks one."""
+    conversations: bool = False
+    """Also learn from general dialogues in both languages that come with Tongwen: greetings,
+    refusals, follow-ups, lists."""
     epochs: float | None = None
     """Passes over the dialogues, if `max_tokens` allows them; absent, `max_tokens` decides."""
     held_out_share: float = 0.02
@@ -79,6 +85,11 @@ class TuneSettings(TrainSettings):
     """Learn from answers without a character too: the model learns to end at once."""
     maximum_bad_rows: float = 0.01
     """Share of the rows of a file that may be malformed; they are left out and counted."""
+
+    @property
+    def has_dialogues(self) -> bool:
+        """Whether anything is named to learn from."""
+        return bool(self.dialogues or self.pairs or self.documents or self.conversations)
 
     def __post_init__(self) -> None:
         if self.peak_learning_rate == 0:

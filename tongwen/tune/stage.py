@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from tongwen.errors import RecipeError
+from tongwen.files import write_jsonl
 from tongwen.flow.stage import StageContext
 from tongwen.model.device import Arithmetic
 from tongwen.progress import Progress
@@ -22,6 +23,8 @@ from tongwen.train.objective import Objective
 from tongwen.train.weights import WeightSource, check_tokenizer
 from tongwen.tune.check import check_processes
 from tongwen.tune.dialogues import FileCounts, read_dialogues
+from tongwen.tune.documents.conversations import conversations
+from tongwen.tune.documents.headings import heading_dialogues, heading_files
 from tongwen.tune.plain_text import (
     PlainText,
     ReplayedSequences,
@@ -36,9 +39,10 @@ Context = StageContext[TuneSettings]
 
 
 def files(settings: TuneSettings) -> list[Path]:
-    """The user's own files of dialogues and of plain text."""
+    """The user's own files: dialogues, plain text, and documents that dialogues are made of."""
     paths = [*settings.dialogues, *(pair.path for pair in settings.pairs), *settings.plain_text]
-    return [Path(path) for path in paths if not path.startswith("{")]
+    own = [Path(path) for path in paths if not path.startswith("{")]
+    return own + heading_files(settings.documents)
 
 
 def run(context: Context) -> Mapping[str, float]:
@@ -50,9 +54,9 @@ def run(context: Context) -> Mapping[str, float]:
         InputError: no model, or a file is missing or malformed.
     """
     settings = context.settings
-    if not settings.dialogues and not settings.pairs:
+    if not settings.has_dialogues:
         raise RecipeError(
-            "neither tune.dialogues nor tune.pairs names a file",
+            "none of tune.dialogues, pairs, documents and conversations names anything to learn",
             hint="tune.dialogues = ['my-dialogues.jsonl']",
         )
     check_processes(settings)
@@ -114,7 +118,7 @@ class _Data:
 def _dialogues(context: Context, tokenizer: Tokenizer, plain_text: PlainText) -> _Data:
     settings = context.settings
     data = read_dialogues(
-        [context.resolve(path) for path in settings.dialogues],
+        [*map(context.resolve, settings.dialogues), *_made(settings, context.out / "dialogues")],
         tokenizer,
         settings.sequence_tokens,
         pairs=[(context.resolve(pair.path), pair) for pair in settings.pairs],
@@ -193,6 +197,18 @@ def _plain_text(context: Context, tokenizer: Tokenizer) -> PlainText:
             hint="tune.plain_text = ['english.txt', 'chinese.txt']",
         )
     return found
+
+
+def _made(settings: TuneSettings, folder: Path) -> list[Path]:
+    """Files of the dialogues that are made here, for people to look at too."""
+    made = []
+    if settings.documents:
+        made.append(folder / "headings.jsonl")
+        write_jsonl(made[-1], heading_dialogues(heading_files(settings.documents)))
+    if settings.conversations:
+        made.append(folder / "conversations.jsonl")
+        write_jsonl(made[-1], conversations())
+    return made
 
 
 def _report(

@@ -37,7 +37,20 @@ def train(kind: str, topic_file, out: Path, options: TrainingOptions = OPTIONS):
         "topic": TrainingFiles(reference=[good, bad]),
         "clusters": TrainingFiles(labelled=[good, bad]),
     }
+    if kind.endswith("_grade"):
+        files[kind] = TrainingFiles(labelled=[_graded(out.parent, good, bad)])
     return train_scorer(kind, files[kind], out, options)
+
+
+def _graded(folder: Path, good: Path, bad: Path) -> Path:
+    """Both files with grades, 4 or 5 and 0 or 1."""
+    rows = []
+    for path, least in ((good, 4), (bad, 0)):
+        lines = path.read_text(encoding="utf-8").splitlines()
+        for number, line in enumerate(lines):
+            grade = least + number % 2
+            rows.append({**json.loads(line), "educational": grade, "quality": grade})
+    return write_texts(folder / "graded.jsonl", rows)
 
 
 def score(folder: Path, text: str, lang: str):

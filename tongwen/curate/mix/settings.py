@@ -23,6 +23,24 @@ class WeightSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class BucketSettings:
+    """A column of buckets: scores ranked within each language, the best of several counts."""
+
+    columns: tuple[str, ...]
+    """Columns of numbers, such as `["educational_grade", "quality"]`; `-` before a name ranks low
+    values high. A document's bucket is the highest that any of them gives it (ensemble by maximum,
+    Nemotron-CC, Su et al. 2024, arXiv 2412.02595)."""
+    number: int = 20
+    """Buckets that hold equally many documents by each column; 1 is the lowest."""
+
+    def __post_init__(self) -> None:
+        if not self.columns:
+            raise RecipeError("a bucket names no columns", hint='columns = ["quality"]')
+        if not 2 <= self.number <= 1_000:
+            raise RecipeError(f"number is {self.number}", hint="use 2 to 1000 buckets")
+
+
+@dataclass(frozen=True, kw_only=True)
 class MixSettings:
     """From clean documents to the training mixture, in random order."""
 
@@ -30,11 +48,15 @@ class MixSettings:
     """Expression over attributes; documents for which it is false are left out."""
     weights: tuple[WeightSettings, ...] = ()
     """The weights of all expressions that hold for a document are multiplied."""
+    buckets: Mapping[str, BucketSettings] = field(default_factory=dict)
+    """Buckets of scores by name, `[curate.mix.buckets.NAME]`: NAME is a column of numbers for the
+    expressions above, and a column that `share_by` may name."""
     weight_by_cluster_size: bool = False
     """Also multiply by 1, 2, 3, 5, 8 and 1 for documents that stand for 1, 2, 3-4, 5-99, 100-999
     and more near duplicates (FineWeb-2, Penedo et al. 2025, arXiv 2506.20920)."""
     share_by: str = "language"
-    """Text column whose values are given shares: `language` (en, zh, code), `source`, `topic`."""
+    """Text column whose values are given shares: `language` (en, zh, code), `source`, `topic`;
+    or the name of buckets, whose values are "1", "2" and so on, "" without a score."""
     shares: Mapping[str, float] = field(default_factory=dict)
     """Share of the tokens for each value of `share_by`; they need not add up to 1."""
     equal_shares: bool = False
@@ -52,6 +74,11 @@ class MixSettings:
     """Bytes of text in an output file, about."""
 
     def __post_init__(self) -> None:
+        for name in self.buckets:
+            if not name.isidentifier():
+                raise RecipeError(
+                    f"curate.mix.buckets has {name!r}", hint="use letters, digits and _"
+                )
         if self.equal_shares and self.shares:
             raise RecipeError(
                 "curate.mix has both `shares` and `equal_shares`", hint="leave one of them out"

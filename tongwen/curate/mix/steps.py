@@ -3,12 +3,13 @@
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from difflib import get_close_matches
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tongwen.curate.mix.expressions import TEXT
+from tongwen.curate.mix.expressions import NUMBER, TEXT, column_kinds
 from tongwen.curate.mix.settings import MixSettings, WeightSettings
 from tongwen.curate.mix.weights import (
     DECILE,
@@ -43,8 +44,8 @@ def mix_documents(
     ]
     parameters = mix_parameters(settings, pq.read_schema(tables[0]["attributes"].path))
     deciles: list[TaskInput] = []
-    if parameters["deciles"]:
-        ranked = {"deciles": parameters["deciles"]}
+    if parameters["ranks"]:
+        ranked = {"ranks": parameters["ranks"]}
         sampled = run(
             [Task(sample_values, index, both, ranked) for index, both in enumerate(tables)]
         )
@@ -90,33 +91,68 @@ def with_cluster_weights(settings: MixSettings, weights: Mapping[int, float]) ->
 
 
 def mix_parameters(settings: MixSettings, schema: pa.Schema) -> dict[str, Any]:
-    """What `mix-measure` depends on, as JSON values; `deciles` names the columns that are ranked.
+    """What `mix-measure` depends on, as JSON values; `ranks` names the columns that are ranked,
+    each with the numbers of equal parts.
 
     Raises:
         RecipeError: an expression is none, or names a column that the attributes do not have.
     """
-    kinds = mix_columns(schema)
+    kinds = mix_columns(schema, settings.buckets)
+    _check_buckets(settings, kinds, schema)
     expressions = mix_expressions(
         settings.keep_if, [vars(item) for item in settings.weights], kinds
     )
     names = sorted({name for item in expressions if item for name in item.names})
-    if kinds.get(settings.share_by) != TEXT:
+    if kinds.get(settings.share_by) != TEXT and settings.share_by not in settings.buckets:
         texts = sorted(name for name, kind in kinds.items() if kind == TEXT)
         raise RecipeError(
             f"curate.mix.share_by is {settings.share_by!r}, which is no text column",
-            hint=f"use one of {', '.join(texts)}",
+            hint=f"use one of {', '.join((*texts, *settings.buckets))}",
         )
     own = set(schema.names)
+    ranks: dict[str, set[int]] = defaultdict(set)
+    for name in names:
+        if name.endswith(DECILE) and name not in own and name not in settings.buckets:
+            ranks[name.removesuffix(DECILE)].add(10)
+    used = {name: settings.buckets[name] for name in sorted({*names, settings.share_by})
+            if name in settings.buckets}  # fmt: skip
+    for bucket in used.values():
+        for column in bucket.columns:
+            ranks[column.removeprefix("-")].add(bucket.number)
     return {
         "keep_if": settings.keep_if,
         "weights": [vars(item) for item in settings.weights],
         "weight_by_cluster_size": settings.weight_by_cluster_size,
         "share_by": settings.share_by,
         "characters_per_token": dict(settings.characters_per_token),
-        "deciles": [
-            name.removesuffix(DECILE) for name in names if name.endswith(DECILE) and name not in own
-        ],
+        "ranks": {name: sorted(parts) for name, parts in sorted(ranks.items())},
+        "buckets": {
+            name: {"columns": list(bucket.columns), "number": bucket.number}
+            for name, bucket in used.items()
+        },
     }
+
+
+def _check_buckets(settings: MixSettings, kinds: Mapping[str, str], schema: pa.Schema) -> None:
+    own = mix_columns(schema)
+    for name, bucket in settings.buckets.items():
+        if name in own:
+            raise RecipeError(
+                f"curate.mix.buckets has the name {name!r}, which the attributes have too",
+                hint="choose another name",
+            )
+        for column in bucket.columns:
+            bare = column.removeprefix("-")
+            if kinds.get(bare) != NUMBER or bare not in schema.names:
+                numbers = sorted(item for item, kind in column_kinds(schema).items()
+                                 if kind == NUMBER)  # fmt: skip
+                near = get_close_matches(bare, numbers, n=2)
+                raise RecipeError(
+                    f"curate.mix.buckets.{name}.columns has {column!r}, which is no column of "
+                    "numbers",
+                    hint=f"did you mean {' or '.join(near)}?" if near
+                    else "name the scorer that gives it in curate.scorers",
+                )  # fmt: skip
 
 
 def plan_parameters(settings: MixSettings) -> dict[str, Any]:

@@ -7,7 +7,7 @@ documents give the same files however they are grouped into tasks.
 """
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,14 +30,16 @@ _CLUSTER_SIZES = (2, 3, 5, 100, 1_000)
 _CLUSTER_WEIGHTS = np.array([1.0, 2.0, 3.0, 5.0, 8.0, 1.0])
 
 
-def mix_columns(schema: pa.Schema) -> dict[str, str]:
+def mix_columns(schema: pa.Schema, buckets: Iterable[str] = ()) -> dict[str, str]:
     """Columns that expressions can name: those of the attributes, `language` (en, zh, code),
-    `tokens` (estimated), and for each number X its `X_decile`, 1 to 10 within the language.
+    `tokens` (estimated), for each number X its `X_decile`, 1 to 10 within the language, and the
+    names of the buckets.
     """
     kinds = column_kinds(schema)
     numbers = [name for name, kind in kinds.items() if kind != TEXT]
     deciles = {f"{name}{DECILE}": "number" for name in numbers}
-    return {**deciles, "language": TEXT, "tokens": "number", **kinds}
+    named = dict.fromkeys(buckets, "number")
+    return {**named, **deciles, "language": TEXT, "tokens": "number", **kinds}
 
 
 def mix_expressions(
@@ -54,12 +56,12 @@ def mix_expressions(
 
 @step("mix-sample", inputs=("documents", "attributes"))
 def sample_values(context: TaskContext) -> Mapping[str, int]:
-    """Values of the columns in params `deciles` of the documents whose ids hash lowest, at most
+    """Values of the columns in params `ranks` of the documents whose ids hash lowest, at most
     50,000 a language; writes `sample.parquet`.
     """
     attributes = _kept_attributes(context.file("documents"), context.file("attributes"))
     hashes = [_id_hash(doc_id) for doc_id in attributes["doc_id"].to_pylist()]
-    columns = {name: attributes[name].cast(pa.float64()) for name in context.params["deciles"]}
+    columns = {name: attributes[name].cast(pa.float64()) for name in context.params["ranks"]}
     table = pa.table(
         {"hash": pa.array(hashes, pa.uint64()), "language": _languages(attributes), **columns}
     )
@@ -70,18 +72,21 @@ def sample_values(context: TaskContext) -> Mapping[str, int]:
 
 @step("mix-deciles", inputs=("samples",))
 def rank_values(context: TaskContext) -> Mapping[str, int]:
-    """The nine values between the deciles of each column, by language; writes `deciles.json`."""
+    """The values between the equal parts of each column, by parts and language; writes
+    `deciles.json`.
+    """
     tables = [pq.read_table(path) for path in context.inputs["samples"]]
     sample = _lowest(pa.concat_tables(tables))
     languages = np.array(sample["language"].to_pylist(), object)
-    borders: dict[str, dict[str, list[float]]] = {}
-    for name in context.params["deciles"]:
+    borders: dict[str, dict[str, dict[str, list[float]]]] = {}
+    for name, numbers in context.params["ranks"].items():
         values = sample[name].to_numpy()
         for language in sorted(set(languages)):
             known = values[(languages == language) & ~np.isnan(values)]
-            if len(known):
-                tenths = np.quantile(known, np.arange(1, 10) / 10, method="higher")
-                borders.setdefault(name, {})[language] = tenths.tolist()
+            for parts in numbers if len(known) else ():
+                between = np.quantile(known, np.arange(1, parts) / parts, method="higher")
+                by_parts = borders.setdefault(name, {}).setdefault(str(parts), {})
+                by_parts[language] = between.tolist()
     write_json(context.out / "deciles.json", borders)
     return {"sampled": sample.num_rows}
 
@@ -124,15 +129,15 @@ def _languages(attributes: pa.Table) -> pa.Array:
 def measure_weights(context: TaskContext) -> Mapping[str, int]:
     """The weight of each document of one task; 0 for those that are not to stay.
 
-    There is a `deciles.json` when params `deciles` names a column. Writes `weights.parquet`, a row
+    There is a `deciles.json` when params `ranks` names a column. Writes `weights.parquet`, a row
     a document, and `supply.json`: documents, characters and bytes by group, source, language and
     weight.
     """
     params = context.params
     documents = context.file("documents")
     attributes = _kept_attributes(documents, context.file("attributes"))
-    borders = read_json(context.file("deciles")) if params["deciles"] else {}
-    kinds = mix_columns(attributes.schema)
+    borders = read_json(context.file("deciles")) if params["ranks"] else {}
+    kinds = mix_columns(attributes.schema, params["buckets"])
     lengths = _text_lengths(documents)
     columns = _Columns(attributes, kinds, borders, lengths[0], params)
     keep, *rules = mix_expressions(params["keep_if"], params["weights"], kinds)
@@ -173,7 +178,7 @@ class _Columns:
         self,
         attributes: pa.Table,
         kinds: Mapping[str, str],
-        borders: Mapping[str, Mapping[str, Sequence[float]]],
+        borders: Mapping[str, Mapping[str, Mapping[str, Sequence[float]]]],
         characters: npt.NDArray[np.int64],
         params: Mapping[str, Any],
     ) -> None:
@@ -182,6 +187,7 @@ class _Columns:
         self._borders = borders
         self._characters = characters
         self._per_token = params["characters_per_token"]
+        self._buckets = params["buckets"]
 
     def of(self, expression: Expression) -> dict[str, npt.NDArray[Any]]:
         """Those that an expression names; the number of rows when it names none."""
@@ -189,7 +195,10 @@ class _Columns:
         return columns or {"": np.zeros(self._attributes.num_rows)}
 
     def texts(self, name: str) -> list[str]:
-        """A text column; empty where nothing is known."""
+        """A text column, or the numbers of buckets; empty where nothing is known."""
+        if name in self._buckets:
+            values = self._values(name)
+            return ["" if np.isnan(value) else str(int(value)) for value in values.tolist()]
         return [value or "" for value in self._values(name).tolist()]
 
     def _values(self, name: str) -> npt.NDArray[Any]:
@@ -199,22 +208,33 @@ class _Columns:
             langs = self._attributes["lang"].to_pylist()
             pairs = zip(self._characters.tolist(), langs, strict=True)
             return np.array([n / per_token(lang, self._per_token) for n, lang in pairs])
+        if name in self._buckets:
+            return self._bucket(**self._buckets[name])
         if name not in self._attributes.column_names:
-            return self._deciles(name.removesuffix(DECILE))
+            return self._ranks(name.removesuffix(DECILE), 10)
         column = self._attributes[name]
         if self._kinds[name] == TEXT:
             return np.array(column.to_pylist(), object)
         values: npt.NDArray[Any] = column.cast(pa.float64()).to_numpy()
         return values
 
-    def _deciles(self, name: str) -> npt.NDArray[np.float64]:
+    def _ranks(self, name: str, parts: int) -> npt.NDArray[np.float64]:
+        """Which of the equal parts within the language each value is in, from 1."""
         values = self._values(name)
         languages = self._values("language")
-        deciles = np.full(len(values), np.nan)
-        for language, borders in self._borders.get(name, {}).items():
+        ranks = np.full(len(values), np.nan)
+        for language, borders in self._borders.get(name, {}).get(str(parts), {}).items():
             own = (languages == language) & ~np.isnan(values)
-            deciles[own] = 1 + np.searchsorted(borders, values[own], "right")
-        return deciles
+            ranks[own] = 1 + np.searchsorted(borders, values[own], "right")
+        return ranks
+
+    def _bucket(self, columns: Sequence[str], number: int) -> npt.NDArray[np.float64]:
+        """The highest bucket that any column gives; unknown where none is known."""
+        best = np.full(self._attributes.num_rows, np.nan)
+        for column in columns:
+            ranks = self._ranks(column.removeprefix("-"), number)
+            best = np.fmax(best, number + 1 - ranks if column.startswith("-") else ranks)
+        return best
 
 
 def per_token(lang: str, characters_per_token: Mapping[str, float]) -> float:

@@ -5,7 +5,16 @@ from typing import Any
 
 from tongwen.errors import UsageError
 
-KINDS = ("perplexity", "quality", "coherence", "safety", "topic", "clusters")
+KINDS = (
+    "perplexity",
+    "quality",
+    "coherence",
+    "safety",
+    "topic",
+    "clusters",
+    "educational_grade",
+    "quality_grade",
+)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,32 +6,24 @@ the limit the pieces with the smallest hashes are taken: the order of files and 
 nothing.
 """
 
-import gzip
-import io
-import json
-import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import xxhash
-import zstandard
 
 from tongwen.curate.text.prose import prose
 from tongwen.errors import InputError
-from tongwen.files import file_digest, tree_files
+from tongwen.files import file_digest
+from tongwen.formats.text_rows import text_files, text_rows
 
 LANGUAGES = ("en", "zh")
 TRAIN, CALIBRATE, TEST = range(3)
 FOLDS = 5
 _PART_BOUNDS = (0.65, 0.8)
-_JSONL = (".jsonl", ".jsonl.gz", ".jsonl.zst", ".jsonl.zstd")
-_TEXTS = (".txt", ".md")
 _FEWEST_CHARACTERS = 20
 _PIECE_SEPARATORS = ("\n\n", "\n", "。", ". ", " ")
 
@@ -123,9 +115,9 @@ def read_samples(
     heaps: dict[tuple[str, str], _Heap] = {}
     files = []
     for source in sources:
-        for path in _files(source.paths):
+        for path in text_files(source.paths):
             used = 0
-            for row in _rows(path, text_field):
+            for row in text_rows(path, text_field):
                 label = _label(source, path, row, label_field)
                 used += _take(row, label, heaps, counts, seed, piece_characters, maximum_characters)
             if not used:
@@ -245,100 +237,3 @@ def _label(source: Source, path: Path, row: Mapping[str, Any], label_field: str)
             return str(int(value))
         return None if value is None or value == "" else str(value)
     return source.label or path.name.split(".")[0]
-
-
-def _files(paths: Iterable[Path]) -> Iterator[Path]:
-    for path in paths:
-        if path.is_dir():
-            found = [item for item in tree_files(path) if _kind(item)]
-            if not found:
-                raise InputError(
-                    f"no text files in the folder {path}",
-                    hint=f"known endings: {', '.join((*_JSONL, '.parquet', *_TEXTS))}",
-                )
-            yield from found
-        elif not path.is_file():
-            raise InputError(f"there is no file {path}", hint="check the path")
-        elif not _kind(path):
-            raise InputError(
-                f"{path} is no text file that training reads",
-                hint=f"known endings: {', '.join((*_JSONL, '.parquet', *_TEXTS))}",
-            )
-        else:
-            yield path
-
-
-def _kind(path: Path) -> str:
-    name = path.name.lower()
-    if name.endswith(_JSONL):
-        return "jsonl"
-    if name.endswith(".parquet"):
-        return "parquet"
-    return "text" if name.endswith(_TEXTS) else ""
-
-
-def _rows(path: Path, text_field: str) -> Iterator[dict[str, Any]]:
-    """Rows with `text`, `lang`, `host`, `name`, and the whole `row`."""
-    kind = _kind(path)
-    if kind == "text":
-        try:
-            text = path.read_bytes().decode("utf-8")
-        except UnicodeDecodeError as error:
-            raise InputError(
-                f"{path} is not UTF-8 (byte {error.start})", hint="convert it to UTF-8"
-            ) from error
-        yield {"text": text, "lang": "", "host": "", "name": path.name, "row": {}}
-        return
-    rows = _json_rows(path) if kind == "jsonl" else _parquet_rows(path)
-    has_text = False
-    for number, row in enumerate(rows):
-        value = row.get(text_field)
-        if not isinstance(value, str):
-            continue
-        has_text = True
-        lang, host = row.get("lang"), row.get("host")
-        name = row.get("url") or row.get("id") or f"{path.name}#{number}"
-        yield {
-            "text": value,
-            "lang": lang if isinstance(lang, str) else "",
-            "host": host if isinstance(host, str) else "",
-            "name": str(name),
-            "row": row,
-        }
-    if not has_text:
-        raise InputError(
-            f"no row of {path} has the text field {text_field!r}",
-            hint="name the field with --text-field",
-        )
-
-
-def _json_rows(path: Path) -> Iterator[dict[str, Any]]:
-    with path.open("rb") as raw:
-        magic = raw.read(4)
-        raw.seek(0)
-        file: IO[bytes] = raw
-        if magic.startswith(b"\x1f\x8b"):
-            file = cast(IO[bytes], gzip.GzipFile(fileobj=raw))
-        elif magic == b"\x28\xb5\x2f\xfd":
-            reader = zstandard.ZstdDecompressor().stream_reader(raw, read_across_frames=True)
-            file = io.BufferedReader(cast(io.RawIOBase, reader))
-        try:
-            for number, line in enumerate(file):
-                if not line.strip():
-                    continue
-                row = json.loads(line)
-                if not isinstance(row, dict):
-                    raise InputError(f"line {number + 1} of {path} is no JSON object")
-                yield row
-        except (ValueError, EOFError, OSError, zlib.error, zstandard.ZstdError) as error:
-            raise InputError(
-                f"cannot read {path} as JSON Lines: {error}", hint="make the file again"
-            ) from error
-
-
-def _parquet_rows(path: Path) -> Iterator[dict[str, Any]]:
-    try:
-        for batch in pq.ParquetFile(path).iter_batches(batch_size=256):
-            yield from batch.to_pylist()
-    except (OSError, pa.ArrowException) as error:
-        raise InputError(f"cannot read {path} as Parquet: {error}") from error

@@ -8,6 +8,7 @@ import pyarrow as pa
 from tongwen.curate.scorers.clusters import ClusterScorer
 from tongwen.curate.scorers.coherence import CoherenceScorer
 from tongwen.curate.scorers.folder import ScorerFolder, refuse_twins
+from tongwen.curate.scorers.grades import GRADED, GradeScorer
 from tongwen.curate.scorers.hashing import Units, units_of
 from tongwen.curate.scorers.perplexity import PerplexityScorer
 from tongwen.curate.scorers.quality import QualityScorer
@@ -27,6 +28,7 @@ SCORE_SCHEMA = pa.schema(
         ("topic", pa.string()),
         ("topic_confidence", pa.float64()),  # probability, 0 to 1
         ("cluster", pa.int32()),
+        *((name, pa.float64()) for name in GRADED),  # 0 to 5
     ]
 )
 """The values of all scorers; null where a text is not scored."""
@@ -38,6 +40,7 @@ _CLASSES: dict[str, Any] = {
     "safety": SafetyScorer,
     "topic": TopicScorer,
     "clusters": ClusterScorer,
+    **dict.fromkeys(GRADED, GradeScorer),
 }
 
 

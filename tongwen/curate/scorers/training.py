@@ -9,6 +9,7 @@ from typing import Any
 from tongwen.curate.scorers.clusters import train_clusters
 from tongwen.curate.scorers.coherence import train_coherence
 from tongwen.curate.scorers.folder import TrainedScorer, open_folder, write_folder
+from tongwen.curate.scorers.grades import GRADED, train_grades
 from tongwen.curate.scorers.lexicon import read_lexicon
 from tongwen.curate.scorers.options import KINDS, TrainingOptions
 from tongwen.curate.scorers.perplexity import train_perplexity
@@ -31,7 +32,8 @@ class TrainingFiles:
         labelled: rows with a label.
         lexicons: for safety, beside our own.
         text_field: of the rows.
-        label_field: of labelled rows.
+        label_field: of labelled rows; None for the one that `tongwen curate label` writes for the
+            kind, `label` for other kinds.
         positive: labels that mean good, for safety unsafe.
     """
 
@@ -40,7 +42,7 @@ class TrainingFiles:
     labelled: Sequence[Path] = ()
     lexicons: Sequence[Path] = ()
     text_field: str = "text"
-    label_field: str = "label"
+    label_field: str | None = None
     positive: Sequence[str] = ("1",)
 
 
@@ -99,6 +101,10 @@ def _check(kind: str, files: TrainingFiles) -> None:
         raise UsageError(f"{kind} needs reference text", hint="give --reference")
     if kind in ("topic", "clusters") and not files.reference and not is_labelled:
         raise UsageError(f"{kind} needs text", hint="give --reference or --labelled")
+    if kind in GRADED and (not is_labelled or files.reference or files.against):
+        raise UsageError(
+            f"{kind} learns from grades alone", hint="give --labelled, of `tongwen curate label`"
+        )
     if files.lexicons and kind != "safety":
         raise UsageError(f"--lexicon is of no use for {kind}", hint="leave it out")
     if kind in ("topic", "clusters", "coherence") and files.against:
@@ -108,7 +114,7 @@ def _check(kind: str, files: TrainingFiles) -> None:
 
 
 def _read(kind: str, files: TrainingFiles, options: TrainingOptions) -> Samples:
-    by_name = kind in ("topic", "clusters")
+    by_name = kind in ("topic", "clusters", *GRADED)
     sources = [
         Source(tuple(files.reference), "" if by_name else POSITIVE),
         Source(tuple(files.against), NEGATIVE),
@@ -121,7 +127,7 @@ def _read(kind: str, files: TrainingFiles, options: TrainingOptions) -> Samples:
         piece_characters=options.piece_characters,
         maximum_characters=options.characters,
         text_field=files.text_field,
-        label_field=files.label_field,
+        label_field=files.label_field or GRADED.get(kind, "label"),
     )
     if classes is None:
         return samples
@@ -140,6 +146,8 @@ def _train(
     if kind == "safety":
         terms = [term for path in files.lexicons for term in read_lexicon(path)]
         return train_safety(samples, options, terms)
+    if kind in GRADED:
+        return train_grades(kind, samples, options)
     trainers = {
         "perplexity": train_perplexity,
         "quality": train_quality,

@@ -1,0 +1,1 @@
+"""Questions to any server that speaks OpenAI's chat completions, ours included."""

@@ -1,0 +1,1 @@
+"""Grades that a language model gives to documents, for scorers to learn from."""

@@ -1,0 +1,1 @@
+"""Dialogues made of the user's documents, by a language model or by a rule, and general ones."""
