@@ -84,7 +84,7 @@ def reference_logprobs(model: Llama, ids: list[int]) -> torch.Tensor:
     from tongwen.model.decoding import Prefill
 
     seen: list[torch.Tensor] = []
-    Prefill(model, ids, lambda _, hidden: seen.append(hidden.clone())).advance()
+    Prefill(model, ids, observe=lambda _, hidden: seen.append(hidden.clone())).advance()
     with torch.inference_mode():
         logprobs = model.logits(seen[0][:-1]).log_softmax(-1)
     return logprobs[torch.arange(len(ids) - 1), torch.tensor(ids[1:])]
@@ -572,5 +572,5 @@ def test_a_models_own_template_is_used_and_no_text_escapes_it(
     with pytest.raises(InputError, match="no such thing"):
         refusing.encode(begun)
     config.write_text(json.dumps({"chat_template": "{% for %}"}))
-    with pytest.raises(InputError, match="cannot be read"):
+    with pytest.raises(InputError, match="not valid Jinja"):
         load_template(tmp_path, small_tokenizer)

@@ -66,6 +66,7 @@ class Engine:
         batch_tokens: int | None = None,
     ) -> None:
         self.tokenizer = tokenizer
+        self.config = model.config
         self.context_tokens = model.config.max_position_embeddings
         self._model = model
         self._stop_ids = frozenset(stop_ids)
@@ -235,7 +236,9 @@ class Engine:
             return
         if self._prefill is None:
             self._prefill = self._start_reading(self._reading)
+            self._reading.report(0)
         logits_V = None if self._reading.is_aborted else self._prefill.advance()
+        self._reading.report(self._prefill.tokens)
         if logits_V is not None and _take(self._reading, logits_V):
             self._batch.append(self._prefill)
             self._writing.append(self._reading)
@@ -253,7 +256,7 @@ class Engine:
             return Prefill(self._model, request.prompt_ids)
         scores = PromptScores(self._model, request.prompt_ids, request.logprobs or 0)
         generation.prompt_scores = scores
-        return Prefill(self._model, request.prompt_ids, scores.observe)
+        return Prefill(self._model, request.prompt_ids, observe=scores.observe)
 
     def _write_tokens(self) -> None:
         """Add one token to every answer."""
