@@ -157,7 +157,9 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response(status)
         self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(body)))
-        self.send_header("Content-Security-Policy", "default-src 'self'; connect-src 'self' http://127.0.0.1:*")
+        self.send_header(
+            "Content-Security-Policy", "default-src 'self'; connect-src 'self' http://127.0.0.1:*"
+        )
         self.end_headers()
         self.wfile.write(body)
 

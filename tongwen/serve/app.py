@@ -18,9 +18,9 @@ from tongwen import __version__
 from tongwen.errors import TongwenError
 from tongwen.model.sampler import Sampling
 from tongwen.serve.access import Application, Guard, Receive, Scope, Send
-from tongwen.serve.attachments import AttachmentError, AttachmentReader
 from tongwen.serve.answers import Answer, Answers
 from tongwen.serve.anthropic import MessagesReply, error_body, parse_messages_request
+from tongwen.serve.attachments import AttachmentError, AttachmentReader
 from tongwen.serve.engine import ContextLengthError, Engine, EngineBusyError, GrammarError
 from tongwen.serve.facts import model_facts
 from tongwen.serve.fields import ApiError, Fields, busy

@@ -1,7 +1,7 @@
 """Documents that the page attaches to a question, read by the readers that curation uses.
 
-PDFium and the office libraries are foreign code over strangers' bytes, so a file is read in a process
-of its own: one that crashes, hangs or fills the memory costs its own request and no answer.
+PDFium and the office libraries are foreign code over strangers' bytes, so a file is read in a
+process of its own: one that crashes, hangs or fills the memory costs its own request and no answer.
 """
 
 import asyncio

@@ -211,9 +211,7 @@ def _prompts(value: object) -> tuple[str | tuple[int, ...], ...]:
 class ChatReply:
     """Builds the objects of one chat response; all parts of a stream share its id and time."""
 
-    def __init__(
-        self, wanted: AnswerRequest, tokenizer: Tokenizer, prompt_tokens: int = 0
-    ) -> None:
+    def __init__(self, wanted: AnswerRequest, tokenizer: Tokenizer, prompt_tokens: int = 0) -> None:
         self._tokenizer = tokenizer
         self._prompt_tokens = prompt_tokens
         self._wants_usage = wanted.wants_usage

@@ -253,7 +253,9 @@ function showBusy() {
 }
 
 function showModel() {
-  find("model", HTMLElement).textContent = model?.id ?? "";
+  const name = model?.id ?? "";
+  find("model", HTMLElement).textContent = name;
+  strings.setLabel(find("model", HTMLElement), "aboutModel", { name });
   updateGauge();
 }
 
@@ -477,6 +479,7 @@ function showLanguage() {
   strings.useLanguage(settings.language ?? strings.preferredLanguage());
   hideNotice();
   updateHistory();
+  showModel();
   showFacts(facts);
   attachments.show();
   if (running.size === 0) showConversation();

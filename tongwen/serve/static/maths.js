@@ -24,7 +24,7 @@ function formulaAt(source, start) {
     while (open[0] === "$" && at > 0 && source[at - 1] === "\\") at = source.indexOf(close, at + 1);
     if (at <= from) return null;
     const tex = source.slice(from, at);
-    if (open === "$" && (/^\s|\s$|\n\n/.test(tex) || /\d/.test(source[at + 1] ?? ""))) return null;
+    if (open === "$" && (/^\s|\s$|\n\n|`|\\[()]/.test(tex) || /\d/.test(source[at + 1] ?? ""))) return null;
     return { tex, end: at + close.length, isBlock };
   }
   return null;
