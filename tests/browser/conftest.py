@@ -1,5 +1,6 @@
 """Debian's chromium, and a server that speaks the chat protocol at the pace a test asks for."""
 
+import base64
 import json
 import os
 import shutil
@@ -22,6 +23,15 @@ KINDS = {
     ".css": "text/css",
     ".svg": "image/svg+xml",
 }
+FACTS = {
+    "id": "tongwen-sample",
+    "parameters": 21_400_000,
+    "context_length": 2048,
+    "has_chat": True,
+    "license": "apache-2.0",
+    "languages": ["en", "zh"],
+    "card": "# tongwen-sample\n\n## Model 模型\n\n|  |  |\n|---|---|\n| layers 层数 | 8 |",
+}
 FLAGS = [
     "--no-sandbox",  # the tests also run as root in containers
     "--disable-gpu",
@@ -42,11 +52,17 @@ class FakeServer:
         may_continue: after its first piece an answer waits for this event.
         endless: repeat the last piece until the reader has gone.
         reader_has_gone: set when a write failed because the browser closed the connection.
+        answers: pieces of the next answers, before `pieces` is used.
+        finish: why answers end.
+        progress: tokens of the prompt that have been read, said before the answer.
         requests: bodies of the chat requests, in order.
     """
 
     url: str = ""
     pieces: list[str] = field(default_factory=lambda: ["你好，", "world", "。"])
+    answers: list[list[str]] = field(default_factory=list)
+    finish: str = "stop"
+    progress: tuple[int, ...] = ()
     may_continue: threading.Event = field(default_factory=threading.Event)
     endless: bool = False
     reader_has_gone: threading.Event = field(default_factory=threading.Event)
@@ -64,13 +80,23 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         if self.path == "/v1/models":
             model = {"id": "tongwen-sample", "context_length": self.fake.context_tokens}
-            self._whole(200, "application/json", json.dumps({"data": [model]}).encode())
+            self._json({"data": [model]})
+            return
+        if self.path == "/model-facts":
+            self._json(FACTS)
             return
         path = STATIC / (self.path.lstrip("/") or "index.html")
         self._whole(200, f"{KINDS[path.suffix]}; charset=utf-8", path.read_bytes())
 
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        if self.path == "/tokenize":
+            text = body.get("prompt") or "".join(m["content"] for m in body["messages"])
+            self._json({"count": len(text)})
+            return
+        if self.path == "/attachments":
+            self._attach(body)
+            return
         self.fake.requests.append(body)
         question = body["messages"][-1]["content"]
         if len(question) > self.fake.context_tokens:
@@ -86,15 +112,27 @@ class _Handler(BaseHTTPRequestHandler):
             self.fake.reader_has_gone.set()
         self.close_connection = True
 
+    def _attach(self, body: dict[str, Any]) -> None:
+        content = base64.b64decode(body["content"]).decode()
+        if content == "%PDF-locked":
+            error = {"message": "it needs a password", "code": "attachment_encrypted"}
+            self._whole(400, "application/json", json.dumps({"error": error}).encode())
+            return
+        self._json({"name": body["name"], "text": content, "tokens": len(content)})
+
     def _answer(self) -> None:
-        for number, piece in enumerate(self.fake.pieces):
+        for tokens in self.fake.progress:
+            progress = {"total": 45_000, "processed": tokens}
+            self._event({"choices": [], "prompt_progress": progress})
+        pieces = self.fake.answers.pop(0) if self.fake.answers else self.fake.pieces
+        for number, piece in enumerate(pieces):
             self._event({"choices": [{"delta": {"content": piece}, "finish_reason": None}]})
             if number == 0 and not self.fake.endless:
                 self.fake.may_continue.wait(timeout=60)
         while self.fake.endless:
             self._event({"choices": [{"delta": {"content": "字"}, "finish_reason": None}]})
             threading.Event().wait(0.02)
-        self._event({"choices": [{"delta": {}, "finish_reason": "stop"}]})
+        self._event({"choices": [{"delta": {}, "finish_reason": self.fake.finish}]})
         usage = {"prompt_tokens": 1200, "completion_tokens": 34, "total_tokens": 1234}
         self._event({"choices": [], "usage": usage})
         self.wfile.write(b"data: [DONE]\n\n")
@@ -112,11 +150,16 @@ class _Handler(BaseHTTPRequestHandler):
         value = {"error": {**error, "code": "context_length_exceeded"}}
         self._whole(400, "application/json", json.dumps(value).encode())
 
+    def _json(self, value: Any) -> None:
+        self._whole(200, "application/json", json.dumps(value).encode())
+
     def _whole(self, status: int, kind: str, body: bytes) -> None:
         self.send_response(status)
         self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(body)))
-        self.send_header("Content-Security-Policy", "default-src 'self'")
+        self.send_header(
+            "Content-Security-Policy", "default-src 'self'; connect-src 'self' http://127.0.0.1:*"
+        )
         self.end_headers()
         self.wfile.write(body)
 

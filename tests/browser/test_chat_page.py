@@ -169,17 +169,26 @@ def test_regenerating_keeps_both_versions(page: Page, server: Any) -> None:
     assert server.requests[0]["messages"] == server.requests[1]["messages"]
 
 
-def test_editing_replaces_the_last_question(page: Page, server: Any) -> None:
+def test_an_edited_question_is_another_branch_and_both_stay(page: Page, server: Any) -> None:
     server.may_continue.set()
     page.goto(server.url)
     ask(page, "First")
     expect(page.get_by_role("button", name="Regenerate")).to_be_visible()
-    page.locator("article.user").hover()
-    page.get_by_role("button", name="Edit").click()
+    server.answers = [["to the follow-up"], ["to the second"]]
+    ask(page, "Follow-up")
+    expect(page.locator(ANSWER).nth(1)).to_have_text("to the follow-up")
+    page.locator("article.user").first.hover()
+    page.locator("article.user").first.get_by_role("button", name="Edit").click()
     expect(page.locator("#question")).to_have_value("First")
     ask(page, "Second")
     expect(page.locator("article.user .content")).to_have_text(["Second"])
-    assert server.requests[1]["messages"] == [{"role": "user", "content": "Second"}]
+    expect(page.locator(ANSWER)).to_have_text(["to the second"])
+    assert server.requests[2]["messages"] == [{"role": "user", "content": "Second"}]
+    page.locator("article.user").hover()
+    page.get_by_role("button", name="Earlier version").click()
+    expect(page.locator("article.user .content")).to_have_text(["First", "Follow-up"])
+    page.reload()
+    expect(page.locator("article.user .content")).to_have_text(["First", "Follow-up"])
 
 
 def test_settings_are_sent_and_survive_a_reload(page: Page, server: Any) -> None:

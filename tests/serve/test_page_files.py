@@ -22,7 +22,8 @@ def used_keys() -> set[str]:
         source = script.read_text(encoding="utf-8")
         keys |= set(re.findall(r'\b(?:text|showNotice|button)\("(\w+)"', source))
         keys |= set(re.findall(r'setLabel\(\w+, "(\w+)"', source))
-        keys |= set(re.findall(r'\b\w+: "(ended\w+)"', source))
+        keys |= set(re.findall(r'\b\w+: "((?:ended|attachment)[A-Z]\w+)"', source))
+        keys |= set(re.findall(r'\bact\("(\w+)"', source))
     return keys
 
 
@@ -57,5 +58,6 @@ def test_vendored_files_are_what_their_list_says_and_what_the_page_imports() -> 
     assert set(listed) == {p.name for p in vendor.iterdir()} - {"README.md", "SHA256SUMS"}
     for name, digest in listed.items():
         assert hashlib.sha256((vendor / name).read_bytes()).hexdigest() == digest
-    imported = re.findall(r'"\./vendor/([^"]+)"', (STATIC / "markdown.js").read_text("utf-8"))
-    assert imported == [name for name in listed if name.endswith(".js")]
+    sources = "".join(script.read_text("utf-8") for script in SCRIPTS)
+    imported = re.findall(r'"\./vendor/([^"]+)"', sources)
+    assert sorted(imported) == sorted(name for name in listed if name.endswith(".js"))

@@ -1,6 +1,11 @@
 """`tongwen chat`: commands, several lines, Ctrl-C, and questions from a pipe."""
 
+import io
 import json
+import os
+import re
+import select
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -8,7 +13,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from tongwen.cli.chat import command
+from tongwen.cli.chat import command, silent_keys
 from tongwen.errors import InputError, UsageError
 from tongwen.serve.dialogue import Dialogue, answer_lines, texts_of
 from tongwen.serve.engine import ContextLengthError
@@ -94,6 +99,66 @@ def test_a_saved_dialogue_comes_back(make_dialogue: MakeDialogue, tmp_path: Path
         other.handle("/save")
 
 
+def test_the_last_question_is_answered_again_or_taken_back(make_dialogue: MakeDialogue) -> None:
+    dialogue, screen = make_dialogue()
+    for command in ("/regenerate", "/undo"):
+        with pytest.raises(UsageError, match="no question yet"):
+            dialogue.handle(command)
+    dialogue.handle("one")
+    dialogue.handle("two")
+    before = list(dialogue.messages)
+    dialogue.handle("/regenerate")
+    assert dialogue.messages == before
+    assert screen.answers == ANSWER * 3
+    dialogue.handle("/undo")
+    assert dialogue.messages == before[:2]
+    assert any("two" in line for line in screen.lines)
+
+
+def test_an_answer_that_is_not_given_again_stays(make_dialogue: MakeDialogue) -> None:
+    dialogue, _ = make_dialogue()
+    dialogue.handle("one")
+    before = list(dialogue.messages)
+
+    def failing(request: Any) -> Iterator[Any]:
+        raise InputError("gone")
+        yield
+
+    dialogue._engine.stream = failing  # type: ignore[method-assign]
+    with pytest.raises(InputError):
+        dialogue.handle("/regenerate")
+    assert dialogue.messages == before
+
+
+def test_an_answer_ends_with_its_rate_in_a_terminal(scripted_engine: Any) -> None:
+    engine, _ = scripted_engine(ANSWER)
+    screen = Screen()
+    dialogue = Dialogue(
+        engine, ServeSettings(), write=screen.write, say=screen.lines.append, shows_rate=True
+    )
+    dialogue.handle("one")
+    assert re.search(
+        r"\[\d+ tokens, [\d.]+ per second; the first after [\d.]+ s\]", screen.lines[-1]
+    )
+
+
+def test_keys_typed_while_it_answers_are_not_shown_and_not_lost() -> None:
+    pty = pytest.importorskip("pty")
+    termios = pytest.importorskip("termios")
+    keyboard, terminal = pty.openpty()
+    with os.fdopen(terminal, "r", encoding="utf-8") as stdin, os.fdopen(keyboard, "wb", 0) as keys:
+        before = termios.tcgetattr(stdin.fileno())
+        with silent_keys(stdin):
+            keys.write("next 问题\n".encode())
+            time.sleep(0.05)
+            shown, _, _ = select.select([keys], [], [], 0.1)
+            assert shown == []
+        assert termios.tcgetattr(stdin.fileno()) == before
+        assert stdin.readline() == "next 问题\n"
+    with silent_keys(io.StringIO("no terminal")):
+        pass
+
+
 def test_a_question_beyond_the_window_is_refused_and_the_dialogue_stays(
     make_dialogue: MakeDialogue,
 ) -> None:
@@ -161,6 +226,10 @@ def test_the_command_answers_a_pipe_with_a_real_model(small_model_folder: Path) 
     assert [row["question"] for row in rows] == ["路", "The road"]
     plain = run("/set max_tokens 5\n路\n")
     assert plain.stdout == rows[0]["answer"] + "\n"
+    short = run("路\n", "--json", "--max-tokens", "2", "--temperature", "0.5", "--system", "短")
+    assert json.loads(short.stdout)["finish_reason"] == "length"
+    wrong = run("路\n", "--top-p", "7")
+    assert isinstance(wrong.exception, UsageError)
     failed = run("路" * 300)
     assert failed.exit_code == 1
     assert "context window of this model has 128" in failed.stderr

@@ -4,7 +4,7 @@ import contextlib
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 import click
 
@@ -17,15 +17,21 @@ if TYPE_CHECKING:
 @click.command(name="chat")
 @click.argument("model", metavar="MODEL_OR_RUN", type=click.Path(path_type=Path))
 @click.option("--quantized", is_flag=True, help="Of a run, take the quantized model.")
+@click.option("--temperature", help="0 (always the likeliest) to 2.")
+@click.option("--top-p", help="Draw from the likeliest that make up this share, 0 to 1.")
+@click.option("--top-k", help="Draw from so many of the likeliest.")
+@click.option("--seed", help="Makes the draws repeatable.")
+@click.option("--max-tokens", help="Longest answer.")
+@click.option("--system", help="System prompt.")
 @click.option("--json", "as_json", is_flag=True, help="Piped questions: print an object for each.")
-def command(model: Path, quantized: bool, as_json: bool) -> None:
+def command(model: Path, quantized: bool, as_json: bool, **options: str | None) -> None:
     """Talk to MODEL_OR_RUN, a Hugging Face folder or a run directory; /? lists the commands.
 
     Piped input holds one question a line; each is answered on its own.
 
     \b
     Examples:
-      tongwen chat runs/sample
+      tongwen chat runs/sample --temperature 0.7 --system '请简短回答。'
       echo '你好' | tongwen chat runs/sample
     """
     from tongwen.serve.dialogue import Dialogue, answer_lines
@@ -48,8 +54,13 @@ def command(model: Path, quantized: bool, as_json: bool) -> None:
         settings,
         write=(lambda text: click.echo(text, nl=False)) if is_terminal else (lambda _: None),
         say=lambda text: click.echo(text, err=True),
+        sampling=loaded.sampling,
+        shows_rate=is_terminal,
     )
     try:
+        for name, value in options.items():
+            if value is not None:
+                dialogue.set(name, value)
         if is_terminal:
             click.echo(f"{loaded.name}, {engine.context_tokens:,} tokens; /? for help", err=True)
             _talk(dialogue)
@@ -83,11 +94,39 @@ def _talk(dialogue: "Dialogue") -> None:
             texts = texts_of(_typed_lines())
             continue
         try:
-            if not dialogue.handle(text):
+            with silent_keys(sys.stdin):
+                goes_on = dialogue.handle(text)
+            if not goes_on:
                 return
             click.echo()
         except TongwenError as error:
             _show_error(error)
+
+
+@contextlib.contextmanager
+def silent_keys(terminal: TextIO) -> Iterator[None]:
+    """Keys are not shown while an answer is written; they are kept for the next line.
+
+    Ctrl-C still interrupts. Without effect where there is no terminal, or no termios (Windows).
+    """
+    try:
+        import termios
+    except ImportError:
+        yield
+        return
+    try:
+        number = terminal.fileno()
+        before = termios.tcgetattr(number)
+    except (OSError, ValueError, termios.error):
+        yield
+        return
+    quiet = [*before]
+    quiet[3] &= ~termios.ECHO
+    termios.tcsetattr(number, termios.TCSANOW, quiet)
+    try:
+        yield
+    finally:
+        termios.tcsetattr(number, termios.TCSANOW, before)
 
 
 def _typed_lines() -> Iterator[str]:

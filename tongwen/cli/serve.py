@@ -99,6 +99,7 @@ def command(
             has_chat=loaded.has_chat,
             template=loaded.template,
             sampling=loaded.sampling,
+            folder=loaded.folder,
         )
         hosts = LOOPBACK_HOSTS if is_local and api_key is None and not keys else None
         click.echo(f"{name or loaded.name} from {loaded.folder}; Ctrl-C ends", err=True)

@@ -15,10 +15,15 @@ LOOPBACK_HOSTS = ("127.0.0.1", "localhost", "::1")
 
 _API_PATHS = (
     "/v1", "/models", "/chat", "/completions", "/responses", "/messages", "/tokenize",
-    "/detokenize", "/apply-template", "/metrics",
+    "/detokenize", "/apply-template", "/metrics", "/model-facts", "/attachments",
 )  # fmt: skip
 _HEADERS = (
-    (b"content-security-policy", b"default-src 'self'; frame-ancestors 'none'"),
+    (
+        b"content-security-policy",
+        # A second server on the user's own machine may be asked for a second answer.
+        b"default-src 'self'; connect-src 'self' http://127.0.0.1:* http://localhost:*; "
+        b"frame-ancestors 'none'",
+    ),
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
 )

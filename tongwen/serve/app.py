@@ -20,7 +20,9 @@ from tongwen.model.sampler import Sampling
 from tongwen.serve.access import Application, Guard, Receive, Scope, Send
 from tongwen.serve.answers import Answer, Answers
 from tongwen.serve.anthropic import MessagesReply, error_body, parse_messages_request
+from tongwen.serve.attachments import AttachmentError, AttachmentReader
 from tongwen.serve.engine import ContextLengthError, Engine, EngineBusyError, GrammarError
+from tongwen.serve.facts import model_facts
 from tongwen.serve.fields import ApiError, Fields, busy
 from tongwen.serve.generation import GenerationRequest
 from tongwen.serve.keys import Client, Keyring, KeySettings
@@ -65,6 +67,7 @@ class Server:
         has_chat: whether the model knows dialogues.
         template: writes them; ChatML when None.
         sampling: the model's own defaults.
+        folder: of the model, for its card.
     """
 
     def __init__(
@@ -76,6 +79,7 @@ class Server:
         has_chat: bool,
         template: ChatTemplate | None = None,
         sampling: Sampling | None = None,
+        folder: Path | None = None,
     ) -> None:
         self._engine = engine
         self._name = name
@@ -85,6 +89,8 @@ class Server:
         self._defaults = Defaults.of(settings, self._sampling)
         self._metrics = Metrics(engine)
         self._created = int(time.time())
+        self._folder = folder
+        self._attachments = AttachmentReader()
 
     def application(
         self,
@@ -142,6 +148,8 @@ class Server:
             "/tokenize": self.tokenize,
             "/detokenize": self.detokenize,
             "/apply-template": self.apply_template,
+            "/model-facts": self.show_facts,
+            "/attachments": self.attach,
         }
 
     async def health(self) -> dict[str, Any]:
@@ -170,7 +178,7 @@ class Server:
             lambda body: parse_request(
                 body, is_chat=True, settings=self._settings, sampling=self._sampling
             ),
-            lambda wanted, _: ChatReply(wanted, self._engine.tokenizer),
+            lambda wanted, prompts: ChatReply(wanted, self._engine.tokenizer, len(prompts[0])),
         )
 
     async def complete(self, request: Request) -> Response:
@@ -249,6 +257,26 @@ class Server:
             return {"prompt": await asyncio.to_thread(template.render, prompt)}
         except TongwenError as error:
             raise ApiError(400, error.message, param="messages") from error
+
+    async def show_facts(self) -> dict[str, Any]:
+        """What the model is and what its card says, for the page."""
+        facts = await asyncio.to_thread(
+            model_facts, self._engine.config, self._folder, has_chat=self._template is not None
+        )
+        return {"id": self._name, **facts}
+
+    async def attach(self, request: Request) -> dict[str, Any]:
+        """The text of a file that somebody wants to ask about, and its tokens."""
+        fields = Fields.of_body(await self._json_body(request))
+        name, content = fields.required("name", str), fields.required("content", str)
+        try:
+            found = await self._attachments.read(name, content)
+        except AttachmentError as error:
+            code, words = f"attachment_{error.problem}", error.message
+            hint = f"; {error.hint}" if error.hint else ""
+            raise ApiError(400, words + hint, code=code, param="content") from error
+        ids = await asyncio.to_thread(self._engine.tokenizer.encode, found.text)
+        return {"name": name, "format": found.format, "text": found.text, "tokens": len(ids)}
 
     async def _own_fields(self, request: Request) -> Fields:
         fields = Fields.of_body(await self._json_body(request))
@@ -330,6 +358,7 @@ class Server:
                     grammar=wanted.grammar,
                     logprobs=wanted.logprobs,
                     scores_prompt=wanted.echoes and wanted.logprobs is not None,
+                    reports_progress=wanted.reports_progress and wanted.is_stream,
                     client=client,
                 )
                 self._engine.check(request)
@@ -463,6 +492,9 @@ class _Parts:
             index, delta = item
             if delta.error is not None:
                 raise ApiError(500, delta.error, kind="server_error")
+            if delta.read_tokens is not None:
+                yield index, Part("progress", number=delta.read_tokens)
+                continue
             now = time.monotonic()
             self.metrics.text(now - self._last[index], is_first=not self._has_begun[index])
             self._last[index], self._has_begun[index] = now, True

@@ -16,6 +16,8 @@ from tongwen.serve.settings import ServeSettings
 from tongwen.tokenizer.special import Message, check_messages
 
 HELP = '''\
+/regenerate              answer the last question again
+/undo                    take the last question and its answer back
 /clear                   forget the dialogue
 /set NAME VALUE          temperature, top_p, top_k, seed, max_tokens or system
 /show                    the settings, and how much of the context window is used
@@ -43,13 +45,25 @@ class Dialogue:
         settings: how it answers until `/set` says otherwise.
         write: shows a piece of an answer.
         say: shows a line of our own.
+        sampling: how the model's folder wants tokens chosen.
+        shows_rate: say after an answer how fast it was written.
     """
 
-    def __init__(self, engine: Engine, settings: ServeSettings, *, write: Write, say: Write):
+    def __init__(
+        self,
+        engine: Engine,
+        settings: ServeSettings,
+        *,
+        write: Write,
+        say: Write,
+        sampling: Sampling | None = None,
+        shows_rate: bool = False,
+    ) -> None:
         self._engine = engine
         self._write = write
         self._say = say
-        self._sampling = settings.sampling_over(Sampling())
+        self._sampling = settings.sampling_over(sampling or Sampling())
+        self._shows_rate = shows_rate
         self._max_tokens = settings.max_tokens
         self._system = ""
         self.messages: list[Message] = []
@@ -70,9 +84,13 @@ class Dialogue:
         name, _, value = text.strip().partition(" ")
         if name == "/bye":
             return False
+        if name == "/regenerate":
+            self._regenerate()
+            return True
         commands: dict[str, Callable[[str], None]] = {
             "/?": lambda _: self._say(HELP),
             "/help": lambda _: self._say(HELP),
+            "/undo": lambda _: self._undo(),
             "/clear": lambda _: self.messages.clear(),
             "/set": self._set,
             "/show": lambda _: self._show(),
@@ -96,8 +114,10 @@ class Dialogue:
             sampling=self._sampling,
         )
         answer, finish, started = "", "stopped", time.monotonic()
+        first: float | None = None
         try:
             for delta in self._engine.stream(request):
+                first = first or time.monotonic()
                 answer += delta.text
                 self._write(delta.text)
                 finish = delta.finish or finish
@@ -108,7 +128,56 @@ class Dialogue:
         if answer or finish == "stop":
             self.messages = [*messages, {"role": "assistant", "content": answer}]
         self.finish = finish
+        if self._shows_rate and first is not None:
+            self._say(self._rate(answer, first - started, time.monotonic() - first))
         return answer
+
+    def _rate(self, answer: str, reading_seconds: float, seconds: float) -> str:
+        """How long the question was read, and how fast the answer was written."""
+        tokens = len(self._engine.tokenizer.encode(answer))
+        # The first token comes of reading the question.
+        rate = f", {(tokens - 1) / seconds:.1f} per second" if tokens > 1 and seconds > 0 else ""
+        return f"\n[{tokens} tokens{rate}; the first after {reading_seconds:.1f} s]"
+
+    def _last_question(self) -> int:
+        """The place of the last question.
+
+        Raises:
+            UsageError: there is none.
+        """
+        places = [n for n, turn in enumerate(self.messages) if turn["role"] == "user"]
+        if not places:
+            raise UsageError("there is no question yet", hint="type one")
+        return places[-1]
+
+    def _undo(self) -> None:
+        place = self._last_question()
+        self._say(f"taken back: {self.messages[place]['content'][:60]}")
+        self.messages = self.messages[:place]
+
+    def _regenerate(self) -> None:
+        """Answer the last question again; the answer before stays when that fails.
+
+        A seed would repeat it word for word, so it is drawn without.
+        """
+        before, place, sampling = self.messages, self._last_question(), self._sampling
+        if sampling.temperature == 0:
+            self._say("[temperature 0 repeats the answer: /set temperature 0.7]")
+        self.messages, self._sampling = before[:place], replace(sampling, seed=None)
+        try:
+            self.ask(before[place]["content"])
+        finally:
+            self._sampling = sampling
+            if len(self.messages) == place:  # not a word came
+                self.messages = before
+
+    def set(self, name: str, value: str) -> None:
+        """What `/set NAME VALUE` does.
+
+        Raises:
+            UsageError: there is no such setting, or the value is out of its range.
+        """
+        self._set(f"{name} {value}")
 
     def _prompt_ids(self, messages: list[Message]) -> tuple[int, ...]:
         system = [{"role": "system", "content": self._system}] if self._system else []

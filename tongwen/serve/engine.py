@@ -69,6 +69,7 @@ class Engine:
         cache: CacheKind = "auto",
     ) -> None:
         self.tokenizer = tokenizer
+        self.config = model.config
         self.context_tokens = model.config.max_position_embeddings
         self._model = model
         self._stop_ids = frozenset(stop_ids)
@@ -239,7 +240,9 @@ class Engine:
             return
         if self._prefill is None:
             self._prefill = self._start_reading(self._reading)
+            self._reading.report(0)
         logits_V = None if self._reading.is_aborted else self._prefill.advance()
+        self._reading.report(self._prefill.tokens)
         if logits_V is not None and _take(self._reading, logits_V):
             self._batch.append(self._prefill)
             self._writing.append(self._reading)

@@ -34,6 +34,7 @@ class GenerationRequest:
         grammar: that the answer has to fit, as `tongwen.serve.grammar` makes it.
         logprobs: how many likeliest tokens to name with each token's score; None: no scores.
         scores_prompt: score the prompt's tokens too.
+        reports_progress: tell how much of the prompt has been read.
         client: whose turn it is when several wait.
     """
 
@@ -47,6 +48,7 @@ class GenerationRequest:
     grammar: str | None = None
     logprobs: int | None = None
     scores_prompt: bool = False
+    reports_progress: bool = False
     client: str = ""
 
 
@@ -62,6 +64,7 @@ class Delta:
         scores: of the tokens whose text this is, where they were asked for.
         prompt_scores: of the prompt's tokens, in the first delta, where they were asked for.
         stop: the stop string that ended the answer.
+        read_tokens: of the prompt so far, where that was asked for; such a delta holds no text.
     """
 
     text: str
@@ -70,6 +73,7 @@ class Delta:
     scores: tuple[TokenScore, ...] = ()
     prompt_scores: tuple[TokenScore, ...] = ()
     stop: str | None = None
+    read_tokens: int | None = None
 
 
 class Generation:
@@ -133,6 +137,11 @@ class Generation:
         if text:
             self._send(text)
         return not self.is_aborted
+
+    def report(self, read_tokens: int) -> None:
+        """Tell how much of the prompt has been read, if that was asked for."""
+        if self.request.reports_progress and not self.is_aborted:
+            self._deliver(Delta("", read_tokens=read_tokens))
 
     def fail(self, error: str) -> None:
         """End the answer because it cannot be written."""

@@ -88,6 +88,7 @@ def parse_request(
         sampling=take_sampling(fields, defaults.sampling),
         echoes=echoes,
         reads_special=fields.take("parse_special", bool, True),
+        reports_progress=is_chat and fields.take("return_progress", bool, False),
     )
     fields.ignore(*_IGNORED)
     fields.only_off(_ONLY_OFF)
@@ -210,8 +211,9 @@ def _prompts(value: object) -> tuple[str | tuple[int, ...], ...]:
 class ChatReply:
     """Builds the objects of one chat response; all parts of a stream share its id and time."""
 
-    def __init__(self, wanted: AnswerRequest, tokenizer: Tokenizer) -> None:
+    def __init__(self, wanted: AnswerRequest, tokenizer: Tokenizer, prompt_tokens: int = 0) -> None:
         self._tokenizer = tokenizer
+        self._prompt_tokens = prompt_tokens
         self._wants_usage = wanted.wants_usage
         self._wants_scores = wanted.logprobs is not None
         self._answers = wanted.answers
@@ -228,6 +230,9 @@ class ChatReply:
         """The chunk of a piece of an answer."""
         if part.kind == "end":
             return [self._chunk(index, {}, part.finish)]
+        if part.kind == "progress":  # as llama.cpp has it
+            progress = {"total": self._prompt_tokens, "processed": part.number}
+            return [Event({**self._chunk_head(), "choices": [], "prompt_progress": progress})]
         if part.kind == "text":
             content = {"content": part.text} if part.text else {}
             return [self._chunk(index, content, None, part.scores)]

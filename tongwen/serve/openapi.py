@@ -16,6 +16,8 @@ PLACES: Mapping[str, str] = {
     "/tokenize": "POST",
     "/detokenize": "POST",
     "/apply-template": "POST",
+    "/attachments": "POST",
+    "/model-facts": "GET",
     "/health": "GET",
     "/metrics": "GET",
     "/openapi.json": "GET",
@@ -149,6 +151,7 @@ _CHAT = _object(
         "parallel_tool_calls": _FLAG,
         "logprobs": _FLAG,
         "top_logprobs": _whole(0, 20),
+        "return_progress": _FLAG,
     },
     "model",
     "messages",
@@ -303,6 +306,7 @@ _TOKENIZE = {
         _DIALOGUE,
     ]
 }
+_ATTACHMENT = _object({"name": _TEXT, "content": _TEXT}, "name", "content")
 _DETOKENIZE = _object({"model": _MODEL, "tokens": _IDS})
 
 _ERROR = _object(
@@ -371,6 +375,15 @@ _BODIES: Mapping[str, tuple[str, Schema, Schema]] = {
         _DETOKENIZE,
         _object({"prompt": _TEXT, "content": _TEXT}, "prompt"),
     ),
+    "/attachments": (
+        "The text of a document whose bytes are sent in base64, and its tokens.",
+        _ATTACHMENT,
+        _object(
+            {"name": _TEXT, "format": _TEXT, "text": _TEXT, "tokens": {"type": "integer"}},
+            "text",
+            "tokens",
+        ),
+    ),
     "/apply-template": (
         "The prompt of a dialogue as text.",
         _DIALOGUE,
@@ -425,6 +438,7 @@ def _operation(place: str) -> dict[str, Any]:
 
 _SUMMARIES = {
     "/v1/models": "The model that is served.",
+    "/model-facts": "What the model is, and its card.",
     "/health": "Whether the server is up.",
     "/metrics": "Counts and times for Prometheus.",
     "/openapi.json": "This document.",

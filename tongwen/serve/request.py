@@ -44,6 +44,7 @@ class AnswerRequest:
         tools: functions that the answer may call.
         echoes: the answer begins with the prompt.
         reads_special: in a raw prompt `<|im_start|>` and the like become their ids.
+        reports_progress: a stream tells how much of the prompt has been read.
         instructions: that the Responses interface repeats.
         unknown_fields: what was left out of the request.
     """
@@ -65,6 +66,7 @@ class AnswerRequest:
     logprobs: int | None = None
     echoes: bool = False
     reads_special: bool = True
+    reports_progress: bool = False
     instructions: str | None = None
     unknown_fields: tuple[str, ...] = ()
 

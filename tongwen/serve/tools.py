@@ -177,12 +177,13 @@ def tool_use(
 
 @dataclass(frozen=True)
 class Part:
-    """A piece of an answer: new text, the start of a call, new arguments, or the end.
+    """A piece of an answer: new text, the start of a call, new arguments, or the end; before them
+    how much of the prompt has been read.
 
     Attributes:
         kind: what it is.
         text: of the text or the arguments; of a start, the function's name.
-        number: of the call, counted from 0.
+        number: of the call, counted from 0; of progress, the tokens that have been read.
         call_id: of the start of a call.
         scores: of the tokens behind a text.
         is_prompt: the scores are the prompt's; its text is not repeated here.
@@ -190,7 +191,7 @@ class Part:
         stop: the stop string that ended it.
     """
 
-    kind: Literal["text", "call", "arguments", "end"]
+    kind: Literal["text", "call", "arguments", "end", "progress"]
     text: str = ""
     number: int = 0
     call_id: str = ""

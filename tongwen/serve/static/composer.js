@@ -1,5 +1,5 @@
-// The message box: Enter sends, Shift+Enter breaks the line, and the Enter that confirms a
-// Chinese candidate in the input method does neither.
+// The message box and the keyboard: Enter sends, Shift+Enter breaks the line, and the Enter that
+// confirms a Chinese candidate in the input method does neither.
 
 /**
  * Whether a key press belongs to the input method, not to us. Safari ends the composition
@@ -11,10 +11,11 @@ export function belongsToInputMethod(event) {
 }
 
 /**
- * The page's only listener for Enter and Escape, so that no input can forget the check above.
- * @param {{ box: HTMLTextAreaElement, send: () => void, escape: () => void }} page
+ * The page's only listener for keys, so that no input can forget the check above.
+ * @param {{ box: HTMLTextAreaElement, send: () => void, escape: () => void, editLast: () => void,
+ *   search: () => void, newChat: () => void }} page
  */
-export function attachKeys({ box, send, escape }) {
+export function attachKeys({ box, send, escape, editLast, search, newChat }) {
   document.addEventListener("keydown", (event) => {
     const isEnter = event.key === "Enter";
     if (belongsToInputMethod(event)) {
@@ -22,11 +23,18 @@ export function attachKeys({ box, send, escape }) {
       if (isEnter && event.target instanceof HTMLInputElement) event.preventDefault();
       return;
     }
-    if (event.key === "Escape") escape();
-    if (isEnter && !event.shiftKey && event.target === box) {
+    const isCommand = event.ctrlKey || event.metaKey;
+    /** @type {(() => void) | undefined} */
+    let act;
+    if (isEnter && !event.shiftKey && event.target === box) act = send;
+    if (event.key === "ArrowUp" && event.target === box && box.value === "") act = editLast;
+    if (isCommand && event.key.toLowerCase() === "k") act = search;
+    if (isCommand && event.shiftKey && event.key.toLowerCase() === "o") act = newChat;
+    if (act) {
       event.preventDefault();
-      send();
+      act();
     }
+    if (event.key === "Escape") escape();
   });
 }
 

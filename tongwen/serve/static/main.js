@@ -1,249 +1,282 @@
 // The chat page: holds the conversation on show, asks the server, keeps the parts in step.
 
-import { ApiError, isAbort, readModel, streamChat } from "./api.js";
+import { attachAbout, showFacts } from "./about.js";
+import { isAbort, readFacts, readModel } from "./api.js";
+import { Attachments } from "./attachments.js";
 import { attachKeys, fitHeight } from "./composer.js";
-import * as store from "./store.js";
+import * as tree from "./conversation.js";
+import * as database from "./database.js";
+import { find, onClick } from "./dom.js";
+import { writeAnswer } from "./exchange.js";
+import * as failure from "./failure.js";
+import { showGauge } from "./gauge.js";
+import { showHistory } from "./history.js";
+import { readPlace, writePlace } from "./place.js";
+import { attachReader, closeReader, isReaderOpen, openReader, showPassage } from "./reader.js";
+import { PRESETS, attachDialog, readSettings, samplingFields, showTheme, writeSettings } from "./settings.js";
 import * as strings from "./strings.js";
-import { MessageView, shownVersion } from "./view.js";
+import { asJson, imported, ofFirstVersion, saveFile } from "./transfer.js";
+import { MessageView, sideBySide } from "./view.js";
+
+/** @typedef {tree.Conversation} Conversation */
+/** @typedef {tree.Message} Message */
+/** @typedef {tree.Attached} Attached */
 
 const { text } = strings;
-
-/** @template {HTMLElement} T @param {string} id @param {new () => T} kind @returns {T} */
-function find(id, kind) {
-  const element = document.getElementById(id);
-  if (!(element instanceof kind)) throw new Error(`no ${kind.name} #${id} in the page`);
-  return element;
-}
+const KEEP_MILLISECONDS = 1_500; // how often an answer is stored while it is written
 
 const log = find("log", HTMLElement);
 const scroller = find("scroller", HTMLElement);
 const box = find("question", HTMLTextAreaElement);
 const notice = find("notice", HTMLElement);
-const settingsDialog = find("settings", HTMLDialogElement);
 
-const settings = store.readSettings();
-let conversations = store.readConversations();
-let conversation = store.newConversation();
-/** @type {MessageView[]} */
-let views = [];
+const settings = readSettings();
+/** @type {Conversation[]} */
+let conversations = [];
+let conversation = tree.newConversation();
+/** Of the conversation on show, by id. @type {Map<string, Attached>} */
+const documents = new Map();
+/** By the id of the message. @type {Map<string, MessageView>} */
+const views = new Map();
 /** @type {import("./api.js").Model | null} */
 let model = null;
-/** The answer being written; aborting it ends it. @type {AbortController | null} */
-let running = null;
-let isEditing = false;
+/** @type {import("./api.js").Facts | null} */
+let facts = null;
+/** Answers being written; aborting one ends it. @type {Map<string, AbortController>} */
+const running = new Map();
+/** What the text in the box will be an alternative to. @type {Message | null} */
+let editing = null;
+
+const attachments = new Attachments({
+  key: () => settings.apiKey,
+  open: openReader,
+  changed: () => updateGauge(),
+  failed: showFailure,
+});
 
 // ---------------------------------------------------------------- asking
 
 async function send() {
-  const question = box.value.trim();
-  if (!question || running) return;
-  const before = conversation.messages;
-  const kept = isEditing ? before.slice(0, lastQuestionIndex()) : before;
-  conversation.messages = [
-    ...kept,
-    { role: "user", content: question },
-    { role: "assistant", versions: [{ content: "" }], shown: 0 },
-  ];
-  const wasEditing = isEditing;
+  await ready;
+  const content = box.value.trim();
+  if (!content || running.size > 0 || attachments.isReading) return;
+  const replaced = editing;
+  if (replaced?.role === "assistant") {
+    tree.add(conversation, { parent: replaced.parent, role: "assistant", content, ended: "stop" });
+    setDraft("");
+    showConversation();
+    keep(conversation);
+    return;
+  }
+  const attached = attachments.documents;
+  for (const one of attached) documents.set(one.id, one);
+  const before = conversation.leaf;
+  const question = tree.add(conversation, {
+    parent: replaced ? replaced.parent : before,
+    role: "user",
+    content,
+    ...(attached.length > 0 && { documents: attached.map(({ id }) => id) }),
+  });
   setDraft("");
-  if (wasEditing) showConversation();
-  else appendViews(2);
-  await answer(() => {
-    conversation.messages = before;
-    showConversation();
-    setDraft(question, wasEditing);
-  });
+  const isAnswered = await answer(question);
+  if (isAnswered) return;
+  await remove([question], before);
+  setDraft(content, replaced, attached);
 }
 
-async function regenerate() {
-  const last = conversation.messages.at(-1);
-  if (last?.role !== "assistant" || running) return;
-  const shownBefore = last.shown;
-  last.shown = last.versions.push({ content: "" }) - 1;
-  await answer(() => {
-    last.versions.pop();
-    last.shown = shownBefore;
-    showConversation();
-  });
+/** @param {Message} message */
+async function regenerate(message) {
+  if (running.size > 0) return;
+  await answer(conversation.messages[message.parent ?? ""]);
 }
 
-/** Fill the last answer from the server. @param {() => void} undo when not a word of it came */
-async function answer(undo) {
-  const view = /** @type {MessageView} */ (views.at(-1));
-  const message = /** @type {import("./store.js").Answer} */ (view.message);
+/** @param {Message} message */
+async function resume(message) {
+  if (running.size === 0) await write(conversation, [message]);
+}
+
+/** A new answer to a question, or two; whether a word of them came. @param {Message} question */
+async function answer(question) {
   const asked = conversation;
-  const version = shownVersion(message);
-  const controller = new AbortController();
-  running = controller;
-  hideNotice();
-  showBusy();
-  const growing = view.grow(followEnd);
+  const before = asked.leaf;
+  const pair = settings.compares ? { pair: tree.newId() } : {};
+  const fresh = () => tree.add(asked, { parent: question.id, role: "assistant", content: "", ...pair });
+  const answers = settings.compares ? [fresh(), fresh()] : [fresh()];
+  asked.leaf = answers[0].id;
+  showConversation();
   scrollToEnd();
-  /** @type {unknown} */
-  let failure = null;
-  try {
-    await stream(asked, version, growing, controller.signal);
-  } catch (error) {
-    failure = error;
-    version.ended = isAbort(error) ? "stopped" : "error";
-  }
-  running = null;
-  growing.finish();
-  view.settle();
-  if (version.content === "" && failure !== null && asked === conversation) undo();
-  showBusy();
-  if (failure !== null && !isAbort(failure)) showFailure(failure);
   keep(asked);
-  showHistory();
-  showGauge();
+  await write(asked, answers);
+  const empty = answers.filter(({ content, ended }) => content === "" && ended !== "stop" && ended !== "length");
+  if (empty.length === 0) return true;
+  const left = answers.find((message) => !empty.includes(message));
+  if (left) delete left.pair; // its partner is not there
+  await remove(empty, left?.id ?? before, asked);
+  return left !== undefined;
 }
 
-/**
- * @param {store.Conversation} asked
- * @param {store.Version} version
- * @param {import("./markdown.js").GrowingMarkdown} growing
- * @param {AbortSignal} signal
+/** Take messages back that came to nothing.
+ * @param {Message[]} messages @param {string | null} leaf to be shown @param {Conversation} [from]
  */
-async function stream(asked, version, growing, signal) {
-  model ??= await readModel(settings.apiKey);
-  showModel();
-  const body = {
-    model: model.id,
-    messages: store.apiMessages(asked.messages.slice(0, -1), settings.systemPrompt),
-    ...(settings.temperature !== null && { temperature: settings.temperature }),
-    ...(settings.maxTokens !== null && { max_tokens: settings.maxTokens }),
-  };
-  const started = performance.now();
-  for await (const delta of streamChat(body, { key: settings.apiKey, signal })) {
-    if (delta.text) {
-      version.content += delta.text;
-      growing.append(delta.text);
-    }
-    if (delta.finish) version.ended = delta.finish;
-    if (delta.usage) {
-      version.tokens = delta.usage.completion_tokens;
-      asked.tokens = delta.usage.total_tokens;
-    }
+async function remove(messages, leaf, from = conversation) {
+  for (const { id } of messages) delete from.messages[id];
+  from.leaf = leaf;
+  if (from === conversation) showConversation();
+  await keep(from, messages.map(({ id }) => id));
+}
+
+/** Have the server write into answers, all at once.
+ * @param {Conversation} asked
+ * @param {Message[]} answers one, or two of which the second is the one to compare with
+ */
+async function write(asked, answers) {
+  hideNotice();
+  for (const { id } of answers) running.set(id, new AbortController());
+  showBusy();
+  const failures = await Promise.all(
+    answers.map((message, number) =>
+      writeAnswer(
+        message,
+        /** @type {MessageView} */ (views.get(message.id)),
+        () => prepare(asked, message, number === 1),
+        {
+          signal: /** @type {AbortController} */ (running.get(message.id)).signal,
+          drawn: followEnd,
+          written: () => keepSoon(asked),
+        },
+      ),
+    ),
+  );
+  running.clear();
+  showBusy();
+  const wrong = failures.find((found) => found !== null && !isAbort(found));
+  if (wrong) showFailure(wrong);
+  keep(asked);
+  updateGauge();
+}
+
+/** What the server is asked for an answer; a text that is there already is continued.
+ * @param {Conversation} asked @param {Message} message @param {boolean} isSecond
+ */
+async function prepare(asked, message, isSecond) {
+  const server = isSecond && settings.secondUrl ? settings.secondUrl.replace(/\/*$/, "/") : "";
+  const key = server ? "" : settings.apiKey; // a key is for the server that it was entered for
+  let asking = server ? await readModel(key, server) : model;
+  if (asking === null) {
+    asking = model = await readModel(key);
+    showModel();
   }
-  version.seconds = (performance.now() - started) / 1000;
+  const leaf = message.content ? message.id : message.parent;
+  const sampling = isSecond ? PRESETS[settings.secondPreset] : settings;
+  return {
+    model: asking.id,
+    server,
+    key,
+    messages: tree.apiMessages(tree.pathOf({ ...asked, leaf }), settings.systemPrompt, documents),
+    body: {
+      ...samplingFields(sampling),
+      ...(settings.maxTokens !== null && { max_tokens: settings.maxTokens }),
+      ...(message.content && { continue_final_message: true, add_generation_prompt: false }),
+    },
+  };
 }
 
 function stop() {
-  running?.abort();
+  for (const controller of running.values()) controller.abort();
 }
 
 /** @param {unknown} error */
 function showFailure(error) {
-  const { kind, message } = error instanceof ApiError ? error : new ApiError("server", `${error}`);
-  if (kind === "context") showNotice("errorContext", contextNumbers(message));
-  else if (kind === "key") showNotice("errorKey", text("errorKeyMore"));
-  else if (kind === "network") showNotice("errorNetwork", text("errorNetworkMore"));
-  else if (kind === "cut") showNotice("errorCut", "");
-  else showNotice("errorServer", message);
-}
-
-/** The server names both numbers, the smaller is the limit; without them its own words stand.
- * @param {string} message
- */
-function contextNumbers(message) {
-  const numbers = [...message.matchAll(/\d[\d,]*/g)].map(([n]) => Number(n.replaceAll(",", "")));
-  const limit = model?.contextTokens ?? null;
-  const needed = Math.max(...numbers);
-  if (limit === null || !numbers.includes(limit) || needed <= limit) return message;
-  return text("errorContextNumbers", { needed, limit });
+  showNotice(...failure.words(error, model?.contextTokens ?? null));
 }
 
 // ---------------------------------------------------------------- showing
 
-function showConversation() {
-  views = [];
-  log.replaceChildren();
-  appendViews(conversation.messages.length);
-  showBusy();
-  showGauge();
-  scrollToEnd();
-}
+/** @type {import("./view.js").Actions} */
+const actions = {
+  edit: (message) => setDraft(message.content, message, tree.attachedTo(message, documents)),
+  regenerate,
+  resume,
+  choose: (message) => {
+    if (running.size > 0) return;
+    tree.showBranch(conversation, message);
+    showConversation();
+    keep(conversation);
+  },
+  open: openReader,
+  jump: showPassage,
+};
 
-/** Add the views of the last `count` messages. @param {number} count */
-function appendViews(count) {
-  const from = conversation.messages.length - count;
-  for (const message of conversation.messages.slice(from)) {
-    const view = new MessageView(message, {
-      edit: () => setDraft(message.role === "user" ? message.content : "", true),
-      regenerate,
-      versionShown: () => {
-        keep(conversation);
-        updateViews();
-      },
+function showConversation() {
+  const top = scroller.scrollTop;
+  views.clear();
+  log.replaceChildren();
+  const path = tree.pathOf(conversation);
+  path.forEach((message, place) => {
+    const partner = message.pair
+      ? tree.alternatives(conversation, message).filter(({ pair }) => pair === message.pair)
+      : [message];
+    const quotable = path.slice(0, place).flatMap((earlier) => tree.attachedTo(earlier, documents));
+    const made = partner.map((one) => {
+      const view = new MessageView(one, { attached: tree.attachedTo(one, documents), quotable }, actions);
+      views.set(one.id, view);
+      return view;
     });
-    views.push(view);
-    log.append(view.element);
-  }
+    log.append(made.length > 1 ? sideBySide(made) : made[0].element);
+  });
+  showBusy();
+  updateGauge();
+  scroller.scrollTop = top;
 }
 
 function updateViews() {
-  const lastQuestion = lastQuestionIndex();
-  views.forEach((view, index) => {
+  const path = new Set(tree.pathOf(conversation));
+  for (const view of views.values()) {
     view.update({
-      isLast: index === views.length - 1 || index === lastQuestion,
-      isBusy: running !== null,
+      isBusy: running.size > 0,
+      isWritten: running.has(view.message.id),
+      isOnPath: path.has(view.message),
+      alternatives: tree.alternatives(conversation, view.message),
     });
-  });
-}
-
-function lastQuestionIndex() {
-  return conversation.messages.findLastIndex(({ role }) => role === "user");
+  }
 }
 
 function showBusy() {
-  const isBusy = running !== null;
+  const isBusy = running.size > 0;
+  const isEmpty = conversation.leaf === null;
   log.setAttribute("aria-busy", String(isBusy));
   find("send", HTMLButtonElement).hidden = isBusy;
   find("stop", HTMLButtonElement).hidden = !isBusy;
-  find("welcome", HTMLElement).hidden = conversation.messages.length > 0;
-  find("export", HTMLElement).hidden = conversation.messages.length === 0;
+  find("welcome", HTMLElement).hidden = !isEmpty;
+  find("export", HTMLElement).hidden = isEmpty;
   updateViews();
 }
 
 function showModel() {
-  find("model", HTMLElement).textContent = model?.id ?? "";
-  showGauge();
+  const name = model?.id ?? "";
+  find("model", HTMLElement).textContent = name;
+  strings.setLabel(find("model", HTMLElement), "aboutModel", { name });
+  updateGauge();
 }
 
-function showGauge() {
-  const limit = model?.contextTokens;
-  const used = conversation.tokens ?? 0;
-  find("gauge", HTMLElement).hidden = !limit;
-  if (!limit) return;
-  find("gauge-text", HTMLElement).textContent = text("gauge", { used, limit });
-  find("gauge-bar", HTMLProgressElement).value = used / limit;
-}
-
-function showHistory() {
-  const items = conversations.map((item) => {
-    const title = store.titleOf(item);
-    const open = document.createElement("button");
-    open.type = "button";
-    open.textContent = title;
-    open.lang = strings.languageOf(title);
-    if (item === conversation) open.setAttribute("aria-current", "true");
-    open.addEventListener("click", () => show(item));
-    const remove = document.createElement("button");
-    remove.type = "button";
-    remove.className = "quiet icon";
-    remove.textContent = "×";
-    strings.setLabel(remove, "deleteChat", { title });
-    remove.addEventListener("click", () => forget(item));
-    const row = document.createElement("li");
-    row.append(open, remove);
-    return row;
+function updateGauge() {
+  showGauge({
+    limit: model?.contextTokens ?? null,
+    path: tree.pathOf(conversation).slice(0, editing ? tree.pathOf(conversation).indexOf(editing) : undefined),
+    documents,
+    attached: attachments.documents,
+    draft: box.value.trim(),
+    key: settings.apiKey,
   });
-  find("history", HTMLElement).replaceChildren(...items);
 }
 
-/** @param {strings.Key} title @param {string} more */
+function updateHistory() {
+  showHistory(conversations, conversation, { open, rename, remove: forget });
+}
+
+/** @param {string} title @param {string} more */
 function showNotice(title, more) {
-  find("notice-title", HTMLElement).textContent = text(title);
+  find("notice-title", HTMLElement).textContent = title;
   find("notice-text", HTMLElement).textContent = more;
   notice.hidden = false;
 }
@@ -264,54 +297,173 @@ function scrollToEnd() {
 
 // ---------------------------------------------------------------- conversations
 
-/** @param {store.Conversation} chosen */
-function show(chosen) {
+/** Show a conversation from its newest message on. @param {Conversation} chosen */
+async function open(chosen) {
+  if (chosen === conversation && running.size > 0) return;
   stop();
+  const last = Object.values(chosen.messages).sort((a, b) => b.made - a.made)[0];
+  if (chosen === conversation && last) tree.showBranch(chosen, last);
   conversation = chosen;
   hideNotice();
+  closeReader();
   setDraft("");
   toggleSidebar(false);
+  await readTheirDocuments();
   showConversation();
-  showHistory();
+  scrollToEnd();
+  updateHistory();
   box.focus();
 }
 
-/** Write it down, if there is something in it. @param {store.Conversation} changed */
-function keep(changed) {
-  if (changed.messages.length === 0) return;
-  conversations = [changed, ...conversations.filter((item) => item !== changed)];
-  if (!store.writeConversation(changed)) showNotice("errorStorage", text("errorStorageMore"));
+async function readTheirDocuments() {
+  const missing = tree.documentIds(conversation).filter((id) => !documents.has(id));
+  if (missing.length === 0) return;
+  for (const one of await database.readDocuments(missing)) documents.set(one.id, one);
 }
 
-/** @param {store.Conversation} chosen */
-function forget(chosen) {
-  if (!window.confirm(text("confirmDelete", { title: store.titleOf(chosen) }))) return;
-  store.deleteConversation(chosen);
+/** @type {Promise<void>} */
+let keeping = Promise.resolve();
+/** @type {ReturnType<typeof setTimeout> | undefined} */
+let keepingSoon;
+
+/** Store it, if there is something in it, with what other tabs added.
+ * @param {Conversation} changed @param {string[]} [removed] ids of messages taken back
+ */
+function keep(changed, removed = []) {
+  clearTimeout(keepingSoon);
+  keepingSoon = undefined;
+  changed.changed = Date.now();
+  keeping = keeping.then(() => store(changed, removed));
+  return keeping;
+}
+
+/** @param {Conversation} changed */
+function keepSoon(changed) {
+  keepingSoon ??= setTimeout(() => keep(changed), KEEP_MILLISECONDS);
+}
+
+/** @param {Conversation} changed @param {string[]} removed */
+async function store(changed, removed) {
+  if (Object.keys(changed.messages).length === 0) {
+    conversations = conversations.filter((item) => item !== changed);
+    if (removed.length > 0) await database.deleteConversation(changed).catch(() => {});
+    updateHistory();
+    return;
+  }
+  try {
+    const stored = await database.writeConversation(changed, removed);
+    if (stored === null) conversations = conversations.filter((item) => item !== changed);
+    else {
+      takeOver(changed, stored);
+      conversations = [changed, ...conversations.filter((item) => item.id !== changed.id)];
+    }
+  } catch {
+    conversations = [changed, ...conversations.filter((item) => item !== changed)];
+    showNotice(text("errorStorage"), text("errorStorageMore"));
+  }
+  updateHistory();
+}
+
+/** Take what is newer in a stored copy into the one that the page holds; whether there was any.
+ * @param {Conversation} mine @param {Conversation} theirs
+ */
+function takeOver(mine, theirs) {
+  let isNews = false;
+  for (const [id, message] of Object.entries(theirs.messages)) {
+    const own = mine.messages[id];
+    if (own && (own.changed >= message.changed || running.has(id))) continue;
+    if (own) Object.assign(own, message);
+    else mine.messages[id] = message;
+    isNews = true;
+  }
+  if (theirs.titled > mine.titled) Object.assign(mine, { title: theirs.title, titled: theirs.titled });
+  return isNews;
+}
+
+/** Another tab has stored or deleted a conversation. @param {string} id */
+async function takeNews(id) {
+  const theirs = await database.readConversation(id);
+  const mine = conversations.find((item) => item.id === id);
+  if (!theirs) {
+    conversations = conversations.filter((item) => item.id !== id);
+    if (mine === conversation && running.size === 0) {
+      await open(tree.newConversation());
+      showNotice(text("deletedElsewhere"), "");
+    }
+  } else if (!mine) {
+    conversations = [theirs, ...conversations];
+  } else if (takeOver(mine, theirs) && mine === conversation && running.size === 0) {
+    await readTheirDocuments();
+    showConversation();
+    showNotice(text("changedElsewhere"), text("changedElsewhereMore"));
+  }
+  updateHistory();
+}
+
+/** @param {Conversation} chosen @param {string} title */
+function rename(chosen, title) {
+  if (title && title !== tree.titleOf(chosen)) {
+    Object.assign(chosen, { title, titled: Date.now() });
+    keep(chosen);
+  }
+  updateHistory();
+}
+
+/** @param {Conversation} chosen */
+async function forget(chosen) {
+  if (!window.confirm(text("confirmDelete", { title: tree.titleOf(chosen) }))) return;
+  if (chosen === conversation) stop();
   conversations = conversations.filter((item) => item !== chosen);
-  chosen.messages = []; // an answer still being written must not bring it back
-  if (chosen === conversation) show(store.newConversation());
-  else showHistory();
+  await keeping;
+  await database.deleteConversation(chosen).catch(() => {});
+  if (chosen === conversation) await open(tree.newConversation());
+  updateHistory();
 }
 
-/** @param {string} draft @param {boolean} [editsLast] it will replace the last question */
-function setDraft(draft, editsLast = false) {
-  isEditing = editsLast;
-  find("editing", HTMLElement).hidden = !editsLast;
+/** @param {string} draft @param {Message | null} [replaced] the text will be an alternative to it
+ * @param {Attached[]} [attached]
+ */
+function setDraft(draft, replaced = null, attached = []) {
+  editing = replaced;
+  find("editing", HTMLElement).hidden = !replaced;
   box.value = draft;
+  attachments.set(attached);
   fitHeight(box);
   if (draft) box.focus();
 }
 
+function editLast() {
+  const last = tree.pathOf(conversation).findLast(({ role }) => role === "user");
+  if (last && running.size === 0) actions.edit(last);
+}
+
 function exportMarkdown() {
   const names = { user: text("you"), assistant: model?.id ?? text("model") };
-  const page = store.asMarkdown(conversation, names);
-  store.saveFile(`tongwen-${conversation.id}.md`, "text/markdown", page);
+  saveFile(`tongwen-${conversation.id}.md`, "text/markdown", tree.asMarkdown(conversation, names, documents));
 }
 
 function exportJson() {
-  const messages = store.apiMessages(conversation.messages, settings.systemPrompt);
-  const page = JSON.stringify({ model: model?.id, messages }, null, 2);
-  store.saveFile(`tongwen-${conversation.id}.json`, "application/json", page);
+  const messages = tree.apiMessages(tree.pathOf(conversation), settings.systemPrompt, documents);
+  const attached = tree.documentIds(conversation).flatMap((id) => documents.get(id) ?? []);
+  const page = asJson(conversation, { model: model?.id, messages, documents: attached });
+  saveFile(`tongwen-${conversation.id}.json`, "application/json", page);
+}
+
+/** @param {File[]} files */
+async function importFiles(files) {
+  for (const file of files) {
+    const found = imported(await file.text());
+    if (!found) {
+      showNotice(text("errorImport"), text("errorImportMore", { name: file.name }));
+      continue;
+    }
+    for (const one of found.documents) {
+      await database.writeDocument(one).catch(() => {});
+      documents.set(one.id, one);
+    }
+    await open(found.conversation);
+    await keep(found.conversation);
+  }
 }
 
 // ---------------------------------------------------------------- controls
@@ -323,57 +475,75 @@ function toggleSidebar(isOpen) {
   find("toggle-sidebar", HTMLButtonElement).setAttribute("aria-expanded", String(isOpen));
 }
 
-function changeLanguage() {
-  settings.language = strings.currentLanguage() === "zh" ? "en" : "zh";
-  store.writeSettings(settings);
-  showLanguage();
-}
-
 function showLanguage() {
   strings.useLanguage(settings.language ?? strings.preferredLanguage());
   hideNotice();
-  showHistory();
-  showGauge();
-  updateViews();
-}
-
-function openSettings() {
-  find("system-prompt", HTMLTextAreaElement).value = settings.systemPrompt;
-  find("temperature", HTMLInputElement).value = String(settings.temperature ?? "");
-  find("max-tokens", HTMLInputElement).value = String(settings.maxTokens ?? "");
-  find("api-key", HTMLInputElement).value = settings.apiKey;
-  toggleSidebar(false);
-  settingsDialog.showModal();
-}
-
-function takeSettings() {
-  const number = (/** @type {string} */ id) => {
-    const value = find(id, HTMLInputElement).valueAsNumber;
-    return Number.isNaN(value) ? null : value;
-  };
-  settings.systemPrompt = find("system-prompt", HTMLTextAreaElement).value.trim();
-  settings.temperature = number("temperature");
-  settings.maxTokens = number("max-tokens");
-  settings.apiKey = find("api-key", HTMLInputElement).value.trim();
-  store.writeSettings(settings);
+  updateHistory();
+  showModel();
+  showFacts(facts);
+  attachments.show();
+  if (running.size === 0) showConversation();
 }
 
 function escape() {
-  if (settingsDialog.open) return; // the key closes it
-  stop();
+  if (document.querySelector("dialog[open]")) return; // the key closes it
+  if (running.size > 0) stop();
+  else if (isReaderOpen()) closeReader();
+  else if (editing) setDraft("");
   toggleSidebar(false);
-  if (isEditing) setDraft("");
 }
 
-/** @param {string} id @param {() => void} act */
-function onClick(id, act) {
-  find(id, HTMLElement).addEventListener("click", act);
+function search() {
+  if (getComputedStyle(find("toggle-sidebar", HTMLElement)).display !== "none") toggleSidebar(true);
+  find("search", HTMLInputElement).focus();
+}
+
+function keepPlace() {
+  if (running.size > 0) keep(conversation);
+  writePlace({
+    conversation: conversation.id,
+    leaf: conversation.leaf,
+    top: scroller.scrollTop,
+    isAtEnd,
+    draft: editing ? "" : box.value,
+    attached: editing ? [] : attachments.documents.map(({ id }) => id),
+  });
+}
+
+/** Read what is stored, and go back to where this tab was. */
+async function restore() {
+  try {
+    for (const { conversation: old, forget: forgetOld } of ofFirstVersion()) {
+      await database.writeConversation(old);
+      forgetOld();
+    }
+    conversations = await database.readConversations();
+    database.onChange(takeNews);
+    const place = readPlace();
+    const last = conversations.find(({ id }) => id === place.conversation);
+    if (last) {
+      conversation = last;
+      if (place.leaf && last.messages[place.leaf]) last.leaf = place.leaf;
+      await readTheirDocuments();
+    }
+    const attached = await database.readDocuments(place.attached ?? []);
+    if (!box.value) setDraft(place.draft ?? "", null, attached);
+    showConversation();
+    if (place.isAtEnd ?? true) scrollToEnd();
+    else scroller.scrollTop = place.top ?? 0;
+  } catch {
+    showNotice(text("errorStorage"), text("errorStorageMore"));
+  }
+  updateHistory();
 }
 
 function start() {
-  onClick("new-chat", () => show(store.newConversation()));
-  onClick("open-settings", openSettings);
-  onClick("language", changeLanguage);
+  onClick("new-chat", () => open(tree.newConversation()));
+  onClick("language", () => {
+    settings.language = strings.currentLanguage() === "zh" ? "en" : "zh";
+    writeSettings(settings);
+    showLanguage();
+  });
   onClick("toggle-sidebar", () => toggleSidebar(!document.body.classList.contains("sidebar-open")));
   onClick("shade", () => toggleSidebar(false));
   onClick("stop", stop);
@@ -381,29 +551,41 @@ function start() {
   onClick("notice-close", hideNotice);
   onClick("export-markdown", exportMarkdown);
   onClick("export-json", exportJson);
-  attachKeys({ box, send, escape });
-  box.addEventListener("input", () => fitHeight(box));
+  const importing = find("import-files", HTMLInputElement);
+  onClick("import", () => importing.click());
+  importing.addEventListener("change", () => importFiles([...(importing.files ?? [])]));
+  find("search", HTMLInputElement).addEventListener("input", updateHistory);
+  attachKeys({ box, send, escape, editLast, search, newChat: () => open(tree.newConversation()) });
+  box.addEventListener("input", () => {
+    fitHeight(box);
+    updateGauge();
+  });
   find("composer", HTMLFormElement).addEventListener("submit", (event) => {
     event.preventDefault();
     send();
   });
-  settingsDialog.addEventListener("close", takeSettings);
+  attachReader({ closed: () => box.focus() });
+  attachAbout((question) => {
+    setDraft(question);
+    send();
+  });
+  attachDialog(settings, { opening: () => toggleSidebar(false), changed: updateGauge });
   scroller.addEventListener("scroll", () => {
     isAtEnd = scroller.scrollHeight - scroller.scrollTop - scroller.clientHeight < 40;
   });
-  window.addEventListener("pagehide", () => {
-    if (running) keep(conversation);
-  });
+  window.addEventListener("pagehide", keepPlace);
+  showTheme(settings);
   showLanguage();
-  showConversation();
   box.focus();
-  readModel(settings.apiKey).then(
-    (found) => {
-      model = found;
-      showModel();
-    },
-    (error) => showFailure(error),
-  );
+  readModel(settings.apiKey).then((found) => {
+    model = found;
+    showModel();
+    return readFacts(settings.apiKey).then((said) => {
+      facts = said;
+      showFacts(facts);
+    });
+  }).catch(showFailure);
 }
 
 start();
+const ready = restore();

@@ -1,10 +1,25 @@
-// Answers as Markdown: Chinese-safe emphasis, no raw HTML, no images (the page makes no outside
-// request), and drawing while the answer grows.
+// Answers as Markdown: Chinese-safe emphasis, formulas, coloured code, task lists, no raw HTML, no
+// images (the page makes no outside request), and drawing while the answer grows.
 
+import { coloured } from "./code.js";
+import { maths } from "./maths.js";
 import { cjkFriendly, DOMPurify, MarkdownIt } from "./vendor/markdown-it-15.0.3.js";
 
 // breaks: a model's single newline is meant; as a space it would stand between Chinese characters.
-const parser = new MarkdownIt({ html: false, breaks: true }).use(cjkFriendly).disable("image");
+const parser = new MarkdownIt({ html: false, breaks: true, highlight: coloured })
+  .use(cjkFriendly)
+  .use(maths)
+  .disable("image");
+
+parser.core.ruler.push("task_lists", (/** @type {any} */ state) => {
+  state.tokens.forEach((/** @type {any} */ token, /** @type {number} */ index) => {
+    const task = token.type === "inline" && /^\[([ xX])\] /.exec(token.content);
+    if (!task || state.tokens[index - 2]?.type !== "list_item_open") return;
+    state.tokens[index - 2].attrJoin("class", task[1] === " " ? "task" : "task done");
+    const first = token.children[0];
+    first.content = (task[1] === " " ? "☐ " : "☑ ") + first.content.slice(4);
+  });
+});
 
 parser.core.ruler.push("table_alignment_without_inline_style", (/** @type {any} */ state) => {
   for (const token of state.tokens) {
@@ -71,6 +86,7 @@ export class GrowingMarkdown {
     });
   }
 
+  /** The answer is whole. */
   finish() {
     this.#draw();
     this.#live.replaceWith(...this.#live.childNodes);

@@ -1,15 +1,28 @@
 // One message of the conversation on the page, and what can be done with it.
 
+import { documentChip } from "./attachments.js";
 import { copyText } from "./copy.js";
+import { button, note } from "./dom.js";
 import { GrowingMarkdown, renderMarkdown } from "./markdown.js";
-import { languageOf, setLabel, text } from "./strings.js";
+import { markQuotes } from "./quotes.js";
+import { languageOf, text } from "./strings.js";
 
 /**
- * @typedef {import("./store.js").Question} Question
- * @typedef {import("./store.js").Answer} Answer
- * @typedef {import("./store.js").Version} Version
+ * @typedef {import("./conversation.js").Message} Message
+ * @typedef {import("./conversation.js").Attached} Attached
  * @typedef {import("./strings.js").Key} Key
- * @typedef {{ edit: () => void, regenerate: () => void, versionShown: () => void }} Actions
+ * @typedef {object} Actions
+ * @property {(message: Message) => void} edit
+ * @property {(message: Message) => void} regenerate
+ * @property {(message: Message) => void} resume go on writing
+ * @property {(message: Message) => void} choose show another branch
+ * @property {(attached: Attached) => void} open
+ * @property {(passage: import("./quotes.js").Passage) => void} jump
+ * @typedef {object} State
+ * @property {boolean} isBusy an answer is being written
+ * @property {boolean} isWritten it is this one
+ * @property {boolean} isOnPath the conversation goes on from it
+ * @property {Message[]} alternatives with it among them
  */
 
 /** @type {Record<string, Key>} */
@@ -19,112 +32,123 @@ export class MessageView {
   #content = document.createElement("div");
   #foot = document.createElement("div");
 
-  /** @param {Question | Answer} message @param {Actions} actions */
-  constructor(message, actions) {
+  /**
+   * @param {Message} message
+   * @param {{ attached: Attached[], quotable: Attached[] }} documents its own, and those an answer can quote
+   * @param {Actions} actions
+   */
+  constructor(message, documents, actions) {
     this.message = message;
+    this.documents = documents;
     this.actions = actions;
     this.element = document.createElement("article");
     this.element.className = message.role;
     this.element.setAttribute("aria-label", text(message.role === "user" ? "you" : "model"));
     this.#content.className = "content";
     this.#foot.className = "foot";
-    this.element.append(this.#content, this.#foot);
-    this.#showContent();
-  }
-
-  /** Show the actions that are possible now.
-   * @param {{ isLast: boolean, isBusy: boolean }} state `isLast`: of its role in the conversation
-   */
-  update({ isLast, isBusy }) {
-    this.#foot.replaceChildren();
-    if (isBusy && isLast) return;
-    this.#foot.append(copyButton(() => contentOf(this.message)));
-    if (this.message.role === "user") {
-      if (isLast) this.#foot.append(button("edit", this.actions.edit));
-      return;
+    if (documents.attached.length > 0) {
+      const chips = document.createElement("div");
+      chips.className = "chips";
+      chips.append(...documents.attached.map((attached) => documentChip(attached, actions.open)));
+      this.element.append(chips);
     }
-    if (isLast) this.#foot.append(button("regenerate", this.actions.regenerate));
-    this.#showVersions(this.message);
-    this.#showEnding(shownVersion(this.message));
+    this.element.append(this.#content, this.#foot);
+    if (message.role === "user") this.#content.textContent = message.content;
+    else this.#content.replaceChildren(renderMarkdown(message.content));
+    this.settle();
   }
 
-  /** Empty the message for a new answer; gives what draws it. @param {() => void} drawn */
+  /** Show the actions that are possible now. @param {State} state */
+  update({ isBusy, isWritten, isOnPath, alternatives }) {
+    this.#foot.replaceChildren();
+    if (isWritten) return;
+    const { message, actions } = this;
+    const act = (/** @type {Key} */ key, /** @type {(message: Message) => void} */ action) => {
+      const element = button(key, () => action(message));
+      element.disabled = isBusy;
+      this.#foot.append(element);
+    };
+    this.#foot.append(copyButton(() => message.content));
+    act("edit", actions.edit);
+    if (message.role === "assistant") {
+      act("regenerate", actions.regenerate);
+      if (message.ended !== "stop") act("continue", actions.resume);
+      if (message.pair && !isOnPath) act("goOnWithThis", actions.choose);
+    }
+    if (isOnPath) this.#showAlternatives(alternatives, isBusy);
+    if (message.role === "assistant") this.#showEnding();
+  }
+
+  /** Empty the message for what is written into it; gives what draws it.
+   * @param {() => void} drawn
+   */
   grow(drawn) {
     this.#content.replaceChildren();
     this.element.classList.add("growing");
-    return new GrowingMarkdown(this.#content, drawn);
+    const growing = new GrowingMarkdown(this.#content, drawn);
+    if (this.message.content) growing.append(this.message.content);
+    return growing;
   }
 
-  /** The answer is whole: add what needs it whole. */
+  /** While the prompt is read. @param {string} words @param {number} share 0 to 1 */
+  showProgress(words, share) {
+    const bar = document.createElement("progress");
+    bar.value = share;
+    bar.setAttribute("aria-label", words);
+    const line = document.createElement("div");
+    line.className = "progress";
+    line.append(note(words), bar);
+    this.#foot.replaceChildren(line);
+  }
+
+  hideProgress() {
+    this.#foot.replaceChildren();
+  }
+
+  /** The message is whole: add what needs it whole. */
   settle() {
     this.element.classList.remove("growing");
-    this.element.lang = languageOf(contentOf(this.message));
+    this.element.lang = languageOf(this.message.content);
     // Chinese is stressed by dots, English by italics.
     for (const stressed of this.#content.querySelectorAll("em")) {
       stressed.lang = languageOf(stressed.textContent ?? "");
     }
+    if (this.message.role === "user") return;
+    markQuotes(this.#content, this.documents.quotable, this.actions.jump);
     addCopyButtons(this.#content);
+    for (const table of this.#content.querySelectorAll("table, pre, .maths")) table.setAttribute("tabindex", "0");
   }
 
-  #showContent() {
-    const content = contentOf(this.message);
-    if (this.message.role === "user") this.#content.textContent = content;
-    else this.#content.replaceChildren(renderMarkdown(content));
-    this.settle();
-  }
-
-  /** @param {Answer} answer */
-  #showVersions(answer) {
-    const count = answer.versions.length;
-    if (count < 2) return;
-    const go = (/** @type {number} */ step) => () => {
-      answer.shown += step;
-      this.#showContent();
-      this.actions.versionShown();
-    };
+  /** @param {Message[]} alternatives @param {boolean} isBusy */
+  #showAlternatives(alternatives, isBusy) {
+    if (alternatives.length < 2) return;
+    const shown = alternatives.indexOf(this.message);
+    const go = (/** @type {number} */ step) => () => this.actions.choose(alternatives[shown + step]);
     const earlier = button("earlierVersion", go(-1), "‹");
     const later = button("laterVersion", go(1), "›");
-    earlier.disabled = answer.shown === 0;
-    later.disabled = answer.shown === count - 1;
-    this.#foot.append(earlier, note(`${answer.shown + 1} / ${count}`), later);
+    earlier.disabled = isBusy || shown === 0;
+    later.disabled = isBusy || shown === alternatives.length - 1;
+    this.#foot.append(earlier, note(`${shown + 1} / ${alternatives.length}`), later);
   }
 
-  /** @param {Version} version */
-  #showEnding({ ended, tokens, seconds }) {
+  #showEnding() {
+    const { ended, tokens, seconds, pair, model } = this.message;
+    if (pair && model) this.#foot.append(note(model));
     if (tokens && seconds) {
       const rate = Number((tokens / seconds).toPrecision(2));
       this.#foot.append(note(text("tokensPerSecond", { tokens, rate })));
     }
-    if (ended && ENDINGS[ended]) this.#foot.append(note(text(ENDINGS[ended])));
+    const ending = ENDINGS[ended ?? "error"];
+    if (ending) this.#foot.append(note(text(ending)));
   }
 }
 
-/** @param {Answer} answer */
-export function shownVersion(answer) {
-  return answer.versions[answer.shown];
-}
-
-/** @param {Question | Answer} message */
-function contentOf(message) {
-  return message.role === "user" ? message.content : shownVersion(message).content;
-}
-
-/** @param {string} content */
-function note(content) {
-  const element = document.createElement("span");
-  element.textContent = content;
-  return element;
-}
-
-/** @param {Key} key @param {() => void} act @param {string} [sign] shown instead of the words */
-function button(key, act, sign) {
-  const element = document.createElement("button");
-  element.type = "button";
-  element.className = sign ? "quiet icon" : "quiet";
-  element.textContent = sign ?? text(key);
-  if (sign) setLabel(element, key);
-  element.addEventListener("click", act);
-  return element;
+/** Two answers next to each other. @param {MessageView[]} views */
+export function sideBySide(views) {
+  const row = document.createElement("div");
+  row.className = "pair";
+  row.append(...views.map(({ element }) => element));
+  return row;
 }
 
 /** @param {() => string} content */
