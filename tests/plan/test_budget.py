@@ -398,3 +398,13 @@ def test_a_device_file_of_ones_own_is_planned_for(tmp_path: Path) -> None:
     message, hint = refused(UsageError, "--gpu", "ours", "--money", 30, "--devices", path)
     assert "nobody says what a ours costs" in message
     assert hint == "add --price-per-hour"
+
+
+@pytest.mark.parametrize("size", ["1e30", "5T", "1M", "5"])
+def test_a_size_that_no_shape_comes_near_is_refused_and_not_replaced(size: str) -> None:
+    budget = ("--gpu", "h800", "--gpus", 8, "--days", 7)
+    message, hint = refused(UsageError, *budget, "--parameters", size)
+    assert message.startswith(
+        f"--parameters is {float(size.replace('M', 'e6').replace('T', 'e12')):g}"
+    )
+    assert "[model]" in hint

@@ -19,6 +19,9 @@ from tongwen.plan.tuning import fitting, tuning_answer
 from tongwen.train.forecast import FORECAST, write_forecasts
 from tongwen.train.weights import config_to_start_from
 
+_LARGEST_RATIO = 1.5
+"""Between a size asked for and the one planned; the smallest shapes are that far apart."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Asked:
@@ -109,7 +112,7 @@ def _shape(asked: Asked, values: Mapping[str, Any]) -> dict[str, Any]:
             return {}
         vocabulary = values.get("vocabulary_size", 64_000)
         sequence = values.get("sequence_tokens", 4_096)
-        return {"shape": nearest(asked.parameters, vocabulary, sequence)}
+        return {"shape": _shape_of_size(asked.parameters, vocabulary, sequence)}
     if asked.parameters is not None:
         raise UsageError(
             f"--parameters is {asked.parameters:g}, but the recipe fixes the size",
@@ -138,6 +141,23 @@ def _shape(asked: Asked, values: Mapping[str, Any]) -> dict[str, Any]:
     limits = ("days", "money", "flops", "tokens", "target_bits_per_byte")
     if values.get("method", "full") == "full" and not any(values.get(name) for name in limits):
         found["tokens"] = recipe.max_tokens
+    return found
+
+
+def _shape_of_size(parameters: float, vocabulary_size: int, sequence_tokens: int) -> ModelConfig:
+    """The member of the family with about that many parameters.
+
+    Raises:
+        UsageError: the family has none of about that size; another size is never planned instead.
+    """
+    found = nearest(parameters, vocabulary_size, sequence_tokens)
+    if not 1 / _LARGEST_RATIO < found.parameters / parameters < _LARGEST_RATIO:
+        raise UsageError(
+            f"--parameters is {parameters:g}, but the nearest size that can be planned is "
+            f"{found.parameters:.3g} (with {vocabulary_size:,} pieces)",
+            hint="name a recipe with a [model] section of that size, such as `tongwen plan RECIPE "
+            "--gpu ...`",
+        )
     return found
 
 
