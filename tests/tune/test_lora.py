@@ -21,6 +21,7 @@ from tongwen.train.adapters.build import Adapters
 from tongwen.train.adapters.lora import LoraLinear, adapters_of, adapters_off, add_adapters
 from tongwen.train.adapters.settings import PROJECTIONS, LoraSettings
 from tongwen.train.metrics import read_metrics
+from tongwen.train.optim.build import build_optimizer
 from tongwen.train.parallel.settings import ParallelSettings
 from tongwen.tune.check import check_files
 from tongwen.tune.settings import TuneSettings
@@ -328,3 +329,10 @@ def test_adapters_of_several_processes_are_refused_before_any_work() -> None:
     settings = TuneSettings(max_tokens=1, lora=LoraSettings(), parallel=ParallelSettings(shard=2))
     with pytest.raises(RecipeError, match=r"\[tune\.lora\] runs in one process, .* has 2"):
         check_files(settings)
+
+
+def test_muon_moves_adapters_alone(small_model_folder: Path) -> None:
+    model, config = load_model_folder(small_model_folder)
+    add_adapters(model, LoraSettings(), seed=0)
+    optimizer = build_optimizer(model, config, TuneSettings(max_tokens=1, optimizer="muon"))
+    assert len(optimizer.state()) == 2 * len(adapters_of(model))

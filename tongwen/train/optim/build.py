@@ -64,7 +64,8 @@ def build_optimizer(model: nn.Module, config: ModelConfig, settings: TrainSettin
     if settings.optimizer == "muon" and inner:
         parts.append(_muon(inner, scales, settings))
     adam = outer + vectors if settings.optimizer == "muon" else inner + outer + vectors
-    parts.append(_adamw(adam, scales, settings))
+    if adam:  # adapters are matrices of the layers alone
+        parts.append(_adamw(adam, scales, settings))
     return Optimizer(parts, names)
 
 
