@@ -83,6 +83,11 @@ def test_runs_that_say_nothing_of_the_floor_leave_it_named_as_unknown() -> None:
     assert any(text.startswith("E, ") for text in found.unknown)
 
 
+def test_runs_whose_loss_does_not_follow_their_size_are_named() -> None:
+    found = fit_law(SIZES, TOKENS, 0.9 + 90 / TOKENS**0.3, samples=10)
+    assert any(text.startswith("what more parameters would bring") for text in found.unknown)
+
+
 @pytest.mark.parametrize(
     ("changed", "message"),
     [

@@ -209,11 +209,24 @@ class Ascent:
             f"{_LEAST_DEVIATION:.1%} at least"
         )
         said.append(f"runs beyond {100 * largest:.2g} FLOPs, 100 times the largest")
+        said += self._edges()
         said.append("the best rate at other sizes: swept at the smallest, carried by CompleteP")
         most = max(row["epochs"] for row in done)
         if most > _REPEATS_WORTH_TRAINING:
             said.append(f"fresh data: the longest run repeats its {most:.1f} times")
         return said
+
+    def _edges(self) -> Iterator[str]:
+        """Whether the best of the sweep may be beyond it."""
+        swept = self.rows(list(self.climb.sweep()))
+        best = dict(zip(("rate", "batch_tokens"), best_of_sweep(swept), strict=True))
+        for name, value in best.items():
+            values = {row[name] for row in swept}
+            if value in (min(values), max(values)):
+                yield (
+                    f"the best {name.replace('_tokens', '')}: {value:g} is at the edge of what was "
+                    "swept"
+                )
 
 
 def laws_of(rows: Sequence[Mapping[str, Any]]) -> tuple[dict[str, LossLaw], dict[str, list[str]]]:

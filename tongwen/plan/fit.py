@@ -34,6 +34,9 @@ _LEAST_SIZES = 3
 _SPREAD_OF_UNKNOWN = 2.0
 """A constant whose 80 % interval spans more than this factor is not determined by the runs."""
 
+_LEAST_EFFECT = 0.002
+"""Share of the loss below which a term of the law is nothing."""
+
 NAMES = ("irreducible", "parameter_factor", "parameter_exponent", "token_factor", "token_exponent")
 """Of the constants, in the order of `Fit.constants`: E, A, alpha, B, beta."""
 
@@ -102,7 +105,7 @@ def fit_law(
         residuals=residuals,
         deviation=spread * (count / max(1, count - 5)) ** 0.5,
         objective=float(objectives[order[0]]),
-        unknown=tuple(_unknown(constants[1:])),
+        unknown=(*_without_effect(constants[0], points), *_unknown(constants[1:])),
     )
 
 
@@ -261,6 +264,17 @@ def _plain(theta_S5: Floats, logs: Floats) -> Floats:
         beta,
     ]
     return np.stack(columns, axis=1)
+
+
+def _without_effect(constants: Floats, points: Floats) -> list[str]:
+    """Size or tokens, where the fitted law has next to nothing of them in any run."""
+    _, a, alpha, b, beta = constants
+    size, tokens, loss = points
+    return [
+        f"what more {name} would bring: in these runs the law sees nothing of it"
+        for name, term in (("parameters", a * size**-alpha), ("tokens", b * tokens**-beta))
+        if (term / loss).max() < _LEAST_EFFECT
+    ]
 
 
 def _unknown(samples: Floats) -> list[str]:
