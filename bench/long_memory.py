@@ -3,6 +3,7 @@ transformers on the same weights.
 
     python bench/long_memory.py                                  # 8,192 and 32,768 tokens
     python bench/long_memory.py --lengths 65536 200000 --only tongwen
+    python bench/long_memory.py --pieces 4096                    # attention of a prompt in pieces
 
 Random weights of a tiny shape, one row, float32, one thread, a process for each measurement. Memory
 is what the process's peak grew by after the model was loaded. Training recomputes whole layers; a
@@ -42,10 +43,14 @@ def main() -> None:
     parser.add_argument("--lengths", nargs="+", type=int, default=[8_192, 32_768])
     parser.add_argument("--only", choices=["tongwen", "transformers"])
     parser.add_argument("--passes", nargs="+", choices=PASSES, default=list(PASSES))
+    parser.add_argument("--pieces", type=int, metavar="TOKENS")
     parser.add_argument("--child", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.child:
         print(json.dumps(_measure(**json.loads(arguments.child))))
+        return
+    if arguments.pieces:
+        _compare_pieces(arguments.pieces)
         return
     engines = [arguments.only] if arguments.only else ["tongwen", "transformers"]
     with tempfile.TemporaryDirectory() as folder:
@@ -56,6 +61,39 @@ def main() -> None:
             for name in arguments.passes:
                 cells = [_child(engine, name, tokens, folder) for engine in engines]
                 print(f"| {tokens:,} | {name} | {' | '.join(cells)} |", flush=True)
+
+
+def _compare_pieces(tokens: int, piece: int = 1_024) -> None:
+    """CPU time of attention over a prompt: at once, and in pieces with a mask and without."""
+    import torch
+
+    from tongwen.model.attention import Visibility, attend
+
+    torch.set_num_threads(1)
+    q, k, v = (torch.randn(1, tokens, heads, 32) for heads in (4, 2, 2))
+    starts = range(0, tokens, piece)
+
+    def at_once() -> None:
+        attend(q, k, v, Visibility(is_causal=True))
+
+    def masked() -> None:
+        for start in starts:
+            places = torch.arange(start, start + piece)[:, None]
+            mask = torch.arange(start + piece) <= places
+            here = Visibility(mask=mask[None, None])
+            attend(q[:, start : start + piece], k[:, : start + piece], v[:, : start + piece], here)
+
+    def joined() -> None:
+        for start in starts:
+            here = Visibility(is_causal=True, earlier_keys=start)
+            attend(q[:, start : start + piece], k[:, : start + piece], v[:, : start + piece], here)
+
+    with torch.inference_mode():
+        for name, work in (("at once", at_once), ("masked", masked), ("joined", joined)):
+            work()
+            started = time.process_time()
+            work()
+            print(f"{name:8} {time.process_time() - started:.3f} CPU s")
 
 
 def _child(engine: str, name: str, tokens: int, folder: str) -> str:

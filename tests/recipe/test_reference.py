@@ -93,7 +93,7 @@ def test_a_default_that_differs_by_stage_is_said_in_train() -> None:
     [
         ("train.decay", ["train.decay"]),
         ("extend.rope_theta", ["extend.rope_theta"]),
-        ("rope_theta", ["model.rope_theta", "extend.rope_theta"]),
+        ("rope_theta", ["model.rope_theta", "extend.rope_theta", "extend.stages[].rope_theta"]),
         ("crawl.sources.0.path", ["crawl.sources[].path"]),
         ("[[crawl.sources]]", None),
         ("tune", None),

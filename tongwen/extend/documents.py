@@ -257,7 +257,8 @@ class _Maker:
         return [LANGUAGES[code] for code in codes]
 
     def _of(self, name: str) -> Bools:
-        return (self.languages == LANGUAGES.index(name)) & (self.documents.tokens > 0)
+        chosen: Bools = (self.languages == LANGUAGES.index(name)) & (self.documents.tokens > 0)
+        return chosen
 
     def ids(self, number: int) -> Int64s:
         start, tokens = int(self.documents.starts[number]), int(self.documents.tokens[number])

@@ -92,7 +92,7 @@ def _haystack(
     seed: str,
 ) -> Haystack:
     """As much straw as leaves room for facts, the longest question and its answer."""
-    start = tokenizer.beginning_ids or []
+    start = tokenizer.beginning_ids
     asked = max(len(tokenizer.encode(q.text)) + q.answer_tokens for q in questions)
     budget = length - asked - len(start)
     wanted = budget - sum(len(tokenizer.encode(fact)) for q in questions for fact in q.facts)

@@ -85,10 +85,10 @@ def evaluate_needles(
                     file.write("".join(f"{row}\n" for row in rows))
                     file.flush()
                     asked += answers
-                    found = sum(row.score or 0.0 for row in answers) / len(answers)
+                    share = sum(row.score or 0.0 for row in answers) / len(answers)
                     say(
                         f"{language}, {length:,} tokens, haystack {haystack.number + 1} of "
-                        f"{len(made)}: {found:.0%} of {len(answers)} questions"
+                        f"{len(made)}: {share:.0%} of {len(answers)} questions"
                     )
     found = {"model": folder.name, "grid": asdict(grid), **summary(asked)}
     write_json(out / "needles.json", found)
