@@ -13,7 +13,8 @@ ANSWER = "article.assistant .content"
 BOOK = (
     "第一章\n\n"
     + "".join(f"The {n}th mile of the road ran along the river. 路很长。\n\n" for n in range(400))
-    + "The ferryman asked for two coins\nand would not take one.\n\n渡口的船夫只收两枚铜钱，不肯少收。\n\n"
+    + "The ferryman asked for two coins\nand would not take one.\n\n"
+    + "渡口的船夫只收两枚铜钱，不肯少收。\n\n"
     + "".join(f"After the ferry came village {n}.\n\n" for n in range(400))
 )
 SIZES = [{"width": 1280, "height": 800}, {"width": 390, "height": 844}]
@@ -126,7 +127,7 @@ def test_formulas_code_and_tasks_are_drawn_without_any_request(
     ask(page, "Maths")
     finished(page)
     answer = page.locator(ANSWER)
-    expect(answer.locator("math")).to_have_count(4)
+    expect(answer.locator("math")).to_have_count(5)
     expect(answer.locator("math[display=block]")).to_have_count(2)
     expect(answer.locator("mfrac")).to_have_count(1)
     expect(answer.locator("p").first).to_contain_text("it costs $5 or $10,")

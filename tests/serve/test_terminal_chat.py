@@ -101,9 +101,9 @@ def test_a_saved_dialogue_comes_back(make_dialogue: MakeDialogue, tmp_path: Path
 
 def test_the_last_question_is_answered_again_or_taken_back(make_dialogue: MakeDialogue) -> None:
     dialogue, screen = make_dialogue()
-    for command in ("/regenerate", "/undo"):
+    for early in ("/regenerate", "/undo"):
         with pytest.raises(UsageError, match="no question yet"):
-            dialogue.handle(command)
+            dialogue.handle(early)
     dialogue.handle("one")
     dialogue.handle("two")
     before = list(dialogue.messages)

@@ -499,8 +499,9 @@ function search() {
 }
 
 function keepPlace() {
-  if (running.size > 0) keep(conversation);
+  const unfinished = [...running.keys()].flatMap((id) => conversation.messages[id] ?? []);
   writePlace({
+    unfinished, // a database cannot be written to any more while the page is left
     conversation: conversation.id,
     leaf: conversation.leaf,
     top: scroller.scrollTop,
@@ -523,6 +524,10 @@ async function restore() {
     const last = conversations.find(({ id }) => id === place.conversation);
     if (last) {
       conversation = last;
+      for (const message of place.unfinished ?? []) {
+        if (message.id in last.messages) Object.assign(last.messages[message.id], message);
+      }
+      if (place.unfinished?.length) keep(last);
       if (place.leaf && last.messages[place.leaf]) last.leaf = place.leaf;
       await readTheirDocuments();
     }

@@ -5,10 +5,14 @@ import { temml } from "./vendor/temml-0.13.5.js";
 /** @param {string} tex @param {boolean} isBlock */
 function mathMl(tex, isBlock) {
   // A formula with an error is shown as it was written, in the colour of errors.
-  return temml.renderToString(tex, { displayMode: isBlock, throwOnError: false, maxSize: [30, 30] });
+  const element = document.createElement("span");
+  temml.render(tex, element, { displayMode: isBlock, throwOnError: false, maxSize: [30, 30] });
+  // The page's policy allows no inline style, and says so on the console for each.
+  for (const styled of element.querySelectorAll("[style]")) styled.removeAttribute("style");
+  return element.innerHTML;
 }
 
-/** Where the formula that opens at `start` ends: [first of the TeX, end of it, end of all] or null.
+/** The formula that opens at `start`, and where it ends.
  * As in Pandoc a dollar opens before a character and closes behind one and before no digit, so that
  * prices are no formulas.
  * @param {string} source @param {number} start

@@ -3,7 +3,7 @@
 const PLACE = "tongwen.place";
 
 /** @typedef {{ conversation: string, leaf: string | null, top: number, isAtEnd: boolean, draft: string,
- *   attached: string[] }} Place */
+ *   attached: string[], unfinished: import("./conversation.js").Message[] }} Place */
 
 /** @returns {Partial<Place>} */
 export function readPlace() {
