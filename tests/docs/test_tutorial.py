@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "docs" / language / "tutorial.md" for language in ("en", "zh")]
 RECIPE = ROOT / "recipes" / "own-documents.toml"
 TINY = (
-    "tokenizer.vocabulary_size=700", "model.hidden_size=32", "model.intermediate_size=64",
+    "tokenizer.vocabulary_size=1_500", "model.hidden_size=32", "model.intermediate_size=64",
     "model.num_hidden_layers=1", "model.num_attention_heads=1", "model.num_key_value_heads=1",
     "model.head_dim=32", "train.batch_tokens=512", "train.sequence_tokens=512",
     "pretrain.max_tokens=1_024", "tune.max_tokens=1_024", "run.workers=1",

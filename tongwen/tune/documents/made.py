@@ -146,8 +146,8 @@ def checked_dialogues(
             continue
         pairs = read_pairs(answer.text)
         if pairs is None:
-            reason = "cut_answer" if answer.is_cut else "unreadable_answer"
-            drop(reason, passage, answer=answer.text[-500:])
+            kind = "cut_answer" if answer.is_cut else "unreadable_answer"
+            drop(kind, passage, answer=answer.text[-500:])
             continue
         counts["nothing_to_ask"] += not pairs
         for pair in pairs:
