@@ -1,7 +1,11 @@
 """Answers that must fit a grammar: with random weights, every one of them can be parsed."""
 
+import importlib.util
 import json
 import re
+import sys
+from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -54,6 +58,18 @@ SCHEMA = {
     "required": ["a", "b", "c", "e"],
     "additionalProperties": False,
 }
+
+
+def _families() -> ModuleType:
+    """`bench/families.py`, which makes tokenizers of three kinds."""
+    path = Path(__file__).parents[2] / "bench" / "families.py"
+    made = importlib.util.spec_from_file_location("families", path)
+    assert made is not None
+    assert made.loader is not None
+    module = importlib.util.module_from_spec(made)
+    sys.modules["families"] = module  # its dataclasses look their module up
+    made.loader.exec_module(module)
+    return module
 
 
 @pytest.fixture(scope="module")
@@ -242,3 +258,15 @@ def test_text_without_calls_is_shown_whole(text: str) -> None:
     parts = read(text)
     assert "".join(part.text for part in parts if part.kind == "text") == text
     assert parts[-1].finish == "stop"
+
+
+@pytest.mark.parametrize("kind", ["spaces", "bytes"])
+def test_answers_of_tokenizers_of_other_makers_fit_their_schema(kind: str, tmp_path: Path) -> None:
+    # Llama 2's kind writes a space before every text, also before what a grammar forces.
+    _families().make_tokenizer(kind).save_pretrained(tmp_path)
+    tokenizer = Tokenizer.load(tmp_path)
+    grammars = Grammars(tokenizer, (2,))
+    for seed in range(4):
+        text, _ = written(grammars, tokenizer, json_grammar(SCHEMA), seed, 80)
+        value = json.loads(text)
+        assert value.keys() <= SCHEMA["properties"].keys()  # type: ignore[attr-defined]

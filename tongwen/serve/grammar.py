@@ -298,7 +298,29 @@ class _Vocabulary:
         ]
         self.special_token_ids = sorted(tokenizer.special_ids.values())
         self._tokenizer = tokenizer
+        self._ids = {data: number for number, data in enumerate(tokenizer.token_bytes) if data}
+        self._longest = max(map(len, self._ids))
 
     def __call__(self, text: bytes | str) -> list[int]:
-        plain = text.decode("utf-8") if isinstance(text, bytes) else text
-        return self._tokenizer.encode(plain)
+        """Ids of exactly these bytes.
+
+        A tokenizer that writes a space before each text, as Llama 2's does, has none of its own for
+        them: then the longest tokens that spell them.
+        """
+        data = text if isinstance(text, bytes) else text.encode()
+        ids = self._tokenizer.encode(data.decode("utf-8", "replace"))
+        if b"".join(self._tokenizer.token_bytes[number] for number in ids) == data:
+            return ids
+        return self._longest_first(data)
+
+    def _longest_first(self, data: bytes) -> list[int]:
+        ids: list[int] = []
+        start = 0
+        while start < len(data):
+            lengths = range(min(self._longest, len(data) - start), 0, -1)
+            found = next((n for n in lengths if data[start : start + n] in self._ids), None)
+            if found is None:
+                break  # a byte that no token holds: the library goes on from there
+            ids.append(self._ids[data[start : start + found]])
+            start += found
+        return ids
