@@ -32,8 +32,8 @@ logger = logging.getLogger("tongwen.serve")
 
 
 _CPU_BLOCK_TOKENS = 128
-"""Prompt tokens read at once and kept together. Pieces of 256 and of 1,024 take the same CPU time
-(0.1 B, float32, 2026-12), and of a prompt that begins like another less than a block is read again."""
+"""Prompt tokens read at once and kept together: less than a block of what a prompt shares with
+another is read again."""
 _GPU_BLOCK_TOKENS = 512
 
 
