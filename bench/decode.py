@@ -27,7 +27,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from decode_peers import LlamaCpp, write_gguf
+from decode_peers import LlamaCpp, write_weights
 from torch import nn
 
 from tongwen.kernels import kernel
@@ -264,7 +264,7 @@ def read_roof(threads: int) -> float:
 def peer(name: str, model: Llama, arguments: argparse.Namespace, roofs: dict[int, float]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "model.gguf"
-        write_gguf(file, model)
+        write_weights(file, model)
         for threads in arguments.threads:
             engine = LlamaCpp(arguments.llama_cpp, file, threads, max(ROWS))
             steps = {rows: engine.steps(rows) for rows in ROWS}

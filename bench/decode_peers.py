@@ -1,114 +1,24 @@
-"""llama.cpp as a library, and the GGUF files it reads, for `decode.py`.
-
-Only what a measurement of speed needs: no tokenizer, and queries and keys stay in the order of our
-rotation, so that the text would be another one.
-"""
+"""llama.cpp as a library, and files of weights that it reads, for `decode.py` and `gguf.py`."""
 
 import ctypes
-import struct
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
+import gguf
+import numpy as np
 import torch
-from torch import Tensor, nn
 
+from tongwen.export.gguf import add_shape, add_tensors, finish
 from tongwen.model.llama import Llama
-from tongwen.model.quantized.linear import QuantizedEmbedding, QuantizedLinear
-
-_ALIGNMENT = 32
-_F32, _Q4_0, _Q8_0, _BF16 = 0, 2, 8, 30
-_NAMES = {
-    "self_attn.q_proj": "attn_q",
-    "self_attn.k_proj": "attn_k",
-    "self_attn.v_proj": "attn_v",
-    "self_attn.o_proj": "attn_output",
-    "mlp.gate_proj": "ffn_gate",
-    "mlp.up_proj": "ffn_up",
-    "mlp.down_proj": "ffn_down",
-    "input_layernorm": "attn_norm",
-    "post_attention_layernorm": "ffn_norm",
-}
 
 
-def write_gguf(path: Path, model: Llama) -> None:
-    """A file with the model's weights as they are: Q4_0, Q8_0 or bfloat16, and float32 norms."""
-    config = model.config
-    tensors = [
-        ("token_embd.weight", *_embedding(model)),
-        ("output_norm.weight", *_plain(model.model.norm.weight)),
-    ]
-    if not config.tie_word_embeddings:
-        tensors.append(("output.weight", *_matrix(model.lm_head)))
-    for number, layer in enumerate(model.model.layers):
-        for ours, theirs in _NAMES.items():
-            module = layer.get_submodule(ours)
-            is_norm = theirs.endswith("norm")
-            found = _plain(module.weight) if is_norm else _matrix(module)
-            tensors.append((f"blk.{number}.{theirs}.weight", *found))
-    values: dict[str, Any] = {
-        "general.architecture": "llama",
-        "llama.context_length": config.max_position_embeddings,
-        "llama.embedding_length": config.hidden_size,
-        "llama.block_count": config.num_hidden_layers,
-        "llama.feed_forward_length": config.intermediate_size,
-        "llama.attention.head_count": config.num_attention_heads,
-        "llama.attention.head_count_kv": config.num_key_value_heads,
-        "llama.attention.layer_norm_rms_epsilon": config.rms_norm_eps,
-        "llama.rope.dimension_count": config.head_dim,
-        "llama.rope.freq_base": config.rope_theta,
-        "llama.vocab_size": config.vocabulary_size,
-        "tokenizer.ggml.model": "no_vocab",
-    }
-    with path.open("wb") as file:
-        file.write(b"GGUF" + struct.pack("<IQQ", 3, len(tensors), len(values)))
-        for key, value in values.items():
-            file.write(_text(key) + _value(value))
-        offset = 0
-        for name, shape, kind, data in tensors:
-            sizes = b"".join(struct.pack("<Q", size) for size in reversed(shape))
-            file.write(_text(name) + struct.pack("<I", len(shape)) + sizes)
-            file.write(struct.pack("<IQ", kind, offset))
-            offset += -(-data.nbytes // _ALIGNMENT) * _ALIGNMENT
-        file.write(bytes(-file.tell() % _ALIGNMENT))
-        for _, _, _, data in tensors:
-            file.write(data.contiguous().flatten().view(torch.uint8).numpy().tobytes())
-            file.write(bytes(-file.tell() % _ALIGNMENT))
-
-
-def _embedding(model: Llama) -> tuple[tuple[int, ...], int, Tensor]:
-    table: nn.Module = model.model.embed_tokens
-    if isinstance(table, QuantizedEmbedding):
-        return _matrix(table.matrix)
-    weight = model.model.embed_tokens.weight
-    return tuple(weight.shape), _BF16, weight.bfloat16()
-
-
-def _matrix(module: nn.Module) -> tuple[tuple[int, ...], int, Tensor]:
-    if isinstance(module, QuantizedLinear):
-        rows, scales = module.stored()
-        halves = scales.contiguous().view(torch.uint8).view(*scales.shape, 2)
-        data = torch.cat([halves, rows.view(torch.uint8)], dim=-1)
-        shape = (module.out_features, module.in_features)
-        return shape, _Q4_0 if module.bits == 4 else _Q8_0, data
-    assert isinstance(module, nn.Linear)
-    return tuple(module.weight.shape), _BF16, module.weight.bfloat16()
-
-
-def _plain(weight: Tensor) -> tuple[tuple[int, ...], int, Tensor]:
-    return tuple(weight.shape), _F32, weight.detach().float()
-
-
-def _text(text: str) -> bytes:
-    return struct.pack("<Q", len(text.encode())) + text.encode()
-
-
-def _value(value: Any) -> bytes:
-    if isinstance(value, str):
-        return struct.pack("<I", 8) + _text(value)
-    if isinstance(value, float):
-        return struct.pack("<If", 6, value)
-    return struct.pack("<II", 4, value)
+def write_weights(path: Path, model: Llama) -> None:
+    """A file with the model's weights as they are, plain ones as bfloat16, and no tokenizer."""
+    writer = gguf.GGUFWriter(path.with_name(f".{path.name}.partial"), "llama")
+    add_shape(writer, model.config, "bench")
+    writer.add_tokenizer_model("no_vocab")
+    add_tensors(writer, model, torch.bfloat16, turns_neighbours=True)
+    finish(writer, path)
 
 
 class _Parameters(ctypes.Structure):
@@ -167,6 +77,17 @@ class LlamaCpp:
         library.llama_get_memory.restype = ctypes.c_void_p
         library.llama_get_memory.argtypes = [ctypes.c_void_p]
         library.llama_memory_clear.argtypes = [ctypes.c_void_p, ctypes.c_bool]
+        library.llama_get_logits_ith.restype = ctypes.POINTER(ctypes.c_float)
+        library.llama_get_logits_ith.argtypes = [ctypes.c_void_p, ctypes.c_int32]
+        library.llama_model_get_vocab.restype = ctypes.c_void_p
+        library.llama_model_get_vocab.argtypes = [ctypes.c_void_p]
+        library.llama_vocab_n_tokens.argtypes = [ctypes.c_void_p]
+        library.llama_vocab_is_eog.argtypes = [ctypes.c_void_p, ctypes.c_int32]
+        library.llama_vocab_is_eog.restype = ctypes.c_bool
+        library.llama_tokenize.argtypes = [
+            ctypes.c_void_p, ctypes.c_char_p, ctypes.c_int32, ctypes.POINTER(ctypes.c_int32),
+            ctypes.c_int32, ctypes.c_bool, ctypes.c_bool,
+        ]  # fmt: skip
         library.llama_free.argtypes = library.llama_model_free.argtypes = [ctypes.c_void_p]
         parameters = library.llama_model_default_params()
         self._model = library.llama_model_load_from_file(str(file).encode(), parameters)
@@ -200,6 +121,42 @@ class LlamaCpp:
         self._clear()
         places = range(tokens)
         self._decode([(1 + place % 300, place, 0, place == tokens - 1) for place in places])
+
+    def tokenize(self, text: str) -> list[int]:
+        """Ids of a text in which special pieces are read as such."""
+        data = text.encode()
+        ids = (ctypes.c_int32 * (len(data) + 8))()
+        count = self._library.llama_tokenize(
+            self._vocabulary, data, len(data), ids, len(ids), True, True
+        )
+        if count < 0:
+            raise SystemExit(f"llama_tokenize failed with {count}")
+        return list(ids[:count])
+
+    def ends(self) -> list[int]:
+        """Ids at which llama.cpp ends an answer."""
+        size = self._library.llama_vocab_n_tokens(self._vocabulary)
+        is_end = self._library.llama_vocab_is_eog
+        return [number for number in range(size) if is_end(self._vocabulary, number)]
+
+    def greedy(self, prompt: list[int], tokens: int) -> list[int]:
+        """The likeliest next tokens, one after the other; up to one that ends the answer."""
+        self._clear()
+        ends, answer = self.ends(), []
+        size = self._library.llama_vocab_n_tokens(self._vocabulary)
+        last = len(prompt) - 1
+        self._decode([(token, place, 0, place == last) for place, token in enumerate(prompt)])
+        while True:
+            logits = self._library.llama_get_logits_ith(self._context, -1)
+            token = int(np.ctypeslib.as_array(logits, (size,)).argmax())
+            if token in ends or len(answer) == tokens:
+                return answer
+            answer.append(token)
+            self._decode([(token, last + len(answer), 0, True)])
+
+    @property
+    def _vocabulary(self) -> int:
+        return int(self._library.llama_model_get_vocab(self._model))
 
     def _clear(self) -> None:
         self._library.llama_memory_clear(self._library.llama_get_memory(self._context), True)

@@ -16,6 +16,7 @@ from tongwen.errors import TongwenError, UsageError
 
 if TYPE_CHECKING:
     from tongwen.serve.access import Application
+    from tongwen.serve.engine import Engine
     from tongwen.serve.settings import ServeSettings
 
 API_KEY_VARIABLE = "TONGWEN_API_KEY"
@@ -37,6 +38,11 @@ _GRACE_SECONDS = 2
     type=click.Choice(["auto", "float32", "bfloat16", "int8"]),
     help="Of the keys and values held for every token.",
 )
+@click.option(
+    "--prefix-cache",
+    "prefix_cache_file",
+    help="File that keeps what was read of prompts, for the next start.",
+)
 def command(
     model: Path,
     host: str | None,
@@ -47,6 +53,7 @@ def command(
     access_log: str | None,
     precision: str | None,
     cache: str | None,
+    prefix_cache_file: str | None,
 ) -> None:
     """Serve MODEL_OR_RUN: a chat page at / and OpenAI's and Anthropic's interfaces at /v1.
 
@@ -73,6 +80,7 @@ def command(
         "access_log": access_log,
         "precision": precision,
         "cache": cache,
+        "prefix_cache_file": prefix_cache_file,
     }
     changes = {key: value for key, value in given.items() if value is not None}
     settings = dataclasses.replace(run_settings(source), **changes)  # type: ignore[arg-type]
@@ -82,6 +90,7 @@ def command(
         loaded = load_served_model(source, quantized=quantized, settings=settings)
         is_local = _is_loopback(settings.host)
         api_key = _api_key(required=not (is_local or keys))
+        mib = settings.prefix_cache_mib
         engine = Engine(
             loaded.model,
             loaded.tokenizer,
@@ -91,7 +100,14 @@ def command(
             waiting_tokens=settings.waiting_tokens,
             batch_tokens=settings.batch_tokens,
             cache=settings.cache,
+            context_tokens=settings.context_tokens,
+            prefix_bytes=None if mib is None else mib << 20,
         )
+        try:
+            digest = _load_prefixes(engine, settings, loaded.folder)
+        except BaseException:
+            engine.close()
+            raise
         server = Server(
             engine,
             name or loaded.name,
@@ -103,6 +119,7 @@ def command(
         )
         hosts = LOOPBACK_HOSTS if is_local and api_key is None and not keys else None
         click.echo(f"{name or loaded.name} from {loaded.folder}; Ctrl-C ends", err=True)
+        click.echo(_window(engine, loaded.model.config.max_position_embeddings), err=True)
         try:
             with contextlib.suppress(KeyboardInterrupt):
                 application = server.application(api_key=api_key, hosts=hosts, keys=keys)
@@ -110,6 +127,36 @@ def command(
             click.echo("stopped", err=True)
         finally:
             engine.close()
+            if settings.prefix_cache_file is not None:
+                file = Path(settings.prefix_cache_file)
+                tokens = engine.save_prefixes(file, digest)
+                click.echo(f"{tokens:,} tokens of prompts are kept in {file}", err=True)
+
+
+def _load_prefixes(engine: "Engine", settings: "ServeSettings", folder: Path) -> str:
+    """Take saved prefixes, where there are some for this model; gives the digest of its files."""
+    from tongwen.files import file_digest, value_digest
+
+    if settings.prefix_cache_file is None:
+        return ""
+    files = sorted((*folder.glob("*.safetensors"), folder / "config.json"))
+    digest = value_digest([[file.name, file_digest(file)] for file in files])
+    saved = Path(settings.prefix_cache_file)
+    if saved.exists():
+        tokens = engine.load_prefixes(saved, digest)
+        click.echo(f"{tokens:,} tokens of prompts are known from {saved}", err=True)
+    return digest
+
+
+def _window(engine: "Engine", model_tokens: int) -> str:
+    """Which window is served, and why."""
+    served = f"context window {engine.context_tokens:,} tokens"
+    if engine.context_tokens == model_tokens:
+        return f"{served}, the model's own"
+    of = f"{served} of the model's {model_tokens:,}"
+    if engine.context_tokens == engine.fitting_tokens:
+        return f"{of}: more does not fit in a quarter of the free memory; try --cache int8"
+    return f"{of}, as serve.context_tokens says"
 
 
 def bind(host: str, port: int) -> socket.socket:

@@ -30,6 +30,7 @@ class Prefill:
         cache: of one row, with room for it; one of its own when absent.
         known_tokens: so many of its first tokens, not all, are in `cache` from an earlier prompt.
         kind: of a cache of its own.
+        piece_tokens: prompt tokens read at once, `PREFILL_TOKENS` when absent.
         observe: is handed the place of each piece and its last hidden states, (T, M).
     """
 
@@ -41,6 +42,7 @@ class Prefill:
         cache: KeyValueCache | None = None,
         known_tokens: int = 0,
         kind: CacheKind = "auto",
+        piece_tokens: int | None = None,
         observe: Callable[[int, Tensor], None] | None = None,
     ) -> None:
         assert len(prompt_ids) > known_tokens, "a model cannot continue nothing"
@@ -50,7 +52,7 @@ class Prefill:
         self.tokens = known_tokens
         """Prompt tokens read so far."""
         in_one = model.config.turns_by_length(len(prompt_ids))
-        self._piece_tokens = len(prompt_ids) if in_one else PREFILL_TOKENS
+        self._piece_tokens = len(prompt_ids) if in_one else piece_tokens or PREFILL_TOKENS
         self.cache = new_cache(model, 1, len(prompt_ids), kind) if cache is None else cache
 
     @torch.inference_mode()

@@ -123,6 +123,14 @@ class Answers:
     def completion_tokens(self) -> int:
         return sum(generation.completion_tokens for generation in self._generations)
 
+    @property
+    def cached_tokens(self) -> int:
+        """Of the prompts, as the first answer to each found them."""
+        cached: dict[int, int] = {}
+        for generation in self._generations:
+            cached.setdefault(id(generation.request.prompt_ids), generation.cached_tokens)
+        return sum(cached.values())
+
     def _receiver(self, index: int) -> Callable[[Delta], None]:
         loop = asyncio.get_running_loop()
 

@@ -534,7 +534,7 @@ async def _events(parts: _Parts, reply: Reply, account: _Account) -> AsyncIterat
                     continue
                 for event in reply.part(*item):
                     yield event.encoded()
-            usage = Usage(account.prompt_tokens, answers.completion_tokens)
+            usage = _usage(account, answers)
             for event in reply.closing(usage):
                 yield event.encoded()
     except EngineBusyError as error:
@@ -556,12 +556,16 @@ async def _whole(request: Request, parts: _Parts, reply: Reply, account: _Accoun
                 collecting.cancel()
                 return Response(status_code=_CLIENT_HAS_GONE)
             whole = collecting.result()
-            usage = Usage(account.prompt_tokens, parts.answers.completion_tokens)
+            usage = _usage(account, parts.answers)
             return JSONResponse(reply.whole(whole, usage))
     except EngineBusyError as error:
         raise busy(error.message) from error
     finally:
         leaving.cancel()
+
+
+def _usage(account: _Account, answers: Answers) -> Usage:
+    return Usage(account.prompt_tokens, answers.completion_tokens, answers.cached_tokens)
 
 
 async def _disconnected(request: Request) -> None:

@@ -8,6 +8,7 @@ import logging
 import queue
 import threading
 from collections.abc import Callable, Collection, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psutil
@@ -16,8 +17,9 @@ from torch import Tensor
 
 from tongwen.errors import InputError, TongwenError
 from tongwen.model.cache import CacheKind, new_cache
-from tongwen.model.decoding import DecodingBatch, Prefill
+from tongwen.model.decoding import PREFILL_TOKENS, DecodingBatch, Prefill
 from tongwen.model.llama import Llama
+from tongwen.model.prefix_cache import PrefixCache
 from tongwen.serve.generation import Delta, Generation, GenerationRequest
 from tongwen.serve.scores import PromptScores
 from tongwen.serve.waiting import WaitingLine
@@ -27,6 +29,12 @@ if TYPE_CHECKING:
     from tongwen.serve.grammar import Grammars, GrammarState
 
 logger = logging.getLogger("tongwen.serve")
+
+
+_CPU_BLOCK_TOKENS = 128
+"""Prompt tokens read at once and kept together: less than a block of what a prompt shares with
+another is read again."""
+_GPU_BLOCK_TOKENS = 512
 
 
 class ContextLengthError(InputError):
@@ -54,6 +62,10 @@ class Engine:
         batch_tokens: answers written at once times the longest of them, with its prompt and what it
             may grow to; None is what fits in a quarter of the free memory. One is always written.
         cache: of keys and values.
+        context_tokens: the window; None is the model's own, or what fits in a quarter of the free
+            memory where that is less.
+        prefix_bytes: memory for keys and values of prompts that were read, for prompts that begin
+            the same; None is an eighth of the free memory, 0 keeps none.
     """
 
     def __init__(
@@ -67,22 +79,37 @@ class Engine:
         waiting_tokens: int = 1_000_000,
         batch_tokens: int | None = None,
         cache: CacheKind = "auto",
+        context_tokens: int | None = None,
+        prefix_bytes: int | None = None,
     ) -> None:
         self.tokenizer = tokenizer
         self.config = model.config
-        self.context_tokens = model.config.max_position_embeddings
+        self.fitting_tokens = _fitting_tokens(model, cache)
+        """Tokens whose keys and values fit in a quarter of the free memory."""
+        window = model.config.max_position_embeddings
+        self.context_tokens = context_tokens or max(1, min(window, self.fitting_tokens))
+        if self.context_tokens > window:
+            raise InputError(
+                f"serve.context_tokens is {self.context_tokens:,}; the window of this model has "
+                f"{window:,} tokens",
+                hint=f"use at most {window}, or lengthen the window: tongwen extend",
+            )
         self._model = model
         self._stop_ids = frozenset(stop_ids)
         self._concurrent_requests = concurrent_requests
         self._waiting_requests = waiting_requests
         self._waiting_tokens = waiting_tokens
-        self._batch_tokens = _fitting_tokens(model, cache) if batch_tokens is None else batch_tokens
+        self._batch_tokens = self.fitting_tokens if batch_tokens is None else batch_tokens
         self._waiting = WaitingLine()
         self._grammar_lock = threading.Lock()
         self._grammars: Grammars | None = None
         self._wake = threading.Condition()
         self._is_closing = False
-        # These four belong to the engine's thread.
+        block_tokens = _GPU_BLOCK_TOKENS if model.device.type == "cuda" else _CPU_BLOCK_TOKENS
+        if prefix_bytes is None:
+            prefix_bytes = _free_bytes(model) // 8
+        # These five belong to the engine's thread.
+        self._prefixes = PrefixCache(prefix_bytes, block_tokens)
         self._reading: Generation | None = None
         self._prefill: Prefill | None = None
         self._writing: list[Generation] = []
@@ -203,6 +230,45 @@ class Engine:
         with self._wake:
             return len(self._waiting)
 
+    def load_prefixes(self, path: Path, model_digest: str) -> int:
+        """Take the prefixes that `save_prefixes` wrote; before the first request only.
+
+        Args:
+            path: the file.
+            model_digest: names the model's weights.
+
+        Returns:
+            Tokens that are known now.
+
+        Raises:
+            InputError: the file is damaged, or of another model, dtype or kind of cache.
+        """
+        like = new_cache(self._model, 1, 1, self._cache)
+        self._prefixes.load(path, self._prefix_identity(model_digest), like)
+        return self._prefixes.tokens
+
+    def save_prefixes(self, path: Path, model_digest: str) -> int:
+        """Write the keys and values of prompts to a file; after `close` only.
+
+        Returns:
+            Tokens written.
+
+        Raises:
+            DiskFullError: no space is left.
+        """
+        assert not self._thread.is_alive(), "the engine's thread may change them"
+        self._prefixes.save(path, self._prefix_identity(model_digest))
+        return self._prefixes.tokens
+
+    def _prefix_identity(self, model_digest: str) -> dict[str, str]:
+        held = new_cache(self._model, 1, 1, self._cache).tensors()[0].dtype
+        return {
+            "model": model_digest,
+            "activations": str(self._model.dtype),
+            "cache": str(held),
+            "device": self._model.device.type,
+        }
+
     def close(self) -> None:
         """Stop all answers and end the thread."""
         with self._wake:
@@ -240,14 +306,24 @@ class Engine:
             return
         if self._prefill is None:
             self._prefill = self._start_reading(self._reading)
-            self._reading.report(0)
-        logits_V = None if self._reading.is_aborted else self._prefill.advance()
+            self._reading.report(self._prefill.tokens)
+        logits_V = self._advance(self._reading, self._prefill)
         self._reading.report(self._prefill.tokens)
+        if logits_V is not None or self._reading.is_aborted:
+            self._keep_prefix(self._reading, self._prefill)
         if logits_V is not None and _take(self._reading, logits_V):
             self._batch.append(self._prefill)
             self._writing.append(self._reading)
         if logits_V is not None or self._reading.is_aborted:
             self._reading = self._prefill = None
+
+    def _advance(self, reading: Generation, prefill: Prefill) -> Tensor | None:
+        """Read on until answers that are being written have waited long enough."""
+        pause = prefill.tokens + PREFILL_TOKENS
+        logits_V = None
+        while logits_V is None and prefill.tokens < pause and not reading.is_aborted:
+            logits_V = prefill.advance()
+        return logits_V
 
     def _has_room(self, generation: Generation) -> bool:
         """Whether the cache has room for one more: every row is as long as the longest."""
@@ -256,11 +332,27 @@ class Engine:
 
     def _start_reading(self, generation: Generation) -> Prefill:
         request = generation.request
-        if not request.scores_prompt:
-            return Prefill(self._model, request.prompt_ids, kind=self._cache)
-        scores = PromptScores(self._model, request.prompt_ids, request.logprobs or 0)
-        generation.prompt_scores = scores
-        return Prefill(self._model, request.prompt_ids, kind=self._cache, observe=scores.observe)
+        ids = request.prompt_ids
+        cache = new_cache(self._model, 1, len(ids), self._cache)
+        observe = None
+        if request.scores_prompt:
+            generation.prompt_scores = PromptScores(self._model, ids, request.logprobs or 0)
+            observe = generation.prompt_scores.observe
+        elif not self._model.config.turns_by_length(len(ids)):
+            generation.cached_tokens = self._prefixes.restore(ids, cache)
+        return Prefill(
+            self._model,
+            ids,
+            cache=cache,
+            known_tokens=generation.cached_tokens,
+            piece_tokens=self._prefixes.block_tokens,
+            observe=observe,
+        )
+
+    def _keep_prefix(self, generation: Generation, prefill: Prefill) -> None:
+        ids = generation.request.prompt_ids
+        if not self._model.config.turns_by_length(len(ids)):
+            self._prefixes.keep(ids[: prefill.tokens], prefill.cache)
 
     def _write_tokens(self) -> None:
         """Add one token to every answer."""
@@ -316,8 +408,10 @@ def _fitting_tokens(model: Llama, kind: CacheKind) -> int:
     """Cached tokens that fit in a quarter of the free memory: growing a cache copies it."""
     tensors = new_cache(model, 1, 1, kind).tensors()
     token_bytes = sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+    return _free_bytes(model) // 4 // token_bytes
+
+
+def _free_bytes(model: Llama) -> int:
     if model.device.type == "cuda":
-        free_bytes = torch.cuda.mem_get_info(model.device)[0]
-    else:
-        free_bytes = psutil.virtual_memory().available
-    return int(free_bytes // 4 // token_bytes)
+        return int(torch.cuda.mem_get_info(model.device)[0])
+    return int(psutil.virtual_memory().available)

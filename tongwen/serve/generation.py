@@ -93,6 +93,8 @@ class Generation:
         self.max_tokens = max_tokens
         self.completion_tokens = 0
         """Tokens of the answer, without a stop id."""
+        self.cached_tokens = 0
+        """Tokens of the prompt whose keys and values were known from an earlier one."""
         self.last_id = -1
         self.is_aborted = False
         self.prompt_scores: PromptScores | None = None

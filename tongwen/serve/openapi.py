@@ -337,6 +337,7 @@ _REFUSALS = {
 }
 _USAGE = _object(
     {name: {"type": "integer"} for name in ("prompt_tokens", "completion_tokens", "total_tokens")}
+    | {"prompt_tokens_details": _object({"cached_tokens": {"type": "integer"}})}
 )
 _BODIES: Mapping[str, tuple[str, Schema, Schema]] = {
     "/v1/chat/completions": (

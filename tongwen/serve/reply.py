@@ -12,10 +12,17 @@ from tongwen.serve.tools import Part
 
 @dataclass(frozen=True)
 class Usage:
-    """Token counts of a request."""
+    """Token counts of a request.
+
+    Attributes:
+        prompt_tokens: of its prompts.
+        completion_tokens: of its answers.
+        cached_tokens: of the prompts, those that did not have to be read.
+    """
 
     prompt_tokens: int
     completion_tokens: int
+    cached_tokens: int = 0
 
 
 @dataclass(frozen=True)

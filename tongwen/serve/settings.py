@@ -57,6 +57,15 @@ class ServeSettings:
     cache: Literal["auto", "float32", "bfloat16", "int8"] = "auto"
     """Of the keys and values that are held for every token. `auto` is bfloat16 for quantized
     weights, else as the activations; int8 takes half of bfloat16, and a scale for each head."""
+    context_tokens: int | None = None
+    """Longest prompt with its answer. When left out, the model's window, or what fits in a quarter
+    of the free memory where that is less; the start says which."""
+    prefix_cache_mib: int | None = None
+    """Memory for keys and values of prompts that were read, in MiB: a prompt that begins the same
+    is read from where it differs. When left out, an eighth of the free memory; 0 keeps none."""
+    prefix_cache_file: PathText | None = None
+    """They are written here when the server ends and read when it starts. It is a copy of what was
+    asked, readable by its owner alone."""
 
     def __post_init__(self) -> None:
         for key, least in (
@@ -72,6 +81,8 @@ class ServeSettings:
             ("concurrent_requests", 1),
             ("waiting_requests", 1),
             ("keep_alive_seconds", 1),
+            ("context_tokens", 2),
+            ("prefix_cache_mib", 0),
         ):
             value = getattr(self, key)
             if value is not None and value < least:
