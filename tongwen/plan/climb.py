@@ -256,6 +256,7 @@ def laws_of(rows: Sequence[Mapping[str, Any]]) -> tuple[dict[str, LossLaw], dict
 def _law(language: str, rows: Sequence[Mapping[str, Any]], fit: Fit, counted: str) -> LossLaw:
     flops = [row["flops"] for row in rows]
     sizes, tokens = ([row[name] for row in rows] for name in ("parameters", "tokens"))
+    constants: dict[str, Any] = dict(zip(NAMES, fit.constants, strict=True))
     return LossLaw(
         language=language,
         name=f"a ladder of {len(rows)} runs",
@@ -268,7 +269,7 @@ def _law(language: str, rows: Sequence[Mapping[str, Any]], fit: Fit, counted: st
         relative_deviation=max(_LEAST_DEVIATION, fit.deviation),
         samples=tuple(tuple(map(float, sample)) for sample in fit.samples[:_SAMPLES_KEPT]),  # type: ignore[misc]
         counts_embeddings=counted == "parameters",
-        **dict(zip(NAMES, fit.constants, strict=True)),
+        **constants,
     )
 
 

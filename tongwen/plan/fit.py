@@ -63,9 +63,9 @@ class Fit:
 
 
 def fit_law(
-    parameters: Sequence[float],
-    tokens: Sequence[float],
-    losses: Sequence[float],
+    parameters: Sequence[float] | Floats,
+    tokens: Sequence[float] | Floats,
+    losses: Sequence[float] | Floats,
     *,
     samples: int = 200,
     seed: int = 1862,
@@ -249,7 +249,8 @@ def _minimise_samples(
         np.tile(starts, (samples, 1)), n_P, d_P, logs_P, np.repeat(weights, len(starts), axis=0)
     )
     best = objectives.reshape(samples, len(starts)).argmin(axis=1)
-    return found.reshape(samples, len(starts), 5)[np.arange(samples), best]
+    chosen: Floats = found.reshape(samples, len(starts), 5)[np.arange(samples), best]
+    return chosen
 
 
 def _plain(theta_S5: Floats, logs: Floats) -> Floats:

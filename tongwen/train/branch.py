@@ -79,7 +79,7 @@ def _branch(
     asked: TrainSettings, other: Mapping[str, Any], identity: Mapping[str, Any], folder: Path
 ) -> Branch | None:
     names = {field.name for field in fields(TrainSettings)}
-    known = {key: other.get(key) for key in (*_LATER, *_BEGINNING) if key in names}
+    known: dict[str, Any] = {key: other.get(key) for key in (*_LATER, *_BEGINNING) if key in names}
     if known["warmup_share"] is None:  # it has `warmup_tokens` in its place
         del known["warmup_share"]
     try:

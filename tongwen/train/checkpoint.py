@@ -337,7 +337,8 @@ class Checkpoints:
     def averaged_steps(self) -> list[int]:
         """Of the checkpoints there are those whose weights make up the model; none without."""
         steps = [step_of(path) for path in by_step(self.folder)]
-        return self._processes.broadcast(self._retention.averaged_steps(steps))
+        averaged: list[int] = self._processes.broadcast(self._retention.averaged_steps(steps))
+        return averaged
 
     def mark_finished(self, code: str, model: Path, counts: dict[str, float]) -> None:
         """Say that the run has come to its end: what follows may have other settings.
@@ -370,12 +371,13 @@ class Checkpoints:
         what it wrote; its checkpoints need not be there.
         """
         end = self._read_end() if self._processes.is_first else None
-        counts = None
+        counts: dict[str, float] | None = None
         if end is not None and end["code"] == code and end["counts"] is not None:
             found = {path.name: file_digest(path) for path in _files(model)}
             is_same = found == end["files"] and end["averaged"] == self._retention.averaged
             counts = end["counts"] if is_same else None
-        return self._processes.broadcast(counts)
+        agreed: dict[str, float] | None = self._processes.broadcast(counts)
+        return agreed
 
     def _read_end(self) -> dict[str, Any] | None:
         """What `mark_finished` wrote; older releases wrote the code alone."""

@@ -212,9 +212,8 @@ class ForecastWatch:
         if forecast is None:
             return watch
         if is_new:
-            metrics.append(
-                kind=KIND, step=step, tokens=tokens, event="sealed", digest=forecast.digest
-            )
+            begun = {"tokens": tokens} if is_branch else {}
+            metrics.append(kind=KIND, step=step, event="sealed", digest=forecast.digest, **begun)
             say(f"  forecast {forecast.digest[:12]} is sealed")
         rows = read_metrics(out / METRICS)
         begins = [place for place, row in enumerate(rows) if row.get("event") == "sealed"]
