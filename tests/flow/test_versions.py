@@ -42,7 +42,7 @@ def test_the_code_of_every_step_and_stage_is_the_recorded_one(tool: ModuleType) 
 
 def test_every_step_belongs_to_a_stage_which_runs_again_with_it() -> None:
     steps = {name for row in recorded().values() for name in row.steps}
-    assert {"extract", "measure", "cluster", "mix-write", "encode-documents"} <= steps
+    assert {"extract", "measure", "cluster-map", "mix-write", "encode-documents"} <= steps
     stages = set(recorded()) - steps
     assert stages >= {"crawl", "curate", "tokenizer", "encode", "pretrain", "export"}
     code = stage_code("curate", "tongwen.curate.stage")
