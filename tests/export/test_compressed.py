@@ -45,9 +45,7 @@ def test_unpacked_weights_are_those_of_our_int4(
         expected = model.model.layers[1].get_submodule(name).dequantize()  # type: ignore[operator]
         assert torch.equal(unpacked(tensors, f"model.layers.1.{name}"), expected)
     assert tensors["lm_head.weight"].dtype == tensors["model.norm.weight"].dtype == torch.float16
-    assert not any(
-        name.endswith("_proj.weight") for name in tensors
-    ), "a projection is there twice"
+    assert not any(name.endswith("_proj.weight") for name in tensors), "a projection is there twice"
     config = read_json(out / "config.json")
     assert config["model_type"] == "llama"
     assert config["architectures"] == ["LlamaForCausalLM"]
