@@ -78,7 +78,11 @@ def command(
     if gguf_type is not None and kind != "gguf":
         raise UsageError(f"--type {gguf_type} is for --format gguf, not for {kind}")
     if kind != "huggingface":
-        given = {"--tokenizer": tokenizer, "--evaluate": evaluate, "--curate": curate}
+        given: dict[str, object] = {
+            "--tokenizer": tokenizer,
+            "--evaluate": evaluate,
+            "--curate": curate,
+        }
         given |= {"--recipe": recipe, "--set": overrides or None}
         for option, value in given.items():
             if value is not None:

@@ -91,7 +91,7 @@ def read_parts(paths: Sequence[Path], partition: int, dtype: np.dtype[Any]) -> n
     start = 0
     for part in parts:
         end = start + part.bytes // dtype.itemsize
-        part.read_into(memoryview(rows[start:end].view(np.uint8)))
+        part.read_into(rows[start:end].view(np.uint8).data)
         start = end
     return rows
 

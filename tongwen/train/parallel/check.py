@@ -25,27 +25,6 @@ def check_layout(config: ModelConfig, settings: TrainSettings, processes: int) -
     check_context_degree(settings, context, tensor)
     _check_architecture(config, {"tensor": tensor, "pipeline": pipeline})
     check_batch(settings, data_parts=replicate * shard, stages=pipeline)
-    _check_architecture(config, {"tensor": tensor, "pipeline": pipeline})
-
-
-def _check_architecture(config: ModelConfig, degrees: Mapping[str, int]) -> None:
-    """Refuse what the parts of a model that is cut up do not compute.
-
-    Raises:
-        RecipeError: with the key.
-    """
-    is_scaled = (config.embedding_scale, config.output_scale) != (1, 1)
-    for kind, key, is_there in (
-        ("tensor", "biases of projections", config.biases_per_layer > 0),
-        ("tensor", "scale_emb or dim_model_base", is_scaled),
-        ("pipeline", "scale_emb or dim_model_base", is_scaled),
-    ):
-        if is_there and degrees[kind] > 1:
-            raise RecipeError(
-                f"parallel.{kind} is {degrees[kind]}, and the model has {key}, which only "
-                "whole models compute",
-                hint=f"--set parallel.{kind}=1 in the stage's section; parallel.shard fits it",
-            )
 
 
 def _check_architecture(config: ModelConfig, degrees: Mapping[str, int]) -> None:

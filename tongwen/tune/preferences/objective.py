@@ -50,8 +50,8 @@ def margins(log_probabilities_BA: Tensor, references_BA: Tensor, beta: float) ->
     """By how much more the chosen answer of each pair gained than the rejected one, times beta:
     (pairs,), without the places that no pair fills.
     """
-    gains_BP2 = (log_probabilities_BA - references_BA).unflatten(-1, (-1, 2))
-    margins_BP = beta * (gains_BP2[..., 0] - gains_BP2[..., 1])
+    gains_BP2 = (log_probabilities_BA - references_BA).reshape(len(references_BA), -1, 2)
+    margins_BP: Tensor = beta * (gains_BP2[..., 0] - gains_BP2[..., 1])
     return margins_BP[~references_BA[:, ::2].isnan()]
 
 
