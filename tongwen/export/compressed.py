@@ -115,6 +115,7 @@ def write_compressed(folder: Path, target: Path) -> None:
 
 def pack(steps_ON: Tensor) -> Tensor:
     """Steps -8..7, eight to an int32, the first in the lowest bits, each plus 8: (O, N / 8)."""
-    shifted = (steps_ON.to(torch.int32) + 8).unflatten(1, (-1, 8))
+    shifted = (steps_ON.to(torch.int32) + 8).reshape(len(steps_ON), -1, 8)
     places = torch.arange(0, 32, 4, dtype=torch.int32)
-    return (shifted << places).sum(-1, dtype=torch.int32)
+    packed: Tensor = (shifted << places).sum(-1, dtype=torch.int32)
+    return packed
