@@ -65,7 +65,7 @@ def test_the_face_and_the_command_work_from_an_empty_directory(wheel: Path, tmp_
     )
     environment = {**os.environ, "PYTHONPATH": str(installed)}
     for command, expected in (
-        (["-c", code], [str(installed / "tongwen/__init__.py"), "smallest", "14", "40"]),
+        (["-c", code], [str(installed / "tongwen/__init__.py"), "smallest", "14", "66"]),
         (["-m", "tongwen", "run", "smallest", "--dry-run"], ["crawl", "curate", "tokenizer"]),
     ):
         found = subprocess.run(

@@ -167,7 +167,7 @@ def test_a_run_that_was_cut_off_ends_with_the_same_bytes_and_keeps_adapters_alon
     dialogues: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    words = (recipe, dialogues)
+    words = (recipe, dialogues, "tune.keep_every_steps=6")
     tune(small_model_folder, tmp_path / "whole", *words)
     rate = loop.learning_rate
 

@@ -187,7 +187,7 @@ def test_a_sequence_beyond_the_window_is_refused(
 def test_no_dialogues_at_all_is_an_error(
     small_model_folder: Path, recipe_file: Path, tmp_path: Path
 ) -> None:
-    with pytest.raises(RecipeError, match="names a file"):
+    with pytest.raises(RecipeError, match="names anything to learn"):
         tune(small_model_folder, tmp_path / "chat", recipe_file)
 
 

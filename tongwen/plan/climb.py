@@ -323,12 +323,16 @@ def _time_limit(minutes: float | None) -> Iterator[Any]:
         over.set()
         os.kill(os.getpid(), signal.SIGINT)
 
-    timer = None if minutes is None else threading.Timer(60 * minutes, end)
-    if timer is not None:
-        timer.daemon = True
-        timer.start()
+    if minutes is None:
+        yield over.is_set
+        return
+    timer = threading.Timer(60 * minutes, end)
+    timer.daemon = True
+    # A command that a shell started in the background ignores SIGINT.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    timer.start()
     try:
         yield over.is_set
     finally:
-        if timer is not None:
-            timer.cancel()
+        timer.cancel()
+        signal.signal(signal.SIGINT, before)
