@@ -79,10 +79,10 @@ def test_a_stream_tells_how_much_of_the_prompt_was_read(scripted_engine: Any, se
     question = {"role": "user", "content": "路很长。The road. " * 400}
     body = {"model": "small", "messages": [question], "stream": True}
     with serve(engine) as url:
-        plain = httpx.post(f"{url}/v1/chat/completions", json=body, timeout=60)
         told = httpx.post(
             f"{url}/v1/chat/completions", json=body | {"return_progress": True}, timeout=60
         )
+        plain = httpx.post(f"{url}/v1/chat/completions", json=body, timeout=60)
     assert "prompt_progress" not in plain.text
     events = [json.loads(line[6:]) for line in told.text.splitlines() if line.startswith("data: {")]
     progress = [event["prompt_progress"] for event in events if "prompt_progress" in event]
