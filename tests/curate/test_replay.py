@@ -82,6 +82,6 @@ def test_the_command_prints_the_changes(curated: Path, tmp_path: Path) -> None:
 
 
 def test_a_mistyped_command_is_not_taken_for_a_folder() -> None:
-    result = CliRunner().invoke(command, ["raplay", "x"])
+    result = CliRunner().invoke(command, ["raplay", "x"], prog_name="tongwen curate")
     assert isinstance(result.exception, UsageError)
     assert result.exception.hint == "did you mean `tongwen curate replay`?"
