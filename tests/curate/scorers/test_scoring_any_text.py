@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from scorer_texts import made_text, write_texts
 
 from tongwen.curate.scorers.folder import open_folder
+from tongwen.curate.scorers.grades import GRADED
 from tongwen.curate.scorers.options import KINDS, TrainingOptions
 from tongwen.curate.scorers.scoring import SCORE_SCHEMA, Scorers
 from tongwen.curate.scorers.training import TrainingFiles, train_scorer
@@ -23,6 +24,8 @@ RANGES = {
     "safety_score": (0, 1),
     "topic_confidence": (0, 1),
     "cluster": (0, 5),
+    "educational_grade": (0, 5),
+    "quality_grade": (0, 5),
 }
 
 
@@ -32,7 +35,12 @@ def scorers(tmp_path_factory: pytest.TempPathFactory) -> Scorers:
     paths: list[Path] = []
     for topic in ("sea", "law"):
         rows: list[dict[str, object]] = [
-            {"text": made_text(language, topic, number), "lang": language}
+            {
+                "text": made_text(language, topic, number),
+                "lang": language,
+                "educational": number % 6,
+                "quality": number % 3,
+            }
             for language in ("en", "zh")
             for number in range(40)
         ]
@@ -43,6 +51,8 @@ def scorers(tmp_path_factory: pytest.TempPathFactory) -> Scorers:
             reference=paths if both else paths[:1],
             against=() if both or kind == "coherence" else paths[1:],
         )
+        if kind in GRADED:
+            files = TrainingFiles(labelled=paths)
         train_scorer(kind, files, folder / kind, OPTIONS)
     return Scorers([open_folder(folder / kind) for kind in KINDS])
 
