@@ -1,10 +1,10 @@
 """What clients of OpenAI's and Anthropic's interfaces do with a running server.
 
     tongwen serve runs/sample --port 8000 &
-    python -m venv /tmp/peers && /tmp/peers/bin/pip install openai anthropic langchain-openai \
+    python -m venv peers && peers/bin/pip install openai anthropic langchain-openai \
         langchain-anthropic litellm instructor llama-index-llms-openai-like llm "lm-eval[api]" \
         schemathesis transformers
-    /tmp/peers/bin/python bench/clients.py http://127.0.0.1:8000 --model sample \
+    peers/bin/python bench/clients.py http://127.0.0.1:8000 --model sample \
         --tokenizer runs/sample/model
 
 Each line of the table is one use of one client: what it did, and how long it took. A client that is

@@ -3,7 +3,7 @@
     python bench/store.py CRAWL
 
 CRAWL is a folder of `tongwen crawl`. The server (moto) and s3fs are installed in an environment of
-their own. A third run is killed in the middle and gone on with.
+their own. A third run is killed in the middle and resumed.
 """
 
 import argparse
@@ -122,9 +122,7 @@ def main() -> None:
             command = command_of(python, options.crawl, folder / "killed", *common, *more)
             was_killed = killed(command, options.kill_after, variables)
             subprocess.run(command, check=True, env=variables, stderr=subprocess.DEVNULL)
-            name = (
-                "store, killed and gone on with" if was_killed else "store, ended before the kill"
-            )
+            name = "store, killed and resumed" if was_killed else "store, ended before the kill"
             results[name] = published(folder / "killed") == expected
         left = tree_files(folder / "store" / "tasks")
     print(f"{len(expected)} result files; folder {seconds['folder']:.0f} s, "

@@ -48,8 +48,8 @@ def command(
     """List files, folders or patterns (SOURCE) as inputs of `tongwen curate`.
 
     Local files are not copied: DIR/inputs.jsonl holds path, size and digest of every file. A SOURCE
-    with a scheme (https, s3, gs, hf, ...) is downloaded first, once, and gone on with after a
-    kill. Keys are written as ${NAME}, an environment variable.
+    with a scheme (https, s3, gs, hf, ...) is downloaded first, once; an interrupted
+    download resumes. Keys are written as ${NAME}, an environment variable.
 
     \b
     Examples:

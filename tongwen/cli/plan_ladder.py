@@ -60,7 +60,7 @@ def _numbers(kind: Any) -> Any:
     type=click.IntRange(0),
     default=3,
     show_default=True,
-    help="So many of the largest runs are forecast before they are run.",
+    help="Number of the largest runs that are forecast before they start.",
 )
 @click.option(
     "--minutes",

@@ -113,8 +113,8 @@ class Remote:
         """Bring all files, `connections` at a time; None for one that is missing on its server.
 
         Raises:
-            InputError, DiskFullError: one cannot be had. The others in hand stop where they are
-                and are gone on with in the next run.
+            InputError, DiskFullError: one cannot be downloaded. The others stop where they are and
+                resume in the next run.
         """
         results: list[Download | None] = [None] * len(jobs)
         missing = 0

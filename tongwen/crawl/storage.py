@@ -104,7 +104,7 @@ def stored_cache_path(cache: Path, stored: StoredFile) -> Path:
 def copy_stored(
     client: HttpClient, stored: StoredFile, path: Path, attempts: int, secrets: Secrets
 ) -> Download:
-    """The copy at `path`; made only if it is not there, gone on with after a kill.
+    """The copy at `path`; made only if it does not exist yet; an interrupted copy resumes.
 
     Raises:
         InputError: the store goes on failing.

@@ -12,7 +12,7 @@ import torch
 from tongwen.errors import InputError
 from tongwen.evaluate.choice_scores import choice_scores
 from tongwen.evaluate.choices import Fit, Score, choice_requests, score
-from tongwen.evaluate.free import Answer, answer_prompts, free_prompt, judge
+from tongwen.evaluate.free import Answer, Prompt, answer_prompts, free_prompt, judge
 from tongwen.evaluate.items import Item, without_question
 from tongwen.evaluate.journal import Journal
 from tongwen.evaluate.programs import (
@@ -229,6 +229,19 @@ class Evaluator:
         )
         return requests
 
+    def _prompts(
+        self, spec: TaskSpec, items: Sequence[Item], *, chat: bool, max_new_tokens: int
+    ) -> list[Prompt]:
+        """The prompts of items that the model answers in its own words."""
+        window = self.model.config.max_position_embeddings
+        return [
+            free_prompt(
+                spec, item, self.tokenizer, chat=chat, window_tokens=window,
+                max_new_tokens=max_new_tokens,
+            )
+            for item in items
+        ]  # fmt: skip
+
     def _free_records(
         self,
         spec: TaskSpec,
@@ -239,17 +252,7 @@ class Evaluator:
         report: Report,
         journal: Journal | None,
     ) -> list[Record]:
-        prompts = [
-            free_prompt(
-                spec,
-                item,
-                self.tokenizer,
-                chat=chat,
-                window_tokens=self.model.config.max_position_embeddings,
-                max_new_tokens=max_new_tokens,
-            )
-            for item in items
-        ]
+        prompts = self._prompts(spec, items, chat=chat, max_new_tokens=max_new_tokens)
         answers = iter(
             answer_prompts(
                 self.model,
@@ -297,17 +300,7 @@ class Evaluator:
         report: Report,
         journal: Journal | None,
     ) -> list[Record]:
-        prompts = [
-            free_prompt(
-                spec,
-                item,
-                self.tokenizer,
-                chat=chat,
-                window_tokens=self.model.config.max_position_embeddings,
-                max_new_tokens=max_new_tokens,
-            )
-            for item in items
-        ]
+        prompts = self._prompts(spec, items, chat=chat, max_new_tokens=max_new_tokens)
         answers = sample_answers(
             self.model,
             self.tokenizer,

@@ -38,7 +38,7 @@ def text_files(paths: Iterable[Path]) -> Iterator[Path]:
             raise InputError(f"there is no file {path}", hint="check the path")
         elif not _kind(path):
             raise InputError(
-                f"{path} is no text file that training reads",
+                f"{path} is not a kind of text file that training reads",
                 hint=f"known endings: {', '.join((*_JSONL, '.parquet', *_TEXTS))}",
             )
         else:

@@ -91,7 +91,7 @@ class ModelConfig(ModelSettings):
         return read | {key: value for key, value in own.items() if value != before[key]}
 
     def _own_values(self) -> dict[str, Any]:
-        """RoPE's base stands there twice: `rope_theta` is read by transformers 4, llama.cpp and
+        """RoPE's base is written twice: `rope_theta` is read by transformers 4, llama.cpp and
         vLLM, `rope_parameters` by transformers 5.
         """
         values = {item.name: getattr(self, item.name) for item in fields(ModelSettings)}

@@ -239,7 +239,7 @@ def read_config(path: Path) -> ModelConfig:
 
 
 def check_folder(path: Path) -> ModelConfig:
-    """The configuration of a model folder, whose tensors and tokenizer fit it; reads no weight.
+    """The configuration of a model folder whose tensors and tokenizer fit it. Reads no weights.
 
     Raises:
         InputError: as `load_model_folder`, but for what only the values of weights say.

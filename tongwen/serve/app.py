@@ -243,6 +243,10 @@ class Server:
         """The text of ids, special ones by their names."""
         fields = await self._own_fields(request)
         ids = take_ids(fields, "tokens")
+        largest = self._engine.config.vocabulary_size - 1
+        if (wrong := next((i for i in ids if i > largest), None)) is not None:
+            message = f"tokens holds the id {wrong}; ids are 0 to {largest:,}"
+            raise ApiError(400, message, param="tokens")
         try:
             text = self._engine.tokenizer.decode(ids, show_special=True)
         except TongwenError as error:

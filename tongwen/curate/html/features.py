@@ -664,7 +664,7 @@ def _describe_neighbours(elements: Rows, rows: Rows, n: int, out: Features, row:
 
 @inner
 def _steps_up(elements: Rows, own: int, other: int) -> Any:
-    """So many elements up one holds the other too; at most 12."""
+    """How many levels up the nearest element is that holds both; at most 12."""
     for steps in range(12):
         while other > own:  # elements are numbered in the order of the page
             other = elements[other, PARENT]

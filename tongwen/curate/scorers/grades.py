@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from tongwen.curate.scorers.folder import ScorerFolder, TrainedScorer
 from tongwen.curate.scorers.hashing import Units, units_of
+from tongwen.curate.scorers.held_out import CalibratedModels
 from tongwen.curate.scorers.linear import NGRAM, LinearModel, Weights, train_linear
 from tongwen.curate.scorers.logistic import fit_logistic, sigmoid
 from tongwen.curate.scorers.options import TrainingOptions
@@ -186,20 +187,9 @@ class GradeScorer:
 
     def __init__(self, folder: ScorerFolder) -> None:
         self._column = folder.kind
-        self._models = {
-            language: LinearModel(
-                folder.arrays[f"{language}_weights"],
-                folder.arrays[f"{language}_biases"],
-                NGRAM[language],
-            )
-            for language in folder.languages
-        }
-        self._fitted = {name: folder.details[name]["fitted"] for name in folder.languages}
+        self._models = CalibratedModels(folder, "fitted")
 
     def score(self, text: str, units: Units, language: str) -> dict[str, Any]:
         """The grade of one text; none without a model for its language."""
-        if language not in self._models or not len(units.hashes):
-            return {}
-        slope, constant = self._fitted[language]
-        logit = self._models[language].logit(units) * slope + constant
-        return {self._column: HIGHEST * float(sigmoid(np.array(logit)))}
+        share = self._models.chance(units, language)
+        return {} if share is None else {self._column: HIGHEST * share}

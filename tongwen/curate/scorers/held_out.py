@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from tongwen.curate.scorers.folder import ScorerFolder
 from tongwen.curate.scorers.hashing import Units, units_of
 from tongwen.curate.scorers.linear import NGRAM, LinearModel, Weights, train_linear
 from tongwen.curate.scorers.logistic import fit_logistic, sigmoid
@@ -65,6 +66,34 @@ def _fit(evidence: Values, is_positive: Flags) -> Values:
 
 def _chances(evidence: Values, fitted: Values) -> Values:
     return sigmoid(evidence @ fitted[:-1] + fitted[-1])
+
+
+class CalibratedModels:
+    """The classifiers of a scorer, each with the slope and the constant that calibrate its logit.
+
+    Args:
+        folder: with weights and biases by language.
+        key: of slope and constant in the details of a language.
+    """
+
+    def __init__(self, folder: ScorerFolder, key: str) -> None:
+        self._models = {
+            language: LinearModel(
+                folder.arrays[f"{language}_weights"],
+                folder.arrays[f"{language}_biases"],
+                NGRAM[language],
+            )
+            for language in folder.languages
+        }
+        self._lines = {language: folder.details[language][key] for language in folder.languages}
+
+    def chance(self, units: Units, language: str) -> float | None:
+        """The calibrated output, 0 to 1; None without a model for the language or without text."""
+        if language not in self._models or not len(units.hashes):
+            return None
+        slope, constant = self._lines[language]
+        logit = self._models[language].logit(units) * slope + constant
+        return float(sigmoid(np.array(logit)))
 
 
 def too_few(pieces: list[Sample], labels: tuple[str, ...], options: TrainingOptions) -> str | None:

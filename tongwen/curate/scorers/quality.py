@@ -8,14 +8,11 @@ is up to the user here.
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 
 from tongwen.curate.scorers.folder import ScorerFolder, TrainedScorer
 from tongwen.curate.scorers.hashing import Units
-from tongwen.curate.scorers.held_out import too_few, train_held_out
-from tongwen.curate.scorers.linear import NGRAM, LinearModel
-from tongwen.curate.scorers.logistic import sigmoid
+from tongwen.curate.scorers.held_out import CalibratedModels, too_few, train_held_out
 from tongwen.curate.scorers.measuring import binary_report
 from tongwen.curate.scorers.options import TrainingOptions
 from tongwen.curate.scorers.samples import LANGUAGES, Samples
@@ -70,20 +67,9 @@ class QualityScorer:
     """Gives the column `quality`, a probability."""
 
     def __init__(self, folder: ScorerFolder) -> None:
-        self._models = {
-            language: LinearModel(
-                folder.arrays[f"{language}_weights"],
-                folder.arrays[f"{language}_biases"],
-                NGRAM[language],
-            )
-            for language in folder.languages
-        }
-        self._platt = {name: folder.details[name]["platt"] for name in folder.languages}
+        self._models = CalibratedModels(folder, "platt")
 
     def score(self, text: str, units: Units, language: str) -> dict[str, Any]:
         """The values for one text; none without a model for its language."""
-        if language not in self._models or not len(units.hashes):
-            return {}
-        slope, constant = self._platt[language]
-        logit = self._models[language].logit(units) * slope + constant
-        return {"quality": float(sigmoid(np.array(logit)))}
+        chance = self._models.chance(units, language)
+        return {} if chance is None else {"quality": chance}
