@@ -208,10 +208,7 @@ def test_a_model_that_does_not_fit_into_memory_is_refused_before_any_step(
 
     from tongwen.train.parallel import build
 
-    class Little:
-        available = 100_000
-
-    monkeypatch.setattr(build.psutil, "virtual_memory", Little)
+    monkeypatch.setattr(build, "free_memory_bytes", lambda device: 100_000)
     with pytest.raises(DoesNotFitError, match=r"need .* GiB in each process"):
         run_with(SETTINGS, tmp_path)
 

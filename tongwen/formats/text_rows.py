@@ -1,19 +1,16 @@
 """Texts of the user's own, one at a time: JSON Lines, Parquet, plain files, documents of a run."""
 
-import gzip
-import io
 import json
-import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-import zstandard
 
 from tongwen.errors import InputError
 from tongwen.files import tree_files
+from tongwen.formats.compression import DECOMPRESSION_ERRORS, decompressed
 
 _JSONL = (".jsonl", ".jsonl.gz", ".jsonl.zst", ".jsonl.zstd")
 _TEXTS = (".txt", ".md")
@@ -102,14 +99,7 @@ def text_rows(path: Path, text_field: str = "text") -> Iterator[dict[str, Any]]:
 
 def _json_rows(path: Path) -> Iterator[dict[str, Any]]:
     with path.open("rb") as raw:
-        magic = raw.read(4)
-        raw.seek(0)
-        file: IO[bytes] = raw
-        if magic.startswith(b"\x1f\x8b"):
-            file = cast(IO[bytes], gzip.GzipFile(fileobj=raw))
-        elif magic == b"\x28\xb5\x2f\xfd":
-            reader = zstandard.ZstdDecompressor().stream_reader(raw, read_across_frames=True)
-            file = io.BufferedReader(cast(io.RawIOBase, reader))
+        file = decompressed(raw)
         try:
             for number, line in enumerate(file):
                 if not line.strip():
@@ -118,7 +108,7 @@ def _json_rows(path: Path) -> Iterator[dict[str, Any]]:
                 if not isinstance(row, dict):
                     raise InputError(f"line {number + 1} of {path} is no JSON object")
                 yield row
-        except (ValueError, EOFError, OSError, zlib.error, zstandard.ZstdError) as error:
+        except (ValueError, *DECOMPRESSION_ERRORS) as error:
             raise InputError(
                 f"cannot read {path} as JSON Lines: {error}", hint="make the file again"
             ) from error

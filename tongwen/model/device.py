@@ -13,12 +13,20 @@ from functools import cache
 from pathlib import Path
 from typing import Literal
 
+import psutil
 import torch
 
 from tongwen.errors import InputError
 
 DeviceName = Literal["auto", "cpu", "cuda"]
 Precision = Literal["auto", "bf16", "fp32"]
+
+
+def free_memory_bytes(device: torch.device) -> int:
+    """Memory of a GPU, or of the machine for a CPU, that nothing uses now."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    return int(psutil.virtual_memory().available)
 
 
 @dataclass(frozen=True)

@@ -11,13 +11,13 @@ from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import psutil
 import torch
 from torch import Tensor
 
 from tongwen.errors import InputError, TongwenError
 from tongwen.model.cache import CacheKind, new_cache
 from tongwen.model.decoding import PREFILL_TOKENS, DecodingBatch, Prefill
+from tongwen.model.device import free_memory_bytes
 from tongwen.model.llama import Llama
 from tongwen.model.prefix_cache import PrefixCache
 from tongwen.serve.generation import Delta, Generation, GenerationRequest
@@ -107,7 +107,7 @@ class Engine:
         self._is_closing = False
         block_tokens = _GPU_BLOCK_TOKENS if model.device.type == "cuda" else _CPU_BLOCK_TOKENS
         if prefix_bytes is None:
-            prefix_bytes = _free_bytes(model) // 8
+            prefix_bytes = free_memory_bytes(model.device) // 8
         # These five belong to the engine's thread.
         self._prefixes = PrefixCache(prefix_bytes, block_tokens)
         self._reading: Generation | None = None
@@ -408,10 +408,4 @@ def _fitting_tokens(model: Llama, kind: CacheKind) -> int:
     """Cached tokens that fit in a quarter of the free memory: growing a cache copies it."""
     tensors = new_cache(model, 1, 1, kind).tensors()
     token_bytes = sum(tensor.numel() * tensor.element_size() for tensor in tensors)
-    return _free_bytes(model) // 4 // token_bytes
-
-
-def _free_bytes(model: Llama) -> int:
-    if model.device.type == "cuda":
-        return int(torch.cuda.mem_get_info(model.device)[0])
-    return int(psutil.virtual_memory().available)
+    return free_memory_bytes(model.device) // 4 // token_bytes

@@ -6,11 +6,8 @@ around; it is trained on answers of forests that never saw the page's host, for 
 its own pages are too good.
 """
 
-import gzip
-import io
 import json
 import re
-import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -21,7 +18,6 @@ from zlib import crc32
 
 import numpy as np
 import numpy.typing as npt
-import zstandard
 
 from tongwen.curate.html.boosting import Boosting, bins_of, train
 from tongwen.curate.html.features import (
@@ -35,6 +31,7 @@ from tongwen.curate.html.features import (
 from tongwen.curate.html.forest import Forest
 from tongwen.curate.html.page import Page, parse
 from tongwen.errors import InputError
+from tongwen.formats.compression import DECOMPRESSION_ERRORS, decompressed
 
 KEPT_SHARE = 0.6
 """Of a block's triples of words that are in the chosen text, from which it is part of it."""
@@ -94,21 +91,11 @@ def read_gold(paths: Sequence[Path]) -> Iterator[GoldPage]:
 
 
 def _lines(path: Path) -> Iterator[bytes]:
-    """Lines of a file that may be compressed; frames of a window up to 128 MiB are read."""
+    """Lines of a file that may be compressed."""
     try:
         with path.open("rb") as raw:
-            magic = raw.read(4)
-            raw.seek(0)
-            if magic.startswith(b"\x1f\x8b"):
-                yield from gzip.GzipFile(fileobj=raw)
-            elif magic == b"\x28\xb5\x2f\xfd":
-                decompressor = zstandard.ZstdDecompressor(max_window_size=1 << 27)
-                yield from io.BufferedReader(
-                    decompressor.stream_reader(raw, read_across_frames=True)
-                )
-            else:
-                yield from raw
-    except (EOFError, OSError, zlib.error, zstandard.ZstdError) as error:
+            yield from decompressed(raw)
+    except DECOMPRESSION_ERRORS as error:
         raise InputError(f"cannot read {path}: {error}", hint="make the file again") from error
 
 

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from tongwen.curate.scorers.folder import ScorerFolder
 from tongwen.curate.scorers.hashing import Units, units_of
-from tongwen.curate.scorers.linear import NGRAM, LinearModel, Weights, train_linear
+from tongwen.curate.scorers.linear import NGRAM, LinearModel, Weights, linear_models, train_linear
 from tongwen.curate.scorers.logistic import fit_logistic, sigmoid
 from tongwen.curate.scorers.measuring import balanced
 from tongwen.curate.scorers.options import TrainingOptions
@@ -77,14 +77,7 @@ class CalibratedModels:
     """
 
     def __init__(self, folder: ScorerFolder, key: str) -> None:
-        self._models = {
-            language: LinearModel(
-                folder.arrays[f"{language}_weights"],
-                folder.arrays[f"{language}_biases"],
-                NGRAM[language],
-            )
-            for language in folder.languages
-        }
+        self._models = linear_models(folder.arrays, folder.languages)
         self._lines = {language: folder.details[language][key] for language in folder.languages}
 
     def chance(self, units: Units, language: str) -> float | None:

@@ -8,6 +8,9 @@ number of n-grams, so that the norm of a text's features hardly depends on its l
 Trained by AdaGrad (Duchi et al. 2011), one text at a time in an order drawn from the seed.
 """
 
+from collections.abc import Iterable, Mapping
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
@@ -194,6 +197,16 @@ class LinearModel:
         return float(
             _score_one(units.hashes, self._ngram, self._shift, self._flat, float(self._biases[0]))
         )
+
+
+def linear_models(
+    arrays: Mapping[str, npt.NDArray[Any]], languages: Iterable[str]
+) -> dict[str, LinearModel]:
+    """The models of a scorer's folder by language: its `LANGUAGE_weights` and `LANGUAGE_biases`."""
+    return {
+        name: LinearModel(arrays[f"{name}_weights"], arrays[f"{name}_biases"], NGRAM[name])
+        for name in languages
+    }
 
 
 def softmax(logits: Logits) -> Logits:

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from tongwen.curate.scorers.folder import ScorerFolder, TrainedScorer
 from tongwen.curate.scorers.hashing import Units, units_of
-from tongwen.curate.scorers.linear import NGRAM, LinearModel, softmax, train_linear
+from tongwen.curate.scorers.linear import NGRAM, LinearModel, linear_models, softmax, train_linear
 from tongwen.curate.scorers.measuring import calibration, class_report
 from tongwen.curate.scorers.options import TrainingOptions
 from tongwen.curate.scorers.quality import trained_languages
@@ -108,14 +108,7 @@ class TopicScorer:
     """Gives the columns `topic`, a label, and `topic_confidence`."""
 
     def __init__(self, folder: ScorerFolder) -> None:
-        self._models = {
-            language: LinearModel(
-                folder.arrays[f"{language}_weights"],
-                folder.arrays[f"{language}_biases"],
-                NGRAM[language],
-            )
-            for language in folder.languages
-        }
+        self._models = linear_models(folder.arrays, folder.languages)
         self._details = folder.details
 
     def score(self, text: str, units: Units, language: str) -> dict[str, Any]:

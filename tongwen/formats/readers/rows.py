@@ -1,20 +1,18 @@
 """Texts in rows: JSON Lines (plain, gzip or Zstandard), JSON arrays, CSV and Parquet."""
 
 import csv
-import gzip
 import io
 import json
-import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-import zstandard
 
 from tongwen.errors import InputError
 from tongwen.formats.charset.detect import detect_encoding
+from tongwen.formats.compression import DECOMPRESSION_ERRORS, decompressed
 from tongwen.formats.readers.options import MAXIMUM_BODY_BYTES, Piece, ReadOptions
 from tongwen.formats.records import RawRecord
 
@@ -287,15 +285,8 @@ def _lines(path: Path, piece: Piece, encoding: str) -> Iterator[bytes | None]:
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror}") from error
     with raw:
-        magic = raw.read(4)
-        raw.seek(piece.start)
         position, end = piece.start, piece.end
-        file: IO[bytes] = raw
-        if magic.startswith(b"\x1f\x8b"):
-            file = cast(IO[bytes], gzip.GzipFile(fileobj=raw))
-        elif magic == b"\x28\xb5\x2f\xfd":
-            reader = zstandard.ZstdDecompressor().stream_reader(raw, read_across_frames=True)
-            file = io.BufferedReader(cast(io.RawIOBase, reader))
+        file = decompressed(raw, piece.start)
         if encoding.startswith("utf-16"):
             text = file.read(_MAXIMUM_UTF16_BYTES + 1)
             if len(text) > _MAXIMUM_UTF16_BYTES:
@@ -317,7 +308,7 @@ def _lines(path: Path, piece: Piece, encoding: str) -> Iterator[bytes | None]:
                 while len(line) == limit and not line.endswith(b"\n"):
                     line = file.readline(limit)
                     position += len(line)
-        except (EOFError, OSError, zlib.error, zstandard.ZstdError):
+        except DECOMPRESSION_ERRORS:
             yield None
 
 

@@ -579,6 +579,9 @@ function start() {
     isAtEnd = scroller.scrollHeight - scroller.scrollTop - scroller.clientHeight < 40;
   });
   window.addEventListener("pagehide", keepPlace);
+  window.addEventListener("beforeunload", (event) => {
+    if (attachments.isReading) event.preventDefault(); // the browser asks: the file is not kept yet
+  });
   showTheme(settings);
   showLanguage();
   box.focus();

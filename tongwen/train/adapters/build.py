@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import psutil
 import torch
 from torch import Tensor, nn
 
@@ -13,7 +12,7 @@ from tongwen.errors import DoesNotFitError
 from tongwen.files import file_digest
 from tongwen.model.adapter_folder import write_adapter_folder
 from tongwen.model.config import ModelConfig
-from tongwen.model.device import Arithmetic
+from tongwen.model.device import Arithmetic, free_memory_bytes
 from tongwen.model.folder import (
     WEIGHTS,
     read_config,
@@ -238,10 +237,7 @@ def _check_memory(
     outside = heads * config.vocabulary_size * config.hidden_size
     needed = (config.parameters - outside) * size + outside * dtype.itemsize
     needed += adapter_parameters(config, settings) * 16
-    if arithmetic.device.type == "cuda":
-        free = torch.cuda.mem_get_info(arithmetic.device)[0]
-    else:
-        free = psutil.virtual_memory().available
+    free = free_memory_bytes(arithmetic.device)
     if needed > free:
         raise DoesNotFitError(
             f"the frozen model and its adapters need {needed / 2**30:,.1f} GiB, "

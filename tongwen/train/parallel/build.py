@@ -1,12 +1,11 @@
 """This process's part of a model, ready to train."""
 
-import psutil
 import torch
 from torch import nn
 
 from tongwen.errors import DoesNotFitError
 from tongwen.model.config import ModelConfig
-from tongwen.model.device import Arithmetic
+from tongwen.model.device import Arithmetic, free_memory_bytes
 from tongwen.model.llama import DecoderLayer, Llama
 from tongwen.train.optim.build import is_inner_matrix
 from tongwen.train.parallel.mesh import Processes
@@ -68,10 +67,7 @@ def _check_memory(
         has_one_moment = settings.optimizer == "muon" and is_inner_matrix(name, parameter)
         needed += local(parameter).numel() * (12 if has_one_moment else 16)
     needed //= shares
-    if arithmetic.device.type == "cuda":
-        free = torch.cuda.mem_get_info(arithmetic.device)[0]
-    else:
-        free = psutil.virtual_memory().available
+    free = free_memory_bytes(arithmetic.device)
     if needed > free:
         raise DoesNotFitError(
             f"weights, gradients and optimizer need {needed / 2**30:,.1f} GiB in each process, "
