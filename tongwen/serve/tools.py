@@ -176,14 +176,45 @@ def tool_use(
 
 
 @dataclass(frozen=True)
+class ServerCall:
+    """A call that this server has an MCP server answer.
+
+    Attributes:
+        call_id: names it.
+        name: of the tool.
+        arguments: as JSON.
+        status: where it stands.
+        result: what the tool said, or what went wrong; None while it runs.
+    """
+
+    call_id: str
+    name: str
+    arguments: str
+    status: Literal["running", "completed", "failed"]
+    result: str | None = None
+
+    def shown(self) -> dict[str, Any]:
+        """As replies have it."""
+        return {
+            "id": self.call_id,
+            "name": self.name,
+            "arguments": self.arguments,
+            "status": self.status,
+            "result": self.result,
+        }
+
+
+@dataclass(frozen=True)
 class Part:
     """A piece of an answer: new text, the start of a call, new arguments, or the end; before them
-    how much of the prompt has been read.
+    how much of the prompt has been read, and between them what a tool of an MCP server said.
 
     Attributes:
         kind: what it is.
         text: of the text or the arguments; of a start, the function's name.
         number: of the call, counted from 0; of progress, the tokens that have been read.
+        total: of progress, the tokens of the prompt.
+        server_call: which was begun or has ended.
         call_id: of the start of a call.
         scores: of the tokens behind a text.
         is_prompt: the scores are the prompt's; its text is not repeated here.
@@ -191,7 +222,7 @@ class Part:
         stop: the stop string that ended it.
     """
 
-    kind: Literal["text", "call", "arguments", "end", "progress"]
+    kind: Literal["text", "call", "arguments", "end", "progress", "server_call"]
     text: str = ""
     number: int = 0
     call_id: str = ""
@@ -199,6 +230,8 @@ class Part:
     is_prompt: bool = False
     finish: FinishReason | None = None
     stop: str | None = None
+    total: int = 0
+    server_call: ServerCall | None = None
 
 
 class PartReader:
