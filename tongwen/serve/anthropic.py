@@ -7,7 +7,6 @@ from typing import Any
 
 from tongwen.serve.answers import Answer
 from tongwen.serve.fields import ApiError, Fields
-from tongwen.serve.prompts import ChatPrompt
 from tongwen.serve.reply import Event, Usage
 from tongwen.serve.request import (
     AnswerRequest,
@@ -19,6 +18,7 @@ from tongwen.serve.request import (
     take_stops,
 )
 from tongwen.serve.tools import Part, ToolUse, parse_tools, tool_use
+from tongwen.tokenizer.prompts import ChatPrompt
 
 _IGNORED = ("metadata", "service_tier", "cache_control", "container", "context_management")
 _UNSEEN = ("thinking", "redacted_thinking")
@@ -71,7 +71,7 @@ def parse_messages_request(
         model=model,
         chat=ChatPrompt(
             turns=checked,
-            tools=tools.tools,
+            tools=tools.definitions,
             continues=checked[-1]["role"] == "assistant" and "tool_calls" not in checked[-1],
         ),
         tools=tools,

@@ -24,13 +24,13 @@ from tongwen.serve.mcp_servers import McpServers
 from tongwen.serve.metrics import Metrics
 from tongwen.serve.openai import ChatReply, CompletionReply, parse_request
 from tongwen.serve.openapi import PLACES, description
-from tongwen.serve.prompts import ChatMl, ChatTemplate
 from tongwen.serve.recorder import AccessLog, Recorder
 from tongwen.serve.refusals import METHODS, add_refusals, not_here
 from tongwen.serve.request import Defaults, check_model
 from tongwen.serve.responses import ResponseReply, parse_response_request
 from tongwen.serve.settings import ServeSettings
 from tongwen.serve.text_routes import TextRoutes
+from tongwen.tokenizer.prompts import ChatMl, ChatTemplate
 
 STATIC = Path(__file__).parent / "static"
 

@@ -7,8 +7,8 @@ from tongwen.errors import TongwenError
 from tongwen.serve.engine import ContextLengthError, Engine, GrammarError
 from tongwen.serve.fields import ApiError
 from tongwen.serve.generation import GenerationRequest
-from tongwen.serve.prompts import ChatPrompt, ChatTemplate
 from tongwen.serve.request import AnswerRequest
+from tongwen.tokenizer.prompts import ChatPrompt, ChatTemplate
 
 _NO_CHAT = "this model knows no dialogues: it has no chat template and its tokenizer no ChatML"
 

@@ -16,7 +16,6 @@ from tongwen.model.sampler import Sampling
 from tongwen.serve.answers import Answer
 from tongwen.serve.fields import ApiError, Fields
 from tongwen.serve.mcp_servers import McpServers, server_tools
-from tongwen.serve.prompts import ChatPrompt
 from tongwen.serve.reply import DONE, Event, Usage
 from tongwen.serve.request import (
     MOST_LOGPROBS,
@@ -35,6 +34,7 @@ from tongwen.serve.request import (
 from tongwen.serve.scores import TokenScore, token_bytes, token_text
 from tongwen.serve.settings import ServeSettings
 from tongwen.serve.tools import Part, Tool, ToolUse, parse_tools, tool_use
+from tongwen.tokenizer.prompts import ChatPrompt
 from tongwen.tokenizer.text import Tokenizer
 
 _IGNORED = (
@@ -148,7 +148,7 @@ def chat_prompt(fields: Fields, turns: tuple[Mapping[str, Any], ...], tools: Too
         )
     return ChatPrompt(
         turns=turns,
-        tools=tools.tools,
+        tools=tools.definitions,
         continues=continues,
         opens_answer=opens,
         arguments=fields.take("chat_template_kwargs", dict, {}),

@@ -8,9 +8,9 @@ from tongwen.errors import InputError
 from tongwen.model.sampler import Sampling
 from tongwen.serve.fields import ApiError, Fields
 from tongwen.serve.grammar import choice_grammar, json_grammar, lark_grammar, regex_grammar
-from tongwen.serve.prompts import ChatPrompt
 from tongwen.serve.settings import ServeSettings
 from tongwen.serve.tools import ToolUse
+from tongwen.tokenizer.prompts import ChatPrompt
 from tongwen.tokenizer.special import Message
 from tongwen.tokenizer.turns import TurnError, chatml_turn
 

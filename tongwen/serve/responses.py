@@ -10,7 +10,6 @@ from typing import Any
 from tongwen.serve.answers import Answer, Call
 from tongwen.serve.fields import ApiError, Fields
 from tongwen.serve.openai import parse_chosen
-from tongwen.serve.prompts import ChatPrompt
 from tongwen.serve.reply import DONE, Event, Usage
 from tongwen.serve.request import (
     MOST_LOGPROBS,
@@ -23,6 +22,7 @@ from tongwen.serve.request import (
 )
 from tongwen.serve.scores import TokenScore, token_bytes, token_text
 from tongwen.serve.tools import Part, parse_tools
+from tongwen.tokenizer.prompts import ChatPrompt
 from tongwen.tokenizer.text import Tokenizer
 
 _IGNORED = (
@@ -66,7 +66,7 @@ def parse_response_request(body: object, defaults: Defaults) -> AnswerRequest:
     turns = check_messages([*system, *_turns(fields.take_any("input"))], "input")
     request = AnswerRequest(
         model=model,
-        chat=ChatPrompt(turns=turns, tools=tools.tools),
+        chat=ChatPrompt(turns=turns, tools=tools.definitions),
         tools=tools,
         grammar=grammar,
         logprobs=top if top or _SCORES in include else None,

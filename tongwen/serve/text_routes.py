@@ -12,10 +12,10 @@ from tongwen.serve.encoding import PromptEncoder
 from tongwen.serve.engine import Engine
 from tongwen.serve.fields import ApiError, Fields
 from tongwen.serve.openai import chat_prompt
-from tongwen.serve.prompts import ChatPrompt
 from tongwen.serve.request import check_messages, check_model, take_ids
 from tongwen.serve.settings import ServeSettings
 from tongwen.serve.tools import ToolUse, parse_tools
+from tongwen.tokenizer.prompts import ChatPrompt
 
 
 class TextRoutes:

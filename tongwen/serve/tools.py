@@ -57,6 +57,11 @@ class ToolUse:
     is_required: bool = False
     is_parallel: bool = True
 
+    @property
+    def definitions(self) -> tuple[dict[str, Any], ...]:
+        """Of the functions that the model is shown, for its prompt."""
+        return tuple(tool.definition() for tool in self.tools)
+
     def grammar(self, answer_schema: object = None) -> str | None:
         """The grammar of answers; None where no function may be called.
 
@@ -92,23 +97,6 @@ class ToolUse:
 
 def _schema(schema: object) -> str:
     return json.dumps(bounded(schema))
-
-
-def tools_prompt(tools: Sequence[Tool]) -> str:
-    """What the system message of a model without a template of its own says about functions."""
-    definitions = [json.dumps(tool.definition(), ensure_ascii=False) for tool in tools]
-    return "\n".join(
-        [
-            "You may call functions. Their definitions, one JSON object a line:",
-            "<tools>",
-            *definitions,
-            "</tools>",
-            "To call one, answer with its name and arguments as JSON:",
-            OPENING,
-            '{"name": "NAME", "arguments": {}}',
-            CLOSING,
-        ]
-    )
 
 
 def parse_tools(values: list[Any], param: str = "tools") -> tuple[Tool, ...]:
