@@ -4,12 +4,12 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from tongwen.serve.engine import Engine, EngineBusyError
 from tongwen.serve.generation import Delta, FinishReason, Generation, GenerationRequest
 from tongwen.serve.scores import TokenScore
-from tongwen.serve.tools import Part, ServerCall
+from tongwen.serve.tools import Part, ServerCall, function_call
 
 
 @dataclass
@@ -19,6 +19,10 @@ class Call:
     call_id: str
     name: str
     arguments: str = ""
+
+    def turn(self) -> dict[str, Any]:
+        """The call as OpenAI's chat interface has it."""
+        return function_call(self.call_id, self.name, self.arguments)
 
 
 @dataclass

@@ -33,7 +33,7 @@ from tongwen.serve.request import (
 )
 from tongwen.serve.scores import TokenScore, token_bytes, token_text
 from tongwen.serve.settings import ServeSettings
-from tongwen.serve.tools import Part, Tool, ToolUse, parse_tools, tool_use
+from tongwen.serve.tools import Part, Tool, ToolUse, function_call, parse_tools, tool_use
 from tongwen.tokenizer.prompts import ChatPrompt
 from tongwen.tokenizer.text import Tokenizer
 
@@ -98,9 +98,12 @@ def parse_request(
         reads_special=fields.take("parse_special", bool, True),
         reports_progress=is_chat and fields.take("return_progress", bool, False),
     )
-    fields.ignore(*_IGNORED)
-    fields.only_off(_ONLY_OFF)
-    return request.without(fields.finish(refuses_unknown=defaults.refuses_unknown))
+    return request.after(
+        fields,
+        ignored=_IGNORED,
+        only_off=_ONLY_OFF,
+        refuses_unknown=defaults.refuses_unknown,
+    )
 
 
 def _chat(fields: Fields, model: str, servers: McpServers | None) -> AnswerRequest:
@@ -254,9 +257,8 @@ class ChatReply:
             content = {"content": part.text} if part.text else {}
             return [self._chunk(index, content, None, part.scores)]
         if part.kind == "call":
-            function = {"name": part.text, "arguments": ""}
-            call = {"index": part.number, "id": part.call_id, "type": "function"}
-            return [self._chunk(index, {"tool_calls": [call | {"function": function}]})]
+            begun = function_call(part.call_id, part.text, "")
+            return [self._chunk(index, {"tool_calls": [{"index": part.number, **begun}]})]
         call = {"index": part.number, "function": {"arguments": part.text}}
         return [self._chunk(index, {"tool_calls": [call]})]
 
@@ -283,14 +285,7 @@ class ChatReply:
             "refusal": None,
         }
         if answer.calls:
-            message["tool_calls"] = [
-                {
-                    "id": call.call_id,
-                    "type": "function",
-                    "function": {"name": call.name, "arguments": call.arguments},
-                }
-                for call in answer.calls
-            ]
+            message["tool_calls"] = [call.turn() for call in answer.calls]
         if answer.server_calls:
             message["mcp_calls"] = [call.shown() for call in answer.server_calls]
         return {

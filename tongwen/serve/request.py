@@ -1,6 +1,6 @@
 """What a client asks for, whichever interface it speaks."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
@@ -9,7 +9,7 @@ from tongwen.model.sampler import Sampling
 from tongwen.serve.fields import ApiError, Fields
 from tongwen.serve.grammar import choice_grammar, json_grammar, lark_grammar, regex_grammar
 from tongwen.serve.settings import ServeSettings
-from tongwen.serve.tools import ToolUse
+from tongwen.serve.tools import ToolUse, function_call
 from tongwen.tokenizer.prompts import ChatPrompt
 from tongwen.tokenizer.special import Message
 from tongwen.tokenizer.turns import TurnError, chatml_turn
@@ -95,9 +95,25 @@ class AnswerRequest:
     instructions: str | None = None
     unknown_fields: tuple[str, ...] = ()
 
-    def without(self, unknown_fields: tuple[str, ...]) -> "AnswerRequest":
-        """The request with a note of what was left out of it."""
-        return replace(self, unknown_fields=unknown_fields)
+    def after(
+        self,
+        fields: Fields,
+        *,
+        ignored: Collection[str],
+        only_off: Mapping[str, tuple[Any, ...]],
+        refuses_unknown: bool,
+    ) -> "AnswerRequest":
+        """The request with a note of the fields that nobody took.
+
+        Args:
+            fields: what is left of the body.
+            ignored: names of those that change no answer.
+            only_off: see `Fields.only_off`.
+            refuses_unknown: see `Fields.finish`.
+        """
+        fields.ignore(*ignored)
+        fields.only_off(only_off)
+        return replace(self, unknown_fields=fields.finish(refuses_unknown=refuses_unknown))
 
     @property
     def messages(self) -> tuple[Message, ...] | None:
@@ -306,8 +322,7 @@ def _turn(value: object, place: str) -> Mapping[str, Any]:
 
 def _call(call: Mapping[str, Any]) -> dict[str, Any]:
     function = call if "name" in call else call["function"]
-    shown = {"name": function["name"], "arguments": function.get("arguments") or {}}
-    return {"id": str(call.get("id", "")), "type": "function", "function": shown}
+    return function_call(str(call.get("id", "")), function["name"], function.get("arguments") or {})
 
 
 def _plain_text(content: object) -> str:

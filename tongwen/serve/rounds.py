@@ -151,14 +151,6 @@ def _with_results(
 ) -> AnswerRequest:
     """The request with a round's text, its calls and their results at the end of its dialogue."""
     assert wanted.chat is not None
-    calls = [
-        {
-            "id": call.call_id,
-            "type": "function",
-            "function": {"name": call.name, "arguments": call.arguments},
-        }
-        for call in answer.calls
-    ]
     # What is continued is part of the round that continued it.
     turns, begun = wanted.chat.turns, ""
     if wanted.chat.continues:
@@ -166,7 +158,7 @@ def _with_results(
     said: Mapping[str, Any] = {
         "role": "assistant",
         "content": begun + answer.text.strip("\n"),
-        "tool_calls": calls,
+        "tool_calls": [call.turn() for call in answer.calls],
     }
     told = [
         {"role": "tool", "tool_call_id": call.call_id, "content": result.text}

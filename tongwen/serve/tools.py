@@ -116,23 +116,17 @@ def parse_tools(values: list[Any], param: str = "tools") -> tuple[Tool, ...]:
 
 
 def _tool(value: object, place: str) -> Tool:
-    if not isinstance(value, dict):
-        raise ApiError(400, f"`{place}` must be an object", param=place)
-    fields = Fields(value, f"{place}.")
+    fields = Fields.of_item(value, place)
     kind = fields.take("type", str, "function")
-    if kind not in ("function", "custom") or (kind == "custom" and "input_schema" not in value):
-        raise ApiError(
-            400,
-            f"`{place}.type` is {kind!r}; this server offers `function` alone",
-            code="unsupported_parameter",
-            param=f"{place}.type",
-        )
-    if isinstance(value.get("function"), dict):
-        fields = fields.nested("function")
+    schema = fields.take("input_schema", dict, None)
+    if kind not in ("function", "custom") or (kind == "custom" and schema is None):
+        fields.refuse_type(kind, "this server offers `function` alone")
+    if (nested := fields.nested("function")).names:
+        fields = nested
     name = fields.required("name", str)
     if not _NAME.fullmatch(name):
         fields.refuse("name", name, "1 to 128 letters, digits, `_`, `.`, `:` or `-`")
-    parameters = fields.take("input_schema", dict, None) or fields.take("parameters", dict, None)
+    parameters = schema or fields.take("parameters", dict, None)
     description = fields.take("description", str, "")
     return Tool(name, description, parameters or {"properties": {}, "additionalProperties": False})
 
@@ -161,6 +155,15 @@ def tool_use(
         raise ApiError(400, message, param="tool_choice")
     callable_names = frozenset(known if names is None else names)
     return ToolUse(tools, callable_names, choice == "required", is_parallel)
+
+
+def function_call(call_id: object, name: object, arguments: object) -> dict[str, Any]:
+    """A call as a turn of OpenAI's chat interface has it."""
+    return {
+        "id": call_id,
+        "type": "function",
+        "function": {"name": name, "arguments": arguments},
+    }
 
 
 @dataclass(frozen=True)
