@@ -7,6 +7,7 @@ import ipaddress
 import os
 import secrets
 import socket
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,7 +18,9 @@ from tongwen.errors import TongwenError, UsageError
 if TYPE_CHECKING:
     from tongwen.serve.access import Application
     from tongwen.serve.engine import Engine
+    from tongwen.serve.mcp_servers import McpServers
     from tongwen.serve.settings import ServeSettings
+    from tongwen.serve.source import ServedModel
 
 API_KEY_VARIABLE = "TONGWEN_API_KEY"
 
@@ -32,6 +35,13 @@ _GRACE_SECONDS = 2
 @click.option("--name", help="What requests call the model; the folder's name when absent.")
 @click.option("--keys", "keys_file", help="TOML file of API keys with limits for each.")
 @click.option("--access-log", help="File that gets a line of JSON for each request.")
+@click.option(
+    "--mcp",
+    multiple=True,
+    metavar="NAME=COMMAND|URL",
+    help="MCP server whose tools requests may name; may be repeated.",
+)
+@click.option("--mcp-config", help="JSON file with `mcpServers`.")
 @click.option("--precision", type=click.Choice(["auto", "bf16", "fp32"]), help="Of the numbers.")
 @click.option(
     "--cache",
@@ -51,6 +61,8 @@ def command(
     name: str | None,
     keys_file: str | None,
     access_log: str | None,
+    mcp: tuple[str, ...],
+    mcp_config: str | None,
     precision: str | None,
     cache: str | None,
     prefix_cache_file: str | None,
@@ -66,11 +78,7 @@ def command(
       tongwen serve runs/sample
       tongwen serve runs/sample --quantized --host 0.0.0.0 --port 8080
     """
-    from tongwen.serve.access import LOOPBACK_HOSTS
-    from tongwen.serve.app import Server
-    from tongwen.serve.engine import Engine
-    from tongwen.serve.keys import read_keys
-    from tongwen.serve.source import find_source, load_served_model, run_settings
+    from tongwen.serve.source import find_source, run_settings
 
     source = find_source(model)
     given = {
@@ -78,36 +86,34 @@ def command(
         "port": port,
         "keys_file": keys_file,
         "access_log": access_log,
+        "mcp": mcp or None,
+        "mcp_config": mcp_config,
         "precision": precision,
         "cache": cache,
         "prefix_cache_file": prefix_cache_file,
     }
     changes = {key: value for key, value in given.items() if value is not None}
     settings = dataclasses.replace(run_settings(source), **changes)  # type: ignore[arg-type]
+    _serve(source, settings, quantized=quantized, name=name)
+
+
+def _serve(source: Path, settings: "ServeSettings", *, quantized: bool, name: str | None) -> None:
+    """Serve until a signal comes. What can be wrong without the model is looked at first."""
+    from tongwen.serve.access import LOOPBACK_HOSTS
+    from tongwen.serve.app import Server
+    from tongwen.serve.keys import read_keys
+    from tongwen.serve.source import load_served_model
+
     keys = () if settings.keys_file is None else read_keys(Path(settings.keys_file))
-    listener = bind(settings.host, settings.port)
-    with listener:
+    with contextlib.ExitStack() as stack:
+        listener = stack.enter_context(bind(settings.host, settings.port))
+        servers = _mcp_servers(settings)
+        if servers is not None:
+            stack.enter_context(servers)
         loaded = load_served_model(source, quantized=quantized, settings=settings)
         is_local = _is_loopback(settings.host)
         api_key = _api_key(required=not (is_local or keys))
-        mib = settings.prefix_cache_mib
-        engine = Engine(
-            loaded.model,
-            loaded.tokenizer,
-            loaded.stop_ids,
-            concurrent_requests=settings.concurrent_requests,
-            waiting_requests=settings.waiting_requests,
-            waiting_tokens=settings.waiting_tokens,
-            batch_tokens=settings.batch_tokens,
-            cache=settings.cache,
-            context_tokens=settings.context_tokens,
-            prefix_bytes=None if mib is None else mib << 20,
-        )
-        try:
-            digest = _load_prefixes(engine, settings, loaded.folder)
-        except BaseException:
-            engine.close()
-            raise
+        engine = stack.enter_context(_engine(loaded, settings))
         server = Server(
             engine,
             name or loaded.name,
@@ -116,21 +122,64 @@ def command(
             template=loaded.template,
             sampling=loaded.sampling,
             folder=loaded.folder,
+            servers=servers,
         )
         hosts = LOOPBACK_HOSTS if is_local and api_key is None and not keys else None
         click.echo(f"{name or loaded.name} from {loaded.folder}; Ctrl-C ends", err=True)
         click.echo(_window(engine, loaded.model.config.max_position_embeddings), err=True)
-        try:
-            with contextlib.suppress(KeyboardInterrupt):
-                application = server.application(api_key=api_key, hosts=hosts, keys=keys)
-                _listen(application, listener, settings)
-            click.echo("stopped", err=True)
-        finally:
-            engine.close()
-            if settings.prefix_cache_file is not None:
-                file = Path(settings.prefix_cache_file)
-                tokens = engine.save_prefixes(file, digest)
-                click.echo(f"{tokens:,} tokens of prompts are kept in {file}", err=True)
+        if servers is not None:
+            click.echo(f"tools of MCP servers: {', '.join(servers.names)}", err=True)
+        with contextlib.suppress(KeyboardInterrupt):
+            application = server.application(api_key=api_key, hosts=hosts, keys=keys)
+            _listen(application, listener, settings)
+        click.echo("stopped", err=True)
+
+
+def _mcp_servers(settings: "ServeSettings") -> "McpServers | None":
+    """The MCP servers that the settings name, not connected yet; None where they name none."""
+    from tongwen.serve.mcp_servers import McpServers
+    from tongwen.serve.mcp_settings import mcp_servers
+
+    file = None if settings.mcp_config is None else Path(settings.mcp_config)
+    servers = mcp_servers(settings.mcp, file)
+    if not servers:
+        return None
+    return McpServers(
+        servers, call_seconds=settings.mcp_seconds, result_characters=settings.mcp_characters
+    )
+
+
+@contextlib.contextmanager
+def _engine(loaded: "ServedModel", settings: "ServeSettings") -> Iterator["Engine"]:
+    """An engine that ends with the context and keeps what it read of prompts, if that is wanted."""
+    from tongwen.serve.engine import Engine
+
+    mib = settings.prefix_cache_mib
+    engine = Engine(
+        loaded.model,
+        loaded.tokenizer,
+        loaded.stop_ids,
+        concurrent_requests=settings.concurrent_requests,
+        waiting_requests=settings.waiting_requests,
+        waiting_tokens=settings.waiting_tokens,
+        batch_tokens=settings.batch_tokens,
+        cache=settings.cache,
+        context_tokens=settings.context_tokens,
+        prefix_bytes=None if mib is None else mib << 20,
+    )
+    try:
+        digest = _load_prefixes(engine, settings, loaded.folder)
+    except BaseException:
+        engine.close()
+        raise
+    try:
+        yield engine
+    finally:
+        engine.close()
+        if settings.prefix_cache_file is not None:
+            file = Path(settings.prefix_cache_file)
+            tokens = engine.save_prefixes(file, digest)
+            click.echo(f"{tokens:,} tokens of prompts are kept in {file}", err=True)
 
 
 def _load_prefixes(engine: "Engine", settings: "ServeSettings", folder: Path) -> str:
