@@ -113,6 +113,7 @@ class Checkpoints:
         progress: what the user sees.
 
     Attributes:
+        identity: of this run.
         folder: of this run's checkpoints.
         damaged: checkpoints that `load` passed over, and what is wrong with them.
     """
@@ -128,7 +129,7 @@ class Checkpoints:
         progress: Progress,
     ) -> None:
         self._all = folder
-        self._identity = identity
+        self.identity = identity
         self.folder = folder / value_digest(identity)[:12]
         self._processes = processes
         self._retention = retention
@@ -162,13 +163,13 @@ class Checkpoints:
             ]
             unfinished = [path for path in others if not (path / FINISHED).exists()]
             if unfinished and not restart and not self.folder.exists():
-                problem = _refusal(unfinished[-1], self._identity)
+                problem = _refusal(unfinished[-1], self.identity)
             elif others:
                 self._progress.say(_about(others, self._all))
             if problem is None:
                 for leftover in self.folder.glob(".*.partial"):
                     remove_tree(leftover)
-                write_json(self.folder / IDENTITY, self._identity)
+                write_json(self.folder / IDENTITY, self.identity)
                 self._retention.write(self.folder)
         message = self._processes.broadcast(problem)
         if message:
