@@ -180,7 +180,7 @@ def _tick_text(value: float) -> Bilingual | str:
         return amount(value)
     if 0 < abs(value) < 1e-2:
         return f"{value:.3g}" if abs(value) >= 1e-3 else _scientific(value)
-    return f"{value:g}"
+    return f"{value:,g}"
 
 
 def _scientific(value: float) -> str:

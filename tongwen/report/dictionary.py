@@ -251,6 +251,10 @@ WORDS: dict[str, tuple[str, str]] = {
         "Validation loss in Chinese, bits per byte.",
         "中文验证损失（比特 / 字节）。",
     ),
+    "chart_valid_answers_bits_per_byte": (
+        "Loss on held-out answers, bits per byte.",
+        "留出回答的损失（比特 / 字节）。",
+    ),
     "series_learning_rate": ("rate", "学习率"),
     "series_gradient_norm": ("norm", "范数"),
     "series_tokens_per_second": ("rate", "速度"),
@@ -306,6 +310,7 @@ WORDS: dict[str, tuple[str, str]] = {
         "{task}: {count} of {n} answers were cut at their longest length.",
         "{task}：{n} 个回答中有 {count} 个因长度上限被截断。",
     ),
+    "answers_of": ("Answers: {task}", "回答示例：{task}"),
     "example_prompt": ("Example prompt: {task}", "提示示例：{task}"),
     "expected": ("Expected: {answer}", "应为：{answer}"),
     "quantization": ("Quantization", "量化"),

@@ -61,6 +61,8 @@ class LivePage:
             status, value = await asyncio.to_thread(self._status, query.get("digest", [""])[0])
             body = json.dumps(value, ensure_ascii=False).encode()
             await _answer(send, status, "application/json", body)
+        elif path == "/favicon.ico":
+            await _answer(send, 204, "image/x-icon", b"")
         elif path in _FILES:
             name, kind = _FILES[path]
             body = (resources.files("tongwen.report") / "page" / name).read_bytes()

@@ -34,7 +34,11 @@ _CHARTS = {  # name of the measure -> whether its values are noisy, and what one
     "tokens_per_second": (True, 1.0),
     "peak_memory_bytes": (False, 2.0**30),
 }
-_NAMES = {"en": ("English", "英文", "english"), "zh": ("Chinese", "中文", "chinese")}
+_NAMES = {
+    "en": ("English", "英文", "english"),
+    "zh": ("Chinese", "中文", "chinese"),
+    "answers": ("answers", "回答", "ink"),
+}
 RUN_COLORS = ("run-1", "run-2", "run-3", "run-4", "run-5", "run-6")
 
 

@@ -322,18 +322,7 @@ class Checkpoints:
         self, step: int, config: ModelConfig
     ) -> Callable[[Sequence[str]], dict[str, Tensor]]:
         """What reads whole tensors by name from the checkpoint of a step, in this process alone."""
-        reader = FileSystemReader(step_folder(self.folder, step))
-        with torch.device("meta"):
-            shapes = {name: item.shape for name, item in Llama(config).named_parameters()}
-
-        def read(names: Sequence[str]) -> dict[str, Tensor]:
-            tensors = {name: torch.empty(shapes[name]) for name in names}
-            with warnings.catch_warnings():  # that it reads in this process alone is meant so
-                warnings.filterwarnings("ignore", "torch.distributed is disabled")
-                load({"model": tensors}, storage_reader=reader, no_dist=True)
-            return tensors
-
-        return read
+        return read_weights(step_folder(self.folder, step), config)
 
     def averaged_steps(self) -> list[int]:
         """Of the checkpoints there are those whose weights make up the model; none without."""
@@ -408,6 +397,22 @@ class Checkpoints:
             problem = str(error) or type(error).__name__
         problems = [text for text in self._processes.gather(problem) if text]
         return (None, problems[0]) if problems else (position, "")
+
+
+def read_weights(path: Path, config: ModelConfig) -> Callable[[Sequence[str]], dict[str, Tensor]]:
+    """What reads whole tensors by name from a checkpoint, in this process alone."""
+    reader = FileSystemReader(path)
+    with torch.device("meta"):
+        shapes = {name: item.shape for name, item in Llama(config).named_parameters()}
+
+    def read(names: Sequence[str]) -> dict[str, Tensor]:
+        tensors = {name: torch.empty(shapes[name]) for name in names}
+        with warnings.catch_warnings():  # that it reads in this process alone is meant so
+            warnings.filterwarnings("ignore", "torch.distributed is disabled")
+            load({"model": tensors}, storage_reader=reader, no_dist=True)
+        return tensors
+
+    return read
 
 
 class _Writer(FileSystemWriter):
