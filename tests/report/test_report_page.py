@@ -101,7 +101,7 @@ def test_a_stage_that_is_missing_is_named_and_costs_nothing_else(
     page = Page(build_report(made_run.make_run(tmp_path / "run", without=without)))
     shown = {*without} - {"export", "encode"}  # these have no section of their own
     for stage in shown:
-        assert f"The stage {stage} has not been run" in page.text
+        assert f"The stage {stage.capitalize()} has not been run" in page.text
     assert page.text.count("has not been run") == len(shown)
 
 

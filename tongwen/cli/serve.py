@@ -2,33 +2,28 @@
 
 import contextlib
 import dataclasses
-import errno
-import ipaddress
-import os
-import secrets
-import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from tongwen.errors import TongwenError, UsageError
+from tongwen.cli.listening import api_key, bind, is_loopback, listen
+from tongwen.cli.serve_status import serve_status
+from tongwen.errors import UsageError
 
 if TYPE_CHECKING:
-    from tongwen.serve.access import Application
     from tongwen.serve.engine import Engine
     from tongwen.serve.mcp_servers import McpServers
     from tongwen.serve.settings import ServeSettings
     from tongwen.serve.source import ServedModel
 
-API_KEY_VARIABLE = "TONGWEN_API_KEY"
-
-_GRACE_SECONDS = 2
-
 
 @click.command(name="serve")
-@click.argument("model", metavar="MODEL_OR_RUN", type=click.Path(path_type=Path))
+@click.argument(
+    "models", metavar="MODEL_OR_RUN...", nargs=-1, required=True, type=click.Path(path_type=Path)
+)
+@click.option("--status", is_flag=True, help="A page that follows a run, in place of the model.")
 @click.option("--host", help="Address to listen on [127.0.0.1]; any other needs an API key.")
 @click.option("--port", type=int, help="Port to listen on [8000]; 0 takes a free one.")
 @click.option("--quantized", is_flag=True, help="Of a run, serve the quantized model.")
@@ -54,7 +49,8 @@ _GRACE_SECONDS = 2
     help="File that keeps what was read of prompts, for the next start.",
 )
 def command(
-    model: Path,
+    models: tuple[Path, ...],
+    status: bool,
     host: str | None,
     port: int | None,
     quantized: bool,
@@ -73,14 +69,15 @@ def command(
     A key is read from the environment variable TONGWEN_API_KEY, several from the file of --keys;
     without any, a server that other machines can reach makes a key and prints it. Ctrl-C ends it.
 
+    With --status it serves the report of a run and refreshes it while the run goes on: no model is
+    loaded. The curves of further runs are drawn over the first one's.
+
     \b
     Examples:
       tongwen serve runs/sample
       tongwen serve runs/sample --quantized --host 0.0.0.0 --port 8080
+      tongwen serve runs/sample runs/other --status --port 8001
     """
-    from tongwen.serve.source import find_source, run_settings
-
-    source = find_source(model)
     given = {
         "host": host,
         "port": port,
@@ -93,8 +90,27 @@ def command(
         "prefix_cache_file": prefix_cache_file,
     }
     changes = {key: value for key, value in given.items() if value is not None}
+    if status:
+        idle = sorted({*changes, *(["quantized"] * quantized), *(["name"] * bool(name))})
+        _refuse_idle([option for option in idle if option not in ("host", "port")])
+        serve_status(models, host, port)
+        return
+    if len(models) > 1:
+        raise UsageError(
+            f"{len(models)} models are named, and one is served",
+            hint="start a server for each, or add --status to follow several runs",
+        )
+    from tongwen.serve.source import find_source, run_settings
+
+    source = find_source(models[0])
     settings = dataclasses.replace(run_settings(source), **changes)  # type: ignore[arg-type]
     _serve(source, settings, quantized=quantized, name=name)
+
+
+def _refuse_idle(options: Sequence[str]) -> None:
+    if options:
+        named = options[0].removesuffix("_file").replace("_", "-")
+        raise UsageError(f"--{named} changes nothing with --status", hint="leave out one")
 
 
 def _serve(source: Path, settings: "ServeSettings", *, quantized: bool, name: str | None) -> None:
@@ -111,8 +127,8 @@ def _serve(source: Path, settings: "ServeSettings", *, quantized: bool, name: st
         if servers is not None:
             stack.enter_context(servers)
         loaded = load_served_model(source, quantized=quantized, settings=settings)
-        is_local = _is_loopback(settings.host)
-        api_key = _api_key(required=not (is_local or keys))
+        is_local = is_loopback(settings.host)
+        key = api_key(required=not (is_local or keys))
         engine = stack.enter_context(_engine(loaded, settings))
         server = Server(
             engine,
@@ -124,14 +140,14 @@ def _serve(source: Path, settings: "ServeSettings", *, quantized: bool, name: st
             folder=loaded.folder,
             servers=servers,
         )
-        hosts = LOOPBACK_HOSTS if is_local and api_key is None and not keys else None
+        hosts = LOOPBACK_HOSTS if is_local and key is None and not keys else None
         click.echo(f"{name or loaded.name} from {loaded.folder}; Ctrl-C ends", err=True)
         click.echo(_window(engine, loaded.model.config.max_position_embeddings), err=True)
         if servers is not None:
             click.echo(f"tools of MCP servers: {', '.join(servers.names)}", err=True)
         with contextlib.suppress(KeyboardInterrupt):
-            application = server.application(api_key=api_key, hosts=hosts, keys=keys)
-            _listen(application, listener, settings)
+            application = server.application(api_key=key, hosts=hosts, keys=keys)
+            listen(application, listener, settings)
         click.echo("stopped", err=True)
 
 
@@ -206,78 +222,3 @@ def _window(engine: "Engine", model_tokens: int) -> str:
     if engine.context_tokens == engine.fitting_tokens:
         return f"{of}: more does not fit in a quarter of the free memory; try --cache int8"
     return f"{of}, as serve.context_tokens says"
-
-
-def bind(host: str, port: int) -> socket.socket:
-    """A socket bound to the address, before the model is read: a mistake shows at once.
-
-    Raises:
-        TongwenError: the port is in use or needs more rights, or the address is not ours.
-    """
-    try:
-        family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        listener = socket.socket(family, kind)
-    except OSError as error:
-        raise UsageError(f"cannot listen on {host!r}: {error.strerror}") from error
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(address)
-    except OSError as error:
-        listener.close()
-        if error.errno == errno.EADDRINUSE:
-            raise TongwenError(
-                f"port {port} of {host} is in use",
-                hint=f"another server may be running; a free port: --port {_free_port(host)}",
-            ) from error
-        hint = "ports below 1024 need root" if error.errno == errno.EACCES else None
-        raise UsageError(
-            f"cannot listen on port {port} of {host}: {error.strerror}", hint=hint
-        ) from error
-    return listener
-
-
-def _free_port(host: str) -> int:
-    with bind(host, 0) as listener:
-        return int(listener.getsockname()[1])
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
-def _api_key(*, required: bool) -> str | None:
-    """The key in the environment; else, where one is required, a new one, which is printed."""
-    api_key = os.environ.get(API_KEY_VARIABLE) or None
-    if api_key is None and required:
-        api_key = secrets.token_urlsafe(24)
-        click.echo(f"API key, shown this once: {api_key}", err=True)
-    return api_key
-
-
-def _listen(application: "Application", listener: socket.socket, settings: "ServeSettings") -> None:
-    """Serve until a signal comes; prints the URL once requests are answered."""
-    import uvicorn
-
-    from tongwen.serve.connections import protocol_with
-
-    host, port = settings.host, listener.getsockname()[1]
-    shown = "localhost" if host in ("0.0.0.0", "::") else f"[{host}]" if ":" in host else host
-
-    class Announcing(uvicorn.Server):
-        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-            await super().startup(sockets)
-            click.echo(f"http://{shown}:{port}/")
-
-    config = uvicorn.Config(
-        application,
-        http=protocol_with(settings.header_seconds, settings.connections),
-        log_level="warning",
-        access_log=False,
-        lifespan="off",
-        timeout_keep_alive=settings.keep_alive_seconds,
-        timeout_graceful_shutdown=_GRACE_SECONDS,
-    )
-    Announcing(config).run(sockets=[listener])
