@@ -70,6 +70,7 @@ class MixSettings:
     )
     """For the estimate of tokens, by the language of the document."""
     seed: int = 1862
+    """Seed of the draw and of the order."""
     file_bytes: int = 128 << 20
     """Bytes of text in an output file, about."""
 
