@@ -116,12 +116,12 @@ class DownloadSettings:
     attempts: int = 8
     """Tries without progress before a file is given up."""
     wait_seconds: float = 1.0
-    """Wait after the first failure, doubled after each further one up to five minutes; a
-    `Retry-After` of the server comes first."""
+    """Seconds to wait after the first failure, doubled after each further one up to five
+    minutes; a `Retry-After` of the server comes first."""
     timeout_seconds: float = 60.0
-    """Longest time without a byte."""
+    """Longest time without a byte, in seconds."""
     megabytes_per_second: float | None = None
-    """Bandwidth of all connections together."""
+    """Bandwidth of all connections together, in megabytes a second."""
     allowed_missing: int = 0
     """Files that may be missing (404) before the run ends with an error; `missing.jsonl` lists
     them."""
@@ -154,7 +154,8 @@ class CrawlSettings:
     """Readers of your own, `[crawl.readers.FORMAT]`: see docs/en/extend-with-your-code.md."""
     download: DownloadSettings = DownloadSettings()
     piece_bytes: int = 64 << 20
-    """Larger WARC, JSONL and Parquet files are given to curation in pieces of about this size."""
+    """Larger WARC, JSONL and Parquet files are split for curation into pieces of about this
+    many bytes."""
     maximum_bad_files: float = 0.1
     """Files that may be empty, damaged or unreadable before the run ends: below 1 a share of all
     files, from 1 on a number. They are listed in `not_taken.jsonl`."""

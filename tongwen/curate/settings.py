@@ -296,7 +296,7 @@ class DuplicateSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class RepeatSettings:
-    """Pieces that stand in many documents: frames of hosts, paragraphs, exact spans."""
+    """Pieces that occur in many documents: host templates, paragraphs, exact spans."""
 
     templates: bool = True
     """Cut lines that a host prints around its pages."""
@@ -347,23 +347,23 @@ class CurateSettings:
     """Files that may be unreadable before the run ends: below 1 a share of all files, from 1 on a
     number. They are listed in `bad_files.jsonl`."""
     blocked_domains: tuple[PathText, ...] = ()
-    """Files of domains whose pages are dropped unread, one a line; a file is a category. The lists
-    of Université Toulouse Capitole have this form."""
+    """Files of domains whose pages are dropped without reading them, one domain a line; each
+    file is a category. The lists of Université Toulouse Capitole have this form."""
     allowed_domains: tuple[PathText, ...] = ()
-    """Files of domains that no list and no word condemns."""
+    """Files of domains that are exempt from the lists and from the address words."""
     address_words: bool = True
     """Drop addresses with words of gambling and pornography, in English and in pinyin."""
     line_reasons: tuple[str, ...] = LINE_REASONS
     """Why lines are taken out of pages, such as 版权所有 or "Share this page"; plain texts keep
     theirs."""
     replace_personal_data: bool = True
-    """Put [email], [phone], [resident-id] and the like where a page or a text has a person's, and
-    [api-key] for secrets."""
+    """Replace personal data in pages and texts by [email], [phone], [resident-id] and the like,
+    and secrets by [api-key]."""
     rules_for_texts: Literal["texts", "pages"] = "texts"
     """Rules for JSONL, Parquet and plain text sources: the light ones, or those for web pages."""
     weak_rules: Literal["together", "alone"] = "together"
-    """Whether a weak rule for pages, one that good texts fail too (`rules/weak.py`), drops only
-    together with a weak rule of another kind, or alone as in FineWeb."""
+    """Whether a weak rule for pages, one that good texts also fail (`rules/weak.py`), drops a
+    page only together with a weak rule of another kind, or alone as in FineWeb."""
     english: EnglishRules = field(default_factory=EnglishRules)
     chinese: ChineseRules = field(default_factory=ChineseRules)
     code: CodeRules = field(default_factory=CodeRules)
@@ -379,16 +379,17 @@ class CurateSettings:
     own_scorers: Mapping[str, OwnRuleSettings] = field(default_factory=dict)
     """Scorers of your own, `[curate.own_scorers.NAME]`."""
     allowed_failure_share: float = 0.01
-    """Of the documents of a task, those that a rule or scorer of your own may fail on, rounded up.
-    They keep no value and are listed; 0 ends the run at the first."""
+    """Share of a task's documents that a rule or scorer of your own may fail on, rounded up.
+    They get no value and are listed; 0 ends the run at the first failure."""
     repeats: RepeatSettings = field(default_factory=RepeatSettings)
     contamination: ContaminationSettings = field(default_factory=ContaminationSettings)
     mix: MixSettings | None = None
-    """Without it all documents that stay are given once, in the order they were read."""
+    """Weights, shares and a budget of the documents. Without this table every kept document is
+    written once, in the order of reading."""
     reject_samples: int = 20
     """Dropped documents shown per reason and language in `rejects.jsonl`."""
     task_bytes: int = 64 << 20
-    """Raw bytes that one task reads, about; changes no document."""
+    """Raw bytes that one task reads, approximately; changes no document."""
 
     def __post_init__(self) -> None:
         _check_languages("curate.languages", self.languages)

@@ -6,7 +6,7 @@ from typing import Literal
 
 @dataclass(frozen=True, kw_only=True)
 class ExportSettings:
-    """The Hugging Face folder that leaves the run."""
+    """The Hugging Face folder that a run ends with."""
 
     dtype: Literal["bfloat16", "float32"] = "bfloat16"
     """Data type of the exported weights."""

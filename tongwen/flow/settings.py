@@ -27,7 +27,8 @@ class RunSettings:
     of tasks go there instead of the run directory. Keys come from the environment. Changes no
     output."""
     worker_memory_gib: float = 4.0
-    """A worker that grows beyond this is stopped; its page is tried again, then quarantined."""
+    """Memory of a worker in GiB; one that grows beyond it is stopped, and its page is tried
+    again, then quarantined."""
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[\w][\w.-]*", self.name):
