@@ -65,11 +65,11 @@ def explain_page(page: str, run_dir: Path, as_json: bool) -> None:
 @click.argument("run_dir", metavar="RUN", type=click.Path(path_type=Path))
 @click.option(
     "--set", "overrides", metavar="KEY=VALUE", multiple=True, required=True,
-    help="A threshold or another setting of decisions, duplicates or the mix.",
+    help="A threshold, or another setting of decisions, duplicates or the mix.",
 )  # fmt: skip
 @click.option(
     "--out", metavar="DIR", type=click.Path(path_type=Path),
-    help="Folder of the result; `curate-replay` beside the stage's when left out.",
+    help="Folder of the result; by default `curate-replay` next to the stage's.",
 )  # fmt: skip
 @click.option(
     "--crawl", metavar="DIR", type=click.Path(path_type=Path),

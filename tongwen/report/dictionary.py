@@ -132,7 +132,7 @@ WORDS: dict[str, tuple[str, str]] = {
     "drop_same_text": ("Same text", "相同文本"),
     "drop_near_duplicate": ("Near-duplicates", "近似重复"),
     "drop_address": ("Address rules", "网址规则"),
-    "drop_scores": ("Scorers", "评分模型"),
+    "drop_scores": ("Scorers", "评分器"),
     "drop_repeats": ("Mostly repeated", "大多为重复片段"),
     "drop_contamination": ("Benchmark items", "评测题目"),
     "drop_mix": ("Not in the mix", "未入配比"),
@@ -171,7 +171,7 @@ WORDS: dict[str, tuple[str, str]] = {
     "gold_intro": (
         "The sample web knows the truth about each of its pages. A good page should be kept, any "
         "other dropped.",
-        "样例网络知道每个网页的真相：好网页应保留，其余应剔除。",
+        "示例网络知道每个网页的真相：好网页应保留，其余应剔除。",
     ),
     "gold_label": ("Label", "标签"),
     "gold_right": ("Decided rightly", "判断正确"),
