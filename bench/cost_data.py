@@ -1,0 +1,188 @@
+"""Raw and curated text of one crawl, as token shards that differ in nothing else.
+
+    python bench/cost_data.py CRAWL TEXTS --out DIR [--pages PAGES]
+
+CRAWL is a folder of WARC files, PAGES a `*.jsonl.zst` of further pages (`url`, `html`). Both texts
+come out of `tongwen curate`: the same extraction, the same languages, the same removal of
+duplicates and of what is held out. `raw` stops there, `curated` is the whole cascade with its
+default settings. Held out are documents of TEXTS, none of which is from the crawl; passages of the
+crawl that repeat them are cut out of both.
+
+Below DIR: `tokenizer`, trained on as much raw English as raw Chinese, `shards/raw`,
+`shards/curated`, and `data.json` with what is in them. What is there is not made again.
+"""
+
+import argparse
+import io
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import zstandard
+from growth import record
+from ladder import COVERAGE, VOCABULARY, shortened, texts_of, write_part
+
+from tongwen.curate.settings import (
+    ChineseRules,
+    CodeRules,
+    EnglishRules,
+    TextRules,
+)
+from tongwen.files import read_json, remove_tree, write_json, write_jsonl
+from tongwen.formats.documents import document_batches, document_files
+from tongwen.tokenizer.export import write_tokenizer_folder
+from tongwen.tokenizer.text import Tokenizer
+from tongwen.tokenizer.train import train_model
+
+LANGUAGES = {"en": ("en",), "zh": ("zh-Hans", "zh-Hant")}
+"""Name of the validation set -> languages of documents that are trained on for it."""
+HELD_OUT = {
+    "en": ("en-docs-01.jsonl.zst", "en-misc.jsonl.zst"),
+    "zh": ("zh-docs-01.jsonl.zst", "zh-articles.jsonl.zst"),
+}
+HELD_OUT_BYTES = 200_000
+"""Of each file."""
+_HELD_OUT_CHARACTERS = 3_000
+"""Of a document, at most: many short ones say more than a few long ones."""
+_WARC_PAGES = 500
+
+
+def unfiltered() -> list[str]:
+    """Settings of `tongwen curate` that leave extraction, languages and duplicates."""
+    rules = {
+        "english": EnglishRules,
+        "chinese": ChineseRules,
+        "code": CodeRules,
+        "texts": TextRules,
+    }
+    settings = [
+        f"curate.{section}.{field.name}=false"
+        for section, kind in rules.items()
+        for field in fields(kind)
+    ]
+    repeats = [f"curate.repeats.{name}=false" for name in ("templates", "paragraphs", "spans")]
+    others = ("address_words=false", "replace_personal_data=false", "line_reasons=[]")
+    return [
+        *settings,
+        *repeats,
+        "curate.minimum_language_confidence=0",
+        *(f"curate.{setting}" for setting in others),
+    ]
+
+
+def write_held_out(folder: Path, out: Path) -> None:
+    """`valid-en.jsonl` and `valid-zh.jsonl` below `out`: beginnings of documents, spread over their
+    files.
+    """
+    for name, files in HELD_OUT.items():
+        rows = []
+        for file in files:
+            found = [text[:_HELD_OUT_CHARACTERS] for text in texts_of(folder / file)]
+            found = [text for text in found if len(text) >= 200]
+            wanted = HELD_OUT_BYTES / (sum(len(text.encode()) for text in found) / len(found))
+            rows += [{"text": text} for text in found[:: max(1, int(len(found) / wanted))]]
+        write_jsonl(out / f"valid-{name}.jsonl", rows)
+
+
+def write_pages(pages: Path, out: Path) -> None:
+    """Pages of a JSON Lines file as WARC files."""
+    with pages.open("rb") as file:
+        reader = zstandard.ZstdDecompressor(max_window_size=2**27).stream_reader(file)
+        lines = list(io.TextIOWrapper(reader, "utf-8"))
+    for first in range(0, len(lines), _WARC_PAGES):
+        rows = map(json.loads, lines[first : first + _WARC_PAGES])
+        members = b"".join(
+            record(row["url"] or f"https://page.example/{row['id']}", row["html"]) for row in rows
+        )
+        (out / f"pages-{first:05}.warc.gz").write_bytes(members)
+
+
+def curate(crawl: Path, out: Path, held_out: Path, overrides: list[str]) -> None:
+    """Run `tongwen curate`; what is done is not done again."""
+    benchmarks = ", ".join(
+        f'{{ name = "{name}", path = "{held_out / f"valid-{name}.jsonl"}", fields = ["text"] }}'
+        for name in HELD_OUT
+    )
+    command = [sys.executable, "-m", "tongwen", "curate", "run", str(crawl), "--out", str(out)]
+    for override in (*overrides, f"curate.contamination.benchmarks=[{benchmarks}]"):
+        command += ["--set", override]
+    subprocess.run(command, check=True)
+
+
+def documents(curated: Path, languages: tuple[str, ...]) -> Iterator[str]:
+    """Texts of some languages of a curate folder."""
+    for path in document_files(curated):
+        for batch in document_batches(path, ["lang", "text"]):
+            for row in batch.to_pylist():
+                if row["lang"] in languages:
+                    yield row["text"]
+
+
+def train_tokenizer(raw: Path, out: Path) -> None:
+    """On as many bytes of either language."""
+    found = {name: list(documents(raw, codes)) for name, codes in LANGUAGES.items()}
+    size = min(sum(len(text.encode()) for text in texts) for texts in found.values())
+    samples = [text for texts in found.values() for text in shortened(texts, size)]
+    model = train_model(samples, vocabulary_size=VOCABULARY, character_coverage=COVERAGE)
+    write_tokenizer_folder(model, out)
+
+
+def write_shards(curated: Path, held_out: Path, tokenizer: Tokenizer, out: Path) -> dict[str, Any]:
+    """Training and validation shards of one text; documents, bytes and tokens of each."""
+    counts = {}
+    for number, (name, codes) in enumerate(LANGUAGES.items()):
+        lines = (held_out / f"valid-{name}.jsonl").read_text("utf-8").splitlines()
+        parts = {
+            f"train-{number:05}": list(documents(curated, codes)),
+            f"valid-{name}-00000": [json.loads(line)["text"] for line in lines],
+        }
+        language = codes[0]
+        for part, texts in parts.items():
+            tokens = write_part(out / f"{part}.shard", texts, language, tokenizer)
+            counts[part] = {
+                "documents": len(texts),
+                "bytes": sum(len(text.encode()) for text in texts),
+                "tokens": tokens,
+            }
+    return counts
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("crawl", type=Path)
+    parser.add_argument("texts", type=Path)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--pages", type=Path, help="Further pages, as JSON Lines.")
+    parser.add_argument("--set", dest="overrides", action="append", default=[],
+                        help="Of both curations, such as curate.scorers.")  # fmt: skip
+    options = parser.parse_args()
+    out, crawl = options.out, options.out / "crawl"
+    if not crawl.exists():
+        partial = out / "crawl.partial"
+        remove_tree(partial)
+        partial.mkdir(parents=True)
+        write_held_out(options.texts, out)
+        for path in sorted(options.crawl.glob("*.warc.gz")):
+            (partial / path.name).symlink_to(path.resolve())
+        if options.pages:
+            write_pages(options.pages, partial)
+        partial.rename(crawl)
+    for name, overrides in (("raw", unfiltered()), ("curated", [])):
+        curate(crawl, out / name, out, [*overrides, *options.overrides])
+    if not (out / "tokenizer").exists():
+        train_tokenizer(out / "raw", out / "tokenizer")
+    tokenizer = Tokenizer.load(out / "tokenizer")
+    counts = {
+        name: write_shards(out / name, out, tokenizer, out / "shards" / name)
+        for name in ("raw", "curated")
+    }
+    write_json(out / "data.json", counts)
+    print(json.dumps(read_json(out / "data.json"), indent=1))
+
+
+if __name__ == "__main__":
+    main()
