@@ -94,7 +94,7 @@ class Lever:
         data: `raw` or `curated`, where it says.
         pretrain, model: settings by name.
         batch_shares: settings by name, in units of the batch.
-        rate_factor: of the baseline's rate.
+        rate_factor, batch_factor: of the baseline's rate and batch.
         law: take rate and batch from the planner's law in place of the sweep.
         checkpoints: that the run writes, evenly; for averages of them.
     """
@@ -109,6 +109,7 @@ class Lever:
     model: Mapping[str, Any] = field(default_factory=dict)
     batch_shares: Mapping[str, float] = field(default_factory=dict)
     rate_factor: float = 1.0
+    batch_factor: int = 1
     law: bool = False
     checkpoints: int | None = None
 
@@ -135,7 +136,7 @@ class Run:
 
     Attributes:
         size: of the model.
-        part: `sweep`, `budget`, `lever` or `left out`.
+        part: `sweep`, `probe`, `budget`, `lever` or `left out`.
         variant: name of the baseline, the recipe, a lever or the lever that is left out.
         levers: that change the baseline.
         share: of the size's tokens that it is trained on.
@@ -177,6 +178,7 @@ class Run:
             unit = 4 * SEQUENCE_TOKENS
             rate, batch = found.rate, max(1, round(found.batch_tokens / unit)) * unit
         rate *= math.prod(lever.rate_factor for lever in self.levers)
+        batch *= math.prod(lever.batch_factor for lever in self.levers)
         values: dict[str, Any] = {
             "max_tokens": self.tokens,
             "sequence_tokens": SEQUENCE_TOKENS,

@@ -174,7 +174,7 @@ class SizeTable:
 
 
 def _log_cost(logs: Floats, losses: Floats, target: float) -> float:
-    """Where the straight pieces between budgets have the loss; beyond them the last piece goes on."""
+    """Where straight pieces between the budgets have the loss; beyond them the last goes on."""
     order = np.argsort(logs)
     logs, losses = logs[order], np.minimum.accumulate(losses[order])
     piece = int(np.clip(np.searchsorted(-losses, -target), 1, len(losses) - 1))
