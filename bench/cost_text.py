@@ -113,10 +113,10 @@ def _effects(
                for worth in worths),
              words["yes" if levers[name].survives_export else "no"], str(len(group))]
         )  # fmt: skip
-    first = "left" if part == "left out" else "lever"
-    head = [words[first], *(f"{words[key]}: {words['difference']}" for key in ("en", "zh")),
-            words["counts"], *(f"{words['worth']} {words[key]}" for key in ("flops", "cpu_seconds")),
-            words["export"], words["seeds"]]  # fmt: skip
+    costs = [f"{words['worth']} {words[key]}" for key in ("flops", "cpu_seconds")]
+    gaps = [f"{words[key]}: {words['difference']}" for key in ("en", "zh")]
+    first = words["left" if part == "left out" else "lever"]
+    head = [first, *gaps, words["counts"], *costs, words["export"], words["seeds"]]
     return _table(head, rows)
 
 

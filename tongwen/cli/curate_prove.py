@@ -20,7 +20,7 @@ import click
 @click.option("--held-out", multiple=True, metavar="LANGUAGE=FILE",
               help="JSON Lines to measure on; without, a part of the documents.")  # fmt: skip
 @click.option("--out", metavar="DIR", type=click.Path(path_type=Path),
-              help="Folder of the proof; in CURATED/proofs when absent.")  # fmt: skip
+              help="Folder of the proof; in `proofs` of the run when absent.")  # fmt: skip
 @click.option("--tokens", type=click.IntRange(1), default=500_000, show_default=True,
               help="That each proxy is trained on.")  # fmt: skip
 @click.option("--hidden-size", type=click.IntRange(32), default=64, show_default=True,

@@ -9,7 +9,7 @@ from tongwen.evaluate.statistics import student_quantile
 from tongwen.prove.groups import Group, Question
 
 PROOFS = "proofs"
-"""Folder in that of the curate stage."""
+"""Folder in the run directory, or beside a curate stage that ran alone."""
 PROOF = "proof.json"
 PAGE = "proof.md"
 

@@ -46,7 +46,7 @@ def prove(inquiry: Inquiry, minutes: float | None = None) -> Path | None:
     """
     texts = Texts(inquiry.curated)
     name = f"{inquiry.question.kind}-{inquiry.question.name.lstrip('-')}".replace("/", "-")
-    out = inquiry.out or texts.folder / PROOFS / name
+    out = inquiry.out or _home(inquiry.curated) / PROOFS / name
     tokenizer = Tokenizer.load(inquiry.tokenizer)
     encoded = EncodedTexts(texts.texts(), tokenizer)
     if inquiry.held_out:
@@ -76,3 +76,8 @@ def prove(inquiry: Inquiry, minutes: float | None = None) -> Path | None:
         write_json(out / PROOF, proof)
         write_text(out / PAGE, page_of(proof, inquiry.command))
     return out / PAGE
+
+
+def _home(curated: Path) -> Path:
+    """The run directory, or the folder around a lone stage's, whose results stay as they are."""
+    return curated if (curated / "stages").is_dir() else curated.resolve().parent
