@@ -228,3 +228,19 @@ def test_a_terabyte_is_projected_only_from_enough_pages(made_run: Any, tmp_path:
         row["pages"] = 1
     write_json(path, funnel)
     assert "hours of one worker" not in build_report(run).read_text(encoding="utf-8")
+
+
+def test_proofs_of_the_documents_are_shown_and_linked_and_a_damaged_one_is_named(
+    made_run: Any, tmp_path: Path
+) -> None:
+    run = made_run.make_run(tmp_path / "run")
+    found = {"difference": {"value": -0.05, "reach": 0.01}, "agreement": {"spearman": 0.9}}
+    proof = {"title": made_run.HOSTILE, "languages": {"en": found, "zh": found}}
+    write_json(run / "proofs" / "score quality" / "proof.json", proof)
+    write_json(run / "proofs" / "broken" / "proof.json", {"languages": 3})
+    page = Page(build_report(run))
+    links = [attributes.get("href") for tag, attributes in page.tags if tag == "a"]
+    assert links.count("proofs/score%20quality/proof.md") == 2
+    assert "-0.0500 ± 0.0100" in page.text
+    assert "proofs/broken/proof.json" in page.text
+    assert "<script>document" not in page.source

@@ -3,10 +3,12 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tongwen.evaluate.statistics import student_quantile
-from tongwen.prove.groups import Group, Question
+
+if TYPE_CHECKING:  # the report reads proofs without the packages that make them
+    from tongwen.prove.groups import Group, Question
 
 PROOFS = "proofs"
 """Folder in the run directory, or beside a curate stage that ran alone."""
@@ -28,7 +30,7 @@ class Outcome:
 
 
 def proof_of(
-    question: Question, groups: Sequence[Group], rows: Sequence[Mapping[str, Any]]
+    question: "Question", groups: "Sequence[Group]", rows: Sequence[Mapping[str, Any]]
 ) -> dict[str, Any]:
     """The result as JSON.
 

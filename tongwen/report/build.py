@@ -25,6 +25,7 @@ from tongwen.report.funnel import build_funnel
 from tongwen.report.gold import build_gold
 from tongwen.report.headline import build_headline
 from tongwen.report.problems import bad_names, build_problems
+from tongwen.report.proofs import build_proofs
 from tongwen.report.run_files import RunFiles
 from tongwen.report.settings import ReportSettings
 from tongwen.report.thresholds import build_thresholds
@@ -91,6 +92,7 @@ def _content(run: RunFiles) -> dict[str, Any]:
         ),
         "funnel": funnel,
         "harvest": harvest,
+        "proofs": build_proofs(run),
         "thresholds": build_thresholds(run.json("curate/histograms.json") or (), gold_data),
         "gold": gold,
         "phases": [
