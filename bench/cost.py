@@ -140,12 +140,15 @@ def headline(
         shutil.rmtree(work / run.trunk, ignore_errors=True)
 
 
-def single(book: Book, size: Size, levers: Mapping[str, Lever]) -> None:
-    """Each lever on the baseline."""
+def single(book: Book, size: Size, levers: Mapping[str, Lever], recipe: tuple[Lever, ...]) -> None:
+    """Each lever on the baseline, or on the recipe where it says so."""
     rate, batch = swept(book, size)
     for seed in range(1, _LEVER_SEEDS + 1):
         for name, lever in levers.items():
-            book.get(Run(size, "lever", name, (lever,), 1.0, seed, rate, batch))
+            is_added = lever.on == RECIPE
+            changes = (*recipe, lever) if is_added else (lever,)
+            part = "added" if is_added else "lever"
+            book.get(Run(size, part, name, changes, 1.0, seed, rate, batch))
 
 
 def left_out(book: Book, size: Size, recipe: tuple[Lever, ...]) -> None:
@@ -175,7 +178,7 @@ def measure(book: Book, levers: Mapping[str, Lever], work: Path) -> None:
         headline(book, size, recipe, work)
         if number < _LEVER_SIZES:
             budgets(book, size)
-            single(book, size, levers)
+            single(book, size, levers, recipe)
             left_out(book, size, recipe)
 
 

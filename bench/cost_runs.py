@@ -6,12 +6,14 @@ deduplicated but unfiltered text, documents laid end to end without masks. A lev
 levers that say `in_recipe`.
 """
 
+import importlib.util
 import json
 import math
 import shutil
 import time
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from statistics import median
@@ -20,7 +22,7 @@ from typing import Any
 from record import machine
 
 from tongwen.errors import InputError
-from tongwen.files import value_digest
+from tongwen.files import file_digest, value_digest
 from tongwen.model.config import ModelConfig
 from tongwen.model.flops import flops_per_token
 from tongwen.model.settings import ModelSettings
@@ -91,6 +93,8 @@ class Lever:
         en, zh: what it is, for the page.
         survives_export: whether the model is saved as a plain Llama.
         in_recipe: whether the recipe has it.
+        on: what it is measured on, the `baseline` or the `recipe`.
+        code: Python file of the folder whose `applied()` is entered while the run trains.
         data: `raw` or `curated`, where it says.
         pretrain, model: settings by name.
         batch_shares: settings by name, in units of the batch.
@@ -104,6 +108,8 @@ class Lever:
     zh: str
     survives_export: bool = True
     in_recipe: bool = False
+    on: str = BASELINE
+    code: str | None = None
     data: str | None = None
     pretrain: Mapping[str, Any] = field(default_factory=dict)
     model: Mapping[str, Any] = field(default_factory=dict)
@@ -136,7 +142,7 @@ class Run:
 
     Attributes:
         size: of the model.
-        part: `sweep`, `probe`, `budget`, `lever` or `left out`.
+        part: `sweep`, `probe`, `budget`, `lever`, `added` or `left out`.
         variant: name of the baseline, the recipe, a lever or the lever that is left out.
         levers: that change the baseline.
         share: of the size's tokens that it is trained on.
@@ -293,6 +299,8 @@ class Ground:
         held_out = sorted((name, part.digest) for name, part in shards.validation.items())
         values = {**asdict(config), **asdict(run.settings(config))}
         values |= {"data": shards.training.digest, "held_out": str(held_out)}
+        files = [LEVERS / lever.code for lever in run.levers if lever.code]
+        values |= {path.name: file_digest(path) for path in files}
         return value_digest({name: str(value) for name, value in values.items()})[:16]
 
     def train(self, run: Run, *, is_trunk: bool) -> dict[str, Any]:
@@ -307,19 +315,22 @@ class Ground:
         out = self._out / run.trunk
         samples = TimedSamples(shards.training_sequences(settings))
         started = time.monotonic()
-        counts = train(
-            Job(
-                name="pretrain",
-                settings=settings,
-                weights=InitialWeights(config, settings),
-                data=samples,
-                validation=shards.validation_sets(settings),
-                tokenizer_folder=self._tokenizer,
-                out=out,
-                progress=Progress(every_seconds=600),
-                is_kept=is_trunk or settings.average_last is not None,
-            )
+        job = Job(
+            name="pretrain",
+            settings=settings,
+            weights=InitialWeights(config, settings),
+            data=samples,
+            validation=shards.validation_sets(settings),
+            tokenizer_folder=self._tokenizer,
+            out=out,
+            progress=Progress(every_seconds=600),
+            is_kept=is_trunk or settings.average_last is not None,
         )
+        with ExitStack() as stack:
+            for lever in run.levers:
+                if lever.code:
+                    stack.enter_context(_module(LEVERS / lever.code).applied())
+            counts = train(job)
         rows = [row for row in read_metrics(out / METRICS) if row["kind"] == "validation"]
         bits = {row["language"]: row["bits_per_byte"] for row in rows[-len(LANGUAGES) :]}
         if not is_trunk:
@@ -350,9 +361,13 @@ class Ground:
 _CODES = {"en": "en", "zh": "zh-Hans"}
 
 
-def levers_of(names: Iterable[str], known: Mapping[str, Lever]) -> tuple[Lever, ...]:
-    """Levers by name."""
-    return tuple(known[name] for name in names)
+def _module(path: Path) -> Any:
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def row_text(row: Mapping[str, Any]) -> str:

@@ -89,6 +89,11 @@ def levers_alone(table: SizeTable, levers: Mapping[str, Lever], language: str) -
     return _effects(table, levers, language, "lever", BASELINE)
 
 
+def levers_added(table: SizeTable, levers: Mapping[str, Lever], language: str) -> str:
+    """Each lever that is measured on the recipe, at one size."""
+    return _effects(table, levers, language, "added", RECIPE)
+
+
 def levers_left_out(table: SizeTable, levers: Mapping[str, Lever], language: str) -> str:
     """The recipe without each lever at one size; the worth is what the recipe loses."""
     return _effects(table, levers, language, "left out", RECIPE)
@@ -164,6 +169,7 @@ def table_text(rows: Iterable[Row], levers: Mapping[str, Lever], language: str) 
     parts = [headline(found, language), split(found, language), curves(found, language)]
     for table in found.values():
         parts += [sweep(table, language), levers_alone(table, levers, language),
+                  levers_added(table, levers, language),
                   levers_left_out(table, levers, language)]  # fmt: skip
     return "\n\n".join([*(part for part in parts if part.count("\n") > 1),
                         deviations(found, language)])  # fmt: skip
