@@ -2,19 +2,22 @@
 
     python bench/cost_data.py CRAWL TEXTS --out DIR [--pages PAGES]
 
-CRAWL is a folder of WARC files, PAGES a `*.jsonl.zst` of further pages (`url`, `html`). Both texts
-come out of `tongwen curate`: the same extraction, the same languages, the same removal of
-duplicates and of what is held out. `raw` stops there, `curated` is the whole cascade with its
-default settings. Held out are documents of TEXTS, none of which is from the crawl; passages of the
-crawl that repeat them are cut out of both.
+CRAWL is a folder of WARC files, PAGES a `*.jsonl.zst` of further pages (`url`, `html`). All text
+comes out of `tongwen curate`, with the same languages and the same removal of duplicates and of
+what is held out: `raw` is extracted and stops there, `curated` is the whole cascade with its
+default settings, `whole` is raw without extraction, all text of each page as WET files have it.
+Held out are documents of TEXTS, none of which is from the crawl; passages of the crawl that repeat
+them are cut out.
 
 Below DIR: `tokenizer`, trained on as much raw English as raw Chinese, `shards/raw`,
-`shards/curated`, and `data.json` with what is in them. What is there is not made again.
+`shards/curated`, `shards/whole`, and `data.json` with what is in them. What is there is not made
+again.
 """
 
 import argparse
 import io
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -25,6 +28,7 @@ from typing import Any
 import zstandard
 from growth import record
 from ladder import COVERAGE, VOCABULARY, shortened, texts_of, write_part
+from selectolax.lexbor import LexborHTMLParser
 
 from tongwen.curate.settings import (
     ChineseRules,
@@ -32,8 +36,10 @@ from tongwen.curate.settings import (
     EnglishRules,
     TextRules,
 )
-from tongwen.files import read_json, remove_tree, write_json, write_jsonl
+from tongwen.files import file_digest, read_json, remove_tree, write_json, write_jsonl
+from tongwen.formats.charset.decode import decode
 from tongwen.formats.documents import document_batches, document_files
+from tongwen.formats.readers import read_records
 from tongwen.tokenizer.export import write_tokenizer_folder
 from tongwen.tokenizer.text import Tokenizer
 from tongwen.tokenizer.train import train_model
@@ -49,6 +55,10 @@ HELD_OUT_BYTES = 200_000
 _HELD_OUT_CHARACTERS = 3_000
 """Of a document, at most: many short ones say more than a few long ones."""
 _WARC_PAGES = 500
+_BLOCK = re.compile(
+    r"<(?:p|div|li|tr|td|th|h[1-6]|br|ul|ol|table|section|article|header|footer|nav|pre|dt|dd|option)\b",
+    re.I,
+)
 
 
 def unfiltered() -> list[str]:
@@ -99,6 +109,23 @@ def write_pages(pages: Path, out: Path) -> None:
             record(row["url"] or f"https://page.example/{row['id']}", row["html"]) for row in rows
         )
         (out / f"pages-{first:05}.warc.gz").write_bytes(members)
+
+
+def write_whole_pages(crawl: Path, out: Path) -> None:
+    """A crawl folder with all text of each page as it is shown, menus and footers too."""
+    rows = []
+    for path in sorted(crawl.glob("*.warc.gz")):
+        for page in read_records(path, "warc"):
+            if page.problem is None:
+                html = _BLOCK.sub(r"\n\g<0>", decode(page.body, page.charset).text)
+                tree = LexborHTMLParser(html)
+                tree.strip_tags(["script", "style", "noscript", "template"])
+                lines = tree.body.text().splitlines() if tree.body else []
+                rows.append({"text": "\n".join(line.strip() for line in lines if line.strip())})
+    write_jsonl(out / "pages.jsonl", rows)
+    listed = {"path": "pages.jsonl", "format": "jsonl", "source": "crawl", "license": ""}
+    listed |= {"digest": file_digest(out / "pages.jsonl"), "text_field": "text"}
+    write_jsonl(out / "inputs.jsonl", [{**listed, "bytes": (out / "pages.jsonl").stat().st_size}])
 
 
 def curate(crawl: Path, out: Path, held_out: Path, overrides: list[str]) -> None:
@@ -171,14 +198,21 @@ def main() -> None:
         if options.pages:
             write_pages(options.pages, partial)
         partial.rename(crawl)
-    for name, overrides in (("raw", unfiltered()), ("curated", [])):
-        curate(crawl, out / name, out, [*overrides, *options.overrides])
+    if not (out / "crawl-whole" / "inputs.jsonl").exists():
+        (out / "crawl-whole").mkdir(exist_ok=True)
+        write_whole_pages(crawl, out / "crawl-whole")
+    for name, folder, overrides in (
+        ("raw", crawl, unfiltered()),
+        ("curated", crawl, []),
+        ("whole", out / "crawl-whole", unfiltered()),
+    ):
+        curate(folder, out / name, out, [*overrides, *options.overrides])
     if not (out / "tokenizer").exists():
         train_tokenizer(out / "raw", out / "tokenizer")
     tokenizer = Tokenizer.load(out / "tokenizer")
     counts = {
         name: write_shards(out / name, out, tokenizer, out / "shards" / name)
-        for name in ("raw", "curated")
+        for name in ("raw", "curated", "whole")
     }
     write_json(out / "data.json", counts)
     print(json.dumps(read_json(out / "data.json"), indent=1))

@@ -95,7 +95,7 @@ class Lever:
         in_recipe: whether the recipe has it.
         on: what it is measured on, the `baseline` or the `recipe`.
         code: Python file of the folder whose `applied()` is entered while the run trains.
-        data: `raw` or `curated`, where it says.
+        data: `raw`, `curated` or `whole`, where it says.
         pretrain, model: settings by name.
         batch_shares: settings by name, in units of the batch.
         rate_factor, batch_factor: of the baseline's rate and batch.
@@ -286,7 +286,7 @@ class Ground:
         self._out = out
         self._shards = {
             name: ShardData.open(folder / "shards" / name, self._tokenizer)
-            for name in ("raw", "curated")
+            for name in ("raw", "curated", "whole")
         }
 
     def config(self, run: Run) -> ModelConfig:

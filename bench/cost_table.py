@@ -34,6 +34,14 @@ def bits(row: Row, measure: str) -> float:
     return float(sum(found.values()) / len(found) if measure == "mean" else found[measure])
 
 
+def spent(rows: Sequence[Row], cost: Cost) -> float:
+    """What a run of these costs. Of CPU seconds the least: what else the machine does only adds."""
+    if cost == "cpu_seconds":
+        least = min(row[cost] / row["tokens"] for row in rows)
+        return float(least * np.mean([row["tokens"] for row in rows]))
+    return float(np.mean([row[cost] for row in rows]))
+
+
 @dataclass(frozen=True)
 class Worth:
     """How much more the baseline costs for the same loss.
@@ -151,11 +159,11 @@ class SizeTable:
         self, curve: Sequence[Sequence[Row]], rows: Sequence[Row], measure: str, cost: Cost
     ) -> Worth:
         """Cost of `rows` over the cost at which the curve has their loss."""
-        logs = np.log([np.mean([row[cost] for row in found]) for found in curve])
+        logs = np.log([spent(found, cost) for found in curve])
         losses = np.array([self.mean(found, measure) for found in curve])
         target = self.mean(rows, measure)
-        spent = math.log(float(np.mean([row[cost] for row in rows])))
-        ratio = math.exp(spent - _log_cost(logs, losses, target))
+        own_cost = math.log(spent(rows, cost))
+        ratio = math.exp(own_cost - _log_cost(logs, losses, target))
         is_outside = not losses.min() <= target <= losses.max()
         residuals = self.residuals(measure)
         if not len(residuals):
@@ -166,7 +174,7 @@ class SizeTable:
         own = rng.choice(residuals, (_DRAWS, len(rows))).mean(axis=1)
         other = rng.choice(residuals, (_DRAWS, seeds)).mean(axis=1)
         drawn = [
-            math.exp(spent - _log_cost(logs, losses + other[n], target + own[n]))
+            math.exp(own_cost - _log_cost(logs, losses + other[n], target + own[n]))
             for n in range(_DRAWS)
         ]
         low, high = np.quantile(drawn, [0.025, 0.975]).tolist()

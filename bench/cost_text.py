@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from cost_runs import BASELINE, RECIPE, Lever
-from cost_table import COSTS, MEASURES, Cost, Effect, Row, SizeTable, Worth, bits, tables
+from cost_table import COSTS, MEASURES, Effect, Row, SizeTable, Worth, bits, spent, tables
 
 WORDS: dict[str, dict[str, str]] = {
     "en": {
@@ -75,7 +75,7 @@ def curves(found: Mapping[str, SizeTable], language: str) -> str:
                 epochs = " / ".join(f"{row['epochs'][key]:.2f}" for key in ("en", "zh"))
                 rows.append(
                     [name, words[variant], f"{share:g}", f"{row['tokens']:,}",
-                     f"{row['flops']:.3g}", f"{_mean(group, 'cpu_seconds'):.1f}",
+                     f"{row['flops']:.3g}", f"{spent(group, 'cpu_seconds'):.1f}",
                      *(f"{table.mean(group, key):.4f}" for key in ("en", "zh")), epochs,
                      str(len(group))]
                 )  # fmt: skip
@@ -193,10 +193,6 @@ def _inverse(worth: Worth) -> Worth:
     low = None if worth.high is None else 1 / worth.high
     high = None if worth.low is None else 1 / worth.low
     return Worth(1 / worth.ratio, low, high, worth.is_extrapolated)
-
-
-def _mean(rows: Sequence[Row], cost: Cost) -> float:
-    return sum(float(row[cost]) for row in rows) / len(rows)
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
