@@ -11,8 +11,9 @@ In this order, the smallest size first:
 
 1. the baseline's rate and batch, moved by factors of two until the best is not at an edge,
 2. the baseline on its tokens, and the recipe on shares of them, ends of one trunk,
-3. each lever by itself on the baseline; then the recipe without each of its levers,
-4. the baseline on half and on twice the tokens, in whose units a lever's worth is given.
+3. at the smallest size the baseline on half and on twice the tokens, in whose units a lever's worth
+   is given, and each lever by itself on the baseline,
+4. the recipe without each of its levers, at every size; then what is left of 3 at the larger ones.
 
 A lever is a file in `bench/levers/`; every one that is there is measured.
 """
@@ -41,13 +42,12 @@ SIZES = (
     Size("1.1M", 128, 3, 600_000, 3, 4e-3, 1_024, sweep_share=0.5),
     Size("4.2M", 256, 4, 400_000, 3, 2e-3, 1_024, sweep_share=0.5),
 )
-RECIPE_SHARES = (0.35, 0.5, 0.7, 1.0)
+RECIPE_SHARES = (0.25, 0.35, 0.5, 0.7, 1.0)
 BASELINE_SHARES = (0.5, 2.0)
 _LEVER_SEEDS = 3
 _FIRST_SEEDS = {"0.35M": 5, "1.1M": 3, "4.2M": 2, "0.35M long": 2}
 """Of the headline, before any lever is measured."""
 _SWEEP_SEED = 100
-_LEVER_SIZES = ("0.35M", "1.1M")
 _LARGEST_SWEEP = 12
 _LEAST_BATCH = 1_024
 """Four sequences: smaller ones cost more time than the loss they save."""
@@ -147,17 +147,17 @@ def single(book: Book, size: Size, levers: Mapping[str, Lever], recipe: tuple[Le
     """Each lever on the baseline, or on the recipe where it says so."""
     rate, batch = swept(book, size)
     for seed in range(1, _LEVER_SEEDS + 1):
-        for name, lever in levers.items():
+        for name, lever in sorted(levers.items(), key=lambda item: not item[1].in_recipe):
             is_added = lever.on == RECIPE
             changes = (*recipe, lever) if is_added else (lever,)
             part = "added" if is_added else "lever"
             book.get(Run(size, part, name, changes, 1.0, seed, rate, batch))
 
 
-def left_out(book: Book, size: Size, recipe: tuple[Lever, ...]) -> None:
+def left_out(book: Book, size: Size, recipe: tuple[Lever, ...], seeds: int = _LEVER_SEEDS) -> None:
     """The recipe without each of its levers."""
     rate, batch = swept(book, size)
-    for seed in range(1, _LEVER_SEEDS + 1):
+    for seed in range(1, min(seeds, _LEVER_SEEDS) + 1):
         for lever in recipe:
             rest = tuple(other for other in recipe if other is not lever)
             book.get(Run(size, "left out", lever.name, rest, 1.0, seed, rate, batch))
@@ -177,14 +177,17 @@ def measure(book: Book, levers: Mapping[str, Lever], work: Path, sizes: Sequence
     if sizes[0] == SIZES[0]:
         probe_recipe(book, sizes[0], recipe)
     for size in sizes:
-        headline(book, size, recipe, work, seeds=min(size.seeds, _FIRST_SEEDS[size.name]))
-    for size in sizes:
-        if size.name in _LEVER_SIZES:
-            budgets(book, size)
-            single(book, size, levers, recipe)
-            left_out(book, size, recipe)
-    for size in sizes:
+        headline(book, size, recipe, work, seeds=_FIRST_SEEDS[size.name])
+    first, *others = sizes
+    budgets(book, first)
+    single(book, first, levers, recipe)
+    left_out(book, first, recipe)
+    for size in others:
+        left_out(book, size, recipe, seeds=_FIRST_SEEDS[size.name])
+    for size in others:
         headline(book, size, recipe, work)
+        budgets(book, size)
+        single(book, size, levers, recipe)
 
 
 def main() -> None:
@@ -206,6 +209,8 @@ def main() -> None:
         book = Book(Ground(options.data, options.work), options.rows, options.minutes)
         write_json(DATA, read_json(options.data / "data.json"))
         measure(book, levers, options.work, sizes)
+    except KeyboardInterrupt:
+        print("stopped; the same command goes on", flush=True)
     except NotRunError as error:
         print(f"no time for {error}; the same command goes on", flush=True)
     except TongwenError as error:

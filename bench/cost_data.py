@@ -6,6 +6,8 @@ CRAWL is a folder of WARC files, PAGES a `*.jsonl.zst` of further pages (`url`, 
 comes out of `tongwen curate`, with the same languages and the same removal of duplicates and of
 what is held out: `raw` is extracted and stops there, `curated` is the whole cascade with its
 default settings, `whole` is raw without extraction, all text of each page as WET files have it.
+With `--quality`, a folder of `tongwen curate train-scorer quality`, `best` is the two fifths of raw
+that score highest, by amount of text within each language.
 Held out are documents of TEXTS, none of which is from the crawl; passages of the crawl that repeat
 them are cut out.
 
@@ -40,6 +42,8 @@ from tongwen.files import file_digest, read_json, remove_tree, write_json, write
 from tongwen.formats.charset.decode import decode
 from tongwen.formats.documents import document_batches, document_files
 from tongwen.formats.readers import read_records
+from tongwen.prove.groups import Question, Texts, groups_of
+from tongwen.prove.proxies import EncodedTexts
 from tongwen.tokenizer.export import write_tokenizer_folder
 from tongwen.tokenizer.text import Tokenizer
 from tongwen.tokenizer.train import train_model
@@ -140,12 +144,14 @@ def curate(crawl: Path, out: Path, held_out: Path, overrides: list[str]) -> None
     subprocess.run(command, check=True)
 
 
-def documents(curated: Path, languages: tuple[str, ...]) -> Iterator[str]:
-    """Texts of some languages of a curate folder."""
+def documents(
+    curated: Path, languages: tuple[str, ...], chosen: frozenset[str] | None = None
+) -> Iterator[str]:
+    """Texts of some languages of a curate folder, all or those with the ids."""
     for path in document_files(curated):
-        for batch in document_batches(path, ["lang", "text"]):
+        for batch in document_batches(path, ["doc_id", "lang", "text"]):
             for row in batch.to_pylist():
-                if row["lang"] in languages:
+                if row["lang"] in languages and (chosen is None or row["doc_id"] in chosen):
                     yield row["text"]
 
 
@@ -158,13 +164,27 @@ def train_tokenizer(raw: Path, out: Path) -> None:
     write_tokenizer_folder(model, out)
 
 
-def write_shards(curated: Path, held_out: Path, tokenizer: Tokenizer, out: Path) -> dict[str, Any]:
+def best_documents(raw: Path, tokenizer: Tokenizer) -> frozenset[str]:
+    """Ids of the two best fifths by the column `quality`."""
+    texts = Texts(raw)
+    tokens = EncodedTexts(texts.texts(), tokenizer).tokens()
+    groups = groups_of(Question("score", "quality", buckets=5), texts, tokens, frozenset())
+    return frozenset(name for group in groups[3:] for ids in group.ids.values() for name in ids)
+
+
+def write_shards(
+    curated: Path,
+    held_out: Path,
+    tokenizer: Tokenizer,
+    out: Path,
+    chosen: frozenset[str] | None = None,
+) -> dict[str, Any]:
     """Training and validation shards of one text; documents, bytes and tokens of each."""
     counts = {}
     for number, (name, codes) in enumerate(LANGUAGES.items()):
         lines = (held_out / f"valid-{name}.jsonl").read_text("utf-8").splitlines()
         parts = {
-            f"train-{number:05}": list(documents(curated, codes)),
+            f"train-{number:05}": list(documents(curated, codes, chosen)),
             f"valid-{name}-00000": [json.loads(line)["text"] for line in lines],
         }
         language = codes[0]
@@ -184,8 +204,9 @@ def main() -> None:
     parser.add_argument("texts", type=Path)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--pages", type=Path, help="Further pages, as JSON Lines.")
+    parser.add_argument("--quality", type=Path, help="Folder of a quality scorer.")
     parser.add_argument("--set", dest="overrides", action="append", default=[],
-                        help="Of both curations, such as curate.scorers.")  # fmt: skip
+                        help="Of all curations.")  # fmt: skip
     options = parser.parse_args()
     out, crawl = options.out, options.out / "crawl"
     if not crawl.exists():
@@ -201,12 +222,13 @@ def main() -> None:
     if not (out / "crawl-whole" / "inputs.jsonl").exists():
         (out / "crawl-whole").mkdir(exist_ok=True)
         write_whole_pages(crawl, out / "crawl-whole")
+    scorers = [f'curate.scorers=["{options.quality.resolve()}"]'] if options.quality else []
     for name, folder, overrides in (
         ("raw", crawl, unfiltered()),
         ("curated", crawl, []),
         ("whole", out / "crawl-whole", unfiltered()),
     ):
-        curate(folder, out / name, out, [*overrides, *options.overrides])
+        curate(folder, out / name, out, [*overrides, *scorers, *options.overrides])
     if not (out / "tokenizer").exists():
         train_tokenizer(out / "raw", out / "tokenizer")
     tokenizer = Tokenizer.load(out / "tokenizer")
@@ -214,6 +236,9 @@ def main() -> None:
         name: write_shards(out / name, out, tokenizer, out / "shards" / name)
         for name in ("raw", "curated", "whole")
     }
+    if options.quality:
+        best = best_documents(out / "raw", tokenizer)
+        counts["best"] = write_shards(out / "raw", out, tokenizer, out / "shards" / "best", best)
     write_json(out / "data.json", counts)
     print(json.dumps(read_json(out / "data.json"), indent=1))
 

@@ -95,7 +95,7 @@ class Lever:
         in_recipe: whether the recipe has it.
         on: what it is measured on, the `baseline` or the `recipe`.
         code: Python file of the folder whose `applied()` is entered while the run trains.
-        data: `raw`, `curated` or `whole`, where it says.
+        data: `raw`, `curated`, `whole` or `best`, where it says.
         pretrain, model: settings by name.
         batch_shares: settings by name, in units of the batch.
         rate_factor, batch_factor: of the baseline's rate and batch.
@@ -285,8 +285,8 @@ class Ground:
         self._tokenizer = folder / "tokenizer"
         self._out = out
         self._shards = {
-            name: ShardData.open(folder / "shards" / name, self._tokenizer)
-            for name in ("raw", "curated", "whole")
+            path.name: ShardData.open(path, self._tokenizer)
+            for path in sorted((folder / "shards").iterdir())
         }
 
     def config(self, run: Run) -> ModelConfig:

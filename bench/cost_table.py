@@ -137,9 +137,9 @@ class SizeTable:
         difference = self.mean(rows, measure) - self.mean(against, measure)
         return Effect(difference, error, len(rows))
 
-    def worth(self, measure: str, cost: Cost) -> Worth | None:
-        """Baseline's cost over the recipe's at the baseline's loss on all its tokens."""
-        base = self.group("budget", BASELINE)
+    def worth(self, measure: str, cost: Cost, share: float = 1.0) -> Worth | None:
+        """Baseline's cost over the recipe's at the baseline's loss on that share of its tokens."""
+        base = self.group("budget", BASELINE, share)
         curve = [self.group("budget", RECIPE, share) for share in self.shares(RECIPE)]
         curve = [rows for rows in curve if len(rows) == len(curve[-1])]
         if not base or len(curve) < 2:

@@ -64,6 +64,23 @@ def split(found: Mapping[str, SizeTable], language: str) -> str:
     return _table([words[name] for name in ("size", "learning", "speed", "product")], rows)
 
 
+def lengths(found: Mapping[str, SizeTable], language: str) -> str:
+    """The ratio at the loss of shorter and longer runs of the baseline."""
+    words, rows = WORDS[language], []
+    for name, table in found.items():
+        for share in table.shares(BASELINE):
+            worths = [table.worth("mean", cost, share) for cost in COSTS]
+            if None in worths:
+                continue
+            base = table.group("budget", BASELINE, share)
+            rows.append(
+                [name, f"{share:g}", f"{table.mean(base, 'mean'):.4f}",
+                 *(ratio_text(worth) for worth in worths), str(len(base))]
+            )  # fmt: skip
+    head = ["size", "budget", "bits", *COSTS, "seeds"]
+    return _table([words[name] for name in head], rows)
+
+
 def curves(found: Mapping[str, SizeTable], language: str) -> str:
     """Loss of baseline and recipe at every budget."""
     words, rows = WORDS[language], []
@@ -166,7 +183,12 @@ def deviations(found: Mapping[str, SizeTable], language: str) -> str:
 def table_text(rows: Iterable[Row], levers: Mapping[str, Lever], language: str) -> str:
     """All tables that the rows allow."""
     found = tables(rows)
-    parts = [headline(found, language), split(found, language), curves(found, language)]
+    parts = [
+        headline(found, language),
+        split(found, language),
+        lengths(found, language),
+        curves(found, language),
+    ]
     for table in found.values():
         parts += [sweep(table, language), levers_alone(table, levers, language),
                   levers_added(table, levers, language),

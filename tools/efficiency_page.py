@@ -22,6 +22,7 @@ import cost_text  # noqa: E402
 from cost_runs import read_levers  # noqa: E402
 from cost_table import SizeTable, tables  # noqa: E402
 
+PACKAGED = ROOT / "tongwen" / "report" / "ledger.json"
 GOAL = 1.667
 """What 1,200 devices in place of 2,000 ask for."""
 SAID = {
@@ -81,6 +82,7 @@ def blocks(language: str) -> dict[str, str]:
         "goal": goal(found, language),
         "headline": cost_text.headline(found, language),
         "split": cost_text.split(found, language),
+        "lengths": cost_text.lengths(found, language),
         "curves": cost_text.curves(found, language),
         "deviations": cost_text.deviations(found, language),
         "data": data(language),
@@ -162,6 +164,25 @@ def proofs(language: str) -> str:
     return "\n".join(lines) if len(lines) > 2 else SAID[language]["none"]
 
 
+def packaged() -> dict[str, Any]:
+    """What the report of a run may say: Muon's worth, left out of the recipe, at each size."""
+    rows = [json.loads(line) for line in (BENCH / "cost.jsonl").read_text("utf-8").splitlines()]
+    found = []
+    for table in tables(rows).values():
+        group, base = table.group("left out", "muon"), table.group("budget", "recipe")
+        worth = table.worth_of(group, "recipe", "mean", "flops")
+        if worth is not None:
+            effect = table.effect(group, base, "mean")
+            found.append(
+                {
+                    "parameters": group[0]["parameters"],
+                    "ratio": round(1 / worth.ratio, 3),
+                    "counts": effect.counts and effect.difference > 0,
+                }
+            )
+    return {"muon": found}
+
+
 def _line(cells: Any) -> str:
     return f"| {' | '.join(cells)} |"
 
@@ -172,10 +193,11 @@ def filled(page: str, language: str) -> str:
 
 
 def main() -> None:
-    """Write both pages."""
+    """Write both pages, and what the report takes of them."""
     for language in ("en", "zh"):
         path = DOCS / language / "efficiency.md"
         path.write_text(filled(path.read_text("utf-8"), language), "utf-8")
+    PACKAGED.write_text(json.dumps(packaged(), indent=1) + "\n", "utf-8")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """The efficiency pages show what the ledger's rows say, and the ledger computes what it claims."""
 
 import importlib.util
+import json
 import math
 import sys
 from pathlib import Path
@@ -33,6 +34,7 @@ def tool() -> Any:
 def test_the_figures_of_the_page_are_those_of_the_rows(tool: Any, language: str) -> None:
     page = (ROOT / "docs" / language / "efficiency.md").read_text("utf-8")
     assert tool.filled(page, language) == page, "run: python tools/efficiency_page.py"
+    assert json.loads(tool.PACKAGED.read_text("utf-8")) == tool.packaged()
 
 
 def rows_of(

@@ -10,6 +10,7 @@ from click.testing import CliRunner
 
 from tongwen.errors import InputError
 from tongwen.files import read_json, write_json, write_jsonl
+from tongwen.report import saving
 from tongwen.report.build import build_report
 from tongwen.report.funnel import GROUPS, build_funnel
 from tongwen.report.problems import build_problems, problems_text
@@ -244,3 +245,23 @@ def test_proofs_of_the_documents_are_shown_and_linked_and_a_damaged_one_is_named
     assert "-0.0500 ± 0.0100" in page.text
     assert "proofs/broken/proof.json" in page.text
     assert "<script>document" not in page.source
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "parameters", "is_said"),
+    [("muon", 500_000, True), ("adamw", 500_000, False), ("muon", 50_000_000, False)],
+)
+def test_what_muon_saves_is_said_only_of_sizes_that_were_measured(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, optimizer: str, parameters: int, is_said: bool
+) -> None:
+    measured = [{"parameters": size, "ratio": ratio, "counts": True}
+                for size, ratio in ((4e5, 1.9), (4e6, 1.6))]  # fmt: skip
+    monkeypatch.setattr(saving.json, "loads", lambda text: {"muon": measured})
+    monkeypatch.setattr(saving, "model_parameters", lambda folder: parameters)
+    (tmp_path / "stages").mkdir()
+    (tmp_path / "recipe.toml").write_text(f'[pretrain]\noptimizer = "{optimizer}"\n')
+    said = saving.build_saving(RunFiles.open(tmp_path))
+    assert (said is not None) == is_said
+    if said is not None:
+        assert "1.60 to 1.90 times" in said.english
+        assert "400,000" in said.english or "400 K" in said.english

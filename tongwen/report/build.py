@@ -27,6 +27,7 @@ from tongwen.report.headline import build_headline
 from tongwen.report.problems import bad_names, build_problems
 from tongwen.report.proofs import build_proofs
 from tongwen.report.run_files import RunFiles
+from tongwen.report.saving import build_saving
 from tongwen.report.settings import ReportSettings
 from tongwen.report.thresholds import build_thresholds
 from tongwen.report.training import Phase, build_phase
@@ -100,6 +101,7 @@ def _content(run: RunFiles) -> dict[str, Any]:
                 "training": phase,
                 "sentence": _sentence(phase),
                 "forecast": build_forecast(run, phase.stage),
+                "saving": build_saving(run) if phase.stage == "pretrain" else None,
             }
             for phase in phases
         ],

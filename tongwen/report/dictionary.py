@@ -257,6 +257,13 @@ WORDS: dict[str, tuple[str, str]] = {
         "用时为完成该阶段的那一次，内存为最大的一个进程。",
     ),
     # forecast
+    "saving": (
+        "With AdamW in place of Muon the same loss costs {low} to {high} times the FLOPs: measured"
+        " on models of {smallest} to {largest} parameters at the beginning of training, not on this"
+        " run (docs/en/efficiency.md).",
+        "若用 AdamW 代替 Muon，达到同一损失需要 {low} 到 {high} 倍的 FLOPs：这是在 {smallest} 到"
+        " {largest} 参数的模型、训练初期测得的，并非在本次运行上测得（docs/zh/efficiency.md）。",
+    ),
     "proofs": ("What the text is worth", "文本的价值"),
     "proofs_intro": (
         "Small models were trained on groups of these documents, by <code>tongwen curate"
