@@ -26,7 +26,9 @@ from tongwen.report.gold import build_gold
 from tongwen.report.headline import build_headline
 from tongwen.report.markdown import Language, markdown_text
 from tongwen.report.problems import bad_names, build_problems
+from tongwen.report.proofs import build_proofs
 from tongwen.report.run_files import RunFiles
+from tongwen.report.saving import build_saving
 from tongwen.report.settings import ReportSettings
 from tongwen.report.state import read_state
 from tongwen.report.state_text import distinct_names, state_sentence
@@ -116,6 +118,7 @@ def report_content(run_dir: Path, others: Sequence[Path] = ()) -> dict[str, Any]
         ),
         "funnel": funnel,
         "harvest": harvest,
+        "proofs": build_proofs(run),
         "thresholds": build_thresholds(run.json("curate/histograms.json") or (), gold_data),
         "gold": gold,
         "phases": [
@@ -123,6 +126,7 @@ def report_content(run_dir: Path, others: Sequence[Path] = ()) -> dict[str, Any]
                 "training": phase,
                 "sentence": _sentence(phase),
                 "forecast": build_forecast(run, phase.stage),
+                "saving": build_saving(run) if phase.stage == "pretrain" else None,
             }
             for phase in phases
         ],

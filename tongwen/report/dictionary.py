@@ -335,6 +335,25 @@ WORDS: dict[str, tuple[str, str]] = {
         "用时为完成该阶段的那一次，内存为最大的一个进程。",
     ),
     # forecast
+    "saving": (
+        "With AdamW in place of Muon the same loss costs {low} to {high} times the FLOPs: measured"
+        " on models of {smallest} to {largest} parameters at the beginning of training, not on this"
+        " run (docs/en/efficiency.md).",
+        "若用 AdamW 代替 Muon，达到同一损失需要 {low} 到 {high} 倍的 FLOPs：这是在 {smallest} 到"
+        " {largest} 参数的模型、训练初期测得的，并非在本次运行上测得（docs/zh/efficiency.md）。",
+    ),
+    "proofs": ("What the text is worth", "文本的价值"),
+    "proofs_intro": (
+        "Small models were trained on groups of these documents, by <code>tongwen curate"
+        " prove</code>. Below zero, the last group, the best by the score or with the rule or"
+        " source, lowers the loss.",
+        "用这些文档的各个分组训练了小模型（<code>tongwen curate prove</code>）。"
+        "小于零表示最后一组（评分最高，或应用规则、加入来源的一组）使损失降低。",
+    ),
+    "proofs_question": ("question", "问题"),
+    "proofs_language": ("language", "语言"),
+    "proofs_difference": ("bits per byte, last group minus first", "每字节比特，末组减首组"),
+    "proofs_agreement": ("rank agreement (Spearman)", "秩相关（Spearman）"),
     "forecast": ("Forecast and outcome", "预测与结果"),
     "forecast_settled": (
         "Forecast before the first step and sealed ({digest}); 80 % of outcomes are expected in "

@@ -55,7 +55,7 @@ def build_headline(
     bad_files: Sequence[str],
 ) -> Headline:
     """The headline of what there is so far; `bad_files` are names."""
-    parameters = _parameters(run)
+    parameters = model_parameters(run)
     time = duration(cost.seconds)
     if run.alone is not None:
         sentence: Markup = words("headline_alone", stage=words(f"stage_{run.alone}"))
@@ -140,7 +140,7 @@ def _memory_note(cost: Cost) -> Markup | None:
     return words("tile_memory_note", memory=size(most)) if most else None
 
 
-def _parameters(run: RunFiles) -> int | None:
+def model_parameters(run: RunFiles) -> int | None:
     """Parameters of the last model that was trained, from the headers of its safetensors files:
     eight bytes of length, then JSON with the shape of every tensor.
     """

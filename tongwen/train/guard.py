@@ -7,6 +7,7 @@ ones than so many standard deviations (as in OLMo 2, Walsh et al. 2025, arXiv:25
 
 import faulthandler
 import math
+import os
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -94,3 +95,27 @@ def hang_watch(minutes: float | None) -> Iterator[None]:
         yield
     finally:
         faulthandler.cancel_dump_traceback_later()
+
+
+@contextmanager
+def time_limit(minutes: float | None) -> Iterator[Callable[[], bool]]:
+    """Interrupts the body, as Ctrl-C would, after so many minutes; gives what says if it did."""
+    over = threading.Event()
+
+    def end() -> None:
+        over.set()
+        os.kill(os.getpid(), signal.SIGINT)
+
+    if minutes is None:
+        yield over.is_set
+        return
+    timer = threading.Timer(60 * minutes, end)
+    timer.daemon = True
+    # A command that a shell started in the background ignores SIGINT.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    timer.start()
+    try:
+        yield over.is_set
+    finally:
+        timer.cancel()
+        signal.signal(signal.SIGINT, before)
