@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: run test check format clean
+.PHONY: run test check format site clean
 
 run: $(VENV)/.ready-all
 	$(BIN)/tongwen run sample
@@ -25,6 +25,11 @@ format: $(VENV)/.ready-test
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+# The documents as a site, in site/; index.html opens without a server.
+site: | $(VENV)/bin/pip
+	$(INSTALL) '.[docs]'
+	$(BIN)/zensical build --config-file mkdocs.yml --strict --clean
+
 $(VENV)/bin/pip:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "error: Tongwen needs Python 3.11 or newer; name one with make PYTHON=python3.12 ...")'
 	$(PYTHON) -m venv $(VENV)
@@ -43,4 +48,4 @@ $(VENV)/.ready-test: $(VENV)/.ready-torch
 	touch $@ $(VENV)/.ready-all
 
 clean:
-	rm -rf $(VENV) runs .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) runs site .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

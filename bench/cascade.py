@@ -155,7 +155,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--set", dest="overrides", action="append", default=[])
     parser.add_argument("--environment", type=Path, default=Path("build/bench/cascade"))
-    parser.add_argument("--record", action="store_true", help="Append to docs/benchmarks.md.")
+    parser.add_argument("--record", action="store_true", help="Append to docs/benchmarks.")
     options = parser.parse_args()
     python = interpreter(options.environment, PEERS)
     with tempfile.TemporaryDirectory() as name:

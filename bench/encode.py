@@ -127,7 +127,7 @@ def main() -> None:
     parser.add_argument("--passes", type=int, default=5)
     parser.add_argument("--environment", type=Path, default=Path("build/bench/encode"))
     parser.add_argument("--only-stage", action="store_true", help="Time the stage alone.")
-    parser.add_argument("--record", action="store_true", help="Append to docs/benchmarks.md.")
+    parser.add_argument("--record", action="store_true", help="Append to docs/benchmarks.")
     options = parser.parse_args()
     texts = sample(options.corpus, "en", int(options.megabytes * 5e5))
     texts += sample(options.corpus, "zh", int(options.megabytes * 2e5))

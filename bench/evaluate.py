@@ -217,7 +217,7 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=8, help="of the peer")
     parser.add_argument("--tokenizer", type=Path, help="a folder, of which {shape} is replaced")
     parser.add_argument("--environment", type=Path, default=Path("build/bench/evaluate"))
-    parser.add_argument("--record", action="store_true", help="append to docs/benchmarks.md")
+    parser.add_argument("--record", action="store_true", help="append to docs/benchmarks")
     options = parser.parse_args()
     torch.set_num_threads(1)
     python = interpreter(options.environment, PEERS)

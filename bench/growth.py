@@ -205,7 +205,7 @@ def main() -> None:
     parser.add_argument("--limit", type=int, help="Pages of CORPUS to take, evenly of each file.")
     parser.add_argument("--factors", type=int, nargs="+", default=[1, 4, 16])
     parser.add_argument("--set", dest="overrides", action="append", default=[])
-    parser.add_argument("--record", action="store_true", help="Append to docs/benchmarks.md.")
+    parser.add_argument("--record", action="store_true", help="Append to docs/benchmarks.")
     options = parser.parse_args()
     runs: list[Run] = []
     with tempfile.TemporaryDirectory() as name:

@@ -258,7 +258,7 @@ def mean_and(values: list[float], scale: float) -> str:
 
 
 def record(title: str, text: str, groups: Groups, options: argparse.Namespace) -> None:
-    """Put the dated table below its title in `docs/benchmarks.md`."""
+    """Put the dated table below its title in `docs/benchmarks`."""
     machines = sorted({result.machine for results in groups.values() for result in results})
     rates = ", ".join(f"{rate:g}" for rate in options.rates)
     how = f"each rate is the best of {rates} with another seed" if rates else "rates as given"
@@ -291,7 +291,7 @@ def arguments(description: str, out: str) -> argparse.Namespace:
     parser.add_argument("--validation-tokens", type=int, default=250_000)
     parser.add_argument("--set", dest="overrides", action="append", default=[], metavar="KEY=VALUE")
     parser.add_argument("--table", action="store_true", help="Run nothing.")
-    parser.add_argument("--record", action="store_true", help="Append to docs/benchmarks.md.")
+    parser.add_argument("--record", action="store_true", help="Append to docs/benchmarks.")
     options = parser.parse_args()
     if options.micro_batch_tokens is None:
         on_gpu = torch.cuda.is_available()

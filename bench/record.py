@@ -1,24 +1,37 @@
-"""Where results of benches go: `docs/benchmarks.md`, and what machine they are from."""
+"""Where results of benches go: a page in `docs/benchmarks`, and what machine they are from."""
 
 import os
 import platform
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
-PAGE = Path(__file__).resolve().parents[1] / "docs" / "benchmarks.md"
+PAGES = Path(__file__).resolve().parents[1] / "docs" / "benchmarks"
+_PAGES = {
+    "cascade": "curation", "growth": "growth", "encode": "encoding", "train": "training-cpu",
+    "train_gpu": "training-gpu", "optimizers": "optimizers", "evaluate": "evaluation",
+}  # fmt: skip
 
 
-def append_rows(head: str, rows: Sequence[str], page: Path = PAGE) -> None:
+def page_of(title: str) -> Path:
+    """The page of the bench whose command is in a section's title."""
+    script = re.search(r"bench/(\w+)\.py", title)
+    assert script is not None, title
+    return PAGES / f"{_PAGES[script[1]]}.md"
+
+
+def append_rows(head: str, rows: Sequence[str], page: Path | None = None) -> None:
     """Add rows to the table of a section, below its last row.
 
     Args:
         head: the section with its title, its words and the first two lines of its table; written
             where the page has no section of that title yet.
         rows: lines of the table.
-        page: the Markdown file.
+        page: the Markdown file; that of the bench when absent.
     """
-    text = page.read_text(encoding="utf-8")
     title = head.strip().splitlines()[0]
+    page = page or page_of(title)
+    text = page.read_text(encoding="utf-8")
     if title not in text:
         text = text.rstrip("\n") + "\n" + head
     before, _, after = text.partition(title)
@@ -29,8 +42,9 @@ def append_rows(head: str, rows: Sequence[str], page: Path = PAGE) -> None:
     page.write_text(before + title + "\n".join(lines) + mark + rest, encoding="utf-8")
 
 
-def put_below(title: str, text: str, page: Path = PAGE) -> None:
+def put_below(title: str, text: str, page: Path | None = None) -> None:
     """Put text right below a section's title, above what was recorded before."""
+    page = page or page_of(title)
     whole = page.read_text(encoding="utf-8")
     if title not in whole:
         whole = whole.rstrip("\n") + f"\n\n{title}\n"
@@ -38,9 +52,9 @@ def put_below(title: str, text: str, page: Path = PAGE) -> None:
     page.write_text(whole.replace(f"{title}\n", newest, 1).rstrip("\n") + "\n", encoding="utf-8")
 
 
-def append_section(title: str, text: str, page: Path = PAGE) -> None:
+def append_section(title: str, text: str, page: Path | None = None) -> None:
     """Put a section at the page's end."""
-    with page.open("a", encoding="utf-8") as file:
+    with (page or page_of(title)).open("a", encoding="utf-8") as file:
         file.write(f"\n{title}\n{text}\n")
 
 

@@ -171,7 +171,7 @@ def main() -> None:
     parser.add_argument("--micro-batch-tokens", type=int, default=4096)
     parser.add_argument("--limit", type=float, default=900, help="seconds for one trainer")
     parser.add_argument("--environments", type=Path, default=Path("build/bench/train"))
-    parser.add_argument("--record", action="store_true", help="append to docs/benchmarks.md")
+    parser.add_argument("--record", action="store_true", help="append to docs/benchmarks")
     options = parser.parse_args()
     precision = precision_here() if options.precision == "auto" else options.precision
     compared = [name for name in options.ours if name != "tongwen-nanochat"]

@@ -210,7 +210,7 @@ def main() -> None:
     parser.add_argument("--head-gradient-samples", type=int, help="for ours; else in full")
     parser.add_argument("--steps", type=int, default=10)
     parser.add_argument("--limit", type=float, default=240, help="seconds for one row")
-    parser.add_argument("--record", action="store_true", help="append to docs/benchmarks.md")
+    parser.add_argument("--record", action="store_true", help="append to docs/benchmarks")
     options = parser.parse_args()
     if options.run:
         trainer = {"tongwen": tongwen, "hf-trainer": hf_trainer}[options.run[0]]

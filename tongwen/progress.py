@@ -3,9 +3,16 @@
 stdout is data and belongs to the commands; everything here goes to stderr.
 """
 
+import contextlib
+import json
 import sys
 import time
+from pathlib import Path
 from typing import TextIO
+
+PROGRESS = "progress.json"
+"""In a run directory: what was last shown of the running stage, for pages that watch it."""
+_RECORD_SECONDS = 2.0
 
 
 def duration_text(seconds: float) -> str:
@@ -35,6 +42,14 @@ class Progress:
         self._started = time.monotonic()
         self._drawn = float("-inf")
         self._live = False
+        self._record: Path | None = None
+        self._recorded = float("-inf")
+        self._stage = ""
+
+    def record(self, path: Path | None, stage: str = "") -> None:
+        """Also keep what `update` shows in the file `path`, every two seconds; None ends it."""
+        self._record, self._stage, self._recorded = path, stage, float("-inf")
+        self.start()
 
     def say(self, text: str) -> None:
         """Print a line that stays."""
@@ -49,17 +64,20 @@ class Progress:
     def update(self, label: str, done: float, total: float, detail: str = "") -> None:
         """Show that `done` of `total` units are finished; cheap enough to call after every unit."""
         now = time.monotonic()
+        elapsed = now - self._started
+        left = elapsed / done * (total - done) if done else None
+        if self._record is not None and now - self._recorded >= _RECORD_SECONDS:
+            self._recorded = now
+            self._write(label, done, total, detail, left)
         if now - self._drawn < (0.2 if self._is_terminal else self._every_seconds):
             return
         if not self._is_terminal and self._drawn == float("-inf") and done < total:
             self._drawn = now  # a log does not need a line for work that ends at once
             return
         self._drawn = now
-        elapsed = now - self._started
-        left = elapsed / done * (total - done) if done else 0.0
         share = 100 * done / total if total else 100.0
         line = f"  {label} {share:3.0f} %  {done:,.0f}/{total:,.0f}"
-        if done:
+        if left is not None:
             line += f"  {duration_text(left)} left"
         if detail:
             line += f"  {detail}"
@@ -73,6 +91,25 @@ class Progress:
     def end(self) -> None:
         """Take the live line away."""
         self._clear()
+
+    def _write(
+        self, label: str, done: float, total: float, detail: str, left: float | None
+    ) -> None:
+        """Leave out what cannot be written: whether somebody watches must not stop the work."""
+        assert self._record is not None
+        value = {
+            "stage": self._stage,
+            "label": label,
+            "done": done,
+            "total": total,
+            "detail": detail,
+            "seconds_left": None if left is None else round(left, 1),
+            "time": round(time.time(), 3),
+        }
+        partial = self._record.with_name(f".{self._record.name}.partial")
+        with contextlib.suppress(OSError):
+            partial.write_text(json.dumps(value, ensure_ascii=False), encoding="utf-8")
+            partial.replace(self._record)
 
     def _clear(self) -> None:
         if self._live:

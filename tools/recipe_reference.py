@@ -3,14 +3,17 @@
     python tools/recipe_reference.py            # write
     python tools/recipe_reference.py --check    # fail when a page is not current
 
-Types, defaults and meanings come from the settings dataclasses; what is between
-`<!-- keys: begin -->` and `<!-- keys: end -->` in the pages is replaced.
+Types, defaults and meanings come from the settings dataclasses, their Chinese from
+tools/chinese.toml; what is between `<!-- keys: begin -->` and `<!-- keys: end -->` in the pages is
+replaced.
 """
 
 import argparse
 import re
 import sys
 from pathlib import Path
+
+import chinese
 
 from tongwen.recipe.meanings import Key
 from tongwen.road.recipe import TRAIN
@@ -26,24 +29,6 @@ SHARED = {
     "en": "Every key of [[train]](#train) may also be written here. Its own keys, and those with "
     "another default:",
     "zh": "[[train]](#train) 的每个键也可以写在这里。以下是本节特有的键，以及默认值不同的键：",
-}
-CHINESE = {
-    "run": "运行本身：名称、随机种子，以及任务在哪里执行。",
-    "crawl": "原始记录从哪里来：内置的示例网络，或您自己的文件和地址。",
-    "curate": "从原始记录到干净的文档：语言、规则、去重、去污染、配比。",
-    "tokenizer": "按 Yi 的规格训练 SentencePiece BPE 分词器，或沿用已有的分词器。",
-    "encode": "从文档到词元分片。",
-    "model": "模型的形状，键名与 Hugging Face 的 config.json 相同。",
-    "plan": "机器有多少内存、每小时多少钱，以及用几步实测来估算时间。",
-    "train": "预训练、扩展和微调共有的设置；每个阶段都可以为自己另写。",
-    "pretrain": "在纯文本上训练。没有这一节就不预训练。",
-    "extend": "在更长的序列上继续训练，让位置编码够得着更远。没有这一节就不扩展。",
-    "tune": "在 ChatML 对话上做有监督微调，只计算回答的损失。没有这一节就不微调。",
-    "evaluate": "用哪些任务给模型打分，以及怎样运行模型。没有这一节就不评测。",
-    "quantize": "把权重量化为 int8。没有这一节就不量化。",
-    "export": "导出 Hugging Face 目录和模型卡。",
-    "serve": "OpenAI 兼容接口和聊天页面。",
-    "report": "一页离线报告。",
 }
 BEGIN, END = "<!-- keys: begin -->", "<!-- keys: end -->"
 
@@ -62,8 +47,7 @@ def written(language: str) -> str:
 
 def section_text(section: Section, language: str) -> str:
     """Heading, a sentence and the table of one section."""
-    meaning = section.meaning if language == "en" else CHINESE[section.name]
-    lines = [f"### [{section.name}]", meaning]
+    lines = [f"### [{section.name}]", said_in(section.meaning, language)]
     if section.name in TRAIN.kinds:
         lines += ["", SHARED[language]]
     lines += ["", row(HEADS[language]), row(("---",) * 4, space="")]
@@ -74,7 +58,22 @@ def section_text(section: Section, language: str) -> str:
 def key_row(key: Key, section: str, language: str) -> str:
     name = key.name.removeprefix(f"{section}.")
     default = REQUIRED[language] if key.default is None else code(key.default)
-    return row((f"`{name}`", key.type, default, key.meaning))
+    kind = key.type
+    if language == "zh":
+        default, kind = chinese.default_words(default), chinese.type_words(kind)
+    return row((f"`{name}`", kind, default, said_in(key.meaning, language)))
+
+
+def said_in(text: str, language: str) -> str:
+    return text if language == "en" else chinese.table("keys").get(text, text)
+
+
+def texts() -> list[str]:
+    """Every meaning in the pages, in order."""
+    found: dict[str, None] = {}
+    for section in sections():
+        found |= dict.fromkeys((section.meaning, *(key.meaning for key in section.own)))
+    return list(found)
 
 
 def code(default: str) -> str:
@@ -92,14 +91,16 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--check", action="store_true", help="write nothing; fail when not current")
     arguments = parser.parse_args()
+    missing = chinese.differences("keys", texts())
+    print("\n".join(missing), end="\n" if missing else "", file=sys.stderr)
     stale = [name for name in HEADS if written(name) != page(name).read_text(encoding="utf-8")]
     if arguments.check:
         for name in stale:
             print(f"{page(name)} is not current: python tools/recipe_reference.py", file=sys.stderr)
-        return 1 if stale else 0
+        return 1 if stale or missing else 0
     for name in stale:
         page(name).write_text(written(name), encoding="utf-8")
-    return 0
+    return 1 if missing else 0
 
 
 if __name__ == "__main__":

@@ -20,21 +20,24 @@ def asking_options(function: Function) -> Function:
     options = (
         click.option("--server", metavar="URL", help="Server with OpenAI's chat completions, "
                      "such as that of `tongwen serve`."),
-        click.option("--model", metavar="NAME", help="Model to ask; the only one when left out."),
+        click.option("--model", metavar="NAME",
+                     help="Model to ask; by default the server's only one."),
         click.option("--key-variable", metavar="NAME",
                      help="Environment variable that holds the server's key."),
         click.option("--parallel", type=click.IntRange(1, 1_000), default=8, show_default=True,
-                     help="Questions under way at a time."),
+                     help="Requests in flight at a time."),
         click.option("--attempts", type=click.IntRange(1, 100), default=8, show_default=True,
-                     help="At one question, while the server is busy."),
+                     help="Attempts at one request while the server is busy."),
         click.option("--timeout", type=click.FloatRange(0.1), default=300.0, show_default=True,
                      help="Seconds for one answer."),
-        click.option("--price-in", type=click.FloatRange(0), help="Of a million tokens read."),
-        click.option("--price-out", type=click.FloatRange(0), help="Of a million tokens written."),
+        click.option("--price-in", type=click.FloatRange(0),
+                     help="Price of a million input tokens."),
+        click.option("--price-out", type=click.FloatRange(0),
+                     help="Price of a million output tokens."),
         click.option("--first", type=click.IntRange(0), default=3, show_default=True,
-                     help="Questions asked and shown before the rest."),
-        click.option("--dry-run", is_flag=True, help="Show the cost and ask nothing."),
-        click.option("--yes", is_flag=True, help="Ask without a question back."),
+                     help="Requests sent and shown before the rest."),
+        click.option("--dry-run", is_flag=True, help="Show the cost and send nothing."),
+        click.option("--yes", is_flag=True, help="Do not ask for confirmation."),
     )  # fmt: skip
     for option in reversed(options):
         function = option(function)

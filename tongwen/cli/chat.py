@@ -16,14 +16,16 @@ if TYPE_CHECKING:
 
 @click.command(name="chat")
 @click.argument("model", metavar="MODEL_OR_RUN", type=click.Path(path_type=Path))
-@click.option("--quantized", is_flag=True, help="Of a run, take the quantized model.")
-@click.option("--temperature", help="0 (always the likeliest) to 2.")
-@click.option("--top-p", help="Draw from the likeliest that make up this share, 0 to 1.")
-@click.option("--top-k", help="Draw from so many of the likeliest.")
-@click.option("--seed", help="Makes the draws repeatable.")
-@click.option("--max-tokens", help="Longest answer.")
+@click.option("--quantized", is_flag=True, help="For a run, take the quantized model.")
+@click.option("--temperature", help="Sampling temperature, 0 (always the likeliest token) to 2.")
+@click.option("--top-p", help="Sample from the likeliest tokens that make up this share, 0 to 1.")
+@click.option("--top-k", help="Sample from this many of the likeliest tokens.")
+@click.option("--seed", help="Seed that makes sampling repeatable.")
+@click.option("--max-tokens", help="Longest answer, in tokens.")
 @click.option("--system", help="System prompt.")
-@click.option("--json", "as_json", is_flag=True, help="Piped questions: print an object for each.")
+@click.option(
+    "--json", "as_json", is_flag=True, help="For piped questions: print an object for each."
+)
 def command(model: Path, quantized: bool, as_json: bool, **options: str | None) -> None:
     """Talk to MODEL_OR_RUN, a Hugging Face folder or a run directory; /? lists the commands.
 
@@ -54,6 +56,7 @@ def command(model: Path, quantized: bool, as_json: bool, **options: str | None) 
         settings,
         write=(lambda text: click.echo(text, nl=False)) if is_terminal else (lambda _: None),
         say=lambda text: click.echo(text, err=True),
+        template=loaded.template,
         sampling=loaded.sampling,
         shows_rate=is_terminal,
     )

@@ -18,16 +18,23 @@ from tongwen.road.alone import run_alone
     "source_format",
     type=click.Choice(get_args(SourceFormat)),
     default="auto",
-    help="What the files are. `auto` looks into each; `warc` takes WET and ARC, too; "
+    help="Format of the files. `auto` looks into each; `warc` also takes WET and ARC; "
     "`common-crawl` is a list of paths or an index of records.",
 )
-@click.option("--text-field", default="text", show_default=True, help="Field of JSONL and Parquet.")
+@click.option(
+    "--text-field",
+    default="text",
+    show_default=True,
+    help="Field with the text, in JSONL and Parquet.",
+)
 @click.option("--name", default="", help="Name of the source in documents and reports.")
-@click.option("--license", default="", help="Licence of the texts, as it is to be recorded.")
-@click.option("--first", type=click.IntRange(1), help="Take only so many lines of a list.")
-@click.option("--every", type=click.IntRange(1), help="Take each so many lines one of a list.")
+@click.option("--license", default="", help="Licence to record for the texts.")
+@click.option(
+    "--first", type=click.IntRange(1), help="Take only the first lines of a list, so many."
+)
+@click.option("--every", type=click.IntRange(1), help="Take one line in this many of a list.")
 @click.option("--cache", help="Folder for downloads, shared by runs.")
-@click.option("--connections", type=click.IntRange(1, 10), help="Downloads at a time (4).")
+@click.option("--connections", type=click.IntRange(1, 10), help="Downloads at a time [default: 4].")
 @click.option("--sample", is_flag=True, help="Write the built-in sample web.")
 @stage_options
 def command(

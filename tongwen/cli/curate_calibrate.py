@@ -11,7 +11,7 @@ import click
     "references", metavar="REFERENCE...", nargs=-1, required=True,
     type=click.Path(path_type=Path, exists=True),
 )  # fmt: skip
-@click.option("--recipe", metavar="RECIPE", help="Preset or TOML file with today's thresholds.")
+@click.option("--recipe", metavar="RECIPE", help="Preset or TOML file with the current thresholds.")
 @click.option(
     "--set", "overrides", metavar="KEY=VALUE", multiple=True, help="Override a key of the recipe."
 )
@@ -23,7 +23,7 @@ import click
               help="Field or column with the text.")  # fmt: skip
 @click.option(
     "--run", "run_dir", metavar="DIR", type=click.Path(path_type=Path, exists=True),
-    help="Run directory, or the folder of a curate stage: say what the rules would drop of it.",
+    help="Run directory or folder of a curate stage: also count what the rules would drop there.",
 )  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def calibrate_rules(

@@ -19,15 +19,15 @@ _SHOWN = 5
               help="JSON Lines of labels; FILE.journal keeps the answers.")  # fmt: skip
 @click.option("--rubric", "rubrics", metavar="NAME|FILE", multiple=True,
               default=("educational", "quality"), show_default=True,
-              help="Shipped rubric, or a TOML file of your own.")  # fmt: skip
+              help="A built-in rubric, or a TOML file of your own.")  # fmt: skip
 @click.option("--sample", type=click.IntRange(1), default=1_000, show_default=True,
               help="Documents graded, half of them in each language.")  # fmt: skip
 @click.option("--characters", type=click.IntRange(100), default=6_000, show_default=True,
-              help="Of a document that are shown.")  # fmt: skip
+              help="Characters of a document that the model is shown.")  # fmt: skip
 @click.option("--max-tokens", type=click.IntRange(8), default=400, show_default=True,
-              help="Of an answer; a model that thinks aloud needs more.")  # fmt: skip
+              help="Longest answer, in tokens; a reasoning model needs more.")  # fmt: skip
 @click.option("--seed", type=click.IntRange(0), default=1862, show_default=True,
-              help="Of the sample.")  # fmt: skip
+              help="Seed of the sample.")  # fmt: skip
 @click.option("--text-field", metavar="NAME", default="text", show_default=True,
               help="Field of the rows that holds the text.")  # fmt: skip
 @asking_options

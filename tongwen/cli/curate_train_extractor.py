@@ -12,9 +12,9 @@ _PATH: Any = click.Path(path_type=Path, dir_okay=False)
 @click.argument("gold", metavar="GOLD...", nargs=-1, required=True,
                 type=click.Path(path_type=Path, dir_okay=False, exists=True))  # fmt: skip
 @click.option("--out", metavar="WEIGHTS", type=_PATH, required=True,
-              help="File of the trees; one that is there is replaced.")  # fmt: skip
+              help="File to write; an existing one is replaced.")  # fmt: skip
 @click.option("--seed", type=int, default=0, show_default=True,
-              help="Of what is drawn; the same pages and seed give the same bytes.")  # fmt: skip
+              help="Seed; the same pages and seed give the same bytes.")  # fmt: skip
 def command(gold: tuple[Path, ...], out: Path, seed: int) -> None:
     """Train the extraction of main content on pages whose main text is known.
 

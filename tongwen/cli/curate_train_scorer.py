@@ -15,7 +15,7 @@ _FILES: Any = {"type": click.Path(path_type=Path), "multiple": True, "metavar": 
 @click.argument("kind", metavar="KIND", type=click.Choice(KINDS))
 @click.option(
     "--out", metavar="DIR", type=click.Path(path_type=Path), required=True,
-    help="Folder of the scorer; one that is there is replaced.",
+    help="Folder of the scorer; an existing one is replaced.",
 )  # fmt: skip
 @click.option(
     "--reference", **_FILES,
@@ -23,7 +23,11 @@ _FILES: Any = {"type": click.Path(path_type=Path), "multiple": True, "metavar": 
 )  # fmt: skip
 @click.option("--against", **_FILES, help="Text as it should not be (safety: safe text).")
 @click.option("--labelled", **_FILES, help="Rows with a label.")
-@click.option("--lexicon", **_FILES, help="Level, category and term a line, with tabs (safety).")
+@click.option(
+    "--lexicon",
+    **_FILES,
+    help="A level, a category and a term on each line, separated by tabs (safety).",
+)
 @click.option("--text-field", metavar="NAME", default="text", show_default=True,
               help="Field of the rows that holds the text.")  # fmt: skip
 @click.option("--label-field", metavar="NAME", show_default="label; for grades the rubric's",
@@ -31,13 +35,13 @@ _FILES: Any = {"type": click.Path(path_type=Path), "multiple": True, "metavar": 
 @click.option("--positive", metavar="LABEL", multiple=True, default=("1",), show_default=True,
               help="Label that means good (safety: unsafe); others the opposite.")  # fmt: skip
 @click.option("--seed", type=int, default=TrainingOptions.seed, show_default=True,
-              help="Of parts, orders and starts; the same seed gives the same bytes.")  # fmt: skip
+              help="Seed; the same texts and seed give the same bytes.")  # fmt: skip
 @click.option("--characters", type=int, default=TrainingOptions.characters, show_default=True,
-              help="Most characters taken of each label and language.")  # fmt: skip
+              help="Characters taken of each label and language, at most.")  # fmt: skip
 @click.option("--epochs", type=int, default=TrainingOptions.epochs, show_default=True,
               help="How often a classifier sees each text.")  # fmt: skip
 @click.option("--clusters", type=int, default=TrainingOptions.clusters, show_default=True,
-              help="Clusters a language, at most a quarter of its texts.")  # fmt: skip
+              help="Clusters for each language, at most a quarter of its texts.")  # fmt: skip
 @click.option("--samples", type=int, default=TrainingOptions.cluster_samples, show_default=True,
               help="Samples of each cluster in clusters.jsonl.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print the whole report as JSON.")

@@ -68,9 +68,15 @@ def command() -> None:
     type=click.Path(path_type=Path, file_okay=False),
     help="Folder with a folder for each data set, for tasks without a path.",
 )
-@click.option("--limit", type=click.IntRange(min=1), help="So many items a task, drawn by id.")
+@click.option(
+    "--limit",
+    type=click.IntRange(min=1),
+    help="Items of each task, drawn by id; all of them when absent.",
+)
 @click.option("--shots", type=click.IntRange(min=0), help="Solved examples before every question.")
-@click.option("--chat/--no-chat", default=None, help="Ask in the ChatML format, or plainly.")
+@click.option(
+    "--chat/--no-chat", default=None, help="Ask in the ChatML format, or with plain prompts."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print results.json instead of a table.")
 @click.option(
     "--list-tasks",
@@ -178,21 +184,25 @@ def task_values(
     nargs=-1,
     required=True,
 )
-@click.option("--metric", metavar="NAME", help="The score to compare; the main one when absent.")
+@click.option(
+    "--metric", metavar="NAME", help="Score to compare; each task's main one when absent."
+)
 @click.option(
     "--contamination",
     type=click.Path(path_type=Path, exists=True),
     metavar="FILE",
-    help="contamination.json of a curate stage: scores on clean and contaminated items too.",
+    help="contamination.json of a curate stage: also score clean and contaminated items apart.",
 )
 @click.option("--series", is_flag=True, help="The folders are checkpoints, in order of training.")
-@click.option("--skip", is_flag=True, help="Leave out tasks that cannot be compared, and say so.")
+@click.option(
+    "--skip", is_flag=True, help="Leave out tasks that cannot be compared, with a message."
+)
 @click.option(
     "--html",
     "html_file",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="Write one page with tables and plots, which needs no network.",
+    help="Write an offline page with tables and plots.",
 )
 @click.option(
     "--markdown",
@@ -208,7 +218,8 @@ def task_values(
     metavar="DIR",
     help="Write every folder's results and samples in lm-evaluation-harness's layout.",
 )
-@click.option("--language", type=click.Choice(["en", "zh"]), default="en", show_default=True)
+@click.option("--language", type=click.Choice(["en", "zh"]), default="en", show_default=True,
+              help="Language of the page.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of Markdown.")
 def compare_scores(
     paths: tuple[Path, ...],
@@ -267,22 +278,24 @@ def compare_scores(
 @click.option("--out", type=click.Path(path_type=Path), required=True, metavar="DIR",
               help="Folder of the results; the same command again continues.")  # fmt: skip
 @click.option("--length", "lengths", default="4K", show_default=True, metavar="4K,32K,...",
-              help="Tokens of text, question and answer.")  # fmt: skip
+              help="Lengths in tokens, question and answer included.")  # fmt: skip
 @click.option("--text", "texts", type=click.Path(path_type=Path), multiple=True, metavar="PATH",
               help="Text to hide needles in: a UTF-8 file or a folder of .txt, .md, .rst. May be "
-              "repeated; in a checkout the project's documentation when absent.")  # fmt: skip
+              "repeated; when absent, in a checkout, the project's documentation.")  # fmt: skip
 @click.option("--kind", "kinds", multiple=True, metavar="NAME",
               help="single, multi_key, multi_value, multi_query, variables, common_words; all when "
               "absent. May be repeated.")  # fmt: skip
 @click.option("--language", "languages", type=click.Choice(["en", "zh"]), multiple=True,
-              help="Both when absent.")  # fmt: skip
+              help="Language of text and questions; both when absent.")  # fmt: skip
 @click.option("--depths", type=click.IntRange(min=1), default=5, show_default=True,
-              help="Equal parts of the text that are counted apart.")  # fmt: skip
+              help="Parts of the text, from start to end, that are scored apart.")  # fmt: skip
 @click.option("--samples", type=click.IntRange(min=1), default=25, show_default=True,
-              help="Questions of a kind at each length and depth.")  # fmt: skip
-@click.option("--seed", type=int, default=0, show_default=True, help="Of needles and places.")
-@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto")
-@click.option("--precision", type=click.Choice(["auto", "bf16", "fp32"]), default="auto")
+              help="Questions of each kind at each length and depth.")  # fmt: skip
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of needles and places.")
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto",
+              help="Device; `auto` is the GPU where there is one.")  # fmt: skip
+@click.option("--precision", type=click.Choice(["auto", "bf16", "fp32"]), default="auto",
+              help="Data type; `auto` is bf16 on a GPU, else fp32.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print needles.json instead of a table.")
 def find_needles(
     model: Path,

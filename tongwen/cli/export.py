@@ -41,13 +41,13 @@ if TYPE_CHECKING:
     type=click.Choice(["huggingface", "gguf", "compressed-tensors"]),
     default="huggingface",
     show_default=True,
-    help="What is written.",
+    help="Format to write.",
 )
 @click.option(
     "--type",
     "gguf_type",
     type=click.Choice(["auto", "f32", "bf16", "f16", "q8_0", "q4_0"]),
-    help="Of the weights in GGUF [auto: as they are].",
+    help="Type of the weights in GGUF; `auto` keeps them as they are.",
 )
 @stage_options
 def command(

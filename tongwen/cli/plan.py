@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from tongwen.cli.options import complete_recipe
 from tongwen.cli.plan_ladder import command as ladder
 from tongwen.errors import UsageError
 
@@ -26,35 +27,40 @@ def _amount(text: str) -> float:
 _amount.__name__ = "number"
 _BUDGET = (
     click.option("--gpu", metavar="NAME",
-                 help="Machine to plan for, such as h800; `this` is this one."),
-    click.option("--gpus", type=click.IntRange(1), help="How many of them."),
-    click.option("--days", type=_amount, help="Wall-clock time."),
-    click.option("--money", type=_amount, help="Price of the GPU hours."),
-    click.option("--flops", type=_amount, help="FLOPs of training."),
+                 help="Card to plan for, such as h800; `this` is this machine."),
+    click.option("--gpus", type=click.IntRange(1), help="Number of cards."),
+    click.option("--days", type=_amount, help="Days of wall-clock time."),
+    click.option("--money", type=_amount, help="Budget for GPU hours."),
+    click.option("--flops", type=_amount, help="Budget in training FLOPs."),
     click.option("--tokens", type=_amount, help="Tokens to train on."),
-    click.option("--target-bits-per-byte", type=_amount, help="Loss to reach at the least cost."),
-    click.option("--target-language", metavar="LANGUAGE", help="Whose loss; English when absent."),
-    click.option("--parameters", type=_amount, help="A fixed size, without a recipe."),
-    click.option("--objective", type=click.Choice(["best-loss", "cheapest-to-serve"])),
+    click.option("--target-bits-per-byte", type=_amount, help="Loss to reach at the lowest cost."),
+    click.option("--target-language", metavar="LANGUAGE",
+                 help="Language of that loss; English when absent."),
+    click.option("--parameters", type=_amount, help="A fixed size, in place of a recipe's."),
+    click.option("--objective", type=click.Choice(["best-loss", "cheapest-to-serve"]),
+                 help="What makes a run the best; best-loss when absent."),
     click.option("--serve-tokens", type=_amount,
-                 help="Tokens the model will read and write over its life."),
+                 help="Tokens the model will read and write while in service."),
     click.option("--method", type=click.Choice(["full", "lora", "qlora"]),
                  help="Train all weights, or adapters on one card."),
-    click.option("--rank", type=click.IntRange(1), help="Of the adapters; 16 when absent."),
+    click.option("--rank", type=click.IntRange(1), help="Rank of the adapters; 16 when absent."),
     click.option("--stage", type=click.Choice(["pretrain", "extend", "tune"]),
-                 help="Which stage of RECIPE; pretrain when absent."),
+                 help="Stage of RECIPE; pretrain when absent."),
     click.option("--continued", is_flag=True, help="Pretraining starts from trained weights."),
-    click.option("--sequence-tokens", type=click.IntRange(1)),
-    click.option("--vocabulary-size", type=click.IntRange(1)),
+    click.option("--sequence-tokens", type=click.IntRange(1),
+                 help="Tokens of a sequence, in place of the recipe's."),
+    click.option("--vocabulary-size", type=click.IntRange(1),
+                 help="Pieces of the vocabulary, in place of the recipe's."),
     click.option("--mfu", type=_amount, help="Share of peak speed that you measured."),
-    click.option("--price-per-hour", type=_amount, help="Of one GPU."),
+    click.option("--price-per-hour", type=_amount, help="Price of one card for an hour."),
     click.option("--failure-gpu-hours", type=_amount,
-                 help="Mean time between failures of one GPU."),
-    click.option("--devices", type=click.Path(path_type=Path), help="TOML file of your machines."),
+                 help="Hours between failures of one card, on average."),
+    click.option("--devices", type=click.Path(path_type=Path),
+                 help="TOML file that adds or replaces devices."),
     click.option("--law", type=click.Path(path_type=Path), help="File of your own loss laws."),
     click.option("--seal", type=click.Path(path_type=Path), metavar="DIR",
                  help="Write the forecast into DIR, a stage's folder, before its first step."),
-    click.option("--fits", is_flag=True, help="What of every preset fits on one GPU."),
+    click.option("--fits", is_flag=True, help="List what fits on one card, for every preset."),
 )  # fmt: skip
 _NEITHER_LIMIT_NOR_SHAPE = (
     "gpu", "fits", "devices", "law", "stage", "continued", "parameters", "seal",
@@ -91,7 +97,7 @@ command.add_command(ladder)
 
 
 @command.command(name=_DEFAULT)
-@click.argument("recipe", required=False)
+@click.argument("recipe", required=False, shell_complete=complete_recipe)
 @click.option(
     "--shards",
     type=click.Path(path_type=Path),
@@ -112,7 +118,7 @@ def plan_recipe(
     """Print what training needs, without training.
 
     With RECIPE alone: parameters, FLOPs, memory, disk of its training stages, and the time and
-    price that a few real steps foretell; what does not fit this machine is refused. RECIPE is a
+    price estimated from a few real steps; what does not fit this machine is refused. RECIPE is a
     preset or a TOML file.
 
     With --gpu NAME and a budget: the best run that it buys on that machine, with size, tokens,

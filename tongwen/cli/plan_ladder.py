@@ -6,6 +6,8 @@ from typing import Any
 
 import click
 
+from tongwen.cli.options import complete_recipe
+
 
 def _numbers(kind: Any) -> Any:
     """What reads `1,2,4`."""
@@ -21,7 +23,7 @@ def _numbers(kind: Any) -> Any:
 
 
 @click.command(name="ladder")
-@click.argument("recipe")
+@click.argument("recipe", shell_complete=complete_recipe)
 @click.option(
     "--shards",
     type=click.Path(path_type=Path),
@@ -39,7 +41,7 @@ def _numbers(kind: Any) -> Any:
     type=click.Path(path_type=Path),
     required=True,
     metavar="DIR",
-    help="Folder of the ladder; the same command again goes on.",
+    help="Folder of the ladder; the same command continues it.",
 )
 @click.option(
     "--widths",
@@ -51,10 +53,12 @@ def _numbers(kind: Any) -> Any:
     type=_numbers(float),
     default="5,10,20,40",
     show_default=True,
-    help="Budgets of each size.",
+    help="Training tokens for each parameter: the budgets of each size.",
 )
 @click.option("--rates", type=_numbers(float), help="Peak rates to sweep at the smallest size.")
-@click.option("--batches", type=_numbers(int), help="Tokens of a batch to sweep there.")
+@click.option(
+    "--batches", type=_numbers(int), help="Tokens of a batch to sweep at the smallest size."
+)
 @click.option(
     "--hold-out",
     type=click.IntRange(0),
@@ -65,7 +69,7 @@ def _numbers(kind: Any) -> Any:
 @click.option(
     "--minutes",
     type=click.FloatRange(0, min_open=True),
-    help="Stop after this time; the same command goes on.",
+    help="Stop after so many minutes; the same command continues.",
 )
 @click.option("--dry-run", is_flag=True, help="Only list the runs with their cost.")
 @click.option(

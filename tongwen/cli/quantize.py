@@ -15,14 +15,14 @@ from tongwen.stages import find_model_folder
 @click.option(
     "--bits",
     type=click.Choice(["4", "8"]),
-    help="Of the weights in the layers: quantize.weights.  [default: 8]",
+    help="Bits of the weights in the layers (quantize.weights) [default: 8].",
 )
 @click.option(
     "--shards",
     type=click.Path(path_type=Path),
     metavar="DIR",
-    help="Folder with valid-en-*.shard and valid-zh-*.shard, to calibrate on and to measure what "
-    "is lost; of a run its own are taken.",
+    help="Folder with valid-en-*.shard and valid-zh-*.shard, to calibrate on and to measure the "
+    "loss; for a run, its own.",
 )
 @click.option(
     "--text",
@@ -30,7 +30,7 @@ from tongwen.stages import find_model_folder
     type=click.Path(path_type=Path),
     metavar="FILE",
     multiple=True,
-    help="Plain UTF-8 text instead of shards, best one file for each language.",
+    help="Plain UTF-8 text instead of shards; best a file for each language.",
 )
 @stage_options
 def command(

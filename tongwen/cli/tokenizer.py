@@ -65,7 +65,7 @@ def verify(folder: Path, as_json: bool) -> None:
     type=click.IntRange(min=1),
     default=8 << 20,
     show_default=True,
-    help="UTF-8 bytes to measure of each language.",
+    help="UTF-8 bytes of each language to measure.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def compare(texts: Path, folders: tuple[Path, ...], measured_bytes: int, as_json: bool) -> None:

@@ -16,21 +16,22 @@ from tongwen.cli.asking import Asking, ask_with_consent, asking_options, opened_
               required=True,
               help="JSON Lines of dialogues; FILE.journal keeps the answers.")  # fmt: skip
 @click.option("--headings", is_flag=True,
-              help="By a rule, without a server: paragraphs answer their headings.")  # fmt: skip
+              help="Without a server, by a rule: each paragraph answers its heading.")  # fmt: skip
 @click.option("--conversations", is_flag=True,
               help="Add general dialogues: greetings, refusals, lists.")  # fmt: skip
 @click.option("--languages", type=click.Choice(["same", "other", "both"]), default="same",
-              show_default=True, help="Of the questions, beside the document's.")  # fmt: skip
+              show_default=True,
+              help="Language of the questions: the document's, the other, or both.")  # fmt: skip
 @click.option("--pairs", type=click.IntRange(1, 50), default=5, show_default=True,
-              help="Questions from one passage, at most.")  # fmt: skip
+              help="Questions about one passage, at most.")  # fmt: skip
 @click.option("--characters", type=click.IntRange(200), default=3_000, show_default=True,
-              help="Of a passage, at most.")  # fmt: skip
+              help="Characters of a passage, at most.")  # fmt: skip
 @click.option("--max-tokens", type=click.IntRange(16), default=1_500, show_default=True,
-              help="Of an answer; a model that thinks aloud needs more.")  # fmt: skip
+              help="Longest answer, in tokens; a reasoning model needs more.")  # fmt: skip
 @click.option("--text-field", metavar="NAME", default="text", show_default=True,
               help="Field of the rows that holds the text.")  # fmt: skip
 @asking_options
-@click.option("--json", "as_json", is_flag=True, help="Print what came of it as JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def command(documents: tuple[Path, ...], out: Path, as_json: bool, **given: Any) -> None:
     """Make questions and answers of DOCUMENTS, each checked against the text it is from.
 

@@ -33,7 +33,9 @@ class SelectSettings:
     sample: int | None = None
     """Number of lines to draw at random with `seed`; they keep their order."""
     seed: int = 1862
+    """Seed of `sample`."""
     first: int | None = None
+    """Take only the first lines, so many."""
 
     def __post_init__(self) -> None:
         for name in ("every", "sample", "first"):
@@ -51,23 +53,25 @@ class SourceSettings:
     path: PathText | None = None
     """File, folder or glob pattern, relative to the recipe file."""
     url: str = ""
-    """Instead of `path`: `https://...`, or `s3://...`, `gs://...`, `hf://...` and what else fsspec
-    knows, there also folders and patterns. `${NAME}` stands for an environment variable; this is
-    how keys are given, which never stand in a recipe."""
+    """Instead of `path`: `https://...`, or `s3://...`, `gs://...`, `hf://...` and whatever else
+    fsspec reads, folders and patterns included. `${NAME}` stands for an environment variable;
+    keys are given this way and are never written in a recipe."""
     format: str = "auto"
-    """Of the files: one of ours (warc, jsonl, html, ...), or one that `[crawl.readers]` or an
-    installed package adds. `auto`: each file's own kind, by its content; ZIP and gzip are unpacked,
-    and what cannot be read is named. `common-crawl`: the file lists paths (`warc.paths.gz`,
-    `wet.paths.gz`) or is an index of records (`url`, `filename`, `offset`, `length` in CDXJ, JSON
-    Lines or Parquet)."""
+    """Format of the files: one of ours (warc, jsonl, html, ...), or one that `[crawl.readers]`
+    or an installed package adds. `auto` reads each file as what its content says; ZIP and gzip
+    are unpacked, and files that cannot be read are listed by name. `common-crawl`: the file
+    lists paths (`warc.paths.gz`, `wet.paths.gz`) or is an index of records (`url`, `filename`,
+    `offset`, `length` in CDXJ, JSON Lines or Parquet)."""
     name: str = ""
-    """Name of the source in documents and reports; that of the file or folder when empty."""
+    """Name of the source in documents and reports; when empty, the name of the file or
+    folder."""
     text_field: str = "text"
     """Field that holds the text in JSONL and Parquet rows."""
     license: str = ""
+    """Licence of the texts, as documents and the model card record it."""
     trusted: bool = False
-    """Its texts meet no rules about addresses, language and quality, no scorers and no line rules:
-    only damaged characters and duplicates, test items and personal data count. For texts that you
+    """Skip the rules about addresses, language, quality and lines, and the scorers: only
+    damaged characters, duplicates, test items and personal data are handled. For texts you
     know, such as books."""
     base_url: str = "https://data.commoncrawl.org/"
     """What the paths of a `common-crawl` list are relative to."""
@@ -106,22 +110,23 @@ class DownloadSettings:
     """How remote files are downloaded."""
 
     cache: PathText | None = None
-    """Folder for what is downloaded, shared by runs; the stage's own `downloads` when absent."""
+    """Folder for downloads, shared by runs; the stage's own `downloads` when absent."""
     connections: int = 4
     """Downloads at a time. Common Crawl asks for few."""
     attempts: int = 8
     """Tries without progress before a file is given up."""
     wait_seconds: float = 1.0
-    """Wait after the first failure, doubled after each further one up to five minutes; what the
-    server asks for comes first."""
+    """Seconds to wait after the first failure, doubled after each further one up to five
+    minutes; a `Retry-After` of the server comes first."""
     timeout_seconds: float = 60.0
-    """Longest time without a byte."""
+    """Longest time without a byte, in seconds."""
     megabytes_per_second: float | None = None
-    """Bound of all connections together."""
+    """Bandwidth of all connections together, in megabytes a second."""
     allowed_missing: int = 0
-    """Files that may be missing (404) without an end of the run; `missing.jsonl` lists them."""
+    """Files that may be missing (404) before the run ends with an error; `missing.jsonl` lists
+    them."""
     contact: str = ""
-    """Address that the user agent names, so that an operator can write to you."""
+    """Address named in the user agent, so that an operator can write to you."""
 
     def __post_init__(self) -> None:
         if not 1 <= self.connections <= 10:
@@ -149,7 +154,8 @@ class CrawlSettings:
     """Readers of your own, `[crawl.readers.FORMAT]`: see docs/en/extend-with-your-code.md."""
     download: DownloadSettings = DownloadSettings()
     piece_bytes: int = 64 << 20
-    """Larger WARC, JSONL and Parquet files are given to curation in pieces of about this size."""
+    """Larger WARC, JSONL and Parquet files are split for curation into pieces of about this
+    many bytes."""
     maximum_bad_files: float = 0.1
     """Files that may be empty, damaged or unreadable before the run ends: below 1 a share of all
     files, from 1 on a number. They are listed in `not_taken.jsonl`."""

@@ -22,17 +22,18 @@ class TaskSettings:
     spec: PathText | None = None
     """A TOML file that describes the task, in place of a built-in one; see docs/en/evaluate.md."""
     limit: int | None = None
-    """Evaluate only so many items, drawn by item id; all of them when absent."""
+    """Evaluate this many items, drawn by item id; all of them when absent."""
     shots: int = 0
     """Solved examples before every question; always the same ones, taken as the task says."""
     chat: bool | None = None
     """Ask in the ChatML format; `evaluate.chat` when absent."""
     max_new_tokens: int | None = None
-    """Longest free answer; what the task says when absent."""
+    """Longest free answer in tokens; what the task says when absent."""
     samples: int = 1
     """Programs drawn for every question of a program task; pass@k is estimated for k up to it."""
     temperature: float = 0.0
-    """Of the draws; 0 is greedy. Chen et al. 2021 take 0.2 for pass@1, 0.8 for pass@100."""
+    """Temperature of the draws; 0 is greedy. Chen et al. 2021 take 0.2 for pass@1, 0.8 for
+    pass@100."""
 
     def __post_init__(self) -> None:
         if not self.name or "/" in self.name or self.name.startswith("."):
@@ -78,12 +79,12 @@ class EvaluateSettings:
     batch_tokens: int | None = None
     """Tokens read at once; when absent what suits the device: 256 on a CPU, 2,048 on a GPU."""
     cache_gib: float | None = None
-    """Memory for keys and values; a quarter of the device's when absent. The longest prompt must
-    fit in it."""
+    """Memory in GiB for keys and values; a quarter of the device's when absent. The longest
+    prompt must fit in it."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    """`auto` is the GPU where there is one."""
+    """Device; `auto` is the GPU where there is one."""
     precision: Literal["auto", "bf16", "fp32"] = "auto"
-    """`auto` is bf16 on a GPU, else fp32: in bf16 near ties depend on the batch."""
+    """Data type; `auto` is bf16 on a GPU, else fp32: in bf16 near ties depend on the batch."""
 
     unsafe_code: Literal["isolated", "no-isolation"] = "isolated"
     """How the programs of program tasks run. `isolated` puts them in namespaces without network or

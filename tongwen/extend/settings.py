@@ -25,7 +25,7 @@ class LongMix:
     """Share of the sequences made of long text; the others are packed from short documents, so that
     what the model can do at its old window stays."""
     long_tokens: int | None = None
-    """Documents of so many tokens are long; half the stage's window when absent."""
+    """Documents of at least this many tokens are long; half the stage's window when absent."""
     trim_share: float = 0.2
     """Share of the long documents of each language left out at either end of the gzip ratio: lists
     and repeated text at one, noise at the other. 0 keeps all."""
@@ -39,8 +39,8 @@ class LongMix:
     languages: Mapping[str, float] | None = None
     """Weights of the languages of long text; as many tokens as they have when absent."""
     repeat_long: float = 4.0
-    """Long documents are read at most so often in a stage; short documents about the same thing,
-    joined, fill what is then still missing."""
+    """How often long documents may be read in a stage, at most; short documents on the same
+    subject, joined, make up the rest."""
 
     def __post_init__(self) -> None:
         highest = {"long_share": 1.0, "trim_share": 0.49, "task_share": 1.0, "copy_share": 1.0}
@@ -82,7 +82,7 @@ class ExtendStage:
     sequence_tokens: int
     """The window from this stage on; longer than that of the stage before."""
     max_tokens: int
-    """Train on so many tokens."""
+    """Tokens to train on in this stage."""
     rope_theta: float | None = None
     """RoPE's base in this stage; when absent it grows with the window so that as many channels as
     before turn once within it: theta ** (ln(window / 2 pi) / ln(old window / 2 pi)) (Liu et al.
@@ -92,11 +92,11 @@ class ExtendStage:
     the model's window: far distances at the cost of short sequences (Zhu et al. 2023,
     arXiv:2309.10400). The sequences of later stages may still be longer."""
     batch_tokens: int | None = None
-    """As in [extend], whose batch, rounded up to whole sequences, it is when absent."""
+    """As in [extend], whose batch, rounded up to whole sequences, is the default."""
     micro_batch_tokens: int | None = None
     """As in [extend]; one sequence when absent."""
     peak_learning_rate: float | None = None
-    """As in [extend], whose rate it is when absent."""
+    """As in [extend], whose rate is the default."""
     mix: LongMix = field(default_factory=LongMix)
     """Long and short documents of this stage."""
 
@@ -131,8 +131,8 @@ class ExtendSettings(TextSettings):
     separate_documents: bool = False
     """Documents see those before them: otherwise short documents would teach no long distance."""
     stages: tuple[ExtendStage, ...] = ()
-    """Windows one after the other, each with its own tokens and mix of long and short documents;
-    `sequence_tokens`, `max_tokens` and `rope_theta` of [extend] then count for nothing."""
+    """Windows one after the other, each with its own tokens and mix of long and short
+    documents; `sequence_tokens`, `max_tokens` and `rope_theta` of [extend] are then ignored."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

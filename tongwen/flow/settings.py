@@ -14,19 +14,21 @@ class RunSettings:
     name: str
     """Name of the run directory below `runs/`."""
     seed: int = 1862
+    """Seed of the text that is drawn to train the tokenizer."""
     runner: Literal["local", "ray"] = "local"
     """Where tasks run: in processes on this machine, or on a Ray cluster. Changes no output."""
     ray_address: str | None = None
-    """`HOST:PORT` of the cluster's head, or "auto" on one of its machines; absent, Ray is started
-    on this machine alone."""
+    """`HOST:PORT` of the cluster's head, or "auto" on one of its machines; when absent, Ray is
+    started on this machine alone."""
     workers: int | None = None
-    """Worker processes; one a CPU core when absent. Changes no output."""
+    """Worker processes; one for each CPU core when absent. Changes no output."""
     work: str | None = None
-    """Address of a folder on any store that fsspec reads, such as `s3://bucket/work`; outputs of
-    tasks go there instead of the run directory. Keys come from the environment. Changes no
+    """Address of a folder on any store that fsspec reads, such as `s3://bucket/work`: outputs
+    of tasks go there instead of the run directory. Keys come from the environment. Changes no
     output."""
     worker_memory_gib: float = 4.0
-    """A worker that grows beyond is stopped; its page is tried again, then quarantined."""
+    """Memory of a worker in GiB; one that grows beyond it is stopped, and its page is tried
+    again, then quarantined."""
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[\w][\w.-]*", self.name):

@@ -12,7 +12,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from tongwen.errors import InputError, UsageError
+from tongwen.errors import InputError, TongwenError, UsageError
 from tongwen.files import (
     disk_errors,
     file_digest,
@@ -30,12 +30,12 @@ from tongwen.flow.runner import Runner
 from tongwen.flow.settings import RunSettings
 from tongwen.flow.store import Store, check_store
 from tongwen.flow.versions import code_changes, stage_code
-from tongwen.progress import Progress, duration_text
+from tongwen.progress import PROGRESS, Progress, duration_text
 
 MANIFEST = "manifest.json"
 _EVENTS = "events.jsonl"
 _DIGESTS = "inputs.json"
-_RECORDS = {MANIFEST, _EVENTS, _DIGESTS}
+_RECORDS = {MANIFEST, _EVENTS, _DIGESTS, PROGRESS}
 """Files about the run itself, next to the outputs when a stage runs alone."""
 
 
@@ -310,11 +310,17 @@ def _perform(stage: Stage, context: StageContext[Any], begun: Manifest) -> Manif
     log_event(run_dir, stage=stage.name, event="start", digest=begun.digest)
     reset_peak_memory()
     started = time.monotonic()
+    progress.record(run_dir / PROGRESS, stage.name)
     try:
         counts = _entry(stage)(context)
+    except BaseException as error:
+        with contextlib.suppress(OSError, TongwenError):  # a full disk: its error is on its way
+            log_event(run_dir, stage=stage.name, **_end_of(error))
+        raise
     finally:
         context.runner.close()
         progress.end()
+        progress.record(None)
     manifest = replace(
         begun,
         outputs=tuple(
@@ -333,6 +339,14 @@ def _perform(stage: Stage, context: StageContext[Any], begun: Manifest) -> Manif
         f"{stage.name}: done in {duration_text(manifest.seconds)}{_counts_text(manifest.counts)}"
     )
     return manifest
+
+
+def _end_of(error: BaseException) -> dict[str, str]:
+    """Why a stage ended before its time, for the log and those who watch it."""
+    if isinstance(error, KeyboardInterrupt):
+        return {"event": "stopped"}
+    reason = error.message if isinstance(error, TongwenError) else type(error).__name__
+    return {"event": "failed", "reason": reason}
 
 
 def _entry(stage: Stage) -> Callable[[StageContext[Any]], Mapping[str, float]]:

@@ -19,7 +19,7 @@ class PlanSettings:
     """What the machine offers and what it costs."""
 
     memory_gib: float | None = None
-    """Memory the run may use; what this machine has free when absent."""
+    """Memory in GiB that the run may use; when absent, what is free on this machine."""
     calibration_steps: int = 3
     """Real steps that are timed to predict the run's time; 0 predicts nothing."""
     price_per_hour: float | None = None

@@ -11,10 +11,10 @@ class QuantizeSettings:
     """Weights as small integers, with a float16 scale for each 32 inputs."""
 
     weights: Literal["int8", "int4"] = "int8"
-    """Of the projections in the layers."""
+    """Type of the weights of the layers' projections."""
 
     edge_weights: Literal["int8", "int4"] = "int8"
-    """Of the embedding and the output head, which int4 hurts most."""
+    """Type of the embedding and the output head, which int4 hurts most."""
 
     method: Literal["nearest", "gptq"] = "gptq"
     """How int4 weights are rounded: each to the nearest step, or so that a projection's outputs on
@@ -26,10 +26,10 @@ class QuantizeSettings:
     of the run's validation text."""
 
     quality_tokens: int = 16_384
-    """Tokens per language that the model is compared on, before and after."""
+    """Tokens of each language on which the models before and after are compared."""
 
     calibration_tokens: int = 32_768
-    """Other tokens per language that `gptq` calibrates on."""
+    """Further tokens of each language on which `gptq` calibrates."""
 
     def __post_init__(self) -> None:
         for name in ("quality_tokens", "calibration_tokens"):

@@ -12,6 +12,7 @@ class SampleWebSettings:
     pages: int = 2_000
     """Number of pages, good and bad together."""
     seed: int = 1862
+    """Seed of the pages."""
 
     def __post_init__(self) -> None:
         if self.pages < 200:

@@ -13,7 +13,7 @@ class TokenizerSettings:
     """SentencePiece BPE to Yi's specification."""
 
     vocabulary_size: int = 64_000
-    """Pieces, with the 14 special ones and the 256 bytes."""
+    """Pieces of the vocabulary, including the 14 special ones and the 256 bytes."""
     sample_bytes: int = 1 << 30
     """UTF-8 bytes of text to train on, at most, drawn by document id."""
     chinese_share: float | None = None
@@ -21,8 +21,9 @@ class TokenizerSettings:
     character_coverage: float = 0.9999
     """Share of the text's characters that get a piece of their own; the rest is spelt in bytes."""
     model: PathText | None = None
-    """Folder of a model or tokenizer whose tokenizer is taken, ours or any with `tokenizer.json`;
-    nothing is trained then. When absent, that of `pretrain.base`, if there is one."""
+    """Folder of a model or tokenizer whose tokenizer is used, ours or any with
+    `tokenizer.json`; nothing is trained then. When absent, the tokenizer of `pretrain.base`, if
+    there is one."""
     compare_with: tuple[PathText, ...] = ()
     """Folders of other tokenizers or models, measured on the same texts in `report.json`."""
 

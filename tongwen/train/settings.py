@@ -42,7 +42,7 @@ class TrainSettings:
     batch_tokens: int = 4_194_304
     """Tokens per optimizer step, over all micro-batches and processes."""
     micro_batch_tokens: int | None = None
-    """Tokens that one process works on at once, on a CPU in two passes side by side; the
+    """Tokens that one process works on at once (on a CPU in two passes side by side); the
     (initial) batch when absent."""
     initial_batch_tokens: int | None = None
     """Batch at the beginning; it doubles up to `batch_tokens` over `batch_ramp_share`."""
@@ -53,20 +53,21 @@ class TrainSettings:
     final_learning_rate_share: float = 0.1
     """Learning rate at the end, as a share of the peak."""
     warmup_share: float = 0.02
-    """Share of the tokens over which the rate rises from zero."""
+    """Share of the tokens over which the learning rate rises from zero."""
     warmup_tokens: float | None = None
-    """Tokens of the rise, in place of `warmup_share`: the same for runs of every length."""
+    """Tokens of warm-up, in place of `warmup_share`: the same for runs of every length."""
     decay: Literal["cosine", "linear", "constant", "wsd"] = "cosine"
-    """`wsd` holds the peak and falls over the last `decay_share`. A run with a larger `max_tokens`
-    or another decay goes on from the last checkpoint before the fall, which is always kept.
-    `linear` with a final share of 0 is linear-to-zero."""
+    """`wsd` holds the peak and decays over the last `decay_share`. A run with a larger
+    `max_tokens` or another decay continues from the last checkpoint before the decay, which is
+    always kept. `linear` with a final share of 0 is linear-to-zero."""
     decay_share: float = 0.2
-    """Share of the tokens over which `wsd` falls, as 1 - sqrt (Hägele et al. 2024,
+    """Share of the tokens over which `wsd` decays, as 1 - sqrt (Hägele et al. 2024,
     arXiv:2405.18392)."""
     optimizer: Literal["adamw", "muon"] = "adamw"
-    """`muon` moves the layers' matrices by Muon and the rest by AdamW, at the same rate."""
+    """`muon` updates the layers' matrices with Muon and the rest with AdamW, at the same
+    rate."""
     weight_decay: float = 0.1
-    """Of matrices; norms do not decay."""
+    """Weight decay of matrices; norms do not decay."""
     adam_betas: tuple[float, float] = (0.9, 0.95)
     """Decay of AdamW's running means of the gradient and of its square."""
     muon_momentum: float = 0.95
@@ -74,7 +75,7 @@ class TrainSettings:
     complete_p: CompletePSettings | None = None
     """Scale initial weights and rates so that those found on a small model hold for this one."""
     gradient_clip: float = 1.0
-    """Largest norm of the whole gradient."""
+    """Largest norm of the whole gradient; a larger one is scaled down."""
     z_loss: float = 0.0
     """Weight of the squared log of the softmax's normaliser (PaLM, Chowdhery et al. 2022,
     arXiv:2204.02311, section 5, uses 1e-4): keeps the logits from drifting."""
@@ -84,51 +85,61 @@ class TrainSettings:
     worth it where the head is a large part of the model and products are slow, as in float32 on a
     CPU. `false` computes it in full."""
     spike_sigmas: float | None = 6.0
-    """A step whose loss or gradient norm lies so many standard deviations above the last 128 is
-    left out; `false` leaves out only what is not finite."""
+    """A step whose loss or gradient norm is this many standard deviations above the last 128 is
+    skipped; `false` skips only what is not finite."""
     rollbacks: int = 3
-    """After ten steps left out in a row the run returns to its last checkpoint and passes over
-    their data, so often at most; then it fails."""
+    """After ten skipped steps in a row the run returns to its last checkpoint and skips their
+    data, at most this often; then it fails."""
     hang_minutes: float | None = 60.0
-    """A step that takes longer ends the process with a traceback of every thread, so that a
-    supervisor can start it again."""
+    """Minutes after which a step counts as hung: the process ends with a traceback of every
+    thread, so that a supervisor can restart it."""
     parallel: ParallelSettings = field(default_factory=ParallelSettings)
-    """How the run is cut over processes; torchrun starts them."""
+    """How the run is split over processes; torchrun starts them."""
     recompute: Literal["none", "cheap", "layer"] = "none"
     """What the backward pass computes again instead of keeping it: nothing, all but matrix products
     and attention, or whole layers."""
     compile: Literal["auto", "yes", "no"] = "auto"
     """Compile each layer with torch.compile; `auto` does on a GPU."""
     changed_run: Literal["refuse", "restart"] = "refuse"
-    """What to do when the output folder holds an unfinished run with other settings or data, and
-    this one cannot go on from its constant rate: stop and name what changed. `restart` starts anew
-    beside any other run."""
+    """What to do when the output folder holds an unfinished run with other settings or data
+    from which this one cannot branch: `refuse` stops and names what changed, `restart` starts a
+    new run next to it."""
     checkpoint_every_steps: int = 1_000
     """Steps between two checkpoints."""
     checkpoint_in_background: Literal["auto", "yes", "no"] = "auto"
-    """Go on training while a checkpoint is written from a copy in the CPU's memory; `auto`
+    """Continue training while a checkpoint is written from a copy in the CPU's memory; `auto`
     does on a GPU."""
     hours_between_failures: float | None = None
-    """Mean time between failures of the machine. With it checkpoints are written as often as
-    loses the least time (Young 1974), `checkpoint_every_steps` only until saving was timed."""
+    """Mean time between failures of the machine, in hours. With it, checkpoints are written at
+    the interval that loses the least time (Young 1974); `checkpoint_every_steps` holds only
+    until a save has been timed."""
     keep_checkpoints: int = 2
     """Newest checkpoints that are kept until the run is finished."""
     keep_every_steps: int | None = None
-    """Checkpoints of every so many steps are written and kept for good."""
+    """Checkpoints every so many steps are written and kept for good."""
     average_last: int | None = None
-    """The model is the mean of the weights at the end and at the regular checkpoints before it,
-    so many in all; they are kept until then. Its loss is measured too (Kaddour 2022,
+    """Number of checkpoints, the last step among them, whose mean is the model; the regular
+    ones are kept until then. The mean's loss is measured too (Kaddour 2022,
     arXiv:2209.14981)."""
     evaluate_every_steps: int = 500
     """Steps between two measurements of the validation loss."""
     validation_tokens: int = 1_000_000
     """Tokens of each validation language that are scored, at most."""
+    sample_prompts: tuple[str, ...] = ()
+    """Texts that the model continues, and tuning answers, whenever the validation loss is measured;
+    the report shows what it wrote. One process only."""
+    sample_tokens: int = 48
+    """Longest text after each of `sample_prompts`."""
+    trackers: tuple[Literal["wandb", "mlflow", "trackio"], ...] = ()
+    """Trackers that are told the course of the run; their Python packages must be installed.
+    TensorBoard's files are written in any case."""
     precision: Literal["auto", "bf16", "fp32"] = "auto"
-    """`auto` is bf16 where the CPU or GPU multiplies it in hardware, else fp32."""
+    """Data type of training; `auto` is bf16 where the CPU or GPU multiplies it in hardware,
+    else fp32."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    """`auto` is the GPU, if there is one."""
+    """Device; `auto` is the GPU if there is one."""
     seed: int = 1862
-    """Of the initial weights and of the order of the data."""
+    """Seed of the initial weights and of the order of the data."""
 
     @property
     def steps(self) -> int:
@@ -207,8 +218,8 @@ class TextSettings(TrainSettings):
     need not add up to 1; what is not named is left out. `false` takes every sequence once an
     epoch."""
     mixture_stages: tuple[MixtureStage, ...] = ()
-    """Mixtures that follow on it, to end on the best documents (Hu et al. 2024, arXiv:2404.06395,
-    section 5)."""
+    """Mixtures that follow the first, to end on the best documents (Hu et al. 2024,
+    arXiv:2404.06395, section 5)."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -250,6 +261,7 @@ _POSITIVE = (
     "warmup_tokens",
     "evaluate_every_steps",
     "validation_tokens",
+    "sample_tokens",
 )
 
 

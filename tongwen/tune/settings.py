@@ -30,7 +30,7 @@ class PairSettings:
     """What the user says; `{field}` stands for a field of the row, as in `"Translate: {en}"`. A
     number is written as text."""
     answer: str
-    """What the model is to answer, likewise."""
+    """What the model should answer, written likewise."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,19 +52,19 @@ class TuneSettings(TrainSettings):
     pairs: tuple[PairSettings, ...] = ()
     """Files with other rows, and how to read them."""
     weights: Mapping[str, float] = field(default_factory=dict)
-    """Name of a file of these -> how often an epoch has each of its dialogues, 1 for files that are
-    not named; of 0.5 every second, drawn by content, and of 2 all twice."""
+    """File name -> how often an epoch has each of its dialogues; 1 for files that are not
+    named. 0.5 takes every second one, drawn by content; 2 takes all of them twice."""
     lora: LoraSettings | None = None
-    """Train adapters in place of all weights; `[tune.lora]` alone takes the defaults."""
+    """Train adapters instead of all weights; an empty `[tune.lora]` takes the defaults."""
     base_weights: Literal["auto", "fp32", "bf16", "int8", "int4"] = "auto"
     """How the frozen weights under adapters are held; `auto` is what `precision` computes in. With
     `int8` and `int4` the layers' projections are rounded (QLoRA, Dettmers et al. 2023,
     arXiv:2305.14314)."""
     dpo: DpoSettings | None = None
-    """Learn from preference pairs; `dialogues` then names files of those."""
+    """Learn from preference pairs; `dialogues` then names files of pairs."""
     early_stop: int | None = None
-    """Stop after so many measurements of the held-out loss in a row, every `evaluate_every_steps`,
-    without a smaller one, and keep the weights with the smallest."""
+    """Stop after this many measurements of the held-out loss in a row, every
+    `evaluate_every_steps`, without a smaller one, and keep the weights with the smallest."""
     plain_text: tuple[PathText, ...] = ()
     """Text files in place of the encode stage's documents: a tenth of them measures what tuning
     forgets, the rest is for `replay_share`."""
@@ -77,12 +77,12 @@ class TuneSettings(TrainSettings):
     """Also learn from general dialogues in both languages that come with Tongwen: greetings,
     refusals, follow-ups, lists."""
     epochs: float | None = None
-    """Passes over the dialogues, if `max_tokens` allows them; absent, `max_tokens` decides."""
+    """Passes over the dialogues, within `max_tokens`; when absent, `max_tokens` decides."""
     held_out_share: float = 0.02
-    """Share of the dialogues that are not learnt but measure the loss on answers, drawn by content;
-    nothing when that is less than two dialogues."""
+    """Share of the dialogues held out to measure the loss on answers, drawn by content; none
+    when that is fewer than two dialogues."""
     keep_empty_answers: bool = False
-    """Learn from answers without a character too: the model learns to end at once."""
+    """Learn from empty answers too: the model learns to end at once."""
     maximum_bad_rows: float = 0.01
     """Share of the rows of a file that may be malformed; they are left out and counted."""
 

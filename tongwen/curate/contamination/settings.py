@@ -34,29 +34,31 @@ class BenchmarkSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class ContaminationSettings:
-    """Which texts count as copies of a test item, and what happens to documents that hold them.
+    """What counts as a copy of a test item, and what happens to documents that hold one.
 
     Word n-grams as in GPT-3 (Brown et al. 2020, arXiv 2005.14165, appendix C), characters where a
     script has no spaces.
     """
 
     benchmarks: tuple[BenchmarkSettings, ...] = ()
-    """Test sets; without any nothing is looked for."""
+    """Test sets to look for; without any, nothing is searched."""
     words: int = 13
     """Words of an n-gram where words are written apart."""
     characters: int = 20
     """Characters of an n-gram in Chinese."""
     minimum_words: int = 8
-    """A passage of fewer words than an n-gram is looked for as a whole when it has so many."""
+    """A passage shorter than an n-gram is searched as a whole when it has at least this many
+    words."""
     minimum_characters: int = 12
-    """The same in Chinese; shorter ones, such as "yes" or 以上都对, say nothing."""
+    """The same in Chinese, in characters; shorter ones, such as "yes" or 以上都对, say nothing."""
     maximum_documents: int = 50
-    """An n-gram in more documents is a common phrase and counts only inside a long item most of
-    which a document holds."""
+    """An n-gram in more documents than this is a common phrase; it counts only within a long
+    item of which a document holds most."""
     dropped_items: int = 2
-    """A document with so many different items is dropped."""
+    """Drop a document that holds this many different items."""
     dropped_item_share: float = 0.6
-    """So is one that holds this share of one item; of others the sentences are cut out."""
+    """Drop a document that holds this share of one item; otherwise the sentences are cut
+    out."""
 
     def __post_init__(self) -> None:
         for name in ("words", "characters", "minimum_words", "minimum_characters",

@@ -64,14 +64,16 @@ class MixSettings:
     tokens: int | None = None
     """Tokens wanted; when absent as many as the weights give."""
     maximum_epochs: float = 4.0
-    """No document is used more often than this; what a value cannot give the others do."""
+    """No document is used more often than this; other values of `share_by` make up the
+    difference."""
     characters_per_token: Mapping[str, float] = field(
         default_factory=lambda: {"en": 4.4, "zh-Hans": 1.5, "zh-Hant": 1.4, "code": 3.2}
     )
-    """For the estimate of tokens, by the language of the document."""
+    """Characters of a token in each language, for estimating tokens."""
     seed: int = 1862
+    """Seed of the draw and of the order."""
     file_bytes: int = 128 << 20
-    """Bytes of text in an output file, about."""
+    """Bytes of text in an output file, approximately."""
 
     def __post_init__(self) -> None:
         for name in self.buckets:

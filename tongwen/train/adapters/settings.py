@@ -23,7 +23,7 @@ class LoraSettings:
     """
 
     rank: int = 16
-    """Rows of A and columns of B."""
+    """Rank of the adapters: rows of A and columns of B."""
     alpha: float = 32.0
     """The adapters' product is multiplied by alpha / rank."""
     dropout: float = 0.0

@@ -18,7 +18,7 @@ class MixtureStage:
     """Another mixture from some point of the run on."""
 
     from_share: float
-    """Share of `max_tokens` where it begins."""
+    """Share of `max_tokens` at which it begins."""
     weights: Mapping[str, float]
     """As in `mixture`."""
 
