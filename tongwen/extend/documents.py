@@ -38,8 +38,11 @@ _EXERCISE_SHARE = 0.1
 """Part of a window left for questions and answers."""
 _SAID_TWICE_TOKENS = (6, 40)
 """Of a stretch that a copy document says twice: a name and a number, or a sentence."""
-_RANDOM_SHARE = 0.75
+_RANDOM_SHARE = 0.6
 """Of the copy documents: pieces drawn at random, so that a model cannot know them by heart."""
+_FEWEST_PIECES = 32
+"""Of a random document: where few pieces come again and again, a single one tells nothing, and
+what comes next is found by several before it."""
 _MADE = ("joined", "task", "copy")
 _MOST_EXERCISES = 20_000
 """Of one language in a stage; after them they repeat."""
@@ -411,13 +414,13 @@ class _Maker:
         """Stretches of text, or in most documents of pieces drawn at random, where nothing but the
         first time can tell the second.
         """
-        is_random = generator.random() < _RANDOM_SHARE
+        pieces = self._some_pieces(generator) if generator.random() < _RANDOM_SHARE else None
         stretches: list[Int64s] = []
         left = self.window // 2
         while left > 0:
             tokens = min(left, generator.randint(*_SAID_TWICE_TOKENS))
-            if is_random:
-                stretches.append(np.array(generator.choices(self._pieces, k=tokens), np.int64))
+            if pieces:
+                stretches.append(np.array(generator.choices(pieces, k=tokens), np.int64))
             else:
                 stretches.append(texts.stretch(tokens, generator))
             left -= tokens
@@ -425,6 +428,12 @@ class _Maker:
         generator.shuffle(order)
         said = np.concatenate([stretches[number] for number in order])[: self.window - 1]
         return np.append(said, self.tokenizer.end_id)
+
+    def _some_pieces(self, generator: random.Random) -> list[int]:
+        """Ordinary pieces, from a few to all; as many documents have 50 to 100 as 500 to 1,000."""
+        whole = len(self._pieces)
+        few = min(_FEWEST_PIECES, whole)
+        return generator.sample(self._pieces, int(few * (whole / few) ** generator.random()))
 
     def _long_quotas(
         self,
