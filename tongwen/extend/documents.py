@@ -40,7 +40,9 @@ _SAID_TWICE_TOKENS = (6, 40)
 """Of a stretch that a copy document says twice: a name and a number, or a sentence."""
 _RANDOM_SHARE = 0.6
 """Of the copy documents: pieces drawn at random, so that a model cannot know them by heart."""
-_FEWEST_PIECES = 32
+_FRAMED_SHARE = 0.5
+"""Of the copy documents: facts as “the number of NAME is VALUE” has them."""
+_FEWEST_PIECES = 12
 """Of a random document: where few pieces come again and again, a single one tells nothing, and
 what comes next is found by several before it."""
 _MADE = ("joined", "task", "copy")
@@ -412,18 +414,28 @@ class _Maker:
 
     def _copy(self, texts: "_Texts", generator: random.Random) -> Int64s:
         """Stretches of text, or in most documents of pieces drawn at random, where nothing but the
-        first time can tell the second.
+        first time can tell the second. In half of the documents all stretches have the same frame
+        around a name and a value, so that the token before a value does not tell which one it is.
         """
         pieces = self._some_pieces(generator) if generator.random() < _RANDOM_SHARE else None
+
+        def draw(fewest: int, most: int) -> Int64s:
+            tokens = generator.randint(fewest, most)
+            if pieces:
+                return np.array(generator.choices(pieces, k=tokens), np.int64)
+            return texts.stretch(tokens, generator)
+
+        has_frame = generator.random() < _FRAMED_SHARE
+        before, between, after = draw(0, 5), draw(1, 3), draw(0, 2)
         stretches: list[Int64s] = []
         left = self.window // 2
         while left > 0:
-            tokens = min(left, generator.randint(*_SAID_TWICE_TOKENS))
-            if pieces:
-                stretches.append(np.array(generator.choices(pieces, k=tokens), np.int64))
+            if has_frame:
+                made = np.concatenate([before, draw(1, 6), between, draw(1, 6), after])
             else:
-                stretches.append(texts.stretch(tokens, generator))
-            left -= tokens
+                made = draw(*_SAID_TWICE_TOKENS)
+            stretches.append(made[:left])
+            left -= len(made)
         order = [*range(len(stretches))] * 2
         generator.shuffle(order)
         said = np.concatenate([stretches[number] for number in order])[: self.window - 1]
