@@ -241,6 +241,7 @@ def instructor_model(server: Server) -> str:
 
 def llama_index(server: Server) -> str:
     from llama_index.core.llms import ChatMessage
+    from llama_index.core.prompts import PromptTemplate
     from llama_index.llms.openai_like import OpenAILike
 
     model = OpenAILike(
@@ -248,14 +249,8 @@ def llama_index(server: Server) -> str:
         is_function_calling_model=True, max_tokens=120, context_window=2_048,
     )  # fmt: skip
     text = model.chat([ChatMessage(role="user", content="北京")]).message.content
-    parsed = model.structured_predict(_days(), _prompt())
+    parsed = model.structured_predict(_days(), PromptTemplate("北京"))
     return f"{len(text or '')} characters; {parsed!r}"
-
-
-def _prompt() -> Any:
-    from llama_index.core.prompts import PromptTemplate
-
-    return PromptTemplate("北京")
 
 
 def llm_command(server: Server) -> str:
