@@ -12,8 +12,8 @@ In this order, the smallest size first:
 1. the baseline's rate and batch, moved by factors of two until the best is not at an edge,
 2. the baseline on its tokens, and the recipe on shares of them, ends of one trunk,
 3. at the smallest size the baseline on half and on twice the tokens, in whose units a lever's worth
-   is given, and each lever by itself on the baseline,
-4. the recipe without each of its levers, at every size; then what is left of 3 at the larger ones.
+   is given, each lever by itself on the baseline, and the recipe without each of its levers,
+4. the same at the larger sizes, beginning with the recipe without its strongest levers.
 
 A lever is a file in `bench/levers/`; every one that is there is measured.
 """
@@ -45,6 +45,10 @@ SIZES = (
 RECIPE_SHARES = (0.25, 0.35, 0.5, 0.7, 1.0)
 BASELINE_SHARES = (0.5, 2.0)
 _LEVER_SEEDS = 3
+_REST_SEEDS = 2
+"""Of levers outside the recipe, before anything is measured at a larger size."""
+_STRONGEST = ("muon", "curated")
+"""Left out at the larger sizes before all others."""
 _FIRST_SEEDS = {"0.35M": 5, "1.1M": 3, "4.2M": 2, "0.35M long": 2}
 """Of the headline, before any lever is measured."""
 _SWEEP_SEED = 100
@@ -143,22 +147,34 @@ def headline(
         shutil.rmtree(work / run.trunk, ignore_errors=True)
 
 
-def single(book: Book, size: Size, levers: Mapping[str, Lever], recipe: tuple[Lever, ...]) -> None:
+def single(
+    book: Book,
+    size: Size,
+    levers: Sequence[Lever],
+    recipe: tuple[Lever, ...],
+    seeds: int = _LEVER_SEEDS,
+) -> None:
     """Each lever on the baseline, or on the recipe where it says so."""
     rate, batch = swept(book, size)
-    for seed in range(1, _LEVER_SEEDS + 1):
-        for name, lever in sorted(levers.items(), key=lambda item: not item[1].in_recipe):
+    for seed in range(1, seeds + 1):
+        for lever in levers:
             is_added = lever.on == RECIPE
             changes = (*recipe, lever) if is_added else (lever,)
             part = "added" if is_added else "lever"
-            book.get(Run(size, part, name, changes, 1.0, seed, rate, batch))
+            book.get(Run(size, part, lever.name, changes, 1.0, seed, rate, batch))
 
 
-def left_out(book: Book, size: Size, recipe: tuple[Lever, ...], seeds: int = _LEVER_SEEDS) -> None:
-    """The recipe without each of its levers."""
+def left_out(
+    book: Book,
+    size: Size,
+    recipe: tuple[Lever, ...],
+    levers: Sequence[Lever],
+    seeds: int = _LEVER_SEEDS,
+) -> None:
+    """The recipe without each of some of its levers."""
     rate, batch = swept(book, size)
-    for seed in range(1, min(seeds, _LEVER_SEEDS) + 1):
-        for lever in recipe:
+    for seed in range(1, seeds + 1):
+        for lever in levers:
             rest = tuple(other for other in recipe if other is not lever)
             book.get(Run(size, "left out", lever.name, rest, 1.0, seed, rate, batch))
 
@@ -180,14 +196,21 @@ def measure(book: Book, levers: Mapping[str, Lever], work: Path, sizes: Sequence
         headline(book, size, recipe, work, seeds=_FIRST_SEEDS[size.name])
     first, *others = sizes
     budgets(book, first)
-    single(book, first, levers, recipe)
-    left_out(book, first, recipe)
+    single(book, first, recipe, recipe)
+    left_out(book, first, recipe, recipe)
+    strongest = [lever for name in _STRONGEST for lever in recipe if lever.name == name]
     for size in others:
-        left_out(book, size, recipe, seeds=_FIRST_SEEDS[size.name])
+        left_out(book, size, recipe, strongest[:1], seeds=_FIRST_SEEDS[size.name])
+    rest = [lever for lever in levers.values() if not lever.in_recipe]
+    single(book, first, rest, recipe, seeds=_REST_SEEDS)
+    for size in others:
+        left_out(book, size, recipe, strongest, seeds=_FIRST_SEEDS[size.name])
     for size in others:
         headline(book, size, recipe, work)
+        left_out(book, size, recipe, recipe)
         budgets(book, size)
-        single(book, size, levers, recipe)
+        single(book, size, [*recipe, *rest], recipe)
+    single(book, first, rest, recipe)
 
 
 def main() -> None:
