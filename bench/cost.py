@@ -24,7 +24,8 @@ import math
 import shutil
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,7 @@ _STRONGEST = ("muon", "curated")
 """Left out at the larger sizes before all others."""
 _FIRST_SEEDS = {"0.35M": 5, "1.1M": 3, "4.2M": 2, "0.35M long": 2}
 """Of the headline, before any lever is measured."""
+PARTS = ("headline", "alone", "left out")
 _SWEEP_SEED = 100
 _LARGEST_SWEEP = 12
 _LEAST_BATCH = 1_024
@@ -179,38 +181,54 @@ def left_out(
             book.get(Run(size, "left out", lever.name, rest, 1.0, seed, rate, batch))
 
 
-def budgets(book: Book, size: Size) -> None:
+def budgets(book: Book, size: Size, seeds: int = _LEVER_SEEDS) -> None:
     """The baseline on other budgets."""
     rate, batch = swept(book, size)
-    for share in BASELINE_SHARES:
-        for seed in range(1, _LEVER_SEEDS + 1):
+    for seed in range(1, seeds + 1):
+        for share in BASELINE_SHARES:
             book.get(Run(size, "budget", BASELINE, (), share, seed, rate, batch))
 
 
-def measure(book: Book, levers: Mapping[str, Lever], work: Path, sizes: Sequence[Size]) -> None:
-    """All that there is to run, the most important first."""
+def measure(
+    book: Book,
+    levers: Mapping[str, Lever],
+    work: Path,
+    sizes: Sequence[Size],
+    parts: Sequence[str] = PARTS,
+) -> None:
+    """All that there is to run of some parts, the most important first."""
     recipe = tuple(lever for lever in levers.values() if lever.in_recipe)
-    if sizes[0] == SIZES[0]:
-        probe_recipe(book, sizes[0], recipe)
-    for size in sizes:
-        headline(book, size, recipe, work, seeds=_FIRST_SEEDS[size.name])
-    first, *others = sizes
-    budgets(book, first)
-    single(book, first, recipe, recipe)
-    left_out(book, first, recipe, recipe)
-    strongest = [lever for name in _STRONGEST for lever in recipe if lever.name == name]
-    for size in others:
-        left_out(book, size, recipe, strongest[:1], seeds=_FIRST_SEEDS[size.name])
     rest = [lever for lever in levers.values() if not lever.in_recipe]
-    single(book, first, rest, recipe, seeds=_REST_SEEDS)
+    strongest = [lever for name in _STRONGEST for lever in recipe if lever.name == name]
+    first, *others = sizes
+    steps: list[tuple[str, Callable[[], None]]] = []
+    if first == SIZES[0]:
+        steps.append(("headline", lambda: probe_recipe(book, first, recipe)))
+    for size in sizes:
+        seeds = _FIRST_SEEDS[size.name]
+        steps.append(("headline", partial(headline, book, size, recipe, work, seeds)))
+    steps += [
+        ("alone", lambda: budgets(book, first, seeds=1)),
+        ("alone", lambda: single(book, first, recipe, recipe)),
+        ("left out", lambda: left_out(book, first, recipe, recipe)),
+    ]
     for size in others:
-        left_out(book, size, recipe, strongest, seeds=_FIRST_SEEDS[size.name])
+        seeds = _FIRST_SEEDS[size.name]
+        steps.append(("left out", partial(left_out, book, size, recipe, strongest[:1], seeds)))
+    steps.append(("alone", lambda: single(book, first, rest, recipe, seeds=_REST_SEEDS)))
     for size in others:
-        headline(book, size, recipe, work)
-        left_out(book, size, recipe, recipe)
-        budgets(book, size)
-        single(book, size, [*recipe, *rest], recipe)
-    single(book, first, rest, recipe)
+        seeds = _FIRST_SEEDS[size.name]
+        steps.append(("left out", partial(left_out, book, size, recipe, strongest, seeds)))
+    for size in sizes:
+        steps += [
+            ("headline", partial(headline, book, size, recipe, work)),
+            ("left out", partial(left_out, book, size, recipe, recipe)),
+            ("alone", partial(budgets, book, size)),
+            ("alone", partial(single, book, size, [*recipe, *rest], recipe)),
+        ]
+    for part, step in steps:
+        if part in parts:
+            step()
 
 
 def main() -> None:
@@ -221,6 +239,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("build/bench/cost"))
     parser.add_argument("--sizes", nargs="+", choices=[size.name for size in SIZES],
                         help="Only these.")  # fmt: skip
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS, help="Only these.")
     parser.add_argument("--table", action="store_true", help="Run nothing.")
     options = parser.parse_args()
     levers = read_levers()
@@ -231,7 +250,7 @@ def main() -> None:
     try:
         book = Book(Ground(options.data, options.work), options.rows, options.minutes)
         write_json(DATA, read_json(options.data / "data.json"))
-        measure(book, levers, options.work, sizes)
+        measure(book, levers, options.work, sizes, options.parts)
     except KeyboardInterrupt:
         print("stopped; the same command goes on", flush=True)
     except NotRunError as error:
