@@ -46,8 +46,6 @@ SIZES = (
 RECIPE_SHARES = (0.25, 0.35, 0.5, 0.7, 1.0)
 BASELINE_SHARES = (0.5, 2.0)
 _LEVER_SEEDS = 3
-_REST_SEEDS = 2
-"""Of levers outside the recipe, before anything is measured at a larger size."""
 _STRONGEST = ("muon", "curated")
 """Left out at the larger sizes before all others."""
 _FIRST_SEEDS = {"0.35M": 5, "1.1M": 3, "4.2M": 2, "0.35M long": 2}
@@ -199,6 +197,7 @@ def measure(
     """All that there is to run of some parts, the most important first."""
     recipe = tuple(lever for lever in levers.values() if lever.in_recipe)
     rest = [lever for lever in levers.values() if not lever.in_recipe]
+    rest.sort(key=lambda lever: lever.data is None)
     strongest = [lever for name in _STRONGEST for lever in recipe if lever.name == name]
     first, *others = sizes
     steps: list[tuple[str, Callable[[], None]]] = []
@@ -209,13 +208,15 @@ def measure(
         steps.append(("headline", partial(headline, book, size, recipe, work, seeds)))
     steps += [
         ("alone", lambda: budgets(book, first, seeds=1)),
+        ("alone", lambda: single(book, first, [*recipe, *rest], recipe, seeds=1)),
+        ("left out", lambda: left_out(book, first, recipe, recipe, seeds=1)),
+    ]
+    for size in others:
+        steps.append(("left out", partial(left_out, book, size, recipe, strongest[:1], 1)))
+    steps += [
         ("alone", lambda: single(book, first, recipe, recipe)),
         ("left out", lambda: left_out(book, first, recipe, recipe)),
     ]
-    for size in others:
-        seeds = _FIRST_SEEDS[size.name]
-        steps.append(("left out", partial(left_out, book, size, recipe, strongest[:1], seeds)))
-    steps.append(("alone", lambda: single(book, first, rest, recipe, seeds=_REST_SEEDS)))
     for size in others:
         seeds = _FIRST_SEEDS[size.name]
         steps.append(("left out", partial(left_out, book, size, recipe, strongest, seeds)))
