@@ -39,9 +39,9 @@ ROWS = Path(__file__).parent / "cost.jsonl"
 DATA = Path(__file__).parent / "cost-data.json"
 SIZES = (
     Size("0.35M", 64, 2, 600_000, 5, 8e-3, 2_048),
-    Size("0.35M long", 64, 2, 2_400_000, 3, 4e-3, 1_024, sweep_share=0.5),
     Size("1.1M", 128, 3, 600_000, 3, 4e-3, 1_024, sweep_share=0.5),
     Size("4.2M", 256, 4, 400_000, 3, 2e-3, 1_024, sweep_share=0.5),
+    Size("0.35M long", 64, 2, 2_400_000, 3, 4e-3, 1_024, sweep_share=0.5),
 )
 RECIPE_SHARES = (0.25, 0.35, 0.5, 0.7, 1.0)
 BASELINE_SHARES = (0.5, 2.0)
