@@ -25,6 +25,7 @@ from tongwen.report.funnel import build_funnel
 from tongwen.report.gold import build_gold
 from tongwen.report.headline import build_headline
 from tongwen.report.problems import bad_names, build_problems
+from tongwen.report.rules import rule_name
 from tongwen.report.run_files import RunFiles
 from tongwen.report.settings import ReportSettings
 from tongwen.report.thresholds import build_thresholds
@@ -62,7 +63,7 @@ def _environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    functions = (bar, amount, duration, number, share, size)
+    functions = (bar, amount, duration, number, rule_name, share, size)
     environment.globals |= {"t": words} | {function.__name__: function for function in functions}
     return environment
 
