@@ -15,9 +15,9 @@ from tongwen import __version__
 from tongwen.errors import TongwenError
 
 COMMANDS = {  # name: (module that holds a click command `command`, help shown in the list)
-    "run": ("tongwen.cli.run", "The whole road of one recipe; run again to resume"),
-    "crawl": ("tongwen.cli.crawl", "Take stock of raw records, or write the sample web"),
-    "curate": ("tongwen.cli.curate", "Raw records to clean documents, a reason for every drop"),
+    "run": ("tongwen.cli.run", "All stages of a recipe; run again to resume"),
+    "crawl": ("tongwen.cli.crawl", "List raw records, or write the sample web"),
+    "curate": ("tongwen.cli.curate", "Raw records to clean documents, with reasons for drops"),
     "tokenizer": ("tongwen.cli.tokenizer", "Train and verify a bilingual tokenizer"),
     "encode": ("tongwen.cli.encode", "Documents to token shards"),
     "plan": ("tongwen.cli.plan", "What a run needs: FLOPs, memory, time, money"),

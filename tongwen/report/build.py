@@ -27,6 +27,7 @@ from tongwen.report.headline import build_headline
 from tongwen.report.markdown import Language, markdown_text
 from tongwen.report.problems import bad_names, build_problems
 from tongwen.report.proofs import build_proofs
+from tongwen.report.rules import rule_name
 from tongwen.report.run_files import RunFiles
 from tongwen.report.saving import build_saving
 from tongwen.report.settings import ReportSettings
@@ -84,7 +85,7 @@ def _environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    functions = (bar, amount, duration, number, share, size)
+    functions = (bar, amount, duration, number, rule_name, share, size)
     environment.globals |= {"t": words} | {function.__name__: function for function in functions}
     return environment
 
