@@ -1,5 +1,6 @@
 """What people type wrongly: each ends with a sentence and an exit code, none with a traceback."""
 
+import importlib.util
 import json
 import os
 import shlex
@@ -35,7 +36,7 @@ MISTAKES = (  # what is typed, the exit code, what is said about it
     ("run sample --set crawl.nothing=1", USAGE, "known keys: sample, sources"),
     ('run sample --set train.trackers=["wandbb"]', USAGE, "wandb"),
     ("run sample --set pretrain.base=nowhere", FAILURE, "nowhere"),
-    ("run sample --set train.sequence_tokens=4096 --dry-run", USAGE, "max_position_embeddings"),
+    ("run sample --set train.sequence_tokens=4096 --dry-run", USAGE, "not a multiple of"),
     ("run sample --until curat", USAGE, "no such stage in this recipe"),
     ("run smallest --runs file --until crawl", FAILURE, "choose another folder"),
     ("run smallest --runs loop --until crawl", FAILURE, "symbolic links"),
@@ -51,7 +52,7 @@ MISTAKES = (  # what is typed, the exit code, what is said about it
     ("crawl /dev/null --out o", FAILURE, "is a pipe, a socket or a device"),
     ("curate nowhere --out o", FAILURE, "run its stage first"),
     ("curate folder --out o", FAILURE, "make one with `tongwen crawl`"),
-    ("curate calibrat folder --out o", USAGE, "did you mean `tongwen curate calibrate`?"),
+    ("curate calibrat folder --out o", USAGE, "tongwen curate calibrate`?"),
     ("tokenizer train nowhere --out o", FAILURE, "run its stage first"),
     ("tokenizer nowhere", USAGE, "No such command"),
     ("encode folder folder --out o", FAILURE, "run `tongwen curate` first"),
@@ -180,6 +181,30 @@ def test_folders_that_may_not_be_written_are_named(desk: Path) -> None:
         assert result.returncode == FAILURE, result.stderr
         assert "Permission denied" in result.stderr
         assert "Traceback" not in result.stderr
+
+
+@pytest.mark.usefixtures("desk")
+@pytest.mark.parametrize(
+    ("typed", "extras"),
+    [("run smallest", "data,train,report"), ("curate folder --out o", "data"),
+     ("quantize broken --out o", "train")],
+)  # fmt: skip
+def test_packages_that_a_recipe_needs_are_named_before_any_work(
+    typed: str, extras: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    find = importlib.util.find_spec
+    hidden = ("opencc", "jinja2", "sentencepiece")
+    monkeypatch.setattr(
+        "tongwen.road.needed.importlib.util.find_spec",
+        lambda name, *rest: None if name in hidden else find(name, *rest),
+    )
+    monkeypatch.setattr(sys, "argv", ["tongwen", *typed.split()])
+    with pytest.raises(SystemExit):
+        main()
+    errors = capsys.readouterr().err
+    assert f"pip install 'tongwen[{extras}]'" in errors
+    assert not Path("runs").exists()
+    assert not Path("o").exists()
 
 
 def test_what_torchrun_starts_many_times_says_so_once(
