@@ -60,10 +60,11 @@ def build_report(run_dir: Path, others: Sequence[Path] = ()) -> Path:
         InputError: one of them is no run directory.
     """
     content = report_content(run_dir, others)
-    path = run_dir / REPORT
+    folder: Path = content["run"].directory
+    path = folder / REPORT
     write_text(path, page_text(content) + "\n")
     for language, name in MARKDOWN.items():
-        write_text(run_dir / name, markdown_text(content, language))
+        write_text(folder / name, markdown_text(content, language))
     return path
 
 
