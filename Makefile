@@ -27,7 +27,7 @@ format: $(VENV)/.ready-test
 
 # The documents as a site, in site/; index.html opens without a server.
 site: | $(VENV)/bin/pip
-	$(INSTALL) '.[docs]'
+	$(INSTALL) -e '.[docs]'
 	$(BIN)/zensical build --config-file mkdocs.yml --strict --clean
 
 $(VENV)/bin/pip:

@@ -12,8 +12,8 @@ In this order, the smallest size first:
 1. the baseline's rate and batch, moved by factors of two until the best is not at an edge,
 2. the baseline on its tokens, and the recipe on shares of them, ends of one trunk,
 3. at the smallest size the baseline on half and on twice the tokens, in whose units a lever's worth
-   is given, and each lever by itself on the baseline,
-4. the recipe without each of its levers, at every size; then what is left of 3 at the larger ones.
+   is given, each lever by itself on the baseline, and the recipe without each of its levers,
+4. the same at the larger sizes, beginning with the recipe without its strongest levers.
 
 A lever is a file in `bench/levers/`; every one that is there is measured.
 """
@@ -24,7 +24,8 @@ import math
 import shutil
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -38,15 +39,18 @@ ROWS = Path(__file__).parent / "cost.jsonl"
 DATA = Path(__file__).parent / "cost-data.json"
 SIZES = (
     Size("0.35M", 64, 2, 600_000, 5, 8e-3, 2_048),
-    Size("0.35M long", 64, 2, 2_400_000, 3, 4e-3, 1_024, sweep_share=0.5),
     Size("1.1M", 128, 3, 600_000, 3, 4e-3, 1_024, sweep_share=0.5),
     Size("4.2M", 256, 4, 400_000, 3, 2e-3, 1_024, sweep_share=0.5),
+    Size("0.35M long", 64, 2, 2_400_000, 3, 4e-3, 1_024, sweep_share=0.5),
 )
 RECIPE_SHARES = (0.25, 0.35, 0.5, 0.7, 1.0)
 BASELINE_SHARES = (0.5, 2.0)
 _LEVER_SEEDS = 3
+_STRONGEST = ("muon", "curated")
+"""Left out at the larger sizes before all others."""
 _FIRST_SEEDS = {"0.35M": 5, "1.1M": 3, "4.2M": 2, "0.35M long": 2}
 """Of the headline, before any lever is measured."""
+PARTS = ("headline", "alone", "left out")
 _SWEEP_SEED = 100
 _LARGEST_SWEEP = 12
 _LEAST_BATCH = 1_024
@@ -143,51 +147,89 @@ def headline(
         shutil.rmtree(work / run.trunk, ignore_errors=True)
 
 
-def single(book: Book, size: Size, levers: Mapping[str, Lever], recipe: tuple[Lever, ...]) -> None:
+def single(
+    book: Book,
+    size: Size,
+    levers: Sequence[Lever],
+    recipe: tuple[Lever, ...],
+    seeds: int = _LEVER_SEEDS,
+) -> None:
     """Each lever on the baseline, or on the recipe where it says so."""
     rate, batch = swept(book, size)
-    for seed in range(1, _LEVER_SEEDS + 1):
-        for name, lever in sorted(levers.items(), key=lambda item: not item[1].in_recipe):
+    for seed in range(1, seeds + 1):
+        for lever in levers:
             is_added = lever.on == RECIPE
             changes = (*recipe, lever) if is_added else (lever,)
             part = "added" if is_added else "lever"
-            book.get(Run(size, part, name, changes, 1.0, seed, rate, batch))
+            book.get(Run(size, part, lever.name, changes, 1.0, seed, rate, batch))
 
 
-def left_out(book: Book, size: Size, recipe: tuple[Lever, ...], seeds: int = _LEVER_SEEDS) -> None:
-    """The recipe without each of its levers."""
+def left_out(
+    book: Book,
+    size: Size,
+    recipe: tuple[Lever, ...],
+    levers: Sequence[Lever],
+    seeds: int = _LEVER_SEEDS,
+) -> None:
+    """The recipe without each of some of its levers."""
     rate, batch = swept(book, size)
-    for seed in range(1, min(seeds, _LEVER_SEEDS) + 1):
-        for lever in recipe:
+    for seed in range(1, seeds + 1):
+        for lever in levers:
             rest = tuple(other for other in recipe if other is not lever)
             book.get(Run(size, "left out", lever.name, rest, 1.0, seed, rate, batch))
 
 
-def budgets(book: Book, size: Size) -> None:
+def budgets(book: Book, size: Size, seeds: int = _LEVER_SEEDS) -> None:
     """The baseline on other budgets."""
     rate, batch = swept(book, size)
-    for share in BASELINE_SHARES:
-        for seed in range(1, _LEVER_SEEDS + 1):
+    for seed in range(1, seeds + 1):
+        for share in BASELINE_SHARES:
             book.get(Run(size, "budget", BASELINE, (), share, seed, rate, batch))
 
 
-def measure(book: Book, levers: Mapping[str, Lever], work: Path, sizes: Sequence[Size]) -> None:
-    """All that there is to run, the most important first."""
+def measure(
+    book: Book,
+    levers: Mapping[str, Lever],
+    work: Path,
+    sizes: Sequence[Size],
+    parts: Sequence[str] = PARTS,
+) -> None:
+    """All that there is to run of some parts, the most important first."""
     recipe = tuple(lever for lever in levers.values() if lever.in_recipe)
-    if sizes[0] == SIZES[0]:
-        probe_recipe(book, sizes[0], recipe)
-    for size in sizes:
-        headline(book, size, recipe, work, seeds=_FIRST_SEEDS[size.name])
+    rest = [lever for lever in levers.values() if not lever.in_recipe]
+    rest.sort(key=lambda lever: lever.data is None)
+    strongest = [lever for name in _STRONGEST for lever in recipe if lever.name == name]
     first, *others = sizes
-    budgets(book, first)
-    single(book, first, levers, recipe)
-    left_out(book, first, recipe)
+    steps: list[tuple[str, Callable[[], None]]] = []
+    if first == SIZES[0]:
+        steps.append(("headline", lambda: probe_recipe(book, first, recipe)))
+    for size in sizes:
+        seeds = _FIRST_SEEDS[size.name]
+        steps.append(("headline", partial(headline, book, size, recipe, work, seeds)))
+    steps += [
+        ("alone", lambda: budgets(book, first, seeds=1)),
+        ("alone", lambda: single(book, first, [*recipe, *rest], recipe, seeds=1)),
+        ("left out", lambda: left_out(book, first, recipe, recipe, seeds=1)),
+    ]
     for size in others:
-        left_out(book, size, recipe, seeds=_FIRST_SEEDS[size.name])
+        steps.append(("left out", partial(left_out, book, size, recipe, strongest[:1], 1)))
+    steps += [
+        ("alone", lambda: single(book, first, recipe, recipe)),
+        ("left out", lambda: left_out(book, first, recipe, recipe)),
+    ]
     for size in others:
-        headline(book, size, recipe, work)
-        budgets(book, size)
-        single(book, size, levers, recipe)
+        seeds = _FIRST_SEEDS[size.name]
+        steps.append(("left out", partial(left_out, book, size, recipe, strongest, seeds)))
+    for size in sizes:
+        steps += [
+            ("headline", partial(headline, book, size, recipe, work)),
+            ("left out", partial(left_out, book, size, recipe, recipe)),
+            ("alone", partial(budgets, book, size)),
+            ("alone", partial(single, book, size, [*recipe, *rest], recipe)),
+        ]
+    for part, step in steps:
+        if part in parts:
+            step()
 
 
 def main() -> None:
@@ -198,6 +240,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("build/bench/cost"))
     parser.add_argument("--sizes", nargs="+", choices=[size.name for size in SIZES],
                         help="Only these.")  # fmt: skip
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS, help="Only these.")
     parser.add_argument("--table", action="store_true", help="Run nothing.")
     options = parser.parse_args()
     levers = read_levers()
@@ -208,7 +251,7 @@ def main() -> None:
     try:
         book = Book(Ground(options.data, options.work), options.rows, options.minutes)
         write_json(DATA, read_json(options.data / "data.json"))
-        measure(book, levers, options.work, sizes)
+        measure(book, levers, options.work, sizes, options.parts)
     except KeyboardInterrupt:
         print("stopped; the same command goes on", flush=True)
     except NotRunError as error:

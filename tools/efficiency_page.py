@@ -19,8 +19,10 @@ BENCH, DOCS = ROOT / "bench", ROOT / "docs"
 sys.path.insert(0, str(BENCH))
 
 import cost_text  # noqa: E402
-from cost_runs import read_levers  # noqa: E402
+from cost import SIZES  # noqa: E402
+from cost_runs import ModelConfig, Run, read_levers  # noqa: E402
 from cost_table import SizeTable, tables  # noqa: E402
+from ladder import VOCABULARY  # noqa: E402
 
 PACKAGED = ROOT / "tongwen" / "report" / "ledger.json"
 GOAL = 1.667
@@ -33,6 +35,7 @@ SAID = {
         "open": "not measured at {size}",
         "trend": "From the smallest to the largest size the ratio in FLOPs goes {ratios}. Beyond "
                  "the largest nothing is claimed.",
+        "law": "The planner's law says rate {rate}, batch {batch}.",
         "none": "Not measured yet.",
         "machine": "Measured on {machines}; {runs} runs.",
         "data": ("text", "documents", "megabytes", "tokens"),
@@ -47,6 +50,7 @@ SAID = {
         "met": "{size} 达到（下界 {low:.2f}）", "missed": "{size} 未达到（下界 {low:.2f}）",
         "open": "{size} 未测",
         "trend": "从最小到最大规模，FLOPs 之比依次为 {ratios}。超出最大规模不作任何断言。",
+        "law": "规划器的定律给出：学习率 {rate}，批大小 {batch}。",
         "none": "尚未测量。",
         "machine": "测量环境：{machines}；共 {runs} 次运行。",
         "data": ("文本", "文档数", "兆字节", "词元"),
@@ -62,7 +66,9 @@ def blocks(language: str) -> dict[str, str]:
     """Name of a block -> its Markdown."""
     said: dict[str, Any] = SAID[language]
     rows = [json.loads(line) for line in (BENCH / "cost.jsonl").read_text("utf-8").splitlines()]
-    found = tables(rows)
+    found = {
+        name: table for name, table in tables(rows).items() if table.group("budget", "baseline")
+    }
     levers = read_levers()
     parts: dict[str, list[str]] = {"sweep": [], "alone": [], "added": [], "left": []}
     for name, table in found.items():
@@ -75,8 +81,8 @@ def blocks(language: str) -> dict[str, str]:
         ):
             if text.count("\n") > 1:
                 parts[part] += [title, "", text, ""]
-                if part != "sweep":
-                    parts[part] += [verdicts(table, part, language), ""]
+                note = law(name, language) if part == "sweep" else verdicts(table, part, language)
+                parts[part] += [note, ""]
     machines = ", ".join(sorted({row["machine"] for row in rows}))
     return {
         "goal": goal(found, language),
@@ -126,6 +132,17 @@ def verdicts(table: SizeTable, part: str, language: str) -> str:
         said[key].format(names=said["comma"].join(names))
         for key, names in sorted_names.items()
         if names
+    )
+
+
+def law(name: str, language: str) -> str:
+    """What the planner's law says in place of a sweep."""
+    size = next(size for size in SIZES if size.name == name)
+    lever = read_levers()["law"]
+    run = Run(size, "lever", "law", (lever,), 1.0, 1, size.rate, size.batch_tokens)
+    settings = run.settings(ModelConfig.from_settings(run.model, VOCABULARY))
+    return SAID[language]["law"].format(
+        rate=f"{settings.peak_learning_rate:.2g}", batch=f"{settings.batch_tokens:,}"
     )
 
 

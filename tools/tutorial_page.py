@@ -21,7 +21,13 @@ from tongwen.stages import STAGES
 
 ROOT = Path(__file__).resolve().parent.parent
 _QUESTION = re.compile(r"^(echo .*) \| tongwen chat", re.MULTILINE)
-_SHOWN_COUNTS = 3
+_SHOWN = {
+    "crawl": ("files", "bytes"), "curate": ("pages", "kept"), "tokenizer": ("pieces",),
+    "encode": ("documents", "tokens"), "plan": ("parameters",), "pretrain": ("steps", "tokens"),
+    "tune": ("dialogues", "steps", "held_out_loss"), "export": ("files", "bytes"),
+}  # fmt: skip
+"""Stage -> the counts that are shown."""
+_LONGEST_ANSWER = 400
 
 
 def stage_lines(run: Path) -> str:
@@ -33,8 +39,8 @@ def stage_lines(run: Path) -> str:
             continue
         manifest = read_json(path)
         seconds += manifest["seconds"]
-        counts = list(manifest["counts"].items())[:_SHOWN_COUNTS]
-        shown = ", ".join(f"{value:,.6g} {key}" for key, value in counts)
+        counts = manifest["counts"]
+        shown = ", ".join(f"{counts[key]:,} {key}" for key in _SHOWN.get(name, ()) if key in counts)
         lines.append(f"{name}: done in {duration_text(manifest['seconds'])} ({shown})")
     return "\n".join([*lines, f"all stages: {duration_text(seconds)}"])
 
@@ -48,7 +54,10 @@ def answers(run: Path, page: str) -> str:
             [sys.executable, "-m", "tongwen", "chat", str(run)],
             input=question, capture_output=True, text=True, check=True,
         )  # fmt: skip
-        said.append(f"> {question}\n{result.stdout.strip()}")
+        answer = result.stdout.strip()
+        if len(answer) > _LONGEST_ANSWER:
+            answer = f"{answer[:_LONGEST_ANSWER]} [...]"
+        said.append(f"> {question}\n{answer}")
     return "\n\n".join(said)
 
 

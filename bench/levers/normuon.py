@@ -25,7 +25,7 @@ class NorMuon(Muon):
         for parameter in parameters:
             gradient, momentum, state = parameter.grad, group["momentum"], self.state[parameter]
             assert gradient is not None
-            if not state:
+            if "row_squares" not in state:
                 state["momentum_buffer"] = torch.zeros_like(parameter)
                 state["row_squares"] = torch.zeros(len(parameter), 1)
             state["momentum_buffer"].lerp_(gradient, 1 - momentum)

@@ -72,7 +72,7 @@ def test_a_server_can_be_left_out_and_stays_so(page: Page, server: Any) -> None:
     with page.expect_response("**/mcp-servers"):
         page.goto(server.url)
     page.get_by_role("button", name="Settings").click()
-    page.get_by_label("web: 0 tools").uncheck()
+    page.get_by_label("web (0)").uncheck()
     page.get_by_role("button", name="Done").click()
     with page.expect_response("**/mcp-servers"):
         page.reload()

@@ -168,9 +168,12 @@ def test_others_cannot_fill_the_line_for_a_client_with_nothing_in_it(
         request = GenerationRequest(prompt_ids=(20,), max_tokens=20, client=client)
         engine.submit(request, lambda delta: ended.append(client) if delta.finish else None)
 
-    with pytest.raises(EngineBusyError):
+    def fill() -> None:
         for _ in range(100):
             submit("greedy")
+
+    with pytest.raises(EngineBusyError):
+        fill()
     queued = engine.waiting_requests
     submit("b")
     with pytest.raises(EngineBusyError):

@@ -12,25 +12,25 @@ from tongwen.errors import InputError
 @click.command(name="complete")
 @click.argument("model", metavar="MODEL_OR_RUN", type=click.Path(path_type=Path))
 @click.argument("text", required=False)
-@click.option("--quantized", is_flag=True, help="Of a run, take the quantized model.")
+@click.option("--quantized", is_flag=True, help="Use the quantized model of a run.")
 @click.option("--max-tokens", type=click.IntRange(1), default=128, show_default=True)
 @click.option(
     "--temperature",
     type=click.FloatRange(0, 2),
     default=0.0,
     show_default=True,
-    help="0 takes the likeliest token each time.",
+    help="Sampling temperature; 0 always takes the most likely token.",
 )
 @click.option(
     "--top-p",
     type=click.FloatRange(0, 1),
     default=1.0,
     show_default=True,
-    help="Draw from the likeliest tokens that make up this share.",
+    help="Sample only from the most likely tokens that make up this share.",
 )
-@click.option("--seed", type=int, default=0, show_default=True, help="Of the draws.")
-@click.option("--stop", multiple=True, help="End before this text; may be given several times.")
-@click.option("--json", "as_json", is_flag=True, help="Print prompt, text and why it ended.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed for sampling.")
+@click.option("--stop", multiple=True, help="Stop before this text; may be repeated.")
+@click.option("--json", "as_json", is_flag=True, help="Print prompt, text and stop reason as JSON.")
 def command(
     model: Path,
     text: str | None,

@@ -10,26 +10,32 @@ import click
 @click.argument("curated", metavar="CURATED", type=click.Path(path_type=Path))
 @click.option(
     "--tokenizer", type=click.Path(path_type=Path), required=True, metavar="DIR",
-    help="Folder of the tokenizer to encode with.",
+    help="Folder of the tokenizer.",
 )  # fmt: skip
-@click.option("--score", metavar="COLUMN", help="Measured value; -COLUMN where low is good.")
-@click.option("--rule", metavar="NAME=VALUE", help="Threshold, such as minimum_entropy_bits=5.")
-@click.option("--source", metavar="NAME", help="Source, file or host, with it and without.")
+@click.option("--score", metavar="COLUMN", help="A score column; -COLUMN where low means good.")
+@click.option(
+    "--rule", metavar="NAME=VALUE", help="A rule and its threshold, such as minimum_entropy_bits=5."
+)
+@click.option(
+    "--source", metavar="NAME", help="A source, file or host; trains with and without it."
+)
 @click.option("--buckets", type=click.IntRange(2, 20), default=5, show_default=True,
-              help="Quantiles of a score.")  # fmt: skip
+              help="Number of quantiles.")  # fmt: skip
 @click.option("--held-out", multiple=True, metavar="LANGUAGE=FILE",
-              help="JSON Lines to measure on; without, a part of the documents.")  # fmt: skip
+              help="Held-out texts (JSON Lines); by default, part of the documents.")  # fmt: skip
 @click.option("--out", metavar="DIR", type=click.Path(path_type=Path),
-              help="Folder of the proof; in `proofs` of the run when absent.")  # fmt: skip
+              help="Folder for the result; `proofs` of the run by default.")  # fmt: skip
 @click.option("--tokens", type=click.IntRange(1), default=500_000, show_default=True,
-              help="That each proxy is trained on.")  # fmt: skip
+              help="Training tokens of each proxy.")  # fmt: skip
 @click.option("--hidden-size", type=click.IntRange(32), default=64, show_default=True,
-              help="Of a proxy, in steps of 32.")  # fmt: skip
-@click.option("--layers", type=click.IntRange(1), default=2, show_default=True, help="Of a proxy.")
+              help="Hidden size of a proxy, a multiple of 32.")  # fmt: skip
+@click.option(
+    "--layers", type=click.IntRange(1), default=2, show_default=True, help="Layers of a proxy."
+)
 @click.option("--seeds", type=click.IntRange(1), default=3, show_default=True,
-              help="Proxies of each group.")  # fmt: skip
+              help="Seeds, and so proxies, of each group.")  # fmt: skip
 @click.option("--minutes", type=click.FloatRange(0, min_open=True),
-              help="Stop after this time; the same command goes on.")  # fmt: skip
+              help="Stop after this time; run the command again to continue.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def command(
     curated: Path,

@@ -7,7 +7,6 @@ from pathlib import Path
 import click
 
 from tongwen.cli.listening import api_key, bind, is_loopback, listen
-from tongwen.errors import UsageError
 
 
 def serve_status(runs: Sequence[Path], host: str | None, port: int | None) -> None:
@@ -25,8 +24,7 @@ def serve_status(runs: Sequence[Path], host: str | None, port: int | None) -> No
     from tongwen.serve.keys import Keyring, KeySettings
     from tongwen.serve.settings import ServeSettings
 
-    found = [_find_run(run) for run in runs]
-    page = LivePage(found)
+    page = LivePage(runs)
     settings = ServeSettings() if host is None else ServeSettings(host=host)
     with bind(settings.host, settings.port if port is None else port) as listener:
         is_local = is_loopback(settings.host)
@@ -36,20 +34,8 @@ def serve_status(runs: Sequence[Path], host: str | None, port: int | None) -> No
             keyring=None if key is None else Keyring([KeySettings(name="key", key=key)]),
             hosts=LOOPBACK_HOSTS if is_local and key is None else None,
         )
-        names = ", ".join(RunFiles.open(run).name for run in found)
+        names = ", ".join(RunFiles.open(run).name for run in runs)
         click.echo(f"status of {names}; Ctrl-C ends this page, not the run", err=True)
         with contextlib.suppress(KeyboardInterrupt):
             listen(guarded, listener, settings, place="" if key is None else f"#key={key}")
         click.echo("stopped", err=True)
-
-
-def _find_run(path: Path) -> Path:
-    """`path`, or the run of that name below `runs/`."""
-    if not path.exists() and len(path.parts) == 1 and (Path("runs") / path).is_dir():
-        return Path("runs") / path
-    if not path.is_dir():
-        raise UsageError(
-            f"there is no run directory {path}",
-            hint="name the directory that `tongwen run` has made, such as runs/sample",
-        )
-    return path

@@ -27,6 +27,7 @@ from tongwen.report.headline import build_headline
 from tongwen.report.markdown import Language, markdown_text
 from tongwen.report.problems import bad_names, build_problems
 from tongwen.report.proofs import build_proofs
+from tongwen.report.rules import rule_name
 from tongwen.report.run_files import RunFiles
 from tongwen.report.saving import build_saving
 from tongwen.report.settings import ReportSettings
@@ -59,10 +60,11 @@ def build_report(run_dir: Path, others: Sequence[Path] = ()) -> Path:
         InputError: one of them is no run directory.
     """
     content = report_content(run_dir, others)
-    path = run_dir / REPORT
+    folder: Path = content["run"].directory
+    path = folder / REPORT
     write_text(path, page_text(content) + "\n")
     for language, name in MARKDOWN.items():
-        write_text(run_dir / name, markdown_text(content, language))
+        write_text(folder / name, markdown_text(content, language))
     return path
 
 
@@ -84,7 +86,7 @@ def _environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    functions = (bar, amount, duration, number, share, size)
+    functions = (bar, amount, duration, number, rule_name, share, size)
     environment.globals |= {"t": words} | {function.__name__: function for function in functions}
     return environment
 

@@ -42,9 +42,7 @@ class LivePage:
     """
 
     def __init__(self, runs: Sequence[Path]) -> None:
-        for run in runs:
-            RunFiles.open(run)
-        self._runs = runs
+        self._runs = [RunFiles.open(run).directory for run in runs]
         self._lock = threading.Lock()
         self._stamp: object = None
         self._page: dict[str, Any] = {}

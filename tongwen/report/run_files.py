@@ -30,13 +30,21 @@ class RunFiles:
 
     @classmethod
     def open(cls, directory: Path) -> "RunFiles":
-        """The run in `directory`.
+        """The run in `directory`, or the run of that name below `runs/`.
 
         Raises:
             InputError: the directory is no run directory.
         """
+        if not directory.exists() and len(directory.parts) == 1:
+            below = Path("runs") / directory
+            directory = below if below.is_dir() else directory
         if (directory / "stages").is_dir():
             return cls(directory)
+        if not directory.is_dir():
+            raise InputError(
+                f"there is no run directory {directory}",
+                hint="name the directory that `tongwen run` has made, such as runs/sample",
+            )
         alone = _stage_alone(directory)
         if alone is None:
             raise InputError(

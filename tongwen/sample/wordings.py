@@ -85,7 +85,7 @@ def answer(fact: Fact, language: Language, value: str | None = None) -> str:
     """The fact's answer, or another value, in a whole sentence that names the subject once more.
 
     Such answers begin as the pages tell the fact, and are right more often than bare ones
-    (docs/experiments.md).
+    (docs/experiments/sample.md).
     """
     wording = relations(language)[fact.relation].answer
     told = fact.answer.of(language) if value is None else value

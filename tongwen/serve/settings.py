@@ -54,16 +54,16 @@ class ServeSettings:
     access_log: PathText | None = None
     """File that gets a line of JSON for each request; no keys and no texts."""
     mcp: tuple[str, ...] = ()
-    """MCP servers whose tools requests may name, each as `NAME=COMMAND` or `NAME=URL`. Everybody
-    who may use the API may call them."""
+    """MCP servers whose tools requests may name, each as `NAME=COMMAND` or `NAME=URL`. Anyone who
+    may use the API may call them."""
     mcp_config: PathText | None = None
-    """JSON file of further ones: `{"mcpServers": {NAME: {"command", "args", "env"}}}`."""
+    """JSON file with more servers: `{"mcpServers": {NAME: {"command", "args", "env"}}}`."""
     mcp_calls: int = 16
-    """Tools called for one answer at the most; then the model answers without."""
+    """Most tool calls for one answer; after them the model answers without tools."""
     mcp_seconds: int = 60
-    """A call of a tool that takes longer is stopped, and the model is told so."""
+    """Seconds after which a tool call is stopped; the model is told so."""
     mcp_characters: int = 20_000
-    """Of a tool's result; a longer one is cut, and says so."""
+    """Longest tool result, in characters; a longer one is cut and marked."""
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     """Data type; `auto` is bf16 on a GPU, fp32 otherwise."""
     cache: Literal["auto", "float32", "bfloat16", "int8"] = "auto"

@@ -63,7 +63,7 @@ def stop_requested(say: Callable[[str], None] = lambda text: None) -> Iterator[t
     def request(number: int, frame: object) -> None:
         if event.is_set():
             for again in numbers:
-                signal.signal(again, before[again])
+                signal.signal(again, signal.SIG_DFL)
             raise KeyboardInterrupt
         event.set()
         say(

@@ -35,7 +35,7 @@ export function showServers(off) {
     box.checked = !off.includes(server_label);
     label.className = "check";
     label.title = tools.map(({ name, description }) => `${name}: ${description}`).join("\n");
-    label.append(box, note(`${server_label}: ${text("toolsOf", { number: tools.length })}`));
+    label.append(box, note(`${server_label} (${tools.length})`));
     return label;
   }));
 }
