@@ -12,7 +12,7 @@ import io
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import zstandard
@@ -58,19 +58,42 @@ VALIDATION_EVERY = 25
 """Of so many documents one is held out."""
 
 
+def texts_of(path: Path) -> Iterator[str]:
+    """The texts of a `*.jsonl.zst`, in order."""
+    with path.open("rb") as file:
+        reader = zstandard.ZstdDecompressor().stream_reader(file)
+        for line in io.TextIOWrapper(reader, "utf-8"):
+            yield json.loads(line)["text"]
+
+
+def shortened(texts: Iterable[str], size: float) -> Iterator[str]:
+    """The first texts that hold `size` bytes together, at most 4,000 characters of each."""
+    taken = 0
+    for text in texts:
+        text = text[:4_000]
+        taken += len(text.encode())
+        yield text
+        if taken >= size:
+            return
+
+
 def texts(folder: Path, language: str, size: int) -> Iterator[str]:
-    """Texts of a language up to `size` bytes, from all its files in turn; long ones are cut."""
+    """Texts of a language up to `size` bytes, as much of each of its files; long ones are cut."""
     paths = sorted(folder.glob(f"{language}-*.jsonl.zst"))
     for path in paths:
-        taken = 0
-        with path.open("rb") as file:
-            lines = io.TextIOWrapper(zstandard.ZstdDecompressor().stream_reader(file), "utf-8")
-            for line in lines:
-                text = json.loads(line)["text"][:4_000]
-                taken += len(text.encode())
-                yield text
-                if taken >= size / len(paths):
-                    break
+        yield from shortened(texts_of(path), size / len(paths))
+
+
+def write_part(path: Path, texts: Sequence[str], language: str, tokenizer: Tokenizer) -> int:
+    """Encode documents into one shard; its tokens."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with shard_writer(
+        path, vocabulary_size=tokenizer.vocabulary_size, tokenizer_digest=tokenizer.digest
+    ) as writer:
+        for text in texts:
+            ids = [*tokenizer.encode(text), EOS_ID]
+            writer.append(ids, language=language, utf8_bytes=len(text.encode()))
+        return writer.tokens
 
 
 def prepare(folder: Path, out: Path, megabytes: float) -> None:
@@ -89,18 +112,7 @@ def prepare(folder: Path, out: Path, megabytes: float) -> None:
         }
         for part, documents in parts.items():
             path = out / "shards" / f"{part}.shard"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with shard_writer(
-                path,
-                vocabulary_size=tokenizer.vocabulary_size,
-                tokenizer_digest=tokenizer.digest,
-            ) as writer:
-                tokens = 0
-                for text in documents:
-                    ids = [*tokenizer.encode(text), EOS_ID]
-                    writer.append(ids, language=language, utf8_bytes=len(text.encode()))
-                    tokens += len(ids)
-            counts[part] = tokens
+            counts[part] = write_part(path, documents, language, tokenizer)
     write_json(out / "data.json", counts)
     (out / "recipe.toml").write_text(RECIPE)
     print(counts)

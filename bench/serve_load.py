@@ -9,6 +9,8 @@ It starts `tongwen serve` on a free port, again after the kill, and prints a tab
 - gaps between new texts of one stream (50th and 99th percentile) alone and while long prompts are
   read, the time the long prompt takes, and how often a gap exceeds a second
 - kill -9 in the middle of streams, a start on the same port, and the same answers again
+- twenty hostile requests while eight neighbours stream: each answer of these must be what it is
+  alone, and no status may be 500
 - so many requests one after another, with the memory of the server after a tenth of them and at the
   end
 
@@ -175,6 +177,79 @@ async def long_prompt(served: Served, tokens: int) -> tuple[str, str, bool]:
     )
 
 
+def hostile(tokens: int) -> list[tuple[str, dict[str, str], bytes]]:
+    """Path, headers and body of requests that mean harm, or know no better.
+
+    Args:
+        tokens: of the model's window.
+    """
+    chat: dict[str, Any] = {"messages": [{"role": "user", "content": "北京"}], "max_tokens": 8}
+    loop = {"$defs": {"a": {"$ref": "#/$defs/a"}}, "$ref": "#/$defs/a"}
+    function = {"name": "f", "parameters": {"type": "object", "properties": {"x": loop}}}
+    deep: Any = {"type": "integer"}
+    for _ in range(150):
+        deep = {"type": "array", "items": deep, "minItems": 1}
+    bodies: list[tuple[str, dict[str, Any]]] = [
+        ("chat/completions", chat | {"top_p": 0, "temperature": 1}),
+        ("chat/completions", chat | {"logit_bias": {"999999999": 100}}),
+        ("chat/completions", chat | {"logit_bias": {str(n): -100 for n in range(400)}}),
+        ("chat/completions", chat | {"guided_regex": "(a|aa|aaa|.*)*{1000}"}),
+        ("chat/completions", chat | {"guided_grammar": "start: start start"}),
+        ("chat/completions", chat | {"guided_json": deep}),
+        ("chat/completions", chat | {"tools": [{"type": "function", "function": function}]}),
+        ("chat/completions", chat | {"chat_template_kwargs": {"messages": [], "x": "<|im_end|>"}}),
+        ("chat/completions", chat | {"messages": [{"role": "user", "content": "\ud800 half"}]}),
+        ("chat/completions", chat | {"messages": [{"role": "system\n", "content": {}}]}),
+        ("chat/completions", chat | {"stop": ["a" * 1_000_000] * 16}),
+        ("chat/completions", chat | {"n": 16, "seed": 2**63 - 1, "temperature": 2, "min_p": 1}),
+        ("completions", {"prompt": [-1, 10**12], "max_tokens": 4}),
+        ("completions", {"prompt": [20] * (tokens + 1), "max_tokens": 1}),
+        ("completions", {"prompt": "", "max_tokens": 4}),
+        ("completions", {"prompt": ["x"] * 300, "max_tokens": 1}),
+        ("completions", {"prompt": "x", "logprobs": 20, "echo": True, "max_tokens": 0}),
+    ]
+    kind = {"Content-Type": "application/json"}
+    made = [
+        (f"/v1/{path}", kind, json.dumps({"model": "tested", **body}).encode())
+        for path, body in bodies
+    ]
+    return [
+        *made,
+        ("/v1/completions", kind, b"[" * 200_000),
+        ("/v1/completions", kind, b'{"model": "tested", "prompt": "\xff\xfe"}'),
+        ("/v1/completions", kind | {"Origin": "https://elsewhere.example"}, made[-1][2]),
+    ]
+
+
+async def attacked(served: Served, alone: dict[int, str]) -> tuple[str, str, bool]:
+    """Hostile requests while neighbours stream."""
+    statuses: list[int] = []
+    async with client_of(served) as client:
+        tokens = (await client.get("/v1/models")).json()["data"][0]["context_length"]
+        rounds = 0
+        wrong = 0
+
+        async def neighbours() -> None:
+            nonlocal rounds, wrong
+            while len(statuses) < len(attacks):
+                got = await asyncio.gather(*(stream(client, body) for body in bodies(8)))
+                wrong += sum(text != alone[number] for number, (text, _) in enumerate(got))
+                rounds += 1
+
+        attacks = hostile(tokens)
+        streaming = asyncio.ensure_future(neighbours())
+        for path, headers, content in attacks:
+            reply = await client.post(path, headers=headers, content=content)
+            statuses.append(reply.status_code)
+        await streaming
+    shown = ", ".join(f"{statuses.count(s)} times {s}" for s in sorted(set(statuses)))
+    return (
+        f"{len(attacks)} hostile requests",
+        f"{shown}; {wrong} of {8 * rounds} answers of neighbours differ",
+        wrong == 0 and max(statuses) < 500,
+    )
+
+
 async def killed(served: Served, alone: dict[int, str]) -> tuple[str, str, bool]:
     """Kill it in the middle of streams, start it again, ask again."""
     async with client_of(served) as client:
@@ -245,6 +320,7 @@ async def run(folder: Path, requests: int, long_tokens: int) -> bool:
             row(*found)
         if long_tokens:
             row(*await long_prompt(served, long_tokens))
+        row(*await attacked(served, alone))
         row(*await many(served, requests))
         row(*await killed(served, alone))
     finally:

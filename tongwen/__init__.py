@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from tongwen.plugins import Record as Record
     from tongwen.tokenizer.text import Tokenizer as Tokenizer
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _HOMES = {
     "Page": "tongwen.api.pages",

@@ -7,13 +7,13 @@ measured: the same code gives the same pages on any machine.
 """
 
 import json
-import re
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from click.testing import CliRunner
+from page_blocks import with_blocks
 
 from tongwen.cli.plan import command
 from tongwen.model.config import ModelConfig
@@ -237,13 +237,7 @@ def _law_rows() -> list[list[str]]:
 
 def filled(page: str, language: str) -> str:
     """The page with its blocks generated anew."""
-    for name, text in blocks(language).items():
-        pattern = rf"(<!-- {name}: begin -->\n).*?(<!-- {name}: end -->)"
-        page, found = re.subn(
-            pattern, lambda match, text=text: f"{match[1]}{text}\n{match[2]}", page, flags=re.DOTALL
-        )
-        assert found == 1, f"{language}: {name} is {found} times in the page"
-    return page
+    return with_blocks(page, blocks(language))
 
 
 def main() -> None:

@@ -55,6 +55,8 @@ class FakeServer:
         answers: pieces of the next answers, before `pieces` is used.
         finish: why answers end.
         progress: tokens of the prompt that have been read, said before the answer.
+        servers: MCP servers, as `/mcp-servers` lists them.
+        calls: of their tools, as events before the second piece of an answer.
         requests: bodies of the chat requests, in order.
     """
 
@@ -66,6 +68,8 @@ class FakeServer:
     may_continue: threading.Event = field(default_factory=threading.Event)
     endless: bool = False
     reader_has_gone: threading.Event = field(default_factory=threading.Event)
+    servers: list[dict[str, Any]] = field(default_factory=list)
+    calls: list[dict[str, Any]] = field(default_factory=list)
     requests: list[dict[str, Any]] = field(default_factory=list)
     context_tokens: int = 2048
 
@@ -84,6 +88,9 @@ class _Handler(BaseHTTPRequestHandler):
             return
         if self.path == "/model-facts":
             self._json(FACTS)
+            return
+        if self.path == "/mcp-servers":
+            self._json({"data": self.fake.servers})
             return
         path = STATIC / (self.path.lstrip("/") or "index.html")
         self._whole(200, f"{KINDS[path.suffix]}; charset=utf-8", path.read_bytes())
@@ -128,6 +135,8 @@ class _Handler(BaseHTTPRequestHandler):
         for number, piece in enumerate(pieces):
             self._event({"choices": [{"delta": {"content": piece}, "finish_reason": None}]})
             if number == 0 and not self.fake.endless:
+                for call in self.fake.calls:
+                    self._event({"choices": [], "mcp_call": call})
                 self.fake.may_continue.wait(timeout=60)
         while self.fake.endless:
             self._event({"choices": [{"delta": {"content": "字"}, "finish_reason": None}]})

@@ -10,6 +10,7 @@ from click.testing import CliRunner
 
 from tongwen.errors import InputError
 from tongwen.files import read_json, write_json, write_jsonl
+from tongwen.report import saving
 from tongwen.report.build import build_report
 from tongwen.report.funnel import GROUPS, build_funnel
 from tongwen.report.problems import build_problems, problems_text
@@ -101,7 +102,7 @@ def test_a_stage_that_is_missing_is_named_and_costs_nothing_else(
     page = Page(build_report(made_run.make_run(tmp_path / "run", without=without)))
     shown = {*without} - {"export", "encode"}  # these have no section of their own
     for stage in shown:
-        assert f"The stage {stage} has not been run" in page.text
+        assert f"The stage {stage.capitalize()} has not been run" in page.text
     assert page.text.count("has not been run") == len(shown)
 
 
@@ -228,3 +229,39 @@ def test_a_terabyte_is_projected_only_from_enough_pages(made_run: Any, tmp_path:
         row["pages"] = 1
     write_json(path, funnel)
     assert "hours of one worker" not in build_report(run).read_text(encoding="utf-8")
+
+
+def test_proofs_of_the_documents_are_shown_and_linked_and_a_damaged_one_is_named(
+    made_run: Any, tmp_path: Path
+) -> None:
+    run = made_run.make_run(tmp_path / "run")
+    found = {"difference": {"value": -0.05, "reach": 0.01}, "agreement": {"spearman": 0.9}}
+    proof = {"title": made_run.HOSTILE, "languages": {"en": found, "zh": found}}
+    write_json(run / "proofs" / "score quality" / "proof.json", proof)
+    write_json(run / "proofs" / "broken" / "proof.json", {"languages": 3})
+    page = Page(build_report(run))
+    links = [attributes.get("href") for tag, attributes in page.tags if tag == "a"]
+    assert links.count("proofs/score%20quality/proof.md") == 2
+    assert "-0.0500 ± 0.0100" in page.text
+    assert "proofs/broken/proof.json" in page.text
+    assert "<script>document" not in page.source
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "parameters", "is_said"),
+    [("muon", 500_000, True), ("adamw", 500_000, False), ("muon", 50_000_000, False)],
+)
+def test_what_muon_saves_is_said_only_of_sizes_that_were_measured(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, optimizer: str, parameters: int, is_said: bool
+) -> None:
+    measured = [{"parameters": size, "ratio": ratio, "counts": True}
+                for size, ratio in ((4e5, 1.9), (4e6, 1.6))]  # fmt: skip
+    monkeypatch.setattr(saving.json, "loads", lambda text: {"muon": measured})
+    monkeypatch.setattr(saving, "model_parameters", lambda folder: parameters)
+    (tmp_path / "stages").mkdir()
+    (tmp_path / "recipe.toml").write_text(f'[pretrain]\noptimizer = "{optimizer}"\n')
+    said = saving.build_saving(RunFiles.open(tmp_path))
+    assert (said is not None) == is_said
+    if said is not None:
+        assert "1.60 to 1.90 times" in said.english
+        assert "400,000" in said.english or "400 K" in said.english

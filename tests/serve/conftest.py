@@ -46,6 +46,9 @@ class ScriptedModel(Llama):
         self.step_seconds = 0.0
         self.steps = 0
         self.fails_at_step: int | None = None
+        self.takes_scripts_in_turn = False
+        """Instead: prompt after prompt, where the prefix cache is off."""
+        self.prompts = 0
 
     def forward(self, token_ids_BT: Tensor, *, positions_BT: Tensor, keys: Any, **_: Any) -> Tensor:
         time.sleep(self.step_seconds)
@@ -55,7 +58,9 @@ class ScriptedModel(Llama):
         memory = keys.keys_BSKD[0]
         for row in range(len(token_ids_BT)):
             if positions_BT[row, 0] == 0:
-                memory[row, 0, 0, 0] = token_ids_BT[row, 0] % len(self.scripts)
+                chosen = self.prompts if self.takes_scripts_in_turn else token_ids_BT[row, 0]
+                memory[row, 0, 0, 0] = chosen % len(self.scripts)
+                self.prompts += 1
             if positions_BT.shape[1] > 1 or positions_BT[row, 0] == 0:
                 memory[row, 0, 0, 1] = positions_BT[row, -1] + 1
         place = positions_BT + 1 - memory[:, :1, 0, 1]
@@ -112,11 +117,12 @@ def running_server(
     api_key: str | None = None,
     hosts: Any = None,
     keys: Any = (),
+    servers: Any = None,
     **settings: Any,
 ) -> Iterator[str]:
     """The URL of a server around the engine."""
     made = ServeSettings(**settings)
-    server = Server(engine, "small", made, has_chat=True)
+    server = Server(engine, "small", made, has_chat=True, servers=servers)
     application = server.application(api_key=api_key, hosts=hosts, keys=keys)
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))

@@ -374,6 +374,7 @@ def test_the_responses_interface_gives_text_whole_and_streamed(client: openai.Op
     }  # fmt: skip
     whole = client.responses.create(**wanted)
     assert whole.status in ("completed", "incomplete")
+    type(whole).model_validate(whole.model_dump(exclude_unset=True))  # has all that it must
     assert whole.usage is not None
     assert whole.usage.input_tokens > 5
     with client.responses.stream(**wanted) as stream:
@@ -536,8 +537,8 @@ def test_a_models_own_template_is_used_and_no_text_escapes_it(
     small_tokenizer: Tokenizer, tmp_path: Path
 ) -> None:
     from tongwen.errors import InputError
-    from tongwen.serve.prompts import ChatMl, ChatPrompt, load_template
     from tongwen.serve.tools import Tool
+    from tongwen.tokenizer.prompts import ChatMl, ChatPrompt, load_template
     from tongwen.tokenizer.special import CHAT_TEMPLATE
 
     source = (
@@ -563,7 +564,7 @@ def test_a_models_own_template_is_used_and_no_text_escapes_it(
             {"role": "user", "content": evil},
             {"role": "assistant", "content": "", "tool_calls": [call]},
         ),
-        tools=(Tool("f", evil, {}),),
+        tools=(Tool("f", evil, {}).definition(),),
         arguments={"mood": evil},
     )
     ids = template.encode(prompt)

@@ -13,6 +13,7 @@ import httpx
 import pytest
 
 from tongwen.errors import InputError, RecipeError
+from tongwen.serve.engine import EngineBusyError
 from tongwen.serve.fields import ApiError
 from tongwen.serve.generation import Delta, Generation, GenerationRequest
 from tongwen.serve.keys import Client, KeySettings, read_keys
@@ -139,6 +140,48 @@ def test_clients_take_turns_and_keep_their_own_order() -> None:
     assert order == [0, 3, 5, 2, 4]
     assert line.next() is None
     assert (len(line), line.prompt_tokens) == (0, 0)
+
+
+def test_turns_are_shared_by_tokens_and_none_are_saved_up() -> None:
+    line = WaitingLine()
+    for generation in (waiting("long", 100), waiting("long", 100), *[waiting("short", 9)] * 12):
+        line.append(generation)
+    order = [line.pop().request.client for _ in range(14)]
+    assert order == ["long", *["short"] * 12, "long"]
+    line.charge("writes", 500)
+    line.append(waiting("writes"))
+    line.append(waiting("new"))
+    line.append(waiting("new"))
+    # Who comes back begins where those are who wait, and not with what it did not use.
+    assert [line.pop().request.client for _ in range(3)] == ["writes", "new", "new"]
+    assert not line.holds("new")
+
+
+def test_others_cannot_fill_the_line_for_a_client_with_nothing_in_it(
+    scripted_engine: Any, wait: Callable[..., None]
+) -> None:
+    engine, model = scripted_engine("路" * 10, concurrent_requests=1, waiting_requests=4)
+    model.step_seconds = 3
+    ended: list[str] = []
+
+    def submit(client: str) -> None:
+        request = GenerationRequest(prompt_ids=(20,), max_tokens=20, client=client)
+        engine.submit(request, lambda delta: ended.append(client) if delta.finish else None)
+
+    def fill() -> None:
+        for _ in range(100):
+            submit("greedy")
+
+    with pytest.raises(EngineBusyError):
+        fill()
+    queued = engine.waiting_requests
+    submit("b")
+    with pytest.raises(EngineBusyError):
+        submit("b")
+    engine.check_place(GenerationRequest(prompt_ids=(20,), max_tokens=1, client="c"))
+    model.step_seconds = 0
+    wait(lambda: len(ended) >= queued + 1)
+    assert ended.index("b") <= 2
 
 
 def test_a_client_with_many_requests_does_not_hold_up_another(

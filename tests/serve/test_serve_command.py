@@ -13,7 +13,8 @@ import httpx
 import pytest
 from click.testing import CliRunner
 
-from tongwen.cli.serve import _api_key, _is_loopback, bind, command
+from tongwen.cli.listening import api_key, bind, is_loopback
+from tongwen.cli.serve import command
 from tongwen.errors import InputError, RecipeError, TongwenError, UsageError
 from tongwen.model.quantized.folder import (
     is_quantized,
@@ -164,18 +165,18 @@ def test_a_server_that_others_can_reach_has_a_key(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.delenv("TONGWEN_API_KEY", raising=False)
-    assert _api_key(required=False) is None
-    made = _api_key(required=True)
+    assert api_key(required=False) is None
+    made = api_key(required=True)
     assert made is not None
     assert len(made) >= 32
     assert made in capsys.readouterr().err
     monkeypatch.setenv("TONGWEN_API_KEY", "secret")
-    assert _api_key(required=True) == "secret"
+    assert api_key(required=True) == "secret"
     assert "secret" not in capsys.readouterr().err
-    assert [_is_loopback(host) for host in ("127.0.0.1", "127.0.0.9", "::1", "localhost")] == [
+    assert [is_loopback(host) for host in ("127.0.0.1", "127.0.0.9", "::1", "localhost")] == [
         True
     ] * 4
-    assert not any(_is_loopback(host) for host in ("0.0.0.0", "::", "192.168.1.5", "example.org"))
+    assert not any(is_loopback(host) for host in ("0.0.0.0", "::", "192.168.1.5", "example.org"))
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from tongwen.errors import InputError, UsageError
 from tongwen.serve.dialogue import Dialogue, answer_lines, texts_of
 from tongwen.serve.engine import ContextLengthError
 from tongwen.serve.settings import ServeSettings
+from tongwen.tokenizer.prompts import JinjaTemplate
 
 ANSWER = "第1条路很长。👩‍👩‍👧 The road"
 
@@ -57,6 +58,30 @@ def test_answers_stream_and_join_the_dialogue_until_it_is_cleared(
     assert dialogue.handle("/clear")
     assert dialogue.messages == []
     assert not dialogue.handle("/bye")
+
+
+def test_a_model_is_asked_in_its_own_template(scripted_engine: Any) -> None:
+    engine, _ = scripted_engine(ANSWER)
+    source = (
+        "{% for m in messages %}[{{ m.role }}]{{ m.content }}<|endoftext|>{% endfor %}"
+        "{% if add_generation_prompt %}[assistant]{% endif %}"
+    )
+    template = JinjaTemplate(source, engine.tokenizer)
+    prompts: list[Any] = []
+    submit = engine.submit
+    engine.submit = lambda request, deliver: (
+        prompts.append(request.prompt_ids) or submit(request, deliver)
+    )
+    screen = Screen()
+    dialogue = Dialogue(
+        engine, ServeSettings(), write=screen.write, say=screen.lines.append, template=template
+    )
+    dialogue.set("system", "简短")
+    dialogue.ask("Hi<|endoftext|>")
+    shown = "[system]简短<|endoftext|>[user]Hi<|endoftext|><|endoftext|>[assistant]"
+    assert engine.tokenizer.decode(list(prompts[0]), show_special=True) == shown
+    assert prompts[0].count(2) == 2  # what was typed is text
+    assert screen.answers == ANSWER
 
 
 def test_settings_change_the_answer_and_impossible_ones_are_refused(

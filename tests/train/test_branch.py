@@ -15,7 +15,7 @@ from tongwen.errors import InputError
 from tongwen.files import read_json
 from tongwen.road.alone import run_alone
 from tongwen.train.metrics import read_metrics
-from tongwen.train.retention import Retention, by_step, prune
+from tongwen.train.retention import Retention, by_step, prune, size_of
 
 _TIMES = ("seconds", "tokens_per_second", "mfu_full", "mfu_causal", "peak_memory_bytes")
 SHORT, LONG = "pretrain.max_tokens=10240", "pretrain.max_tokens=15360"
@@ -183,6 +183,28 @@ def test_prune_removes_what_nobody_asks_for_and_says_how_many_bytes(
     assert not by_step(second)
     assert (out / "model" / "model.safetensors").exists()
     tiny.train(out, LONG)  # still done
+
+
+def test_milestones_without_optimizer_states_are_models_of_their_steps(
+    tiny: Tiny, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    tiny.train(out, SHORT, "pretrain.keep_every_steps=10")
+    (folder,) = out.glob("checkpoints/*/")
+    before = size_of([folder])
+    called = ["prune", str(out), "--weights-only"]
+    result = CliRunner().invoke(cli, [*called, "--dry-run"], catch_exceptions=False)
+    assert len(by_step(folder)) == 3
+    result = CliRunner().invoke(cli, called, catch_exceptions=False)
+    assert "model-00000020 kept" in result.output
+    assert not by_step(folder)
+    assert size_of([folder]) < 0.6 * before
+    last = load_file(folder / "model-00000020" / "model.safetensors")
+    model = load_file(out / "model" / "model.safetensors")
+    assert all(torch.equal(last[name], model[name]) for name in model)
+    earlier = load_file(folder / "model-00000010" / "model.safetensors")
+    assert not torch.equal(earlier["model.norm.weight"], model["model.norm.weight"])
+    tiny.train(out, SHORT, "pretrain.keep_every_steps=10")  # still done
 
 
 def test_prune_leaves_an_unfinished_run_alone_and_refuses_a_folder_without_checkpoints(

@@ -56,6 +56,7 @@ def command(model: Path, quantized: bool, as_json: bool, **options: str | None) 
         settings,
         write=(lambda text: click.echo(text, nl=False)) if is_terminal else (lambda _: None),
         say=lambda text: click.echo(text, err=True),
+        template=loaded.template,
         sampling=loaded.sampling,
         shows_rate=is_terminal,
     )

@@ -7,6 +7,7 @@ import click
 
 from tongwen.cli.curate_calibrate import calibrate_rules
 from tongwen.cli.curate_label import command as label
+from tongwen.cli.curate_prove import command as prove
 from tongwen.cli.curate_train_extractor import command as train_extractor
 from tongwen.cli.curate_train_scorer import command as train_scorer
 from tongwen.cli.options import RunByDefault, stage_options
@@ -23,6 +24,7 @@ def command() -> None:
       tongwen curate explain https://example.org/page --run runs/sample
       tongwen curate replay runs/sample --set curate.english.minimum_words=80
       tongwen curate calibrate good.jsonl
+      tongwen curate prove runs/sample --tokenizer tok --score quality
       tongwen curate label runs/sample --server http://127.0.0.1:8000 --out labels.jsonl
       tongwen curate train-scorer quality --out scorers/quality --reference good.jsonl --against raw
     """
@@ -99,5 +101,6 @@ def replay_run(
 
 command.add_command(calibrate_rules)
 command.add_command(label)
+command.add_command(prove)
 command.add_command(train_extractor)
 command.add_command(train_scorer)

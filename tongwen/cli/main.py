@@ -3,15 +3,18 @@
 import contextlib
 import errno
 import importlib
+import io
 import os
 import sys
+from collections.abc import Sequence
 from difflib import get_close_matches
 from typing import NoReturn
 
 import click
+from click.shell_completion import CompletionItem
 
 from tongwen import __version__
-from tongwen.errors import TongwenError
+from tongwen.errors import DoesNotFitError, InputError, RecipeError, TongwenError, UsageError
 
 COMMANDS = {  # name: (module that holds a click command `command`, help shown in the list)
     "run": ("tongwen.cli.run", "All stages of a recipe; run again to resume"),
@@ -28,11 +31,17 @@ COMMANDS = {  # name: (module that holds a click command `command`, help shown i
     "export": ("tongwen.cli.export", "A Hugging Face folder with its model card"),
     "serve": ("tongwen.cli.serve", "OpenAI-compatible API and a chat page"),
     "chat": ("tongwen.cli.chat", "Talk to a model in the terminal"),
+    "complete": ("tongwen.cli.complete", "Let a model go on with a text"),
     "prune": ("tongwen.cli.prune", "Remove checkpoints that nothing asks for"),
     "report": ("tongwen.cli.report", "One offline page about a run"),
     "recipe": ("tongwen.cli.recipe", "Check a recipe and print it with all its values"),
+    "completion": ("tongwen.cli.completion", "Tab completion for bash, zsh and fish"),
     "doctor": ("tongwen.cli.doctor", "What this machine offers, to paste into a bug report"),
 }
+
+
+_GROUPED = ("pretrain", "extend", "tune")
+"""What torchrun may start in several processes."""
 
 
 class LazyGroup(click.Group):
@@ -57,6 +66,15 @@ class LazyGroup(click.Group):
             ctx.fail(f"No such command {name!r}. Did you mean `tongwen {near[0]}`?")
         return super().resolve_command(ctx, args)
 
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Names from the table: completing must not import every command."""
+        found = [
+            CompletionItem(name, help=text)
+            for name, (_, text) in COMMANDS.items()
+            if name.startswith(incomplete)
+        ]
+        return [*found, *click.Command.shell_complete(self, ctx, incomplete)]
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands, in the order of the road"):
             formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
@@ -79,8 +97,10 @@ def main() -> None:
     # OpenMP threads that wait in a busy loop starve beside any other process: training went at
     # 190 tokens/s beside two busy workers instead of 3,400, and alone it loses nothing (2026-11).
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+    _write_any_text()
     try:
-        status = cli.main(standalone_mode=False)
+        _check_group(sys.argv[1:])
+        status = cli.main(standalone_mode=False, complete_var="_TONGWEN_COMPLETE")
         sys.stdout.flush()  # here, where a full disk is an error that can be told
         sys.exit(status if isinstance(status, int) else 0)
     except click.ClickException as error:
@@ -89,6 +109,8 @@ def main() -> None:
     except TongwenError as error:
         if os.environ.get("TONGWEN_TRACEBACK"):
             raise
+        if _is_told_by_another(error):
+            sys.exit(error.exit_code)
         _fail(error.message, error.hint, error.exit_code)
     except ModuleNotFoundError as error:
         if error.name is None or error.name.startswith("tongwen"):
@@ -98,6 +120,13 @@ def main() -> None:
         if os.environ.get("TONGWEN_TRACEBACK"):
             raise
         _fail(*_os_error(error))
+    except UnicodeEncodeError as error:
+        if os.environ.get("TONGWEN_TRACEBACK"):
+            raise
+        _fail(
+            f"a name is not valid text: {os.fsencode(error.object)!r}",
+            "rename the file or folder, or set LC_ALL=C.UTF-8",
+        )
     except (KeyboardInterrupt, click.Abort):
         click.echo(
             "\ninterrupted; finished work is kept, run the same command to continue", err=True
@@ -105,11 +134,41 @@ def main() -> None:
         sys.exit(130)
 
 
+def _write_any_text() -> None:
+    """In a locale that cannot write Chinese, escape it in place of failing."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _check_group(arguments: Sequence[str]) -> None:
+    """Refuse what torchrun starts many times over and works in one process.
+
+    Raises:
+        UsageError: the command does not train.
+    """
+    processes = int(os.environ.get("WORLD_SIZE", "1"))
+    name = next((word for word in arguments if not word.startswith("-")), "")
+    if processes > 1 and name in COMMANDS and name not in _GROUPED:
+        raise UsageError(
+            f"torchrun started {processes} processes, and `tongwen {name}` works in one",
+            hint="train one stage in many: torchrun --nproc-per-node 8 -m tongwen pretrain SHARDS "
+            "TOKENIZER --out DIR",
+        )
+
+
+def _is_told_by_another(error: Exception) -> bool:
+    """Whether the first of the processes that torchrun started on this machine says the same."""
+    same_for_all = (UsageError, RecipeError, InputError, DoesNotFitError)
+    return isinstance(error, same_for_all) and os.environ.get("LOCAL_RANK", "0") != "0"
+
+
 def _fail(message: str, hint: str | None = None, exit_code: int = 1) -> NoReturn:
-    click.secho("error: ", fg="red", nl=False, err=True)
-    click.echo(message, err=True)
-    if hint:
-        click.echo(f"\nhint: {hint}", err=True)
+    with contextlib.suppress(OSError):  # nowhere is left to tell it
+        click.secho("error: ", fg="red", nl=False, err=True)
+        click.echo(message, err=True)
+        if hint:
+            click.echo(f"\nhint: {hint}", err=True)
     _drop_output()
     sys.exit(exit_code)
 

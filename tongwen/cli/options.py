@@ -2,14 +2,34 @@
 
 from collections.abc import Callable
 from difflib import get_close_matches
+from importlib import resources
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+from click.shell_completion import CompletionItem
 
 from tongwen.errors import UsageError
+from tongwen.stages import STAGES
 
 Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def complete_recipe(
+    ctx: click.Context, param: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """Presets that begin so, then files."""
+    folder = resources.files("tongwen.road") / "presets"
+    names = sorted(item.name.removesuffix(".toml") for item in folder.iterdir())
+    found = [CompletionItem(name) for name in names if name.startswith(incomplete)]
+    return [*found, CompletionItem(incomplete, type="file")]
+
+
+def complete_stage(
+    ctx: click.Context, param: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """Stages that begin so."""
+    return [CompletionItem(name) for name in STAGES if name.startswith(incomplete)]
 
 
 def stage_options(function: Function) -> Function:
@@ -17,7 +37,8 @@ def stage_options(function: Function) -> Function:
     options = (
         click.option("--out", "out", type=click.Path(path_type=Path), required=True, metavar="DIR",
                      help="Folder of the results; the same command again continues."),
-        click.option("--recipe", metavar="RECIPE", help="Preset or TOML file with the settings."),
+        click.option("--recipe", metavar="RECIPE", help="Preset or TOML file with the settings.",
+                     shell_complete=complete_recipe),
         click.option("--set", "overrides", metavar="KEY=VALUE", multiple=True,
                      help="Override a key of the recipe."),
     )  # fmt: skip

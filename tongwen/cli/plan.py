@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from tongwen.cli.options import complete_recipe
 from tongwen.cli.plan_ladder import command as ladder
 from tongwen.errors import UsageError
 
@@ -96,7 +97,7 @@ command.add_command(ladder)
 
 
 @command.command(name=_DEFAULT)
-@click.argument("recipe", required=False)
+@click.argument("recipe", required=False, shell_complete=complete_recipe)
 @click.option(
     "--shards",
     type=click.Path(path_type=Path),

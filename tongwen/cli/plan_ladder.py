@@ -6,6 +6,8 @@ from typing import Any
 
 import click
 
+from tongwen.cli.options import complete_recipe
+
 
 def _numbers(kind: Any) -> Any:
     """What reads `1,2,4`."""
@@ -21,7 +23,7 @@ def _numbers(kind: Any) -> Any:
 
 
 @click.command(name="ladder")
-@click.argument("recipe")
+@click.argument("recipe", shell_complete=complete_recipe)
 @click.option(
     "--shards",
     type=click.Path(path_type=Path),

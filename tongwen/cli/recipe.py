@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from tongwen.cli.options import complete_recipe
 from tongwen.errors import UsageError
 
 if TYPE_CHECKING:
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
 
 @click.command(name="recipe")
-@click.argument("recipe", required=False)
+@click.argument("recipe", required=False, shell_complete=complete_recipe)
 @click.option("--set", "overrides", metavar="KEY=VALUE", multiple=True, help="Override a key.")
 @click.option(
     "--explain",

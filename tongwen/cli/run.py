@@ -4,12 +4,16 @@ from pathlib import Path
 
 import click
 
+from tongwen.cli.options import complete_recipe, complete_stage
+
 
 @click.command(name="run")
-@click.argument("recipe")
+@click.argument("recipe", shell_complete=complete_recipe)
 @click.option("--set", "overrides", metavar="KEY=VALUE", multiple=True, help="Override a key.")
 @click.option("--runs", default="runs", show_default=True, help="Folder of the run directories.")
-@click.option("--until", metavar="STAGE", help="Stop after this stage.")
+@click.option(
+    "--until", metavar="STAGE", help="Stop after this stage.", shell_complete=complete_stage
+)
 @click.option("--dry-run", is_flag=True, help="Check the recipe and list the stages; run nothing.")
 def command(
     recipe: str, overrides: tuple[str, ...], runs: str, until: str | None, dry_run: bool

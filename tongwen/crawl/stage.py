@@ -266,12 +266,32 @@ def source_files(
         ]
     else:
         raise InputError(f"there is no {path}", hint=_nearest(path))
+    if not found and source.format == "auto":
+        raise InputError(f"there are no files in {path}", hint="hidden files are not taken")
     if not found:
         raise InputError(
             f"no {source.format} files in {path}",
             hint=f"looked for {', '.join(suffixes[source.format])}; is `format` right?",
         )
+    for file in found:
+        _check_readable(file)
     return sorted(set(found))
+
+
+def _check_readable(path: Path) -> None:
+    """Refuse what would be waited for without end, or could not be named in the results."""
+    if not path.is_file():
+        raise InputError(
+            f"{path} is a pipe, a socket or a device, not a file",
+            hint="write what comes from it into a file first",
+        )
+    try:
+        str(path).encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise InputError(
+            f"the name {os.fsencode(path)!r} is not UTF-8",
+            hint="rename it (convmv -f gbk -t utf8 does whole folders), or set LC_ALL=C.UTF-8",
+        ) from error
 
 
 def _below(path: Path, suffixes: tuple[str, ...]) -> Iterator[Path]:

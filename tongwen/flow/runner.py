@@ -14,6 +14,7 @@ from tongwen.errors import TongwenError, WorkerDiedError
 from tongwen.files import remove_tree
 from tongwen.flow.exchange import PARTS
 from tongwen.flow.manifest import Manifest
+from tongwen.flow.step_names import step_name
 from tongwen.flow.store import Store
 from tongwen.flow.task import Task, TaskFunction, TaskInput
 from tongwen.flow.versions import code_changes
@@ -223,7 +224,7 @@ class Round:
             if self._store is not None:
                 self._store.forget(order.directory)
             self._results[task.name] = TaskResult(task, order.directory, answer)
-            self._progress.update(task.step, len(self._results), self._total)
+            self._progress.update(step_name(task.step), len(self._results), self._total)
             return
         if answer.is_lost:
             self._retry_elsewhere(task, answer)

@@ -4,6 +4,8 @@ import contextlib
 import fcntl
 import json
 import os
+import signal
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -12,7 +14,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from tongwen.errors import InputError, UsageError
+from tongwen.errors import InputError, TongwenError, UsageError
 from tongwen.files import (
     disk_errors,
     file_digest,
@@ -30,13 +32,30 @@ from tongwen.flow.runner import Runner
 from tongwen.flow.settings import RunSettings
 from tongwen.flow.store import Store, check_store
 from tongwen.flow.versions import code_changes, stage_code
-from tongwen.progress import Progress, duration_text
+from tongwen.progress import PROGRESS, Progress, duration_text
 
 MANIFEST = "manifest.json"
 _EVENTS = "events.jsonl"
 _DIGESTS = "inputs.json"
-_RECORDS = {MANIFEST, _EVENTS, _DIGESTS}
+_RECORDS = {MANIFEST, _EVENTS, _DIGESTS, PROGRESS}
 """Files about the run itself, next to the outputs when a stage runs alone."""
+_COUNTS_SHOWN = 4
+_DROPPED = "dropped by "
+_TOLD_AT_ZERO = ("pages", "kept", "documents", "files")
+_REASONS = {
+    "read": "unreadable",
+    "address": "by their address",
+    "extract": "without a main text",
+    "language": "in another language",
+    "rules": "by quality rules",
+    "scores": "by scorers",
+    "same_url": "with the same address",
+    "same_text": "with the same text",
+    "near_duplicate": "near-duplicates",
+    "repeats": "mostly repeated",
+    "contamination": "with benchmark items",
+    "mix": "not in the mix",
+}
 
 
 @dataclass(frozen=True)
@@ -310,11 +329,18 @@ def _perform(stage: Stage, context: StageContext[Any], begun: Manifest) -> Manif
     log_event(run_dir, stage=stage.name, event="start", digest=begun.digest)
     reset_peak_memory()
     started = time.monotonic()
+    progress.record(run_dir / PROGRESS, stage.name)
     try:
-        counts = _entry(stage)(context)
+        with _interruptible(progress):
+            counts = _entry(stage)(context)
+    except BaseException as error:
+        with contextlib.suppress(OSError, TongwenError):  # a full disk: its error is on its way
+            log_event(run_dir, stage=stage.name, **_end_of(error))
+        raise
     finally:
         context.runner.close()
         progress.end()
+        progress.record(None)
     manifest = replace(
         begun,
         outputs=tuple(
@@ -333,6 +359,37 @@ def _perform(stage: Stage, context: StageContext[Any], begun: Manifest) -> Manif
         f"{stage.name}: done in {duration_text(manifest.seconds)}{_counts_text(manifest.counts)}"
     )
     return manifest
+
+
+@contextmanager
+def _interruptible(progress: Progress) -> Iterator[None]:
+    """Say at once what Ctrl-C or SIGTERM does; a second one ends the process there and then."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def stop(number: int, frame: object) -> None:
+        for again in before:
+            signal.signal(again, signal.SIG_DFL)
+        progress.say("  stopping: what is finished is kept; once more ends at once")
+        raise KeyboardInterrupt
+
+    for number in before:
+        signal.signal(number, stop)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _end_of(error: BaseException) -> dict[str, str]:
+    """Why a stage ended before its time, for the log and those who watch it."""
+    if isinstance(error, KeyboardInterrupt):
+        return {"event": "stopped"}
+    reason = error.message if isinstance(error, TongwenError) else type(error).__name__
+    return {"event": "failed", "reason": reason}
 
 
 def _entry(stage: Stage) -> Callable[[StageContext[Any]], Mapping[str, float]]:
@@ -390,8 +447,28 @@ def _difference(previous: Manifest, planned: Manifest) -> str:
 
 
 def _counts_text(counts: Mapping[str, float]) -> str:
-    shown = [
-        f"{value:,.6g} {key}" if value < 1e6 else f"{value:,.0f} {key}"
-        for key, value in counts.items()
+    """The first counts of a stage, and everything that was dropped, the most first."""
+    dropped = {
+        name.removeprefix(_DROPPED): count
+        for name, count in counts.items()
+        if name.startswith(_DROPPED) and count
+    }
+    others = [
+        f"{_number_text(count)} {name.replace('_', ' ')}"
+        for name, count in counts.items()
+        if not name.startswith(_DROPPED) and (count or name in _TOLD_AT_ZERO)
     ]
-    return " (" + ", ".join(shown[:5]) + ")" if shown else ""
+    text = f": {', '.join(others[:_COUNTS_SHOWN])}" if others else ""
+    if dropped:
+        ordered = sorted(dropped.items(), key=lambda item: -item[1])
+        said = ", ".join(f"{_number_text(count)} {_reason_text(name)}" for name, count in ordered)
+        text += f"\n  dropped {_number_text(sum(dropped.values()))}: {said}"
+    return text
+
+
+def _number_text(value: float) -> str:
+    return f"{value:,.0f}" if value == int(value) else f"{value:,.4g}"
+
+
+def _reason_text(name: str) -> str:
+    return _REASONS.get(name, name.replace("_", " "))

@@ -9,11 +9,7 @@ In the ladder's folder:
     law.json                laws of all rungs, for `tongwen plan --law` and `plan.law`
 """
 
-import os
-import signal
-import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +24,7 @@ from tongwen.plan.laws import LossLaw
 from tongwen.progress import Progress
 from tongwen.train.data.sources import ShardData
 from tongwen.train.forecast import Band, Forecast, Milestone, read_forecast, write_forecasts
+from tongwen.train.guard import time_limit
 from tongwen.train.job import Job
 from tongwen.train.loop import train
 from tongwen.train.metrics import METRICS, read_metrics
@@ -109,7 +106,7 @@ class Ascent:
 
         A run that the time cuts goes on at the next call.
         """
-        with _time_limit(minutes) as is_over:
+        with time_limit(minutes) as is_over:
             try:
                 for rung in self.climb.sweep():
                     self._run(rung)
@@ -312,27 +309,3 @@ def _read_rows(path: Path) -> dict[str, dict[str, Any]]:
             f"{path} is damaged: {error}", hint="remove it; finished trunks are then read again"
         ) from error
     return dict(rows)
-
-
-@contextmanager
-def _time_limit(minutes: float | None) -> Iterator[Any]:
-    """Interrupts the body, as Ctrl-C would, after so many minutes; gives what says if it did."""
-    over = threading.Event()
-
-    def end() -> None:
-        over.set()
-        os.kill(os.getpid(), signal.SIGINT)
-
-    if minutes is None:
-        yield over.is_set
-        return
-    timer = threading.Timer(60 * minutes, end)
-    timer.daemon = True
-    # A command that a shell started in the background ignores SIGINT.
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    timer.start()
-    try:
-        yield over.is_set
-    finally:
-        timer.cancel()
-        signal.signal(signal.SIGINT, before)

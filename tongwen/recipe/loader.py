@@ -155,11 +155,17 @@ def merge(below: dict[str, Any], above: Mapping[str, Any], tables: Tables) -> No
             below[key] = value
 
 
+_NAMES_SHOWN = 40
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
-    """A hint: the nearest of the known names, or all of them."""
+    """A hint: the nearest of the known names, or all of them where those are few."""
     names = list(known)
     near = difflib.get_close_matches(name, names, n=1)
-    return f"did you mean `{near[0]}`?" if near else f"known keys: {', '.join(names)}"
+    if near:
+        return f"did you mean `{near[0]}`?"
+    more = ", ..." if len(names) > _NAMES_SHOWN else ""
+    return f"known keys: {', '.join(names[:_NAMES_SHOWN])}{more}"
 
 
 @dataclasses.dataclass(frozen=True)

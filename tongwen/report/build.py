@@ -5,7 +5,7 @@ import hashlib
 import math
 import platform
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from itertools import groupby
@@ -24,35 +24,58 @@ from tongwen.report.forecast import build_forecast
 from tongwen.report.funnel import build_funnel
 from tongwen.report.gold import build_gold
 from tongwen.report.headline import build_headline
+from tongwen.report.markdown import Language, markdown_text
 from tongwen.report.problems import bad_names, build_problems
+from tongwen.report.proofs import build_proofs
 from tongwen.report.rules import rule_name
 from tongwen.report.run_files import RunFiles
+from tongwen.report.saving import build_saving
 from tongwen.report.settings import ReportSettings
+from tongwen.report.state import read_state
+from tongwen.report.state_text import distinct_names, state_sentence
 from tongwen.report.thresholds import build_thresholds
 from tongwen.report.training import Phase, build_phase
 from tongwen.report.words import amount, duration, number, share, size, words
 from tongwen.report.yields import build_yield
 from tongwen.stages import TRAINING_STAGES
+from tongwen.train.metrics import METRICS
 
 REPORT = "report.html"
+MARKDOWN: dict[Language, str] = {"en": "report.md", "zh": "report.zh.md"}
 _SETTINGS = ReportSettings()
 
 
-def build_report(run_dir: Path) -> Path:
-    """Write `run_dir/report.html` and give its path.
+def build_report(run_dir: Path, others: Sequence[Path] = ()) -> Path:
+    """Write `report.html` of a run, and the same in Markdown; gives the page's path.
 
     What a stage has not written yet is left out, and the page says so. Texts that come from the
     crawl or the model are data: they are escaped, and the page's policy allows no script but its
     own.
 
+    Args:
+        run_dir: a run directory, or the folder of one stage that ran alone.
+        others: runs whose training curves are drawn over this one's.
+
     Raises:
-        InputError: `run_dir` is no run directory.
+        InputError: one of them is no run directory.
     """
-    run = RunFiles.open(run_dir)
-    page = _environment().get_template("report.html.jinja").render(_content(run))
-    path = run_dir / REPORT
-    write_text(path, page + "\n")
+    content = report_content(run_dir, others)
+    folder: Path = content["run"].directory
+    path = folder / REPORT
+    write_text(path, page_text(content) + "\n")
+    for language, name in MARKDOWN.items():
+        write_text(folder / name, markdown_text(content, language))
     return path
+
+
+def page_text(content: Mapping[str, Any], *, is_live: bool = False) -> str:
+    """The page as HTML; a live one fetches its style, scripts and content from its server."""
+    return _environment().get_template("report.html.jinja").render(**content, is_live=is_live)
+
+
+def main_text(content: Mapping[str, Any]) -> str:
+    """What is inside the page's `main`, as HTML."""
+    return _environment().get_template("main.html.jinja").render(**content, is_live=True)
 
 
 def _environment() -> jinja2.Environment:
@@ -68,15 +91,17 @@ def _environment() -> jinja2.Environment:
     return environment
 
 
-def _content(run: RunFiles) -> dict[str, Any]:
-    """What the page's template is given."""
+def report_content(run_dir: Path, others: Sequence[Path] = ()) -> dict[str, Any]:
+    """What the templates of the page are given; see `build_report`."""
+    run = RunFiles.open(run_dir)
+    state = read_state(run)
     manifests = run.manifests
     shards = run.json("encode/shards.json")
     funnel_data = run.json("curate/funnel.json")
     funnel = build_funnel(funnel_data, shards) if funnel_data else None
     gold_data = run.json("curate/score.json")
     gold = build_gold(gold_data) if gold_data else None
-    phases = _phases(run)
+    phases = _phases(run, [RunFiles.open(other) for other in others])
     results = run.json("evaluate/results.json")
     evaluation = build_evaluation(results, run.rows("evaluate/items.jsonl")) if results else None
     cost = build_cost(manifests, run.json("plan/plan.json"))
@@ -87,11 +112,15 @@ def _content(run: RunFiles) -> dict[str, Any]:
     style, script = _page_file("report.css"), _page_file("report.js")
     return {
         "run": run,
+        "state": state,
+        "planned": [stage.name for stage in state.stages],
+        "state_sentence": state_sentence(state),
         "headline": build_headline(
             run, funnel, shards, gold, phases, evaluation, cost, bad_names(problems)
         ),
         "funnel": funnel,
         "harvest": harvest,
+        "proofs": build_proofs(run),
         "thresholds": build_thresholds(run.json("curate/histograms.json") or (), gold_data),
         "gold": gold,
         "phases": [
@@ -99,13 +128,16 @@ def _content(run: RunFiles) -> dict[str, Any]:
                 "training": phase,
                 "sentence": _sentence(phase),
                 "forecast": build_forecast(run, phase.stage),
+                "saving": build_saving(run) if phase.stage == "pretrain" else None,
             }
             for phase in phases
         ],
         "phases_missing": [
             stage
             for stage in TRAINING_STAGES
-            if stage not in manifests and stage not in {phase.stage for phase in phases}
+            if stage not in manifests
+            and stage not in {phase.stage for phase in phases}
+            and run.alone in (None, stage)
         ],
         "evaluation": evaluation,
         "quantization": run.json("quantize/quality.json"),
@@ -127,10 +159,13 @@ def _content(run: RunFiles) -> dict[str, Any]:
     }
 
 
-def _phases(run: RunFiles) -> list[Phase]:
-    phases = [
-        build_phase(stage, list(run.rows(f"{stage}/metrics.jsonl"))) for stage in TRAINING_STAGES
-    ]
+def _phases(run: RunFiles, others: Sequence[RunFiles]) -> list[Phase]:
+    names = distinct_names([run.directory, *(other.directory for other in others)])
+    phases = []
+    for stage in TRAINING_STAGES:
+        own, *rows = (list(one.rows(f"{stage}/{METRICS}")) for one in (run, *others))
+        drawn = dict(zip(names[1:], rows, strict=True))
+        phases.append(build_phase(stage, own, name=names[0], others=drawn))
     return [phase for phase in phases if phase.steps]
 
 

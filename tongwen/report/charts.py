@@ -9,10 +9,12 @@ from markupsafe import Markup, escape
 
 from tongwen.report.words import Bilingual, amount
 
-_WIDTH, _HEIGHT = 520, 250
-_LEFT, _RIGHT, _TOP, _BOTTOM = 42, 72, 12, 40
+# As wide as a phone, so that its text is as large as the page's there, and three fit a desktop.
+_WIDTH, _HEIGHT = 340, 220
+_LEFT, _RIGHT, _TOP, _BOTTOM = 46, 50, 12, 42
 _MOST_POINTS = 500
 _HOVER_POINTS = 40
+_X_TICKS = 3
 
 
 @dataclass(frozen=True)
@@ -21,7 +23,7 @@ class Series:
 
     Attributes:
         name: label at the line's end.
-        color: class in the style sheet: `ink`, `english` or `chinese`.
+        color: class in the style sheet: `ink`, `english`, `chinese` or `run-1` to `run-6`.
         points: (x, y) in order of x; values that are not finite are left out.
         is_noisy: draw the values pale, and their running mean over them.
     """
@@ -74,7 +76,9 @@ def smooth(points: Sequence[tuple[float, float]], share: float = 0.05) -> list[t
     return result
 
 
-def line_chart(series: Sequence[Series], *, title: Bilingual, x_label: Bilingual) -> Markup:
+def line_chart(
+    series: Sequence[Series], *, title: Bilingual, x_label: Bilingual, from_zero: bool = False
+) -> Markup:
     """Lines over a common x axis; nothing when no series has two finite points."""
     drawn = []
     for item in series:
@@ -83,7 +87,7 @@ def line_chart(series: Sequence[Series], *, title: Bilingual, x_label: Bilingual
             drawn.append((item, points))
     if not drawn:
         return Markup()
-    frame = _Frame.around([_fitted(item, points) for item, points in drawn])
+    frame = _Frame.around([_fitted(item, points) for item, points in drawn], from_zero=from_zero)
     parts = [_axes(frame, x_label)]
     parts += [_line(item, points, frame) for item, points in drawn]
     parts += _end_labels(drawn, frame)
@@ -129,9 +133,13 @@ class _Frame:
     y_high: float
 
     @classmethod
-    def around(cls, lines: Sequence[Sequence[tuple[float, float]]]) -> "_Frame":
+    def around(
+        cls, lines: Sequence[Sequence[tuple[float, float]]], *, from_zero: bool = False
+    ) -> "_Frame":
         xs = [x for line in lines for x, _ in line]
         ys = [y for line in lines for _, y in line]
+        if from_zero and min(ys) >= 0:
+            return cls(min(xs), max(xs), 0.0, 1.08 * max(ys) or 1.0)
         room = 0.06 * (max(ys) - min(ys)) or abs(max(ys)) * 0.1 or 1.0
         return cls(min(xs), max(xs), min(ys) - room, max(ys) + room)
 
@@ -156,14 +164,28 @@ def _axes(frame: _Frame, x_label: Bilingual) -> Markup:
         parts.append(
             Markup('<path class="grid" d="M{} {:.1f}H{}"/>').format(_LEFT, y, _WIDTH - _RIGHT)
         )
-        parts.append(_text(_LEFT - 8, y + 4, f"{tick:g}", "end"))
+        parts.append(_text(_LEFT - 6, y + 4, _tick_text(tick), "end"))
     parts += [
         _text(frame.x(tick), _HEIGHT - _BOTTOM + 18, amount(tick), "middle")
-        for tick in nice_ticks(frame.x_low, frame.x_high)
+        for tick in nice_ticks(frame.x_low, frame.x_high, _X_TICKS)
     ]
     middle = (_LEFT + _WIDTH - _RIGHT) / 2
     parts.append(_text(middle, _HEIGHT - 4, x_label, "middle"))
     return Markup("").join(parts)
+
+
+def _tick_text(value: float) -> Bilingual | str:
+    """Short enough for the margin: 3e-4, 0.25, 12 K."""
+    if abs(value) >= 1e4:
+        return amount(value)
+    if 0 < abs(value) < 1e-2:
+        return f"{value:.3g}" if abs(value) >= 1e-3 else _scientific(value)
+    return f"{value:,g}"
+
+
+def _scientific(value: float) -> str:
+    mantissa, _, exponent = f"{value:.6e}".partition("e")
+    return f"{float(mantissa):g}e{int(exponent)}"
 
 
 def _line(item: Series, points: Sequence[tuple[float, float]], frame: _Frame) -> Markup:
@@ -197,7 +219,7 @@ def _end_labels(
     for y, item in sorted(ends, key=lambda end: end[0]):
         lowest = max(y, lowest + 15) if labels else y
         labels.append(
-            _text(_WIDTH - _RIGHT + 8, lowest + 4, item.name, "start", f"label {item.color}")
+            _text(_WIDTH - _RIGHT + 6, lowest + 4, item.name, "start", f"label {item.color}")
         )
     return labels
 

@@ -11,8 +11,42 @@ WORDS: dict[str, tuple[str, str]] = {
         "历时{time}，从 {pages} 个网页得到 {kept} 篇干净文档。",
     ),
     "headline_begun": ("A run that has only begun.", "这次运行才刚开始。"),
+    "headline_alone": ("The stage {stage}, run alone.", "单独运行的阶段：{stage}。"),
     "run_named": ("Run {name}", "运行 {name}"),
     "run_finished": ("Run {name}, last active {time}", "运行 {name}，最近活动 {time}"),
+    # whether it is going
+    "state_running": (
+        "Running since {time}: {stage}, stage {number} of {count}.",
+        "自 {time} 起运行中：{stage}，第 {number} 个阶段，共 {count} 个。",
+    ),
+    "state_finished": (
+        "Finished {time}. All {count} stages are done.",
+        "已于 {time} 完成，{count} 个阶段全部结束。",
+    ),
+    "state_finished_once": ("All {count} stages are done.", "{count} 个阶段全部结束。"),
+    "state_paused": (
+        "Not running since {time}. {done} of {count} stages are done; the same command continues.",
+        "自 {time} 起未在运行。{count} 个阶段已完成 {done} 个；再次执行同一命令即可继续。",
+    ),
+    "state_stopped": (
+        "Stopped {time} during {stage}; the same command continues.",
+        "已于 {time} 在{stage}阶段停止；再次执行同一命令即可继续。",
+    ),
+    "state_failed": (
+        "Failed {time} during {stage}: {reason}",
+        "已于 {time} 在{stage}阶段失败：{reason}",
+    ),
+    "state_lost": (
+        "{stage} ended without a word, as after a kill or a power cut; last sign of life {time}. "
+        "The same command continues.",
+        "{stage}阶段意外中断（进程被杀或断电），最后一次活动在 {time}。再次执行同一命令即可继续。",
+    ),
+    "state_begun": ("No stage is done yet.", "还没有完成任何阶段。"),
+    "time_left": ("{time} left", "还需 {time}"),
+    "status_waiting": ("waits", "等待"),
+    "status_stopped": ("stopped", "已停止"),
+    "status_failed": ("failed", "失败"),
+    "status_lost": ("interrupted", "中断"),
     "to_chat": ("To talk to it:", "与它对话："),
     "tile_kept": ("Documents kept", "保留文档"),
     "tile_kept_note": ("of {pages} pages", "共 {pages} 个网页"),
@@ -38,6 +72,10 @@ WORDS: dict[str, tuple[str, str]] = {
     "missing": (
         "The stage {stage} has not been run: nothing to show here.",
         "阶段 {stage} 尚未运行，这里没有内容。",
+    ),
+    "left_out": (
+        "The recipe leaves out the stage {stage}.",
+        "配方略去了阶段 {stage}。",
     ),
     "unreadable": (
         "A file of this run cannot be read: {problem}",
@@ -192,6 +230,45 @@ WORDS: dict[str, tuple[str, str]] = {
         "Validation loss in bits per byte: comparable between tokenizers and languages.",
         "验证损失（比特 / 字节）：不同分词器和语言之间可比。",
     ),
+    "chart_learning_rate": ("Learning rate.", "学习率。"),
+    "chart_gradient_norm": (
+        "Gradient norm before clipping; pale: every logged step.",
+        "裁剪前的梯度范数；浅色为每一步。",
+    ),
+    "chart_tokens_per_second": (
+        "Training tokens per second; pale: every logged step.",
+        "每秒训练词元数；浅色为每一步。",
+    ),
+    "chart_peak_memory_bytes": (
+        "Peak memory of the first process so far, in GiB.",
+        "第一个进程迄今的内存峰值（GiB）。",
+    ),
+    "chart_valid_en_bits_per_byte": (
+        "Validation loss in English, bits per byte.",
+        "英文验证损失（比特 / 字节）。",
+    ),
+    "chart_valid_zh_bits_per_byte": (
+        "Validation loss in Chinese, bits per byte.",
+        "中文验证损失（比特 / 字节）。",
+    ),
+    "chart_valid_answers_bits_per_byte": (
+        "Loss on held-out answers, bits per byte.",
+        "留出回答的损失（比特 / 字节）。",
+    ),
+    "series_learning_rate": ("rate", "学习率"),
+    "series_gradient_norm": ("norm", "范数"),
+    "series_tokens_per_second": ("rate", "速度"),
+    "series_peak_memory_bytes": ("GiB", "GiB"),
+    "column_run": ("Run", "运行"),
+    "column_step": ("Step", "步"),
+    "bits_en": ("Bits per byte, English", "英文每字节比特"),
+    "bits_zh": ("Bits per byte, Chinese", "中文每字节比特"),
+    "written": ("What it wrote on the way", "训练途中的生成样例"),
+    "written_intro": (
+        "The likeliest continuation of each prompt (in colour) at the last validation.",
+        "最近一次验证时对每个提示（彩色）的最可能续写。",
+    ),
+    "written_before": ("Earlier", "此前"),
     "series_loss": ("loss", "损失"),
     "axis_tokens": ("training tokens", "训练词元"),
     # evaluation
@@ -233,6 +310,7 @@ WORDS: dict[str, tuple[str, str]] = {
         "{task}: {count} of {n} answers were cut at their longest length.",
         "{task}：{n} 个回答中有 {count} 个因长度上限被截断。",
     ),
+    "answers_of": ("Answers: {task}", "回答示例：{task}"),
     "example_prompt": ("Example prompt: {task}", "提示示例：{task}"),
     "expected": ("Expected: {answer}", "应为：{answer}"),
     "quantization": ("Quantization", "量化"),
@@ -257,6 +335,25 @@ WORDS: dict[str, tuple[str, str]] = {
         "用时为完成该阶段的那一次，内存为最大的一个进程。",
     ),
     # forecast
+    "saving": (
+        "With AdamW in place of Muon the same loss costs {low} to {high} times the FLOPs: measured"
+        " on models of {smallest} to {largest} parameters at the beginning of training, not on this"
+        " run (docs/en/efficiency.md).",
+        "若用 AdamW 代替 Muon，达到同一损失需要 {low} 到 {high} 倍的 FLOPs：这是在 {smallest} 到"
+        " {largest} 参数的模型、训练初期测得的，并非在本次运行上测得（docs/zh/efficiency.md）。",
+    ),
+    "proofs": ("What the text is worth", "文本的价值"),
+    "proofs_intro": (
+        "Small models were trained on groups of these documents, by <code>tongwen curate"
+        " prove</code>. Below zero, the last group, the best by the score or with the rule or"
+        " source, lowers the loss.",
+        "用这些文档的各个分组训练了小模型（<code>tongwen curate prove</code>）。"
+        "小于零表示最后一组（评分最高，或应用规则、加入来源的一组）使损失降低。",
+    ),
+    "proofs_question": ("question", "问题"),
+    "proofs_language": ("language", "语言"),
+    "proofs_difference": ("bits per byte, last group minus first", "每字节比特，末组减首组"),
+    "proofs_agreement": ("rank agreement (Spearman)", "秩相关（Spearman）"),
     "forecast": ("Forecast and outcome", "预测与结果"),
     "forecast_settled": (
         "Forecast before the first step and sealed ({digest}); 80 % of outcomes are expected in "
@@ -318,6 +415,14 @@ WORDS: dict[str, tuple[str, str]] = {
     ),
     "no_recipe": ("The run has no recipe.toml.", "这次运行没有 recipe.toml。"),
     "versions": ("Versions, where this page was written", "版本（生成本页的环境）"),
+    "footer_live": (
+        "Refreshes by itself while the run goes on.",
+        "运行期间自动刷新。",
+    ),
+    "live_lost": (
+        "The status server does not answer; what is shown is from {time}.",
+        "状态服务没有响应；显示的是 {time} 的内容。",
+    ),
     "footer": (
         "One file, no outside request. Written by tongwen report from the files of the run.",
         "单个文件，不访问任何外部地址。由 tongwen report 根据运行文件生成。",

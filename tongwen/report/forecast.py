@@ -57,7 +57,7 @@ def build_forecast(run: RunFiles, stage: str) -> StageForecast | None:
     sealed = run.json(f"{stage}/{FORECAST}")
     if sealed is None:
         return None
-    path = run.directory / "stages" / stage / FORECAST
+    path = run.path(f"{stage}/{FORECAST}")
     try:
         # The last of several runs of an extension: it trains in the stage's own folder.
         runs = [name for name in sealed["stages"] if name.partition(".")[0] == stage]

@@ -55,10 +55,12 @@ def build_headline(
     bad_files: Sequence[str],
 ) -> Headline:
     """The headline of what there is so far; `bad_files` are names."""
-    parameters = _parameters(run.directory)
+    parameters = model_parameters(run)
     time = duration(cost.seconds)
-    if funnel is None:
-        sentence: Markup = words("headline_begun")
+    if run.alone is not None:
+        sentence: Markup = words("headline_alone", stage=words(f"stage_{run.alone}"))
+    elif funnel is None:
+        sentence = words("headline_begun")
     elif parameters is None:
         kept, pages = funnel.kept["all"].pages, funnel.read["all"].pages
         sentence = words("headline_data", kept=number(kept), pages=number(pages), time=time)
@@ -138,12 +140,12 @@ def _memory_note(cost: Cost) -> Markup | None:
     return words("tile_memory_note", memory=size(most)) if most else None
 
 
-def _parameters(run_dir: Path) -> int | None:
+def model_parameters(run: RunFiles) -> int | None:
     """Parameters of the last model that was trained, from the headers of its safetensors files:
     eight bytes of length, then JSON with the shape of every tensor.
     """
     for stage in reversed(TRAINING_STAGES):
-        files = sorted((run_dir / "stages" / stage / "model").glob("*.safetensors"))
+        files = sorted(run.path(f"{stage}/model").glob("*.safetensors"))
         if files:
             return sum(_tensor_elements(file) for file in files)
     return None

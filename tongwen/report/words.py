@@ -59,7 +59,9 @@ def size(count_bytes: float) -> str:
     """Bytes in binary units: 812 MiB."""
     for unit, power in (("GiB", 30), ("MiB", 20), ("KiB", 10)):
         if count_bytes >= 2**power:
-            return f"{count_bytes / 2**power:.3g} {unit}"
+            scaled = count_bytes / 2**power
+            # "g" would write 1,020 as 1.02e+03
+            return f"{scaled:,.0f} {unit}" if scaled >= 1000 else f"{scaled:.3g} {unit}"
     return f"{count_bytes:.0f} B"
 
 

@@ -67,6 +67,7 @@ def run_loaded(
     from tongwen.flow.group import is_first_process, world_size
     from tongwen.flow.stage import follow_stage, locked, run_stage
     from tongwen.progress import Progress
+    from tongwen.road.needed import check_packages
     from tongwen.road.stages import ROAD, stage_call
 
     stage = next(stage for stage in ROAD if stage.name == name)
@@ -80,6 +81,7 @@ def run_loaded(
             f"{name} runs in one process, torchrun started {world_size()}",
             hint=f"call `tongwen {name}` without torchrun",
         )
+    check_packages(recipe, [name])
     call = stage_call(stage, recipe)
     if not is_first_process():
         return follow_stage(call, inputs, out)

@@ -7,9 +7,12 @@ from tongwen.errors import InputError, RecipeError
 from tongwen.flow.stage import Stage
 from tongwen.model.config import ModelConfig
 from tongwen.plan.settings import check_windows
+from tongwen.road.needed import check_packages
 from tongwen.road.recipe import Recipe
 from tongwen.road.stages import planned_run
+from tongwen.stages import TRAINING_STAGES
 from tongwen.train.settings import TrainSettings
+from tongwen.train.trackers import check_trackers
 
 _SAMPLE_FILES = "{crawl}/gold/"
 """Where the sample web's questions and dialogues are."""
@@ -25,10 +28,15 @@ def check_road(recipe: Recipe, stages: Sequence[Stage]) -> None:
     Raises:
         RecipeError: sequences do not fit the window, or a stage reads files of the sample web,
             which is not written.
-        InputError: the base model cannot be read, its tokenizer is not there or cannot write the
-            dialogues to tune on, or a file of the user's that tuning reads holds no dialogues.
+        InputError: Python packages are not installed, the base model cannot be read, its tokenizer
+            is not there or cannot write the dialogues to tune on, or a file of the user's that
+            tuning reads holds no dialogues.
     """
     names = {stage.name for stage in stages}
+    check_packages(recipe, [stage.name for stage in stages], reports=True)
+    for section in TRAINING_STAGES:
+        if section in names:
+            check_trackers(getattr(recipe, section).trackers)
     if recipe.pretrain is None or recipe.pretrain.base is None:
         check_windows(
             ModelConfig.from_settings(recipe.model, recipe.tokenizer.vocabulary_size),

@@ -15,7 +15,8 @@ LOOPBACK_HOSTS = ("127.0.0.1", "localhost", "::1")
 
 _API_PATHS = (
     "/v1", "/models", "/chat", "/completions", "/responses", "/messages", "/tokenize",
-    "/detokenize", "/apply-template", "/metrics", "/model-facts", "/attachments",
+    "/detokenize", "/apply-template", "/metrics", "/model-facts", "/attachments", "/mcp-servers",
+    "/status",
 )  # fmt: skip
 _HEADERS = (
     (

@@ -4,12 +4,12 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from tongwen.serve.engine import Engine, EngineBusyError
 from tongwen.serve.generation import Delta, FinishReason, Generation, GenerationRequest
 from tongwen.serve.scores import TokenScore
-from tongwen.serve.tools import Part
+from tongwen.serve.tools import Part, ServerCall, function_call
 
 
 @dataclass
@@ -20,6 +20,10 @@ class Call:
     name: str
     arguments: str = ""
 
+    def turn(self) -> dict[str, Any]:
+        """The call as OpenAI's chat interface has it."""
+        return function_call(self.call_id, self.name, self.arguments)
+
 
 @dataclass
 class Answer:
@@ -27,6 +31,7 @@ class Answer:
 
     text: str = ""
     calls: list[Call] = field(default_factory=list)
+    server_calls: list[ServerCall] = field(default_factory=list)
     scores: list[TokenScore] = field(default_factory=list)
     prompt_scores: list[TokenScore] = field(default_factory=list)
     finish: FinishReason | None = None
@@ -41,7 +46,10 @@ class Answer:
             self.calls.append(Call(part.call_id, part.text))
         elif part.kind == "arguments":
             self.calls[-1].arguments += part.text
-        else:
+        elif part.kind == "server_call":
+            if part.server_call is not None and part.server_call.status != "running":
+                self.server_calls.append(part.server_call)
+        elif part.kind == "end":
             self.finish, self.stop = part.finish, part.stop
 
 

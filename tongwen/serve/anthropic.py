@@ -7,7 +7,6 @@ from typing import Any
 
 from tongwen.serve.answers import Answer
 from tongwen.serve.fields import ApiError, Fields
-from tongwen.serve.prompts import ChatPrompt
 from tongwen.serve.reply import Event, Usage
 from tongwen.serve.request import (
     AnswerRequest,
@@ -18,7 +17,8 @@ from tongwen.serve.request import (
     take_sampling,
     take_stops,
 )
-from tongwen.serve.tools import Part, ToolUse, parse_tools, tool_use
+from tongwen.serve.tools import Part, ToolUse, function_call, parse_tools, tool_use
+from tongwen.tokenizer.prompts import ChatPrompt
 
 _IGNORED = ("metadata", "service_tier", "cache_control", "container", "context_management")
 _UNSEEN = ("thinking", "redacted_thinking")
@@ -71,7 +71,7 @@ def parse_messages_request(
         model=model,
         chat=ChatPrompt(
             turns=checked,
-            tools=tools.tools,
+            tools=tools.definitions,
             continues=checked[-1]["role"] == "assistant" and "tool_calls" not in checked[-1],
         ),
         tools=tools,
@@ -82,9 +82,12 @@ def parse_messages_request(
         sampling=take_sampling(fields, defaults.sampling),
     )
     output.finish()
-    fields.ignore(*_IGNORED)
-    fields.only_off({"mcp_servers": ([],)})
-    return request.without(fields.finish(refuses_unknown=defaults.refuses_unknown))
+    return request.after(
+        fields,
+        ignored=_IGNORED,
+        only_off={"mcp_servers": ([],)},
+        refuses_unknown=defaults.refuses_unknown,
+    )
 
 
 def _tools(fields: Fields) -> ToolUse:
@@ -104,16 +107,11 @@ def _turns(values: object) -> list[dict[str, Any]]:
     turns: list[dict[str, Any]] = []
     for number, value in enumerate(values):
         place = f"messages[{number}]"
-        if not isinstance(value, dict):
-            raise ApiError(400, f"`{place}` must be an object", param=place)
-        role = value.get("role")
+        fields = Fields.of_item(value, place)
+        role = fields.take_any("role")
         if role not in ("user", "assistant", "system"):
-            raise ApiError(
-                400,
-                f"`{place}.role` is {str(role)[:80]!r}; it must be user or assistant",
-                param=f"{place}.role",
-            )
-        text, calls, results = _blocks(value.get("content"), f"{place}.content")
+            fields.refuse("role", role, "user or assistant")
+        text, calls, results = _blocks(fields.take_any("content"), f"{place}.content")
         turns += results
         if calls:
             turns.append({"role": role, "content": text, "tool_calls": calls})
@@ -131,29 +129,21 @@ def _blocks(content: object, place: str) -> tuple[str, list[dict[str, Any]], lis
     texts, calls, results = [], [], []
     for number, block in enumerate(content):
         where = f"{place}[{number}]"
-        if not isinstance(block, dict):
-            raise ApiError(400, f"`{where}` must be an object", param=where)
-        fields = Fields(block, f"{where}.")
+        fields = Fields.of_item(block, where)
         kind = fields.required("type", str)
         if kind == "text":
             texts.append(fields.required("text", str))
         elif kind == "tool_use":
             arguments = json.dumps(fields.take("input", dict, {}), ensure_ascii=False)
-            function = {"name": fields.required("name", str), "arguments": arguments}
-            call_id = fields.required("id", str)
-            calls.append({"id": call_id, "type": "function", "function": function})
+            name, call_id = fields.required("name", str), fields.required("id", str)
+            calls.append(function_call(call_id, name, arguments))
         elif kind == "tool_result":
             given = fields.take_any("content")
             text = "" if given is None else _blocks(given, f"{where}.content")[0]
             call_id = fields.required("tool_use_id", str)
             results.append({"role": "tool", "tool_call_id": call_id, "content": text})
         elif kind not in _UNSEEN:
-            raise ApiError(
-                400,
-                f"`{where}.type` is {kind[:80]!r}; this model reads text",
-                code="unsupported_parameter",
-                param=f"{where}.type",
-            )
+            fields.refuse_type(kind, "this model reads text")
     return "".join(texts), calls, results
 
 

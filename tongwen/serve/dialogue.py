@@ -13,6 +13,7 @@ from tongwen.model.sampler import Sampling
 from tongwen.serve.engine import Engine
 from tongwen.serve.generation import GenerationRequest
 from tongwen.serve.settings import ServeSettings
+from tongwen.tokenizer.prompts import ChatMl, ChatPrompt, ChatTemplate
 from tongwen.tokenizer.special import Message, check_messages
 
 HELP = '''\
@@ -45,6 +46,7 @@ class Dialogue:
         settings: how it answers until `/set` says otherwise.
         write: shows a piece of an answer.
         say: shows a line of our own.
+        template: writes the dialogue; ChatML when None.
         sampling: how the model's folder wants tokens chosen.
         shows_rate: say after an answer how fast it was written.
     """
@@ -56,10 +58,12 @@ class Dialogue:
         *,
         write: Write,
         say: Write,
+        template: ChatTemplate | None = None,
         sampling: Sampling | None = None,
         shows_rate: bool = False,
     ) -> None:
         self._engine = engine
+        self._template = template or ChatMl(engine.tokenizer)
         self._write = write
         self._say = say
         self._sampling = settings.sampling_over(sampling or Sampling())
@@ -181,10 +185,7 @@ class Dialogue:
 
     def _prompt_ids(self, messages: list[Message]) -> tuple[int, ...]:
         system = [{"role": "system", "content": self._system}] if self._system else []
-        ids, _ = self._engine.tokenizer.encode_dialogue(
-            [*system, *messages], add_generation_prompt=True
-        )
-        return tuple(ids)
+        return tuple(self._template.encode(ChatPrompt(turns=(*system, *messages))))
 
     def _set(self, text: str) -> None:
         name, _, value = text.partition(" ")

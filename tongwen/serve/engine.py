@@ -176,22 +176,39 @@ class Engine:
             deliver=deliver,
         )
         with self._wake:
-            if self._is_closing:
-                raise EngineBusyError("the server is stopping")
-            if len(self._waiting) >= self._waiting_requests:
-                raise EngineBusyError(
-                    f"{len(self._waiting)} requests are waiting already",
-                    hint="try again later, or raise serve.waiting_requests",
-                )
-            tokens = self._waiting.prompt_tokens + len(request.prompt_ids)
-            if len(self._waiting) and tokens > self._waiting_tokens:
-                raise EngineBusyError(
-                    f"prompts of {self._waiting.prompt_tokens:,} tokens are waiting already",
-                    hint="try again later, or raise serve.waiting_tokens",
-                )
+            self._check_place(request)
             self._waiting.append(generation)
             self._wake.notify()
         return generation
+
+    def check_place(self, request: GenerationRequest) -> None:
+        """Refuse a request for which there is no place now.
+
+        Raises:
+            EngineBusyError: too much is waiting already.
+        """
+        with self._wake:
+            self._check_place(request)
+
+    def _check_place(self, request: GenerationRequest) -> None:
+        """The same for who holds the lock. A client with nothing in line always has a place there:
+        others cannot fill it.
+        """
+        waiting = self._waiting
+        if self._is_closing:
+            raise EngineBusyError("the server is stopping")
+        if not waiting.holds(request.client):
+            return
+        if len(waiting) >= self._waiting_requests:
+            raise EngineBusyError(
+                f"{len(waiting)} requests are waiting already",
+                hint="try again later, or raise serve.waiting_requests",
+            )
+        if waiting.prompt_tokens + len(request.prompt_ids) > self._waiting_tokens:
+            raise EngineBusyError(
+                f"prompts of {waiting.prompt_tokens:,} tokens are waiting already",
+                hint="try again later, or raise serve.waiting_tokens",
+            )
 
     def abort(self, generation: Generation) -> None:
         """Stop an answer; nothing more of it is delivered, and its place is free after a round."""
@@ -368,6 +385,9 @@ class Engine:
                 self._remove(row)
 
     def _remove(self, row: int) -> None:
+        ended = self._writing[row]
+        with self._wake:
+            self._waiting.charge(ended.request.client, ended.completion_tokens)
         self._batch.remove(row)
         self._writing[row] = self._writing[-1]
         self._writing.pop()

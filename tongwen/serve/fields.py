@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Collection, Mapping
-from typing import Any
+from typing import Any, NoReturn
 
 _KIND_NAMES = {str: "a string", bool: "true or false", list: "a list", dict: "an object"}
 
@@ -56,6 +56,11 @@ class Fields:
         self._left = {key: value for key, value in values.items() if value is not None}
         self.prefix = prefix
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of the fields that were not taken yet."""
+        return tuple(self._left)
+
     @classmethod
     def of_body(cls, body: object) -> "Fields":
         """The fields of a whole request.
@@ -66,6 +71,21 @@ class Fields:
         if not isinstance(body, dict):
             raise ApiError(400, "the body must be a JSON object")
         return cls(body)
+
+    @classmethod
+    def of_item(cls, value: object, place: str) -> "Fields":
+        """The fields of an object in a list.
+
+        Args:
+            value: the entry.
+            place: where it is, as `messages[2]`.
+
+        Raises:
+            ApiError: 400; it is not an object.
+        """
+        if not isinstance(value, dict):
+            raise ApiError(400, f"`{place}` must be an object", param=place)
+        return cls(value, f"{place}.")
 
     def take_any(self, name: str) -> Any:
         return self._left.pop(name, None)
@@ -143,6 +163,20 @@ class Fields:
                 400, f"unknown field `{unknown[0]}`", code="unknown_parameter", param=unknown[0]
             )
         return unknown
+
+    def refuse_type(self, kind: object, offered: str) -> NoReturn:
+        """Say that this server has no such kind of thing, and which it has.
+
+        Raises:
+            ApiError: 400 with the code `unsupported_parameter`.
+        """
+        name = f"{self.prefix}type"
+        raise ApiError(
+            400,
+            f"`{name}` is {str(kind)[:80]!r}; {offered}",
+            code="unsupported_parameter",
+            param=name,
+        )
 
     def refuse(self, name: str, value: object, expected: str) -> None:
         """Say what a field holds and what it must be."""

@@ -15,7 +15,7 @@ from typing import Any
 from tongwen.model.sampler import Sampling
 from tongwen.serve.answers import Answer
 from tongwen.serve.fields import ApiError, Fields
-from tongwen.serve.prompts import ChatPrompt
+from tongwen.serve.mcp_servers import McpServers, server_tools
 from tongwen.serve.reply import DONE, Event, Usage
 from tongwen.serve.request import (
     MOST_LOGPROBS,
@@ -33,7 +33,8 @@ from tongwen.serve.request import (
 )
 from tongwen.serve.scores import TokenScore, token_bytes, token_text
 from tongwen.serve.settings import ServeSettings
-from tongwen.serve.tools import Part, Tool, ToolUse, parse_tools, tool_use
+from tongwen.serve.tools import Part, Tool, ToolUse, function_call, parse_tools, tool_use
+from tongwen.tokenizer.prompts import ChatPrompt
 from tongwen.tokenizer.text import Tokenizer
 
 _IGNORED = (
@@ -51,7 +52,12 @@ _MOST_ANSWERS = 16
 
 
 def parse_request(
-    body: object, *, is_chat: bool, settings: ServeSettings, sampling: Sampling | None = None
+    body: object,
+    *,
+    is_chat: bool,
+    settings: ServeSettings,
+    sampling: Sampling | None = None,
+    servers: McpServers | None = None,
 ) -> AnswerRequest:
     """A checked request from the JSON value of its body.
 
@@ -60,6 +66,7 @@ def parse_request(
         is_chat: of the chat interface, else of the completions interface.
         settings: defaults of the server.
         sampling: defaults of the model.
+        servers: MCP servers whose tools the request may name.
 
     Raises:
         ApiError: 400 with the name of the field that is wrong or not supported.
@@ -67,7 +74,7 @@ def parse_request(
     fields = Fields.of_body(body)
     defaults = Defaults.of(settings, sampling or Sampling())
     model = fields.required("model", str)
-    request = _chat(fields, model) if is_chat else _completion(fields, model)
+    request = _chat(fields, model, servers) if is_chat else _completion(fields, model)
     options = fields.nested("stream_options")
     wants_usage = options.take("include_usage", bool, False)
     options.ignore("include_obfuscation", "continuous_usage_stats")
@@ -75,7 +82,8 @@ def parse_request(
     echoes = fields.take("echo", bool, False)
     request = replace(
         request,
-        answers=fields.whole_number("n", 1, 1, most=_MOST_ANSWERS) or 1,
+        answers=fields.whole_number("n", 1, 1, most=1 if request.uses_servers else _MOST_ANSWERS)
+        or 1,
         is_stream=fields.take("stream", bool, False),
         wants_usage=wants_usage,
         max_tokens=take_max_tokens(
@@ -90,14 +98,22 @@ def parse_request(
         reads_special=fields.take("parse_special", bool, True),
         reports_progress=is_chat and fields.take("return_progress", bool, False),
     )
-    fields.ignore(*_IGNORED)
-    fields.only_off(_ONLY_OFF)
-    return request.without(fields.finish(refuses_unknown=defaults.refuses_unknown))
+    return request.after(
+        fields,
+        ignored=_IGNORED,
+        only_off=_ONLY_OFF,
+        refuses_unknown=defaults.refuses_unknown,
+    )
 
 
-def _chat(fields: Fields, model: str) -> AnswerRequest:
+def _chat(fields: Fields, model: str, servers: McpServers | None) -> AnswerRequest:
     turns = check_messages(fields.take_any("messages"))
-    tools = parse_chosen(fields, parse_tools(fields.take("tools", list, [])))
+    given = fields.take("tools", list, [])
+    uses_servers = any(isinstance(tool, dict) and tool.get("type") == "mcp" for tool in given)
+    tools = parse_chosen(
+        fields, server_tools(given, servers) if uses_servers else parse_tools(given)
+    )
+    answer_format = _answer_format(fields)
     wants_scores = fields.take("logprobs", bool, False)
     top = fields.whole_number("top_logprobs", 0, 0, most=MOST_LOGPROBS) or 0
     if top and not wants_scores:
@@ -109,8 +125,10 @@ def _chat(fields: Fields, model: str) -> AnswerRequest:
     return AnswerRequest(
         model=model,
         chat=chat_prompt(fields, turns, tools),
-        grammar=_answer_format(fields).with_tools(tools),
+        grammar=answer_format.with_tools(tools),
+        answer_format=answer_format,
         tools=tools,
+        uses_servers=uses_servers,
         logprobs=top if wants_scores else None,
     )
 
@@ -133,7 +151,7 @@ def chat_prompt(fields: Fields, turns: tuple[Mapping[str, Any], ...], tools: Too
         )
     return ChatPrompt(
         turns=turns,
-        tools=tools.tools,
+        tools=tools.definitions,
         continues=continues,
         opens_answer=opens,
         arguments=fields.take("chat_template_kwargs", dict, {}),
@@ -211,9 +229,8 @@ def _prompts(value: object) -> tuple[str | tuple[int, ...], ...]:
 class ChatReply:
     """Builds the objects of one chat response; all parts of a stream share its id and time."""
 
-    def __init__(self, wanted: AnswerRequest, tokenizer: Tokenizer, prompt_tokens: int = 0) -> None:
+    def __init__(self, wanted: AnswerRequest, tokenizer: Tokenizer) -> None:
         self._tokenizer = tokenizer
-        self._prompt_tokens = prompt_tokens
         self._wants_usage = wanted.wants_usage
         self._wants_scores = wanted.logprobs is not None
         self._answers = wanted.answers
@@ -231,15 +248,17 @@ class ChatReply:
         if part.kind == "end":
             return [self._chunk(index, {}, part.finish)]
         if part.kind == "progress":  # as llama.cpp has it
-            progress = {"total": self._prompt_tokens, "processed": part.number}
+            progress = {"total": part.total, "processed": part.number}
             return [Event({**self._chunk_head(), "choices": [], "prompt_progress": progress})]
+        if part.server_call is not None:
+            call = part.server_call.shown()
+            return [Event({**self._chunk_head(), "choices": [], "mcp_call": call})]
         if part.kind == "text":
             content = {"content": part.text} if part.text else {}
             return [self._chunk(index, content, None, part.scores)]
         if part.kind == "call":
-            function = {"name": part.text, "arguments": ""}
-            call = {"index": part.number, "id": part.call_id, "type": "function"}
-            return [self._chunk(index, {"tool_calls": [call | {"function": function}]})]
+            begun = function_call(part.call_id, part.text, "")
+            return [self._chunk(index, {"tool_calls": [{"index": part.number, **begun}]})]
         call = {"index": part.number, "function": {"arguments": part.text}}
         return [self._chunk(index, {"tool_calls": [call]})]
 
@@ -266,14 +285,9 @@ class ChatReply:
             "refusal": None,
         }
         if answer.calls:
-            message["tool_calls"] = [
-                {
-                    "id": call.call_id,
-                    "type": "function",
-                    "function": {"name": call.name, "arguments": call.arguments},
-                }
-                for call in answer.calls
-            ]
+            message["tool_calls"] = [call.turn() for call in answer.calls]
+        if answer.server_calls:
+            message["mcp_calls"] = [call.shown() for call in answer.server_calls]
         return {
             "index": index,
             "message": message,

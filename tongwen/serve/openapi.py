@@ -18,6 +18,7 @@ PLACES: Mapping[str, str] = {
     "/apply-template": "POST",
     "/attachments": "POST",
     "/model-facts": "GET",
+    "/mcp-servers": "GET",
     "/health": "GET",
     "/metrics": "GET",
     "/openapi.json": "GET",
@@ -440,6 +441,7 @@ def _operation(place: str) -> dict[str, Any]:
 _SUMMARIES = {
     "/v1/models": "The model that is served.",
     "/model-facts": "What the model is, and its card.",
+    "/mcp-servers": "MCP servers whose tools requests may name.",
     "/health": "Whether the server is up.",
     "/metrics": "Counts and times for Prometheus.",
     "/openapi.json": "This document.",

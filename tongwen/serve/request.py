@@ -1,6 +1,6 @@
 """What a client asks for, whichever interface it speaks."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
@@ -8,9 +8,9 @@ from tongwen.errors import InputError
 from tongwen.model.sampler import Sampling
 from tongwen.serve.fields import ApiError, Fields
 from tongwen.serve.grammar import choice_grammar, json_grammar, lark_grammar, regex_grammar
-from tongwen.serve.prompts import ChatPrompt
 from tongwen.serve.settings import ServeSettings
-from tongwen.serve.tools import ToolUse
+from tongwen.serve.tools import ToolUse, function_call
+from tongwen.tokenizer.prompts import ChatPrompt
 from tongwen.tokenizer.special import Message
 from tongwen.tokenizer.turns import TurnError, chatml_turn
 
@@ -28,6 +28,27 @@ _IGNORED_IN_A_MESSAGE = frozenset(
 )  # fmt: skip
 
 
+@dataclass(frozen=True)
+class AnswerFormat:
+    """A JSON schema or a grammar that answers fit; neither for plain text."""
+
+    schema: object = None
+    grammar: str | None = None
+    param: str = ""
+
+    def with_tools(self, tools: ToolUse) -> str | None:
+        """The grammar of answers that may also call functions."""
+        if not tools.callable_names:
+            if self.schema is None:
+                return self.grammar
+            return made_grammar(json_grammar, self.schema, self.param)
+        if self.grammar is not None:
+            raise ApiError(
+                400, f"`{self.param}` cannot be a grammar where `tools` are", param=self.param
+            )
+        return made_grammar(tools.grammar, self.schema, "tools")
+
+
 @dataclass(frozen=True, kw_only=True)
 class AnswerRequest:
     """A checked request.
@@ -42,6 +63,8 @@ class AnswerRequest:
         max_tokens, min_tokens, stop, stop_ids, ignores_eos, sampling, grammar, logprobs: see
             `generation.GenerationRequest`.
         tools: functions that the answer may call.
+        answer_format: what an answer without calls looks like.
+        uses_servers: the tools are those of MCP servers, which this server calls.
         echoes: the answer begins with the prompt.
         reads_special: in a raw prompt `<|im_start|>` and the like become their ids.
         reports_progress: a stream tells how much of the prompt has been read.
@@ -63,6 +86,8 @@ class AnswerRequest:
     sampling: Sampling = field(default_factory=Sampling)
     grammar: str | None = None
     tools: ToolUse = field(default_factory=ToolUse)
+    answer_format: AnswerFormat = field(default_factory=AnswerFormat)
+    uses_servers: bool = False
     logprobs: int | None = None
     echoes: bool = False
     reads_special: bool = True
@@ -70,9 +95,25 @@ class AnswerRequest:
     instructions: str | None = None
     unknown_fields: tuple[str, ...] = ()
 
-    def without(self, unknown_fields: tuple[str, ...]) -> "AnswerRequest":
-        """The request with a note of what was left out of it."""
-        return replace(self, unknown_fields=unknown_fields)
+    def after(
+        self,
+        fields: Fields,
+        *,
+        ignored: Collection[str],
+        only_off: Mapping[str, tuple[Any, ...]],
+        refuses_unknown: bool,
+    ) -> "AnswerRequest":
+        """The request with a note of the fields that nobody took.
+
+        Args:
+            fields: what is left of the body.
+            ignored: names of those that change no answer.
+            only_off: see `Fields.only_off`.
+            refuses_unknown: see `Fields.finish`.
+        """
+        fields.ignore(*ignored)
+        fields.only_off(only_off)
+        return replace(self, unknown_fields=fields.finish(refuses_unknown=refuses_unknown))
 
     @property
     def messages(self) -> tuple[Message, ...] | None:
@@ -101,6 +142,21 @@ class Defaults:
             sampling=settings.sampling_over(sampling),
             max_tokens=settings.max_tokens,
             refuses_unknown=settings.refuse_unknown_fields,
+        )
+
+
+def check_model(name: str, served: str) -> None:
+    """Refuse a request for another model.
+
+    Raises:
+        ApiError: 404 with the name of the one that is served.
+    """
+    if name != served:
+        raise ApiError(
+            404,
+            f"there is no model `{name}`; this server has: {served}",
+            code="model_not_found",
+            param="model",
         )
 
 
@@ -161,7 +217,7 @@ def take_ids(fields: Fields, name: str) -> tuple[int, ...]:
     return tuple(value)
 
 
-def take_format(fields: Fields, name: str, *, allows_grammar: bool = True) -> "AnswerFormat":
+def take_format(fields: Fields, name: str, *, allows_grammar: bool = True) -> AnswerFormat:
     """What an answer has to look like, from an object with a `type`.
 
     OpenAI's `text`, `json_object` and `json_schema` (nested or flat), and `regex` and `grammar`.
@@ -192,27 +248,6 @@ def take_format(fields: Fields, name: str, *, allows_grammar: bool = True) -> "A
         grammar=made_grammar(regex_grammar if is_regex else lark_grammar, text, form.prefix),
         param=form.prefix,
     )
-
-
-@dataclass(frozen=True)
-class AnswerFormat:
-    """A JSON schema or a grammar that answers fit; neither for plain text."""
-
-    schema: object = None
-    grammar: str | None = None
-    param: str = ""
-
-    def with_tools(self, tools: ToolUse) -> str | None:
-        """The grammar of answers that may also call functions."""
-        if not tools.callable_names:
-            if self.schema is None:
-                return self.grammar
-            return made_grammar(json_grammar, self.schema, self.param)
-        if self.grammar is not None:
-            raise ApiError(
-                400, f"`{self.param}` cannot be a grammar where `tools` are", param=self.param
-            )
-        return made_grammar(tools.grammar, self.schema, "tools")
 
 
 def take_guided(fields: Fields) -> AnswerFormat:
@@ -287,8 +322,7 @@ def _turn(value: object, place: str) -> Mapping[str, Any]:
 
 def _call(call: Mapping[str, Any]) -> dict[str, Any]:
     function = call if "name" in call else call["function"]
-    shown = {"name": function["name"], "arguments": function.get("arguments") or {}}
-    return {"id": str(call.get("id", "")), "type": "function", "function": shown}
+    return function_call(str(call.get("id", "")), function["name"], function.get("arguments") or {})
 
 
 def _plain_text(content: object) -> str:

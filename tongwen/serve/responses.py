@@ -10,7 +10,6 @@ from typing import Any
 from tongwen.serve.answers import Answer, Call
 from tongwen.serve.fields import ApiError, Fields
 from tongwen.serve.openai import parse_chosen
-from tongwen.serve.prompts import ChatPrompt
 from tongwen.serve.reply import DONE, Event, Usage
 from tongwen.serve.request import (
     MOST_LOGPROBS,
@@ -22,7 +21,8 @@ from tongwen.serve.request import (
     take_sampling,
 )
 from tongwen.serve.scores import TokenScore, token_bytes, token_text
-from tongwen.serve.tools import Part, parse_tools
+from tongwen.serve.tools import Part, function_call, parse_tools
+from tongwen.tokenizer.prompts import ChatPrompt
 from tongwen.tokenizer.text import Tokenizer
 
 _IGNORED = (
@@ -66,7 +66,7 @@ def parse_response_request(body: object, defaults: Defaults) -> AnswerRequest:
     turns = check_messages([*system, *_turns(fields.take_any("input"))], "input")
     request = AnswerRequest(
         model=model,
-        chat=ChatPrompt(turns=turns, tools=tools.tools),
+        chat=ChatPrompt(turns=turns, tools=tools.definitions),
         tools=tools,
         grammar=grammar,
         logprobs=top if top or _SCORES in include else None,
@@ -75,9 +75,12 @@ def parse_response_request(body: object, defaults: Defaults) -> AnswerRequest:
         sampling=take_sampling(fields, defaults.sampling),
         instructions=instructions,
     )
-    fields.ignore(*_IGNORED)
-    fields.only_off(_ONLY_OFF)
-    return request.without(fields.finish(refuses_unknown=defaults.refuses_unknown))
+    return request.after(
+        fields,
+        ignored=_IGNORED,
+        only_off=_ONLY_OFF,
+        refuses_unknown=defaults.refuses_unknown,
+    )
 
 
 def _turns(value: object) -> list[dict[str, Any]]:
@@ -89,33 +92,27 @@ def _turns(value: object) -> list[dict[str, Any]]:
     turns: list[dict[str, Any]] = []
     for number, item in enumerate(value):
         place = f"input[{number}]"
-        if not isinstance(item, dict):
-            raise ApiError(400, f"`{place}` must be an object", param=place)
-        kind = item.get("type", "message")
+        fields = Fields.of_item(item, place)
+        kind = fields.take_any("type") or "message"
+        call_id = fields.take_any("call_id")
         if kind == "message":
-            turns.append(
-                {"role": item.get("role"), "content": _content(item.get("content"), place)}
-            )
+            content = _content(fields.take_any("content"), place)
+            turns.append({"role": fields.take_any("role"), "content": content})
         elif kind == "function_call":
-            _add_call(turns, item)
+            name, arguments = fields.take_any("name"), fields.take_any("arguments") or "{}"
+            _add_call(turns, function_call(call_id, name, arguments))
         elif kind == "function_call_output":
-            content = _content(item.get("output"), place)
-            turns.append({"role": "tool", "tool_call_id": item.get("call_id"), "content": content})
+            content = _content(fields.take_any("output"), place)
+            turns.append({"role": "tool", "tool_call_id": call_id, "content": content})
         elif kind != "reasoning":  # what a model thought before is not shown to it again
-            raise ApiError(
-                400,
-                f"`{place}.type` is {str(kind)[:80]!r}; this server reads message, function_call "
-                "and function_call_output",
-                code="unsupported_parameter",
-                param=f"{place}.type",
+            fields.refuse_type(
+                kind, "this server reads message, function_call and function_call_output"
             )
     return turns
 
 
-def _add_call(turns: list[dict[str, Any]], item: Mapping[str, Any]) -> None:
+def _add_call(turns: list[dict[str, Any]], call: Mapping[str, Any]) -> None:
     """Add a call to the answer that is before it, or as an answer of its own."""
-    function = {"name": item.get("name"), "arguments": item.get("arguments") or "{}"}
-    call = {"id": item.get("call_id"), "type": "function", "function": function}
     if not turns or turns[-1]["role"] != "assistant":
         turns.append({"role": "assistant", "content": ""})
     turns[-1].setdefault("tool_calls", []).append(call)
@@ -335,7 +332,7 @@ class ResponseReply:
 def _usage(usage: Usage) -> dict[str, Any]:
     return {
         "input_tokens": usage.prompt_tokens,
-        "input_tokens_details": {"cached_tokens": usage.cached_tokens},
+        "input_tokens_details": {"cached_tokens": usage.cached_tokens, "cache_write_tokens": 0},
         "output_tokens": usage.completion_tokens,
         "output_tokens_details": {"reasoning_tokens": 0},
         "total_tokens": usage.prompt_tokens + usage.completion_tokens,

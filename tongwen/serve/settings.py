@@ -53,6 +53,17 @@ class ServeSettings:
     """TOML file of API keys, each with limits of its own; see the page on serving."""
     access_log: PathText | None = None
     """File that gets a line of JSON for each request; no keys and no texts."""
+    mcp: tuple[str, ...] = ()
+    """MCP servers whose tools requests may name, each as `NAME=COMMAND` or `NAME=URL`. Anyone who
+    may use the API may call them."""
+    mcp_config: PathText | None = None
+    """JSON file with more servers: `{"mcpServers": {NAME: {"command", "args", "env"}}}`."""
+    mcp_calls: int = 16
+    """Most tool calls for one answer; after them the model answers without tools."""
+    mcp_seconds: int = 60
+    """Seconds after which a tool call is stopped; the model is told so."""
+    mcp_characters: int = 20_000
+    """Longest tool result, in characters; a longer one is cut and marked."""
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     """Data type; `auto` is bf16 on a GPU, fp32 otherwise."""
     cache: Literal["auto", "float32", "bfloat16", "int8"] = "auto"
@@ -85,6 +96,9 @@ class ServeSettings:
             ("keep_alive_seconds", 1),
             ("context_tokens", 2),
             ("prefix_cache_mib", 0),
+            ("mcp_calls", 1),
+            ("mcp_seconds", 1),
+            ("mcp_characters", 1),
         ):
             value = getattr(self, key)
             if value is not None and value < least:

@@ -11,10 +11,10 @@ from tongwen.model.llama import Llama
 from tongwen.model.quantized.folder import load_any_model
 from tongwen.model.sampler import Sampling
 from tongwen.recipe.loader import load_section
-from tongwen.serve.prompts import ChatTemplate, load_template
 from tongwen.serve.settings import ServeSettings
 from tongwen.stages import find_model_folder
 from tongwen.tokenizer.folder import stop_ids_of
+from tongwen.tokenizer.prompts import ChatTemplate, load_template
 from tongwen.tokenizer.text import Tokenizer
 
 

@@ -57,6 +57,11 @@ class ToolUse:
     is_required: bool = False
     is_parallel: bool = True
 
+    @property
+    def definitions(self) -> tuple[dict[str, Any], ...]:
+        """Of the functions that the model is shown, for its prompt."""
+        return tuple(tool.definition() for tool in self.tools)
+
     def grammar(self, answer_schema: object = None) -> str | None:
         """The grammar of answers; None where no function may be called.
 
@@ -94,23 +99,6 @@ def _schema(schema: object) -> str:
     return json.dumps(bounded(schema))
 
 
-def tools_prompt(tools: Sequence[Tool]) -> str:
-    """What the system message of a model without a template of its own says about functions."""
-    definitions = [json.dumps(tool.definition(), ensure_ascii=False) for tool in tools]
-    return "\n".join(
-        [
-            "You may call functions. Their definitions, one JSON object a line:",
-            "<tools>",
-            *definitions,
-            "</tools>",
-            "To call one, answer with its name and arguments as JSON:",
-            OPENING,
-            '{"name": "NAME", "arguments": {}}',
-            CLOSING,
-        ]
-    )
-
-
 def parse_tools(values: list[Any], param: str = "tools") -> tuple[Tool, ...]:
     """The functions of a request, in OpenAI's nested or flat form or in Anthropic's.
 
@@ -128,23 +116,17 @@ def parse_tools(values: list[Any], param: str = "tools") -> tuple[Tool, ...]:
 
 
 def _tool(value: object, place: str) -> Tool:
-    if not isinstance(value, dict):
-        raise ApiError(400, f"`{place}` must be an object", param=place)
-    fields = Fields(value, f"{place}.")
+    fields = Fields.of_item(value, place)
     kind = fields.take("type", str, "function")
-    if kind not in ("function", "custom") or (kind == "custom" and "input_schema" not in value):
-        raise ApiError(
-            400,
-            f"`{place}.type` is {kind!r}; this server offers `function` alone",
-            code="unsupported_parameter",
-            param=f"{place}.type",
-        )
-    if isinstance(value.get("function"), dict):
-        fields = fields.nested("function")
+    schema = fields.take("input_schema", dict, None)
+    if kind not in ("function", "custom") or (kind == "custom" and schema is None):
+        fields.refuse_type(kind, "this server offers `function` alone")
+    if (nested := fields.nested("function")).names:
+        fields = nested
     name = fields.required("name", str)
     if not _NAME.fullmatch(name):
         fields.refuse("name", name, "1 to 128 letters, digits, `_`, `.`, `:` or `-`")
-    parameters = fields.take("input_schema", dict, None) or fields.take("parameters", dict, None)
+    parameters = schema or fields.take("parameters", dict, None)
     description = fields.take("description", str, "")
     return Tool(name, description, parameters or {"properties": {}, "additionalProperties": False})
 
@@ -175,15 +157,55 @@ def tool_use(
     return ToolUse(tools, callable_names, choice == "required", is_parallel)
 
 
+def function_call(call_id: object, name: object, arguments: object) -> dict[str, Any]:
+    """A call as a turn of OpenAI's chat interface has it."""
+    return {
+        "id": call_id,
+        "type": "function",
+        "function": {"name": name, "arguments": arguments},
+    }
+
+
+@dataclass(frozen=True)
+class ServerCall:
+    """A call that this server has an MCP server answer.
+
+    Attributes:
+        call_id: names it.
+        name: of the tool.
+        arguments: as JSON.
+        status: where it stands.
+        result: what the tool said, or what went wrong; None while it runs.
+    """
+
+    call_id: str
+    name: str
+    arguments: str
+    status: Literal["running", "completed", "failed"]
+    result: str | None = None
+
+    def shown(self) -> dict[str, Any]:
+        """As replies have it."""
+        return {
+            "id": self.call_id,
+            "name": self.name,
+            "arguments": self.arguments,
+            "status": self.status,
+            "result": self.result,
+        }
+
+
 @dataclass(frozen=True)
 class Part:
     """A piece of an answer: new text, the start of a call, new arguments, or the end; before them
-    how much of the prompt has been read.
+    how much of the prompt has been read, and between them what a tool of an MCP server said.
 
     Attributes:
         kind: what it is.
         text: of the text or the arguments; of a start, the function's name.
         number: of the call, counted from 0; of progress, the tokens that have been read.
+        total: of progress, the tokens of the prompt.
+        server_call: which was begun or has ended.
         call_id: of the start of a call.
         scores: of the tokens behind a text.
         is_prompt: the scores are the prompt's; its text is not repeated here.
@@ -191,7 +213,7 @@ class Part:
         stop: the stop string that ended it.
     """
 
-    kind: Literal["text", "call", "arguments", "end", "progress"]
+    kind: Literal["text", "call", "arguments", "end", "progress", "server_call"]
     text: str = ""
     number: int = 0
     call_id: str = ""
@@ -199,6 +221,8 @@ class Part:
     is_prompt: bool = False
     finish: FinishReason | None = None
     stop: str | None = None
+    total: int = 0
+    server_call: ServerCall | None = None
 
 
 class PartReader:

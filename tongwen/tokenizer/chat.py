@@ -1,14 +1,14 @@
-"""Chat templates of other people's models: Jinja, rendered as transformers renders them."""
+"""Dialogues to learn from, as the chat template of another's model writes them, and where in it the
+answers are.
+"""
 
-import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Any
 
 from tongwen.errors import InputError
 from tongwen.tokenizer.special import Message
+from tongwen.tokenizer.template import Template, typed_pieces
 
 _NONCHARACTERS = [chr(number) for number in range(0xFDD0, 0xFDF0)]
 """Code points that no text may hold: our marks inside a rendered template."""
@@ -47,11 +47,10 @@ class ChatTemplate:
         self, source: str, names: Mapping[str, str], special_pieces: Sequence[str]
     ) -> None:
         self.source = source
-        self._names = dict(names)
         pieces = sorted(filter(None, special_pieces), key=len, reverse=True)
         self._special = re.compile("|".join(map(re.escape, pieces)) or r"(?!)")
         self._answer_end = re.compile(rf"\s*(?:{self._special.pattern})")
-        self._template = compiled_template(source)
+        self._template = Template(source, names)
 
     def render(
         self, messages: Sequence[Message], *, add_generation_prompt: bool, learnt: Sequence[bool]
@@ -142,48 +141,13 @@ class ChatTemplate:
         return match.end() if match else place
 
     def _text(self, messages: Sequence[Message], add_generation_prompt: bool) -> str:
-        import jinja2
-
-        try:
-            return str(
-                self._template.render(
-                    messages=[dict(message) for message in messages],
-                    add_generation_prompt=add_generation_prompt,
-                    tools=None,
-                    documents=None,
-                    **self._names,
-                )
-            )
-        except (jinja2.TemplateError, TypeError, ValueError, LookupError) as error:
-            raise InputError(
-                f"the chat template refuses the dialogue: {error}",
-                hint="does it ask for other roles, or for user and assistant in turn?",
-            ) from error
-
-
-def cut_at_typed(text: str, typed: Sequence[tuple[int, int]]) -> Iterator[tuple[int, str, bool]]:
-    """First character, text and whether special pieces are read, part by part."""
-    place = 0
-    for start, end in typed:
-        if start > place:
-            yield place, text[place:start], True
-        yield start, text[start:end], False
-        place = end
-    if place < len(text):
-        yield place, text[place:], True
-
-
-def typed_pieces(
-    text: str, special: re.Pattern[str], places: Sequence[int]
-) -> tuple[tuple[int, int], ...]:
-    """The special pieces in a text, first character and the one after the last, that one of the
-    places is inside of.
-    """
-    return tuple(
-        match.span()
-        for match in special.finditer(text)
-        if any(match.start() < place < match.end() for place in places)
-    )
+        return self._template.render(
+            {
+                "messages": [dict(message) for message in messages],
+                "add_generation_prompt": add_generation_prompt,
+                "tools": None,
+            }
+        )
 
 
 def _without_marks(text: str, first: str, last: str, split: str) -> RenderedDialogue | None:
@@ -206,54 +170,3 @@ def _without_marks(text: str, first: str, last: str, split: str) -> RenderedDial
             parts.append(part)
             length += len(part)
     return RenderedDialogue("".join(parts), tuple(answers), tuple(typed))
-
-
-def compiled_template(source: str) -> Any:
-    """A chat template in a sandbox, with what transformers offers to it.
-
-    Raises:
-        InputError: it is not valid Jinja, or the package jinja2 is missing.
-    """
-    try:
-        import jinja2
-        from jinja2.ext import Extension, loopcontrols
-        from jinja2.sandbox import ImmutableSandboxedEnvironment
-    except ImportError as error:
-        raise InputError(
-            "the model's chat template needs the package jinja2",
-            hint="pip install 'tongwen[train]'",
-        ) from error
-
-    class Generation(Extension):
-        """`{% generation %}` marks answers for trainers; it writes what is inside."""
-
-        tags = {"generation"}  # noqa: RUF012 - as jinja2 declares it
-
-        def parse(self, parser: Any) -> Any:
-            next(parser.stream)
-            return parser.parse_statements(("name:endgeneration",), drop_needle=True)
-
-    environment = ImmutableSandboxedEnvironment(
-        trim_blocks=True, lstrip_blocks=True, extensions=[Generation, loopcontrols]
-    )
-    environment.filters["tojson"] = _to_json
-    environment.globals["raise_exception"] = _refuse
-    environment.globals["strftime_now"] = _now
-    try:
-        return environment.from_string(source)
-    except jinja2.TemplateError as error:
-        raise InputError(
-            f"the model's chat template is not valid Jinja: {error}", hint="copy it again"
-        ) from error
-
-
-def _to_json(value: Any, **options: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, **options)
-
-
-def _refuse(message: str) -> None:
-    raise ValueError(message)
-
-
-def _now(form: str) -> str:
-    return datetime.now().strftime(form)

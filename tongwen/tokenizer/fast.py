@@ -16,9 +16,10 @@ import xxhash
 
 from tongwen.errors import InputError
 from tongwen.tokenizer import folder as files
-from tongwen.tokenizer.chat import ChatTemplate, cut_at_typed
+from tongwen.tokenizer.chat import ChatTemplate
 from tongwen.tokenizer.export import MODEL_DIGEST, VOCABULARY_DIGEST, vocabulary_digest
 from tongwen.tokenizer.special import ANSWER_ROLE, EOS, IM_END, IM_START, Message, check_messages
+from tongwen.tokenizer.template import cut_at_typed
 from tongwen.tokenizer.text import SPACE_MARK, Tokenizer, refuse_surrogates
 
 _DOCUMENT_ENDS = (EOS, "<|end_of_text|>", "</s>")

@@ -50,13 +50,57 @@ FIRST_BYTE_ID = len(SPECIAL_PIECES)
 ROLES = ("system", "user", "assistant")
 ANSWER_ROLE = "assistant"
 
+TOOLS_BEFORE = "You may call functions. Their definitions, one JSON object a line:\n<tools>"
+TOOLS_AFTER = (
+    "</tools>\nTo call one, answer with its name and arguments as JSON:\n"
+    '<tool_call>\n{"name": "NAME", "arguments": {}}\n</tool_call>'
+)
+"""What the system message says around the definitions of functions."""
+
+_LINES = str.maketrans({"\n": "\\n"})
+
 CHAT_TEMPLATE = (
+    "{% set shown = namespace(tools='') %}"
+    "{% if tools %}"
+    f"{{% set shown.tools = '{TOOLS_BEFORE.translate(_LINES)}' %}}"
+    "{% for tool in tools %}"
+    "{% set f = tool['function'] if 'function' in tool else tool %}"
+    "{% set shown.tools = shown.tools + '\\n' + ({'type': 'function', 'function': "
+    "{'name': f['name'], 'description': f['description'] or '', 'parameters': f['parameters'] "
+    "or {'properties': {}, 'additionalProperties': false}}} | tojson) %}"
+    "{% endfor %}"
+    f"{{% set shown.tools = shown.tools + '\\n{TOOLS_AFTER.translate(_LINES)}' %}}"
+    "{% if messages[0]['role'] not in ['system', 'developer'] %}"
+    "{{ '<|im_start|>system\\n' + shown.tools + '<|im_end|>\\n' }}"
+    "{% endif %}{% endif %}"
     "{% for message in messages %}"
-    "{{ '<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>' + '\\n' }}"
+    "{% set turn = namespace(content=message['content'], role=message['role']) %}"
+    "{% if turn.content is not string %}"
+    "{% set turn.content = '' %}"
+    "{% for part in message['content'] or [] %}"
+    "{% set turn.content = turn.content + part['text'] %}"
+    "{% endfor %}{% endif %}"
+    "{% if turn.role in ['tool', 'function'] %}"
+    "{% set turn.role = 'user' %}"
+    "{% set turn.content = '<tool_response>\\n' + turn.content + '\\n</tool_response>' %}"
+    "{% elif turn.role in ['system', 'developer'] %}"
+    "{% set turn.role = 'system' %}"
+    "{% if tools and loop.first %}"
+    "{% set turn.content = turn.content + '\\n\\n' + shown.tools %}"
+    "{% endif %}{% endif %}"
+    "{% for call in message['tool_calls'] or [] %}"
+    "{% set f = call['function'] if 'function' in call else call %}"
+    "{% set given = f['arguments'] or {} %}"
+    "{% set turn.content = turn.content + ('\\n' if turn.content else '') "
+    "+ '<tool_call>\\n{\"name\": ' + (f['name'] | tojson) + ', \"arguments\": ' "
+    "+ (given if given is string else given | tojson) + '}\\n</tool_call>' %}"
+    "{% endfor %}"
+    "{{ '<|im_start|>' + turn.role + '\\n' + turn.content + '<|im_end|>' + '\\n' }}"
     "{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
 )
-"""ChatML as a Jinja template for `tokenizer_config.json`; says the same as `chat_prompt`."""
+"""ChatML as a Jinja template for `tokenizer_config.json`; says the same as `chat_prompt`, and of
+functions, calls and their results the same as `turns`."""
 
 Message = Mapping[str, str]
 """One turn of a dialogue: `role` (one of `ROLES`) and `content`."""

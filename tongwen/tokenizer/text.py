@@ -12,7 +12,6 @@ import sentencepiece
 import xxhash
 
 from tongwen.errors import InputError
-from tongwen.tokenizer.chat import cut_at_typed
 from tongwen.tokenizer.folder import FAST_FILE, MODEL_FILE
 from tongwen.tokenizer.special import (
     ANSWER_ROLE,
@@ -23,6 +22,7 @@ from tongwen.tokenizer.special import (
     Message,
     check_messages,
 )
+from tongwen.tokenizer.template import cut_at_typed
 
 __all__ = ["MODEL_FILE", "SPACE_MARK", "StreamingDecoder", "Tokenizer"]
 

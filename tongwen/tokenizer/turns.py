@@ -7,10 +7,10 @@ and tuning both write turns with `chatml_turn`, so a model is asked as it was ta
 
 import contextlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tongwen.tokenizer.special import ANSWER_ROLE, ROLES, Message
+from tongwen.tokenizer.special import ANSWER_ROLE, ROLES, TOOLS_AFTER, TOOLS_BEFORE, Message
 
 _OTHER_NAMES = {"developer": "system", "function": "tool"}
 _TEXT_PARTS = ("text", "input_text", "output_text")
@@ -72,6 +72,12 @@ def tool_call(name: str, arguments: object) -> str:
             arguments = json.loads(arguments)
     shown = {"name": name, "arguments": arguments}
     return f"<tool_call>\n{json.dumps(shown, ensure_ascii=False)}\n</tool_call>"
+
+
+def tools_prompt(definitions: Sequence[Mapping[str, Any]]) -> str:
+    """What the system message says about functions that may be called."""
+    lines = [json.dumps(definition, ensure_ascii=False) for definition in definitions]
+    return "\n".join([TOOLS_BEFORE, *lines, TOOLS_AFTER])
 
 
 def tool_response(result: str) -> str:

@@ -113,6 +113,7 @@ class Checkpoints:
         progress: what the user sees.
 
     Attributes:
+        identity: of this run.
         folder: of this run's checkpoints.
         damaged: checkpoints that `load` passed over, and what is wrong with them.
     """
@@ -128,7 +129,7 @@ class Checkpoints:
         progress: Progress,
     ) -> None:
         self._all = folder
-        self._identity = identity
+        self.identity = identity
         self.folder = folder / value_digest(identity)[:12]
         self._processes = processes
         self._retention = retention
@@ -162,13 +163,13 @@ class Checkpoints:
             ]
             unfinished = [path for path in others if not (path / FINISHED).exists()]
             if unfinished and not restart and not self.folder.exists():
-                problem = _refusal(unfinished[-1], self._identity)
+                problem = _refusal(unfinished[-1], self.identity)
             elif others:
                 self._progress.say(_about(others, self._all))
             if problem is None:
                 for leftover in self.folder.glob(".*.partial"):
                     remove_tree(leftover)
-                write_json(self.folder / IDENTITY, self._identity)
+                write_json(self.folder / IDENTITY, self.identity)
                 self._retention.write(self.folder)
         message = self._processes.broadcast(problem)
         if message:
@@ -321,18 +322,7 @@ class Checkpoints:
         self, step: int, config: ModelConfig
     ) -> Callable[[Sequence[str]], dict[str, Tensor]]:
         """What reads whole tensors by name from the checkpoint of a step, in this process alone."""
-        reader = FileSystemReader(step_folder(self.folder, step))
-        with torch.device("meta"):
-            shapes = {name: item.shape for name, item in Llama(config).named_parameters()}
-
-        def read(names: Sequence[str]) -> dict[str, Tensor]:
-            tensors = {name: torch.empty(shapes[name]) for name in names}
-            with warnings.catch_warnings():  # that it reads in this process alone is meant so
-                warnings.filterwarnings("ignore", "torch.distributed is disabled")
-                load({"model": tensors}, storage_reader=reader, no_dist=True)
-            return tensors
-
-        return read
+        return read_weights(step_folder(self.folder, step), config)
 
     def averaged_steps(self) -> list[int]:
         """Of the checkpoints there are those whose weights make up the model; none without."""
@@ -407,6 +397,22 @@ class Checkpoints:
             problem = str(error) or type(error).__name__
         problems = [text for text in self._processes.gather(problem) if text]
         return (None, problems[0]) if problems else (position, "")
+
+
+def read_weights(path: Path, config: ModelConfig) -> Callable[[Sequence[str]], dict[str, Tensor]]:
+    """What reads whole tensors by name from a checkpoint, in this process alone."""
+    reader = FileSystemReader(path)
+    with torch.device("meta"):
+        shapes = {name: item.shape for name, item in Llama(config).named_parameters()}
+
+    def read(names: Sequence[str]) -> dict[str, Tensor]:
+        tensors = {name: torch.empty(shapes[name]) for name in names}
+        with warnings.catch_warnings():  # that it reads in this process alone is meant so
+            warnings.filterwarnings("ignore", "torch.distributed is disabled")
+            load({"model": tensors}, storage_reader=reader, no_dist=True)
+        return tensors
+
+    return read
 
 
 class _Writer(FileSystemWriter):

@@ -7,9 +7,10 @@ ones than so many standard deviations (as in OLMo 2, Walsh et al. 2025, arXiv:25
 
 import faulthandler
 import math
+import os
 import signal
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from statistics import fmean, pstdev
 
@@ -47,16 +48,31 @@ def checkpoint_steps(save_seconds: float, step_seconds: float, failure_seconds: 
 
 
 @contextmanager
-def stop_requested() -> Iterator[threading.Event]:
-    """An event that SIGINT and SIGTERM set, so that the current step finishes before the end."""
+def stop_requested(say: Callable[[str], None] = lambda text: None) -> Iterator[threading.Event]:
+    """An event that SIGINT and SIGTERM set, so that the current step finishes before the end.
+
+    `say` tells the user so at once; a second signal ends the process there and then.
+    """
     event = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield event
         return
     numbers = (signal.SIGINT, signal.SIGTERM)
     before = {number: signal.getsignal(number) for number in numbers}
+
+    def request(number: int, frame: object) -> None:
+        if event.is_set():
+            for again in numbers:
+                signal.signal(again, signal.SIG_DFL)
+            raise KeyboardInterrupt
+        event.set()
+        say(
+            "  stopping after the step in hand, with a checkpoint; "
+            f"{'Ctrl-C' if number == signal.SIGINT else 'a second signal'} again ends at once"
+        )
+
     for number in numbers:
-        signal.signal(number, lambda *_: event.set())
+        signal.signal(number, request)
     try:
         yield event
     finally:
@@ -79,3 +95,27 @@ def hang_watch(minutes: float | None) -> Iterator[None]:
         yield
     finally:
         faulthandler.cancel_dump_traceback_later()
+
+
+@contextmanager
+def time_limit(minutes: float | None) -> Iterator[Callable[[], bool]]:
+    """Interrupts the body, as Ctrl-C would, after so many minutes; gives what says if it did."""
+    over = threading.Event()
+
+    def end() -> None:
+        over.set()
+        os.kill(os.getpid(), signal.SIGINT)
+
+    if minutes is None:
+        yield over.is_set
+        return
+    timer = threading.Timer(60 * minutes, end)
+    timer.daemon = True
+    # A command that a shell started in the background ignores SIGINT.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    timer.start()
+    try:
+        yield over.is_set
+    finally:
+        timer.cancel()
+        signal.signal(signal.SIGINT, before)

@@ -18,6 +18,9 @@ _WITHOUT_EFFECT = (
     "hang_minutes",
     "hours_between_failures",
     "changed_run",
+    "sample_prompts",
+    "sample_tokens",
+    "trackers",
     # What decides rounding only: another machine may go on with the run.
     "device",
     "precision",

@@ -3,7 +3,8 @@
 import math
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -31,7 +32,9 @@ from tongwen.train.parallel.mesh import Processes
 from tongwen.train.passes import Passes
 from tongwen.train.recovery import Recovery, find_run, open_checkpoints
 from tongwen.train.retention import step_folder
+from tongwen.train.samples import SampleWriter
 from tongwen.train.settings import TrainSettings
+from tongwen.train.trackers import Tracked, check_trackers, telling
 from tongwen.train.weights import FolderWeights, fill
 
 MODEL = "model"
@@ -60,6 +63,7 @@ def train(job: Job) -> dict[str, float]:
 
 def _train(job: Job) -> dict[str, float]:
     settings = job.settings
+    check_trackers(settings.trackers)
     arithmetic = Arithmetic.for_training(settings.device, settings.precision)
     processes = Processes.start(settings.parallel, arithmetic.device)
     config = job.weights.config
@@ -112,15 +116,16 @@ def _train(job: Job) -> dict[str, float]:
     recovery = Recovery(job, processes, checkpoints, position, model, optimizer)
     passes = Passes(model, processes, arithmetic.dtype, settings, job.objective, dropout_seed)
     run = _Run(job, processes, arithmetic, passes, model, optimizer, recovery, is_branch=is_branch)
-    if is_new:
-        run.measure_plain_text(0)
-    job.progress.start()
-    with stop_requested() as stop:
-        run.finish(stop)
-    job.progress.end()
-    run.watch.settle(recovery.seconds, run.peak_memory_bytes)
-    _take_best(job, model, checkpoints, recovery)
-    run.measure_plain_text(recovery.position.step)
+    with _told(job, checkpoints, recovery, is_first=processes.is_first):
+        if is_new:
+            run.measure_plain_text(0)
+        job.progress.start()
+        with stop_requested(job.progress.say) as stop:
+            run.finish(stop)
+        job.progress.end()
+        run.watch.settle(recovery.seconds, run.peak_memory_bytes)
+        _take_best(job, model, checkpoints, recovery)
+        run.measure_plain_text(recovery.position.step)
     if job.is_kept:
         _write_model(job, model, processes, checkpoints, recovery.position.step)
         averaged = checkpoints.averaged_steps()
@@ -130,6 +135,28 @@ def _train(job: Job) -> dict[str, float]:
     if stop.is_set():  # in the last step: no stage may follow
         raise KeyboardInterrupt
     return run.counts()
+
+
+@contextmanager
+def _told(
+    job: Job, checkpoints: Checkpoints, recovery: Recovery, *, is_first: bool
+) -> Iterator[None]:
+    """Tell trackers every row of metrics, while the body runs; the first process alone does."""
+    if not (is_first and job.is_kept):
+        yield
+        return
+    folder = checkpoints.folder
+    run_dir = job.out.parent.parent if job.out.parent.name == "stages" else job.out
+    run = Tracked(
+        name=f"{run_dir.resolve().name} {job.name}",
+        config=checkpoints.identity,
+        folder=folder,
+        out=job.out,
+        first_step=recovery.position.step + 1,
+    )
+    with telling(job.settings.trackers, run, job.progress.say) as tell:
+        recovery.metrics.tell = tell
+        yield
 
 
 def _take_best(job: Job, model: Llama, checkpoints: Checkpoints, recovery: Recovery) -> None:
@@ -203,6 +230,7 @@ class _Run:
         self.first_step = recovery.position.step
         self.peak_memory_bytes = 0.0
         self.watch = self._watch(is_branch)
+        self._samples = self._sample_writer()
 
     def _watch(self, is_branch: bool) -> ForecastWatch:
         """Of the first process; the others compare nothing."""
@@ -218,6 +246,20 @@ class _Run:
             job.progress.say,
             tokens=job.settings.batches.tokens_before(self.first_step),
             is_branch=is_branch,
+        )
+
+    def _sample_writer(self) -> SampleWriter | None:
+        job, settings = self.job, self.job.settings
+        if not settings.sample_prompts:
+            return None
+        if self.processes.count > 1:
+            job.progress.say("  sample_prompts need one process: nothing is written on the way")
+            return None
+        return SampleWriter(
+            job.tokenizer_folder,
+            settings.sample_prompts,
+            settings.sample_tokens,
+            as_questions=job.name == "tune",
         )
 
     def finish(self, stop_requested: threading.Event) -> None:
@@ -328,8 +370,15 @@ class _Run:
 
     def _validate(self) -> bool:
         """Measure on held-out data; says whether a run with patience has its best weights now."""
-        losses = self._measure("validation", self.job.validation, self.recovery.position.step)
         position = self.recovery.position
+        losses = self._measure("validation", self.job.validation, position.step)
+        if self._samples is not None:
+            tokens = self.job.settings.batches.tokens_before(position.step)
+            self.passes.without_dropout()
+            for prompt, text in self._samples.write(self.model):
+                self.recovery.metrics.append(
+                    kind="sample", step=position.step, tokens=tokens, prompt=prompt, text=text
+                )
         if self.job.patience is None or not losses:
             return False
         loss = sum(losses) / len(losses)

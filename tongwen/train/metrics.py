@@ -4,13 +4,13 @@ Rows of kind `train` have step, tokens, loss (nats a target, mean), gradient_nor
 learning_rate, tokens_per_second, skipped, samples consumed and a digest of the batch's tokens,
 peak_memory_bytes of the first process, and mfu_full and mfu_causal (see `model.flops`); rows of
 kind `validation` have step, tokens, language, loss and bits_per_byte, and `weights` where they are
-an average; rows of kind `rollback` the
+an average; rows of kind `sample` step, tokens, prompt and text; rows of kind `rollback` the
 step the run went back to, of kind `damaged_checkpoint` what was passed over and why.
 """
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,9 @@ class MetricsLog:
 
     So the file of a resumed run reads as that of an undisturbed one, but for times. The time of
     the steps that were taken away is `dropped_seconds`. Of several processes one is the writer.
+
+    Attributes:
+        tell: is called with every row that is appended.
     """
 
     def __init__(self, path: Path, step: int, *, is_writer: bool = True) -> None:
@@ -36,6 +39,7 @@ class MetricsLog:
         )
         self._path = path
         self._is_writer = is_writer
+        self.tell: Callable[[Mapping[str, Any]], None] = lambda row: None
 
     def append(self, **row: Any) -> None:
         if not self._is_writer:
@@ -43,6 +47,7 @@ class MetricsLog:
         line = json.dumps(row, ensure_ascii=False)
         with disk_errors(self._path), self._path.open("a", encoding="utf-8") as file:
             file.write(line + "\n")
+        self.tell(row)
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:

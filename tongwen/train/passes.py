@@ -178,12 +178,16 @@ class Passes:
         torch.rand(targets, generator=self._generator, dtype=torch.float64)
         return training_loss(self._settings, own, self._share)
 
+    def without_dropout(self) -> None:
+        """Until the next training pass; for whoever calls the model itself."""
+        if self._dropout_seed is not None:
+            self._dropout_seed.set(None)
+
     @torch.no_grad()
     def measured(self, batch: Batch) -> Tensor:
         """What the objective measures in a micro-batch; nothing is left out by dropout."""
         assert self._objective is not None
-        if self._dropout_seed is not None:
-            self._dropout_seed.set(None)
+        self.without_dropout()
         here = batch.to(self._processes.device)
         return self._objective.measured(self._model, here, self._dtype)
 
@@ -191,8 +195,7 @@ class Passes:
     def loss_sum(self, batch: Batch) -> Tensor:
         """This process's part of the sum of the losses of a micro-batch."""
         here = self._here(batch.to(self._processes.device))
-        if self._dropout_seed is not None:
-            self._dropout_seed.set(None)
+        self.without_dropout()
         if self._pipe is None:
             return loss_sum(self._model, here, self._dtype, self._keys(here), self._loss)
         whole = replace(here, targets=1)

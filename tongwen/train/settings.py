@@ -125,6 +125,14 @@ class TrainSettings:
     """Steps between two measurements of the validation loss."""
     validation_tokens: int = 1_000_000
     """Tokens of each validation language that are scored, at most."""
+    sample_prompts: tuple[str, ...] = ()
+    """Texts that the model continues, and tuning answers, whenever the validation loss is measured;
+    the report shows what it wrote. One process only."""
+    sample_tokens: int = 48
+    """Longest text after each of `sample_prompts`."""
+    trackers: tuple[Literal["wandb", "mlflow", "trackio"], ...] = ()
+    """Trackers that are told the course of the run; their Python packages must be installed.
+    TensorBoard's files are written in any case."""
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     """Data type of training; `auto` is bf16 where the CPU or GPU multiplies it in hardware,
     else fp32."""
@@ -253,6 +261,7 @@ _POSITIVE = (
     "warmup_tokens",
     "evaluate_every_steps",
     "validation_tokens",
+    "sample_tokens",
 )
 
 

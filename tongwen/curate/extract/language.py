@@ -325,7 +325,8 @@ def _code_line_share(text: str, lines: Any, may_be_code: npt.NDArray[np.bool_]) 
 
 
 @cache
-def _model() -> Any:
+def language_model() -> Any:
+    """FastText's lid.176 (Joulin et al. 2016, arXiv:1607.01759)."""
     import fasttext  # type: ignore[import-untyped]
 
     # Only the model's file is wanted: importing its package would load an HTTP client.
@@ -343,7 +344,7 @@ def _by_model(text: str) -> tuple[str, float]:
         text = f"{text[:part]} {text[middle : middle + part]} {text[-part:]}"
     if text.isupper():
         text = text.lower()  # the model knows headlines, not pages of capitals
-    labels, scores = _model().predict(" ".join(text.split()), k=1)
+    labels, scores = language_model().predict(" ".join(text.split()), k=1)
     if not labels:
         return "und", 0.0
     lang = labels[0].removeprefix("__label__")

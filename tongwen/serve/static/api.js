@@ -1,10 +1,15 @@
 // The server's OpenAI-compatible interface, as far as the page needs it.
 
 /**
- * @typedef {{ role: "system" | "user" | "assistant", content: string }} ApiMessage
+ * @typedef {{ role: "system" | "user" | "assistant" | "tool", content: string,
+ *   tool_calls?: object[], tool_call_id?: string }} ApiMessage
  * @typedef {{ prompt_tokens: number, completion_tokens: number, total_tokens: number }} Usage
  * @typedef {{ total: number, processed: number }} Progress tokens of the prompt
- * @typedef {{ text?: string, finish?: string, usage?: Usage, progress?: Progress }} Delta
+ * @typedef {{ id: string, name: string, arguments: string, result: string | null,
+ *   status: "running" | "completed" | "failed" }} ServerCall of a tool of an MCP server
+ * @typedef {{ server_label: string, tools: { name: string, description: string }[] }} ToolServer
+ * @typedef {{ text?: string, finish?: string, usage?: Usage, progress?: Progress,
+ *   call?: ServerCall }} Delta
  * @typedef {{ id: string, contextTokens: number | null }} Model
  * @typedef {{ id: string, parameters: number, context_length: number, has_chat: boolean,
  *   license: string | null, languages: string[] | null, card: string | null }} Facts
@@ -84,6 +89,11 @@ export async function readFacts(key) {
   return (await request("model-facts", key)).json();
 }
 
+/** The MCP servers whose tools may be used. @param {string} key @returns {Promise<ToolServer[]>} */
+export async function readServers(key) {
+  return (await (await request("mcp-servers", key)).json()).data;
+}
+
 /** Tokens of a dialogue, or of a text by itself.
  * @param {{ messages: ApiMessage[] } | { prompt: string, parse_special: false }} body
  * @param {string} key
@@ -132,6 +142,7 @@ export async function* streamChat(body, { key, signal, server = "" }) {
       finish: choice?.finish_reason ?? undefined,
       usage: chunk.usage ?? undefined,
       progress: chunk.prompt_progress ?? undefined,
+      call: chunk.mcp_call ?? undefined,
     };
   }
   throw new ApiError("cut");

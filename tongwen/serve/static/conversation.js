@@ -19,6 +19,7 @@ import { languageOf } from "./strings.js";
  * @property {number} [seconds] that it took
  * @property {number} [total] tokens of it with all before it
  * @property {string} [model] that wrote it
+ * @property {import("./tools.js").Call[]} [calls] of tools, in the order they were made
  * @property {string} [pair] the same for two answers that are shown side by side
  * @typedef {object} Conversation
  * @property {string} id
@@ -140,10 +141,41 @@ export function documentIds(conversation) {
  */
 export function apiMessages(path, systemPrompt, documents) {
   const system = systemPrompt ? [{ role: /** @type {const} */ ("system"), content: systemPrompt }] : [];
-  return [...system, ...path.map((message) => ({
-    role: message.role,
-    content: sentText(message.content, attachedTo(message, documents)),
-  }))];
+  return [...system, ...path.flatMap((message) =>
+    message.calls
+      ? withCalls(message, message.calls)
+      : { role: message.role, content: sentText(message.content, attachedTo(message, documents)) },
+  )];
+}
+
+/** What an answer said after its last call. @param {Message} message */
+export function saidLast({ content, calls }) {
+  return content.slice(calls?.at(-1)?.at ?? 0).trimStart();
+}
+
+/** An answer with calls as the turns it was made of: texts with calls, results, and the last text.
+ * @param {Message} message @param {import("./tools.js").Call[]} calls
+ * @returns {ApiMessage[]}
+ */
+function withCalls(message, calls) {
+  /** @type {ApiMessage[]} */
+  const turns = [];
+  let from = 0;
+  const ended = calls.filter(({ result }) => result !== null);
+  for (const at of new Set(ended.map((call) => call.at))) {
+    const made = ended.filter((call) => call.at === at);
+    turns.push({
+      role: "assistant",
+      content: message.content.slice(from, at).trim(),
+      tool_calls: made.map(({ id, name, arguments: given }) =>
+        ({ id, type: "function", function: { name, arguments: given } })),
+    });
+    turns.push(...made.map(({ id, result }) =>
+      ({ role: /** @type {const} */ ("tool"), tool_call_id: id, content: result ?? "" })));
+    from = at;
+  }
+  const last = message.content.slice(from).trimStart();
+  return last ? [...turns, { role: "assistant", content: last }] : turns;
 }
 
 /** @param {Message} message @param {Map<string, Attached>} documents @returns {Attached[]} */
@@ -173,7 +205,15 @@ export function asMarkdown(conversation, names, documents) {
   const parts = pathOf(conversation).map((message) => {
     const files = attachedTo(message, documents).map(({ name }) => `> ${name}\n\n`).join("");
     const who = message.role === "user" ? names.user : (message.model ?? names.assistant);
-    return `## ${who}\n\n${files}${message.content}\n`;
+    const calls = (message.calls ?? [])
+      .map((call) => `> ${call.name}(${call.arguments})\n${quoted(call.result ?? "")}\n\n`)
+      .join("");
+    return `## ${who}\n\n${files}${calls}${message.content}\n`;
   });
   return [`# ${titleOf(conversation)}\n`, ...parts].join("\n");
+}
+
+/** @param {string} result of a tool */
+function quoted(result) {
+  return result.split("\n").map((line) => `> ${line}`).join("\n");
 }

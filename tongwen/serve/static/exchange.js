@@ -2,6 +2,7 @@
 
 import { isAbort, streamChat } from "./api.js";
 import { text } from "./strings.js";
+import { takeCall } from "./tools.js";
 
 /**
  * @typedef {import("./conversation.js").Message} Message
@@ -29,6 +30,12 @@ export async function writeAnswer(message, view, prepare, { signal, drawn, writt
         showReading(view, delta.progress, (performance.now() - began) / 1000);
         started = performance.now();
       }
+      if (delta.call) {
+        takeCall((message.calls ??= []), delta.call, message.content.length);
+        message.changed = Date.now();
+        view.showCalls();
+        written();
+      }
       if (delta.text) {
         view.hideProgress();
         message.content += delta.text;
@@ -39,7 +46,8 @@ export async function writeAnswer(message, view, prepare, { signal, drawn, writt
       if (delta.finish) message.ended = delta.finish;
       if (delta.usage) {
         message.tokens = delta.usage.completion_tokens;
-        message.total = delta.usage.total_tokens;
+        // With calls it is the sum of several prompts, and says nothing of the window.
+        if (!message.calls) message.total = delta.usage.total_tokens;
         message.seconds = (performance.now() - started) / 1000;
       }
     }

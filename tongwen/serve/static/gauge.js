@@ -49,7 +49,10 @@ export function showGauge(state) {
 /** Texts behind the last answer whose total is known. @param {State} state */
 function later({ path, draft }) {
   const last = path.findLastIndex(({ total }) => total);
-  const texts = path.slice(last + 1).map(({ content }) => content);
+  const texts = path.slice(last + 1).flatMap(({ content, calls }) => [
+    content,
+    ...(calls ?? []).flatMap((call) => [call.arguments, call.result ?? ""]),
+  ]);
   return { last, texts: [...texts, draft].filter(Boolean) };
 }
 

@@ -15,6 +15,7 @@ import { readPlace, writePlace } from "./place.js";
 import { attachReader, closeReader, isReaderOpen, openReader, showPassage } from "./reader.js";
 import { PRESETS, attachDialog, readSettings, samplingFields, showTheme, writeSettings } from "./settings.js";
 import * as strings from "./strings.js";
+import { loadServers, toolFields } from "./tools.js";
 import { asJson, imported, ofFirstVersion, saveFile } from "./transfer.js";
 import { MessageView, sideBySide } from "./view.js";
 
@@ -147,11 +148,11 @@ async function write(asked, answers) {
       ),
     ),
   );
+  await keep(asked); // an answer that is shown as ended survives a reload
   running.clear();
   showBusy();
   const wrong = failures.find((found) => found !== null && !isAbort(found));
   if (wrong) showFailure(wrong);
-  keep(asked);
   updateGauge();
 }
 
@@ -166,7 +167,7 @@ async function prepare(asked, message, isSecond) {
     asking = model = await readModel(key);
     showModel();
   }
-  const leaf = message.content ? message.id : message.parent;
+  const leaf = message.content || message.calls ? message.id : message.parent;
   const sampling = isSecond ? PRESETS[settings.secondPreset] : settings;
   return {
     model: asking.id,
@@ -176,7 +177,8 @@ async function prepare(asked, message, isSecond) {
     body: {
       ...samplingFields(sampling),
       ...(settings.maxTokens !== null && { max_tokens: settings.maxTokens }),
-      ...(message.content && { continue_final_message: true, add_generation_prompt: false }),
+      ...(!server && toolFields(settings.serversOff)),
+      ...(tree.saidLast(message) && { continue_final_message: true, add_generation_prompt: false }),
     },
   };
 }
@@ -588,6 +590,7 @@ function start() {
   readModel(settings.apiKey).then((found) => {
     model = found;
     showModel();
+    loadServers(settings.apiKey);
     return readFacts(settings.apiKey).then((said) => {
       facts = said;
       showFacts(facts);

@@ -1,13 +1,14 @@
 // Settings in the browser's local storage, and the dialog in which they are changed.
 
 import { find, onClick } from "./dom.js";
+import { serversOff, showServers } from "./tools.js";
 
 /**
  * @typedef {"default" | "exact" | "balanced" | "free" | "own"} Preset
  * @typedef {{ temperature: number | null, topP: number | null, minP: number | null }} Sampling
  * @typedef {Sampling & { language: "en" | "zh" | null, theme: "system" | "light" | "dark",
  *   systemPrompt: string, maxTokens: number | null, apiKey: string, compares: boolean,
- *   secondUrl: string, secondPreset: Exclude<Preset, "own"> }} Settings
+ *   secondUrl: string, secondPreset: Exclude<Preset, "own">, serversOff: string[] }} Settings
  */
 
 const PLACE = "tongwen.settings";
@@ -24,7 +25,7 @@ export const PRESETS = {
 /** @type {Settings} */
 const DEFAULTS = {
   ...NOTHING, language: null, theme: "system", systemPrompt: "", maxTokens: null, apiKey: "",
-  compares: false, secondUrl: "", secondPreset: "balanced",
+  compares: false, secondUrl: "", secondPreset: "balanced", serversOff: [],
 };
 
 /** @returns {Settings} */
@@ -102,6 +103,7 @@ export function attachDialog(settings, { opening, changed }) {
     field("second-url").value = settings.secondUrl;
     find("second-preset", HTMLSelectElement).value = settings.secondPreset;
     find("theme", HTMLSelectElement).value = settings.theme;
+    showServers(settings.serversOff);
     dialog.showModal();
   });
   dialog.addEventListener("close", () => {
@@ -113,6 +115,7 @@ export function attachDialog(settings, { opening, changed }) {
       secondUrl: field("second-url").value.trim(),
       secondPreset: find("second-preset", HTMLSelectElement).value,
       theme: find("theme", HTMLSelectElement).value,
+      serversOff: serversOff(settings.serversOff),
     });
     writeSettings(settings);
     showTheme(settings);

@@ -68,7 +68,19 @@ function isTree(value) {
 
 /** @param {any} message */
 function isMessage(message) {
-  return ["user", "assistant"].includes(message?.role) && typeof message.content === "string";
+  const calls = message?.calls ?? [];
+  return (
+    ["user", "assistant"].includes(message?.role) &&
+    typeof message.content === "string" &&
+    Array.isArray(calls) &&
+    calls.every(isCall)
+  );
+}
+
+/** @param {any} call */
+function isCall(call) {
+  const texts = [call?.id, call?.name, call?.arguments].every((part) => typeof part === "string");
+  return texts && Number.isInteger(call.at) && (call.result === null || typeof call.result === "string");
 }
 
 /** @param {any} value */

@@ -6,6 +6,7 @@ import { button, note } from "./dom.js";
 import { GrowingMarkdown, renderMarkdown } from "./markdown.js";
 import { markQuotes } from "./quotes.js";
 import { languageOf, text } from "./strings.js";
+import { callsLine } from "./tools.js";
 
 /**
  * @typedef {import("./conversation.js").Message} Message
@@ -29,6 +30,7 @@ import { languageOf, text } from "./strings.js";
 const ENDINGS = { length: "endedLength", stopped: "endedStopped", error: "endedError" };
 
 export class MessageView {
+  #calls = document.createElement("div");
   #content = document.createElement("div");
   #foot = document.createElement("div");
 
@@ -52,7 +54,8 @@ export class MessageView {
       chips.append(...documents.attached.map((attached) => documentChip(attached, actions.open)));
       this.element.append(chips);
     }
-    this.element.append(this.#content, this.#foot);
+    this.element.append(this.#calls, this.#content, this.#foot);
+    this.showCalls();
     if (message.role === "user") this.#content.textContent = message.content;
     else this.#content.replaceChildren(renderMarkdown(message.content));
     this.settle();
@@ -88,6 +91,15 @@ export class MessageView {
     const growing = new GrowingMarkdown(this.#content, drawn);
     if (this.message.content) growing.append(this.message.content);
     return growing;
+  }
+
+  /** The calls of tools in this answer. */
+  showCalls() {
+    const { calls } = this.message;
+    if (!calls?.length) return;
+    this.hideProgress();
+    const isOpen = this.#calls.querySelector("details")?.open ?? false;
+    this.#calls.replaceChildren(callsLine(calls, isOpen));
   }
 
   /** While the prompt is read. @param {string} words @param {number} share 0 to 1 */

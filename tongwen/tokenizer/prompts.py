@@ -12,12 +12,11 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from tongwen.errors import InputError
-from tongwen.serve.tools import Tool, tools_prompt
-from tongwen.tokenizer.chat import compiled_template, typed_pieces
 from tongwen.tokenizer.folder import chat_template, special_names
 from tongwen.tokenizer.special import CHAT_TEMPLATE, Message
+from tongwen.tokenizer.template import Template, typed_pieces
 from tongwen.tokenizer.text import Tokenizer
-from tongwen.tokenizer.turns import chatml_turn
+from tongwen.tokenizer.turns import chatml_turn, tools_prompt
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,14 +25,14 @@ class ChatPrompt:
 
     Attributes:
         turns: messages in OpenAI's form, checked.
-        tools: functions that the model is shown.
+        tools: definitions of functions that the model is shown, in OpenAI's form.
         continues: the last message is the beginning of the answer.
         opens_answer: the prompt ends where an answer begins.
         arguments: further variables of a template.
     """
 
     turns: tuple[Mapping[str, Any], ...]
-    tools: tuple[Tool, ...] = ()
+    tools: tuple[Mapping[str, Any], ...] = ()
     continues: bool = False
     opens_answer: bool = True
     arguments: Mapping[str, Any] = field(default_factory=dict)
@@ -89,12 +88,10 @@ class JinjaTemplate:
     """
 
     def __init__(
-        self, source: str, tokenizer: Tokenizer, variables: Mapping[str, Any] | None = None
+        self, source: str, tokenizer: Tokenizer, variables: Mapping[str, str] | None = None
     ) -> None:
-        self._template = compiled_template(source)
-        self._shows_tools = "tools" in source
+        self._template = Template(source, variables or {})
         self._tokenizer = tokenizer
-        self._variables = dict(variables or {})
 
     def encode(self, prompt: ChatPrompt) -> list[int]:
         """The token ids of a prompt.
@@ -114,26 +111,20 @@ class JinjaTemplate:
 
     def _rendered(self, prompt: ChatPrompt, guard: str) -> str:
         """The text of the template; the guard breaks every marker in what it is given."""
-        import jinja2
-
         end = _absent(prompt) * 2
         guarded = self._guarding(guard)
-        shown = self._shows_tools and prompt.tools
-        turns = [dict(turn) for turn in (prompt.turns if shown else _plain(prompt))]
+        shown = self._template.shows_tools
+        turns = [dict(turn) for turn in (prompt.turns if shown else prompt.chatml())]
         if prompt.continues:
             turns[-1]["content"] = str(turns[-1]["content"]) + end
-        try:
-            text = str(
-                self._template.render(
-                    **self._variables,
-                    **guarded(dict(prompt.arguments)),
-                    messages=guarded([_with_objects(turn) for turn in turns]),
-                    tools=guarded([tool.definition() for tool in prompt.tools]) if shown else None,
-                    add_generation_prompt=prompt.opens_answer and not prompt.continues,
-                )
-            )
-        except (jinja2.TemplateError, TypeError, ValueError, ArithmeticError, LookupError) as error:
-            raise InputError(f"the model's chat template refuses this: {error}") from error
+        ours = {
+            "messages": guarded([_with_objects(turn) for turn in turns]),
+            "tools": guarded(list(prompt.tools)) or None if shown else None,
+            "add_generation_prompt": prompt.opens_answer and not prompt.continues,
+        }
+        if taken := sorted(ours.keys() & prompt.arguments.keys()):
+            raise InputError(f"`{taken[0]}` is no further argument of a chat template")
+        text = self._template.render(guarded(dict(prompt.arguments)) | ours)
         if not prompt.continues:
             return text
         before, found, _ = text.rpartition(end)
@@ -170,11 +161,6 @@ def load_template(folder: Path, tokenizer: Tokenizer) -> ChatTemplate | None:
     return ChatMl(tokenizer) if tokenizer.has_chat else None
 
 
-def _plain(prompt: ChatPrompt) -> list[Message]:
-    """The turns with tools and calls as text, for templates that do not know them."""
-    return prompt.chatml()
-
-
 def _with_objects(turn: Mapping[str, Any]) -> dict[str, Any]:
     """A turn whose calls have their arguments as objects, which templates expect."""
     changed = dict(turn)
@@ -199,7 +185,7 @@ def _object(function: Mapping[str, Any]) -> Any:
 def _absent(prompt: ChatPrompt) -> str:
     """A private character, repeated until the dialogue does not hold it."""
     everything = json.dumps(
-        [prompt.turns, [tool.definition() for tool in prompt.tools], dict(prompt.arguments)],
+        [prompt.turns, prompt.tools, dict(prompt.arguments)],
         ensure_ascii=False,
     )
     guard = "\ue0f7"

@@ -1,0 +1,1 @@
+"""Whether a score, a rule or a source of curation lowers a loss: measured on small proxies."""
