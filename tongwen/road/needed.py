@@ -23,6 +23,8 @@ _NEEDED = {  # stage -> what it imports
     "quantize": _MODEL,
     "export": _MODEL,
 }
+_BOTH = ("numba",)
+"""In the extra `data` and in `train`."""
 _EXTRA = dict.fromkeys(_DATA, "data") | {"jinja2": "report", "ray": "ray"}
 """Extra that has a package; `train` has the others."""
 

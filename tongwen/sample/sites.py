@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any, Literal, get_args
 
-
 from tongwen.sample.packaged import packaged
 from tongwen.sample.prose import Block
 from tongwen.sample.records import gzip_member, http_response
