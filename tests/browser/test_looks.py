@@ -95,6 +95,10 @@ def served(run: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
         server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
         thread.start()
+        for _ in range(600):
+            if server.started:
+                break
+            time.sleep(0.1)
         yield f"http://127.0.0.1:{listener.getsockname()[1]}/"
         server.should_exit = True
         thread.join(timeout=30)
