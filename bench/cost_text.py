@@ -32,6 +32,10 @@ WORDS: dict[str, dict[str, str]] = {
 }  # fmt: skip
 
 
+_SEEDS_OF_TIMES = 3
+"""Fewer say nothing of the time a lever takes: the least of them is what counts."""
+
+
 def headline(found: Mapping[str, SizeTable], language: str) -> str:
     """Baseline's cost over the recipe's at the baseline's loss."""
     words = WORDS[language]
@@ -128,11 +132,12 @@ def _effects(
         effects = [table.effect(group, base, measure) for measure in MEASURES]
         worths = [table.worth_of(group, against, "mean", cost) for cost in ("flops", "cpu_seconds")]
         is_removed = part == "left out"
+        if len(group) < _SEEDS_OF_TIMES:
+            worths[1] = None
         rows.append(
             [getattr(levers[name], language), *(effect_text(effect) for effect in effects[:2]),
              verdict(effects, language, is_removed=is_removed),
-             *("" if worth is None else ratio_text(_inverse(worth) if is_removed else worth)
-               for worth in worths),
+             *(_worth_text(worth, is_removed=is_removed) for worth in worths),
              words["yes" if levers[name].survives_export else "no"], str(len(group))]
         )  # fmt: skip
     costs = [f"{words['worth']} {words[key]}" for key in ("flops", "cpu_seconds")]
@@ -209,6 +214,12 @@ def effect_text(effect: Effect) -> str:
     """A difference with its standard error."""
     error = "" if effect.standard_error is None else f" ± {effect.standard_error:.4f}"
     return f"{effect.difference:+.4f}{error}"
+
+
+def _worth_text(worth: Worth | None, *, is_removed: bool) -> str:
+    if worth is None:
+        return "–"
+    return ratio_text(_inverse(worth) if is_removed else worth)
 
 
 def _inverse(worth: Worth) -> Worth:

@@ -23,9 +23,11 @@ import contextlib
 import json
 import os
 import random
+import shutil
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -40,10 +42,10 @@ STREAMS = 64
 class Served:
     """A server in a process of its own."""
 
-    def __init__(self, folder: Path, port: int) -> None:
+    def __init__(self, folder: Path, port: int, keys: Path) -> None:
         self._command = [
             sys.executable, "-m", "tongwen", "serve", str(folder), "--port", str(port),
-            "--name", "tested",
+            "--name", "tested", "--keys", str(keys),
         ]  # fmt: skip
         self.start()
 
@@ -225,6 +227,7 @@ async def attacked(served: Served, alone: dict[int, str]) -> tuple[str, str, boo
     """Hostile requests while neighbours stream."""
     statuses: list[int] = []
     async with client_of(served) as client:
+        # The stranger's key is another, as in a server that many use.
         tokens = (await client.get("/v1/models")).json()["data"][0]["context_length"]
         rounds = 0
         wrong = 0
@@ -239,6 +242,7 @@ async def attacked(served: Served, alone: dict[int, str]) -> tuple[str, str, boo
         attacks = hostile(tokens)
         streaming = asyncio.ensure_future(neighbours())
         for path, headers, content in attacks:
+            headers = headers | {"Authorization": "Bearer stranger"}
             reply = await client.post(path, headers=headers, content=content)
             statuses.append(reply.status_code)
         await streaming
@@ -299,12 +303,17 @@ async def many(served: Served, requests: int) -> tuple[str, str, bool]:
 
 def client_of(served: Served) -> httpx.AsyncClient:
     limits = httpx.Limits(max_connections=200)
-    return httpx.AsyncClient(base_url=served.url, timeout=600, limits=limits)
+    key = {"Authorization": "Bearer client"}
+    return httpx.AsyncClient(base_url=served.url, timeout=600, limits=limits, headers=key)
 
 
 async def run(folder: Path, requests: int, long_tokens: int) -> bool:
     """Print the table; whether all was as it should be."""
-    served = Served(folder, 0)
+    keys = Path(tempfile.mkdtemp()) / "keys.toml"
+    names = ("client", "stranger")
+    lines = [f'[[keys]]\nname = "{name}"\nkey = "{name}"\n' for name in names]
+    keys.write_text("".join(lines), encoding="utf-8")
+    served = Served(folder, 0, keys)
     is_good = True
 
     def row(what: str, found: str, good: bool) -> None:
@@ -326,6 +335,7 @@ async def run(folder: Path, requests: int, long_tokens: int) -> bool:
     finally:
         with contextlib.suppress(ProcessLookupError):
             served.kill()
+        shutil.rmtree(keys.parent)
     return is_good
 
 

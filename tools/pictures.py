@@ -1,7 +1,7 @@
 """Take the pictures of README: a run's report and a conversation with its model.
 
-    tongwen run sample
-    python tools/pictures.py runs/sample --ask "Who founded ...?" --ask "..."
+    tongwen run recipes/own-documents.toml
+    python tools/pictures.py runs/own-documents --ask 介绍一下微调。
 
 Writes docs/images/report.png and docs/images/chat.png with Debian's chromium, without a window and
 without the network. Without --ask the picture of the chat is left as it is.
@@ -28,6 +28,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("run", type=Path)
     parser.add_argument("--ask", action="append", default=[], help="a question for the picture")
+    parser.add_argument("--only-chat", action="store_true", help="leave the report's picture")
     arguments = parser.parse_args()
     chromium = shutil.which("chromium")
     if chromium is None:
@@ -35,7 +36,8 @@ def main() -> None:
     IMAGES.mkdir(exist_ok=True)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
-        picture_of_report(browser, arguments.run / "report.html")
+        if not arguments.only_chat:
+            picture_of_report(browser, arguments.run / "report.html")
         if arguments.ask:
             picture_of_chat(browser, arguments.run, arguments.ask)
         browser.close()
@@ -58,7 +60,7 @@ def picture_of_chat(browser: Browser, run: Path, questions: Sequence[str]) -> No
     try:
         address = f"http://127.0.0.1:{port}"
         wait_for(f"{address}/health")
-        page = browser.new_page(viewport={"width": 1_100, "height": 760}, locale="en-GB")
+        page = browser.new_page(viewport={"width": 1_100, "height": 480}, locale="en-GB")
         page.goto(address)
         for question in questions:
             page.get_by_label("Your question").fill(question)

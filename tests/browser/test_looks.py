@@ -86,14 +86,19 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def served(run: Path) -> Iterator[str]:
+def served(run: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """The status page of the run, behind the fences of the chat page."""
+    monkeypatch.setattr("tongwen.report.live._WAIT_SHARE", 0)  # a busy machine is slow, not long
     application = Guard(LivePage([run]), keyring=None, hosts=LOOPBACK_HOSTS)
     with bind("127.0.0.1", 0) as listener:
         config = uvicorn.Config(application, log_level="warning", lifespan="off")
         server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
         thread.start()
+        for _ in range(600):
+            if server.started:
+                break
+            time.sleep(0.1)
         yield f"http://127.0.0.1:{listener.getsockname()[1]}/"
         server.should_exit = True
         thread.join(timeout=30)
@@ -108,7 +113,7 @@ def test_the_report_has_no_barriers(look: Page, watch: Any, run: Path) -> None:
 def test_a_table_that_goes_on_can_be_scrolled_by_key(page: Page, run: Path) -> None:
     page.set_viewport_size({"width": 390, "height": 800})
     page.goto(build_report(run).as_uri())
-    scrolling = page.locator(".wide[tabindex='0']")
+    scrolling = page.locator(".wide[tabindex='0']:visible")
     expect(scrolling.first).to_be_visible()
     assert "linear-gradient" in scrolling.first.evaluate("box => getComputedStyle(box).background")
 
@@ -126,9 +131,7 @@ def test_the_report_prints_without_its_bar_and_in_dark_ink(
     context.close()
 
 
-def test_the_status_page_follows_the_run(
-    page: Page, served: str, run: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_status_page_follows_the_run(page: Page, served: str, run: Path) -> None:
     page.goto(served)
     status = page.locator(".status")
     expect(status).to_contain_text("All 11 stages are done.")

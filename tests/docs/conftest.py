@@ -3,4 +3,6 @@
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent))  # importlib mode adds no path
+HERE = Path(__file__).parent
+for folder in (HERE, HERE.parents[1] / "tools"):  # importlib mode adds no path
+    sys.path.insert(0, str(folder))

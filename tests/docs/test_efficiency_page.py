@@ -3,7 +3,7 @@
 import importlib.util
 import json
 import math
-import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +14,11 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
-def tool() -> Any:
+def tool() -> Iterator[Any]:
     """The module `tools/efficiency_page.py`."""
-    before = list(sys.path)
-    sys.path.insert(0, str(ROOT / "tools"))
-    try:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(ROOT / "bench"))
+        patch.syspath_prepend(str(ROOT / "tools"))
         path = ROOT / "tools" / "efficiency_page.py"
         spec = importlib.util.spec_from_file_location("efficiency_page", path)
         assert spec is not None
@@ -26,8 +26,6 @@ def tool() -> Any:
         module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
         yield module
-    finally:
-        sys.path[:] = before
 
 
 @pytest.mark.parametrize("language", ["en", "zh"])

@@ -1,6 +1,7 @@
 """The planner's pages show what the planner answers."""
 
 import importlib.util
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +11,16 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
-def tool() -> Any:
+def tool() -> Iterator[Any]:
     """The module `tools/plan_page.py`."""
-    spec = importlib.util.spec_from_file_location("plan_page", ROOT / "tools" / "plan_page.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(ROOT / "tools"))  # it imports another tool
+        spec = importlib.util.spec_from_file_location("plan_page", ROOT / "tools" / "plan_page.py")
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        yield module
 
 
 @pytest.mark.parametrize("language", ["en", "zh"])

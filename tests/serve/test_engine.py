@@ -155,7 +155,7 @@ def test_too_many_waiting_requests_are_refused(scripted_engine: Any) -> None:
         for _ in range(5):
             engine.submit(request(20), lambda _: None)
 
-    with pytest.raises(EngineBusyError, match="2 requests are waiting"):
+    with pytest.raises(EngineBusyError, match="2 requests with prompts"):
         submit_five()
 
 

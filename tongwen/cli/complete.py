@@ -13,7 +13,8 @@ from tongwen.errors import InputError
 @click.argument("model", metavar="MODEL_OR_RUN", type=click.Path(path_type=Path))
 @click.argument("text", required=False)
 @click.option("--quantized", is_flag=True, help="Use the quantized model of a run.")
-@click.option("--max-tokens", type=click.IntRange(1), default=128, show_default=True)
+@click.option("--max-tokens", type=click.IntRange(1), default=128, show_default=True,
+              help="Longest continuation, in tokens.")  # fmt: skip
 @click.option(
     "--temperature",
     type=click.FloatRange(0, 2),

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 @click.option("--status", is_flag=True, help="A page that follows a run, in place of the model.")
 @click.option("--host", help="Address to listen on [127.0.0.1]; any other needs an API key.")
 @click.option("--port", type=int, help="Port to listen on [8000]; 0 takes a free one.")
-@click.option("--quantized", is_flag=True, help="Of a run, serve the quantized model.")
+@click.option("--quantized", is_flag=True, help="For a run, serve the quantized model.")
 @click.option("--name", help="What requests call the model; the folder's name when absent.")
 @click.option("--keys", "keys_file", help="TOML file of API keys with limits for each.")
 @click.option("--access-log", help="File that gets a line of JSON for each request.")
@@ -37,16 +37,20 @@ if TYPE_CHECKING:
     help="MCP server whose tools requests may name; may be repeated.",
 )
 @click.option("--mcp-config", help="JSON file with `mcpServers`.")
-@click.option("--precision", type=click.Choice(["auto", "bf16", "fp32"]), help="Of the numbers.")
+@click.option(
+    "--precision",
+    type=click.Choice(["auto", "bf16", "fp32"]),
+    help="Data type of weights and activations.",
+)
 @click.option(
     "--cache",
     type=click.Choice(["auto", "float32", "bfloat16", "int8"]),
-    help="Of the keys and values held for every token.",
+    help="Data type of the keys and values held for every token.",
 )
 @click.option(
     "--prefix-cache",
     "prefix_cache_file",
-    help="File that keeps what was read of prompts, for the next start.",
+    help="File that keeps the prefix cache for the next start.",
 )
 def command(
     models: tuple[Path, ...],

@@ -27,6 +27,7 @@ _FILES = {
     "/live.js": ("live.js", "text/javascript"),
 }
 _LEAST_WAIT_SECONDS = 5.0
+_MOST_WAIT_SECONDS = 120.0
 _WAIT_SHARE = 20
 """A page waits so many times as long as it took to write it, so that a long run is not slowed."""
 
@@ -94,7 +95,7 @@ class LivePage:
                     "title": f"{content['run'].name} · Tongwen 同文",
                     "status": content["state"].status,
                     "html": html,
-                    "wait_seconds": round(max(_LEAST_WAIT_SECONDS, _WAIT_SHARE * seconds), 1),
+                    "wait_seconds": round(_wait_seconds(seconds), 1),
                 }
                 self._stamp = stamp
             return self._page
@@ -108,6 +109,10 @@ class LivePage:
             for path in sorted(run.glob(pattern))
         ]
         return [*found, *(read_state(RunFiles.open(run)).status for run in self._runs)]
+
+
+def _wait_seconds(seconds: float) -> float:
+    return min(_MOST_WAIT_SECONDS, max(_LEAST_WAIT_SECONDS, _WAIT_SHARE * seconds))
 
 
 async def _answer(send: Send, status: int, kind: str, body: bytes) -> None:

@@ -23,6 +23,8 @@ _NEEDED = {  # stage -> what it imports
     "quantize": _MODEL,
     "export": _MODEL,
 }
+_BOTH = ("numba",)
+"""In the extra `data` and in `train`."""
 _EXTRA = dict.fromkeys(_DATA, "data") | {"jinja2": "report", "ray": "ray"}
 """Extra that has a package; `train` has the others."""
 
@@ -42,7 +44,10 @@ def check_packages(recipe: Recipe, stages: Collection[str], *, reports: bool = F
     wanted += ["jinja2"] * reports + ["ray"] * (recipe.run.runner == "ray")
     missing = [name for name in dict.fromkeys(wanted) if importlib.util.find_spec(name) is None]
     if missing:
-        extras = dict.fromkeys(_EXTRA.get(name, "train") for name in missing)
+        extras = list(
+            dict.fromkeys(_EXTRA.get(name, "train") for name in missing if name not in _BOTH)
+        )
+        extras = extras or ["data"]
         raise InputError(
             f"the stages need Python packages that are not installed: {', '.join(missing)}",
             hint=f"pip install 'tongwen[{','.join(extras)}]'",

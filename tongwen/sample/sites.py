@@ -3,9 +3,7 @@
 import re
 from dataclasses import dataclass
 from functools import cache
-from typing import Literal, get_args
-
-import opencc
+from typing import Any, Literal, get_args
 
 from tongwen.sample.packaged import packaged
 from tongwen.sample.prose import Block
@@ -91,7 +89,9 @@ def _site(row: dict[str, str]) -> Site:
 
 
 @cache
-def _converter() -> opencc.OpenCC:
+def _converter() -> Any:
+    import opencc  # here, so that a recipe can be read without it
+
     return opencc.OpenCC("s2tw")
 
 

@@ -191,23 +191,20 @@ class Engine:
             self._check_place(request)
 
     def _check_place(self, request: GenerationRequest) -> None:
-        """The same for who holds the lock. A client with nothing in line always has a place there:
-        others cannot fill it.
-        """
+        """The same for who holds the lock."""
         waiting = self._waiting
         if self._is_closing:
             raise EngineBusyError("the server is stopping")
-        if not waiting.holds(request.client):
-            return
-        if len(waiting) >= self._waiting_requests:
+        if not waiting.has_place(
+            request.client,
+            len(request.prompt_ids),
+            requests=self._waiting_requests,
+            prompt_tokens=self._waiting_tokens,
+        ):
             raise EngineBusyError(
-                f"{len(waiting)} requests are waiting already",
-                hint="try again later, or raise serve.waiting_requests",
-            )
-        if waiting.prompt_tokens + len(request.prompt_ids) > self._waiting_tokens:
-            raise EngineBusyError(
-                f"prompts of {waiting.prompt_tokens:,} tokens are waiting already",
-                hint="try again later, or raise serve.waiting_tokens",
+                f"{len(waiting)} requests with prompts of {waiting.prompt_tokens:,} tokens are "
+                "waiting already",
+                hint="try again later, or raise serve.waiting_requests or serve.waiting_tokens",
             )
 
     def abort(self, generation: Generation) -> None:

@@ -26,9 +26,25 @@ class WaitingLine:
     def __len__(self) -> int:
         return self._length
 
-    def holds(self, client: str) -> bool:
-        """Whether a request of the client waits."""
-        return client in self._queues
+    def has_place(self, client: str, tokens: int, *, requests: int, prompt_tokens: int) -> bool:
+        """Whether one more request may wait: the line has room, or its client less than its share.
+
+        With nothing in line a client always may, so the line can grow to twice its length.
+
+        Args:
+            client: whose it is.
+            tokens: of its prompt.
+            requests: that the line has room for.
+            prompt_tokens: the same.
+        """
+        own = self._queues.get(client)
+        if own is None:
+            return True
+        if len(self) < requests and self.prompt_tokens + tokens <= prompt_tokens:
+            return True
+        shares = len(self._queues)
+        own_tokens = sum(len(generation.request.prompt_ids) for generation in own)
+        return len(own) < requests // shares and own_tokens + tokens <= prompt_tokens // shares
 
     def append(self, generation: Generation) -> None:
         """Let a request wait at the end of its client's queue."""
