@@ -38,8 +38,10 @@ _EXERCISE_SHARE = 0.1
 """Part of a window left for questions and answers."""
 _SAID_TWICE_TOKENS = (6, 40)
 """Of a stretch that a copy document says twice: a name and a number, or a sentence."""
-_RANDOM_SHARE = 0.6
+_RANDOM_SHARE = 0.75
 """Of the copy documents: pieces drawn at random, so that a model cannot know them by heart."""
+_FACTS_TOKENS = 256
+"""Of the shortest copy documents with facts or few pieces: a shorter one has room for too few."""
 _FRAMED_SHARE = 0.5
 """Of the copy documents: facts as “the number of NAME is VALUE” has them."""
 _FEWEST_PIECES = 12
@@ -425,7 +427,7 @@ class _Maker:
                 return np.array(generator.choices(pieces, k=tokens), np.int64)
             return texts.stretch(tokens, generator)
 
-        has_frame = generator.random() < _FRAMED_SHARE
+        has_frame = self.window >= _FACTS_TOKENS and generator.random() < _FRAMED_SHARE
         before, between, after = draw(0, 5), draw(1, 3), draw(0, 2)
         stretches: list[Int64s] = []
         left = self.window // 2
@@ -443,6 +445,8 @@ class _Maker:
 
     def _some_pieces(self, generator: random.Random) -> list[int]:
         """Ordinary pieces, from a few to all; as many documents have 50 to 100 as 500 to 1,000."""
+        if self.window < _FACTS_TOKENS:
+            return self._pieces
         whole = len(self._pieces)
         few = min(_FEWEST_PIECES, whole)
         return generator.sample(self._pieces, int(few * (whole / few) ** generator.random()))
