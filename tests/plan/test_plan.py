@@ -215,6 +215,7 @@ def test_the_case_of_a_34b_on_64_cards_of_80_gib_names_recompute(
     disk = shutil.disk_usage("/")._replace(free=1 << 50)  # its checkpoints want more than many have
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: disk)
     words = ["--set", "pretrain.parallel.shard=64", "--set", "plan.memory_gib=80"]
+    words += ["--set", "train.precision=fp32"]  # as much on every processor
     result = CliRunner().invoke(command, ["yi-34b", *words])
     assert isinstance(result.exception, DoesNotFitError)
     assert result.exception.hint == "--set pretrain.recompute=layer"
