@@ -186,7 +186,7 @@ def test_folders_that_may_not_be_written_are_named(desk: Path) -> None:
 @pytest.mark.usefixtures("desk")
 @pytest.mark.parametrize(
     ("typed", "extras"),
-    [("run smallest", "data,train,report"), ("curate folder --out o", "data"),
+    [("run smallest", "data,train"), ("curate folder --out o", "data"),
      ("quantize broken --out o", "train")],
 )  # fmt: skip
 def test_packages_that_a_recipe_needs_are_named_before_any_work(

@@ -23,9 +23,9 @@ _NEEDED = {  # stage -> what it imports
     "quantize": _MODEL,
     "export": _MODEL,
 }
-_BOTH = ("numba",)
-"""In the extra `data` and in `train`."""
-_EXTRA = dict.fromkeys(_DATA, "data") | {"jinja2": "report", "ray": "ray"}
+_SHARED = {"numba": "data", "jinja2": "report"}
+"""What `train` has, too; named only where nothing else is missing."""
+_EXTRA = dict.fromkeys(_DATA, "data") | {"ray": "ray"}
 """Extra that has a package; `train` has the others."""
 
 
@@ -45,9 +45,9 @@ def check_packages(recipe: Recipe, stages: Collection[str], *, reports: bool = F
     missing = [name for name in dict.fromkeys(wanted) if importlib.util.find_spec(name) is None]
     if missing:
         extras = list(
-            dict.fromkeys(_EXTRA.get(name, "train") for name in missing if name not in _BOTH)
+            dict.fromkeys(_EXTRA.get(name, "train") for name in missing if name not in _SHARED)
         )
-        extras = extras or ["data"]
+        extras = extras or sorted({_SHARED[name] for name in missing})
         raise InputError(
             f"the stages need Python packages that are not installed: {', '.join(missing)}",
             hint=f"pip install 'tongwen[{','.join(extras)}]'",

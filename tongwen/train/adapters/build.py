@@ -75,8 +75,10 @@ class Adapters:
         else:
             with torch.device("meta"):
                 model = Llama(config)
-            for name, tensor in stream_weights(self.folder, config, dtype, arithmetic.device):
-                _set_weight(model, name, tensor, bits)
+            # Rounded from the numbers of the folder: bfloat16 in between would move every scale.
+            read = dtype if bits is None else torch.float32
+            for name, tensor in stream_weights(self.folder, config, read, arithmetic.device):
+                _set_weight(model, name, tensor, dtype, bits)
             if config.tie_word_embeddings:
                 model.lm_head.weight = model.model.embed_tokens.weight
         for module in model.modules():
@@ -204,8 +206,12 @@ def _from_quantized_folder(folder: Path, dtype: torch.dtype, device: torch.devic
     return model
 
 
-def _set_weight(model: Llama, name: str, tensor: Tensor, bits: Bits | None) -> None:
-    """Put a weight into a model without memory; a projection of a layer is rounded to `bits`."""
+def _set_weight(
+    model: Llama, name: str, tensor: Tensor, dtype: torch.dtype, bits: Bits | None
+) -> None:
+    """Put a weight into a model without memory: a projection of a layer rounded to `bits`, if that
+    is wanted, all else as `dtype`.
+    """
     parent, _, child = name.rpartition(".")
     module = model.get_submodule(parent)
     is_projection = name.startswith("model.layers.") and isinstance(module, nn.Linear)
@@ -219,9 +225,9 @@ def _set_weight(model: Llama, name: str, tensor: Tensor, bits: Bits | None) -> N
         outer, _, inner = parent.rpartition(".")
         setattr(model.get_submodule(outer), inner, rounded)
     elif isinstance(module, QuantizedLinear):
-        module.bias = tensor
+        module.bias = tensor.to(dtype)
     else:
-        setattr(module, child, nn.Parameter(tensor, requires_grad=False))
+        setattr(module, child, nn.Parameter(tensor.to(dtype), requires_grad=False))
 
 
 def _check_memory(
