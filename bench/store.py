@@ -24,7 +24,7 @@ from tongwen.files import file_digest, tree_files
 
 _PACKAGES = ("moto[server]>=5", "s3fs>=2025.2")
 _BUCKET = "work"
-_RUN_FILES = {"cost.json", "manifest.json", "events.jsonl", "inputs.json"}
+_RUN_FILES = {"cost.json", "manifest.json", "events.jsonl", "inputs.json", "progress.json"}
 
 
 def environment(folder: Path) -> Path:

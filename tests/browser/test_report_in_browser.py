@@ -42,5 +42,6 @@ def test_the_report_changes_language_and_remembers_it(page: Page, report: Path) 
 
 def test_a_reason_in_the_funnel_leads_to_its_examples(page: Page, report: Path) -> None:
     page.goto(report.as_uri())
+    page.locator("summary", has_text="Pages, characters and tokens").click()
     page.get_by_role("link", name="maximum_spam_share").click()
     expect(page.get_by_text("澳门娱乐 首页")).to_be_visible()

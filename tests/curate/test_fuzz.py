@@ -26,7 +26,15 @@ from tongwen.flow.task import Task
 from tongwen.formats.readers import read_records
 
 CurateFunction = Callable[..., Curated]
-_TIMES = {"task.json", "manifest.json", "events.jsonl", "inputs.json", "cost.json", ".lock"}
+_TIMES = {
+    "task.json",
+    "manifest.json",
+    "events.jsonl",
+    "inputs.json",
+    "cost.json",
+    ".lock",
+    "progress.json",
+}
 
 
 def data_files(folder: Path) -> dict[str, bytes]:

@@ -86,7 +86,14 @@ def make_tasks(folder: Path, function: str, texts: list[str], **params: object) 
 
 def data_files(folder: Path) -> dict[str, bytes]:
     """All files but those that hold times."""
-    records = {"task.json", "manifest.json", "events.jsonl", "inputs.json", "cost.json"}
+    records = {
+        "task.json",
+        "manifest.json",
+        "events.jsonl",
+        "inputs.json",
+        "cost.json",
+        "progress.json",
+    }
     return {
         path.relative_to(folder).as_posix(): path.read_bytes()
         for path in tree_files(folder)

@@ -39,7 +39,7 @@ def test_a_cache_takes_the_bytes_of_its_tensors(small_model_folder: Path) -> Non
 
 @pytest.mark.parametrize("language", ["en", "zh"])
 def test_the_table_in_the_docs_is_what_the_formulas_say(language: str) -> None:
-    page = (DOCS / language / "serve.md").read_text(encoding="utf-8")
+    page = (DOCS / language / "quantize.md").read_text(encoding="utf-8")
     for preset in ("yi-6b", "yi-34b"):
         config = ModelConfig.from_settings(load_recipe(preset).model, 64_000)
         sizes: list[int] = []

@@ -214,7 +214,9 @@ def test_every_interface_says_how_many_tokens_were_cached(engines: Callable[...,
         again = usage("/v1/chat/completions", messages=messages, max_tokens=2, n=2)
         assert again["prompt_tokens_details"] == {"cached_tokens": whole}
         answered = usage("/v1/responses", input=messages, max_output_tokens=2)
-        assert answered["input_tokens_details"] == {"cached_tokens": whole}
+        assert answered["input_tokens_details"] == {
+            "cached_tokens": whole, "cache_write_tokens": 0
+        }  # fmt: skip
         message = usage("/v1/messages", messages=messages, max_tokens=2)
         assert message["cache_read_input_tokens"] == whole
         assert message["input_tokens"] == first["prompt_tokens"] - whole
@@ -225,7 +227,7 @@ def test_a_window_that_memory_cannot_hold_is_smaller_and_one_beyond_the_model_is
 ) -> None:
     model = make_model()
     token_bytes = sum(tensor.nbytes for tensor in new_cache(model, 1, 1).tensors())
-    monkeypatch.setattr("tongwen.serve.engine._free_bytes", lambda _: 400 * token_bytes)
+    monkeypatch.setattr("tongwen.serve.engine.free_memory_bytes", lambda _: 400 * token_bytes)
     assert engines(model).context_tokens == 100
     assert engines(model, context_tokens=300).context_tokens == 300
     with pytest.raises(InputError, match=r"serve\.context_tokens is 4,096"):

@@ -197,6 +197,7 @@ batch_tokens = 256
 peak_learning_rate = 2e-3
 checkpoint_every_steps = 3
 held_out_share = 0.2
+precision = "fp32"
 dpo.beta = 0.5
 """
 
