@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from tongwen.errors import RecipeError
 from tongwen.extend.documents import stage_documents
@@ -119,6 +120,54 @@ def test_what_is_made_is_made_once_and_is_the_same_again(
     assert again.sequences(settings()).fingerprint == first.sequences(settings()).fingerprint
     other = stage_documents(documents, tokenizer, settings(seed=1), MIX, tmp_path / "a")
     assert other.sequences(settings()).fingerprint != first.sequences(settings()).fingerprint
+
+
+def test_a_copy_document_says_every_stretch_twice_and_no_special_piece(
+    documents: Documents, tokenizer: Tokenizer, tmp_path: Path
+) -> None:
+    mix = LongMix(long_tokens=300, long_share=0.8, copy_share=0.5)
+    found = stage_documents(documents, tokenizer, settings(), mix, tmp_path)
+    quotas = {name: n for name, n in found.quotas.items() if name.startswith("copy")}
+    assert sum(quotas.values()) == pytest.approx(400, abs=2)
+    shard = Shard.open(tmp_path / "copy.shard")
+    assert shard.documents > 10
+    special = {*tokenizer.special_ids.values()} - {EOS_ID}
+    for number in range(shard.documents):
+        ids = shard.document(number).tolist()
+        assert len(ids) == 1024
+        assert ids[-1] == EOS_ID
+        pairs = [tuple(ids[place : place + 2]) for place in range(1022)]
+        again = sum(pairs.count(pair) > 1 for pair in pairs)
+        assert again > 0.8 * len(pairs)  # but where two stretches meet
+        assert not special & {*ids}
+
+
+def test_positions_that_jump_reach_far_and_never_go_back(
+    documents: Documents, tokenizer: Tokenizer, tmp_path: Path
+) -> None:
+    jumping = settings(position_reach=200_000)
+    sequences = stage_documents(documents, tokenizer, jumping, MIX, tmp_path).sequences(jumping)
+    batch = sequences.batch(0, 40)
+    positions = batch.positions_BT.numpy()
+    assert (positions[:, 0] == 0).all()
+    assert (np.diff(positions, axis=1) >= 1).all()
+    assert 20_000 < positions.max() < 200_000
+    assert (np.diff(positions, axis=1) > 1).any(axis=1).mean() > 0.8
+    later = sequences.batch(7, 2)  # a run that continues sees the same
+    assert torch.equal(later.positions_BT, batch.positions_BT[7:9])
+    plain = stage_documents(documents, tokenizer, settings(), MIX, tmp_path).sequences(settings())
+    assert torch.equal(plain.batch(7, 2).token_ids_BT, later.token_ids_BT)
+    assert plain.fingerprint != sequences.fingerprint
+
+
+def test_positions_must_reach_beyond_their_sequence() -> None:
+    with pytest.raises(RecipeError, match="no more than the 1,024 tokens of a sequence"):
+        settings(position_reach=1_024)
+
+
+def test_copies_and_exercises_are_no_more_than_all() -> None:
+    with pytest.raises(RecipeError, match="more than all long sequences"):
+        LongMix(task_share=0.6, copy_share=0.6)
 
 
 def test_a_language_without_text_is_refused(

@@ -36,7 +36,18 @@ _CANDIDATES = 4
 neighbours at a bounded cost."""
 _EXERCISE_SHARE = 0.1
 """Part of a window left for questions and answers."""
-_MADE = ("joined", "task")
+_SAID_TWICE_TOKENS = (6, 40)
+"""Of a stretch that a copy document says twice: a name and a number, or a sentence."""
+_RANDOM_SHARE = 0.75
+"""Of the copy documents: pieces drawn at random, so that a model cannot know them by heart."""
+_FACTS_TOKENS = 256
+"""Of the shortest copy documents with facts or few pieces: a shorter one has room for too few."""
+_FRAMED_SHARE = 0.5
+"""Of the copy documents: facts as “the number of NAME is VALUE” has them."""
+_FEWEST_PIECES = 12
+"""Of a random document: where few pieces come again and again, a single one tells nothing, and
+what comes next is found by several before it."""
+_MADE = ("joined", "task", "copy")
 _MOST_EXERCISES = 20_000
 """Of one language in a stage; after them they repeat."""
 
@@ -72,6 +83,7 @@ class StageDocuments:
             settings.sequence_tokens,
             seed=settings.seed,
             separate_documents=settings.separate_documents,
+            position_reach=settings.position_reach,
             mixture=Mixture([Stage(0, self.quotas)], settings.seed),
         )
 
@@ -195,6 +207,8 @@ class _Maker:
         self.long_tokens = mix.long_tokens or max(1, self.window // 2)
         self.counts: dict[str, float] = {}
         self._part_ends = np.cumsum([len(part) for part in documents.parts])
+        special = {*tokenizer.special_ids.values()}
+        self._pieces = [id for id in range(tokenizer.vocabulary_size) if id not in special]
 
     def make(self, key: str) -> None:
         """Write the made documents, which long ones are kept, and what goes how often."""
@@ -207,6 +221,10 @@ class _Maker:
             "task",
             {name: self._tasks(name, share, sources[name]) for name, share in shares.items()},
         )
+        copies = self._write(
+            "copy",
+            {name: self._copies(name, share, sources[name]) for name, share in shares.items()},
+        )
         quotas: dict[str, float] = {}
         for name, share in shares.items():
             quotas |= self._long_quotas(
@@ -216,6 +234,7 @@ class _Maker:
                 has_long=len(kept[name]) > 0,
                 has_joined=_has(joined, name),
                 has_tasks=_has(tasks, name),
+                has_copies=_has(copies, name),
             )
         long_share = sum(quotas.values())
         quotas |= self._short_quotas(1 - long_share)
@@ -228,6 +247,7 @@ class _Maker:
         self.counts |= {
             "joined_documents": joined.documents,
             "task_documents": tasks.documents,
+            "copy_documents": copies.documents,
             "long_share": round(long_share, 4),
         }
         write_json(
@@ -299,7 +319,7 @@ class _Maker:
     def _missing_tokens(self, kept: Int64s, share: float) -> float:
         """Of long text in a language of this share: what its long documents do not have."""
         wanted = self.settings.max_tokens * self.mix.long_share * share
-        wanted *= 1 - self.mix.task_share
+        wanted *= 1 - self.mix.task_share - self.mix.copy_share
         return max(0.0, wanted - self.mix.repeat_long * float(self.documents.tokens[kept].sum()))
 
     def _joined(self, name: str, wanted_tokens: float) -> Iterator[Int64s]:
@@ -386,6 +406,51 @@ class _Maker:
             text_tokens -= len(ids) - self.window + self.window // 64 + 1
         return None
 
+    def _copies(self, name: str, share: float, texts: "_Texts") -> Iterator[Int64s]:
+        """Documents a window long in which every stretch occurs twice."""
+        wanted = self.settings.max_tokens * self.mix.long_share * self.mix.copy_share * share
+        if not texts.count or not wanted:
+            return
+        for number in range(min(_MOST_EXERCISES, -(-int(wanted) // self.window))):
+            yield self._copy(texts, random.Random(f"{self.settings.seed} copy {name} {number}"))
+
+    def _copy(self, texts: "_Texts", generator: random.Random) -> Int64s:
+        """Stretches of text, or in most documents of pieces drawn at random, where nothing but the
+        first time can tell the second. In half of the documents all stretches have the same frame
+        around a name and a value, so that the token before a value does not tell which one it is.
+        """
+        pieces = self._some_pieces(generator) if generator.random() < _RANDOM_SHARE else None
+
+        def draw(fewest: int, most: int) -> Int64s:
+            tokens = generator.randint(fewest, most)
+            if pieces:
+                return np.array(generator.choices(pieces, k=tokens), np.int64)
+            return texts.stretch(tokens, generator)
+
+        has_frame = self.window >= _FACTS_TOKENS and generator.random() < _FRAMED_SHARE
+        before, between, after = draw(0, 5), draw(1, 3), draw(0, 2)
+        stretches: list[Int64s] = []
+        left = self.window // 2
+        while left > 0:
+            if has_frame:
+                made = np.concatenate([before, draw(1, 6), between, draw(1, 6), after])
+            else:
+                made = draw(*_SAID_TWICE_TOKENS)
+            stretches.append(made[:left])
+            left -= len(made)
+        order = [*range(len(stretches))] * 2
+        generator.shuffle(order)
+        said = np.concatenate([stretches[number] for number in order])[: self.window - 1]
+        return np.append(said, self.tokenizer.end_id)
+
+    def _some_pieces(self, generator: random.Random) -> list[int]:
+        """Ordinary pieces, from a few to all; as many documents have 50 to 100 as 500 to 1,000."""
+        if self.window < _FACTS_TOKENS:
+            return self._pieces
+        whole = len(self._pieces)
+        few = min(_FEWEST_PIECES, whole)
+        return generator.sample(self._pieces, int(few * (whole / few) ** generator.random()))
+
     def _long_quotas(
         self,
         name: str,
@@ -395,22 +460,26 @@ class _Maker:
         has_long: bool,
         has_joined: bool,
         has_tasks: bool,
+        has_copies: bool,
     ) -> dict[str, float]:
-        """Shares of a language's long, joined and task sequences; what there is none of goes to the
-        others.
+        """Shares of a language's long, joined, task and copy sequences; what there is none of goes
+        to the others.
         """
         if not has_long and not has_joined:
             return {}
         whole = self.mix.long_share * share
         task = whole * self.mix.task_share if has_tasks else 0.0
-        wanted = self.settings.max_tokens * whole * (1 - self.mix.task_share)
+        copy = whole * self.mix.copy_share if has_copies else 0.0
+        wanted = self.settings.max_tokens * whole
+        wanted *= 1 - self.mix.task_share - self.mix.copy_share
         joined = min(1.0, missing_tokens / wanted) if has_joined and wanted else 0.0
         if not has_long:
             joined = 1.0
         quotas = {
-            f"long_{name}": (whole - task) * (1 - joined),
-            f"joined_{name}": (whole - task) * joined,
+            f"long_{name}": (whole - task - copy) * (1 - joined),
+            f"joined_{name}": (whole - task - copy) * joined,
             f"task_{name}": task,
+            f"copy_{name}": copy,
         }
         return {group: quota for group, quota in quotas.items() if quota}
 

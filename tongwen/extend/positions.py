@@ -30,11 +30,13 @@ def extended_config(
     """
     trained = _trained_window(config, settings, name, pretrained_tokens)
     _check_scaling(config, settings)
-    window, method = settings.sequence_tokens, settings.position_method
+    window, method = settings.window, settings.position_method
     if method != "theta":
         scaling = _scaling(config, method, trained, window)
         return replace(config, rope_scaling=scaling, max_position_embeddings=window)
     theta = settings.rope_theta
+    if theta is None and settings.position_reach and window <= config.max_position_embeddings:
+        theta = config.rope_theta  # made for this window when it was first reached
     if theta is None:
         theta = theta_for(window, trained, config.rope_theta)
     if theta < config.rope_theta:

@@ -32,6 +32,10 @@ class LongMix:
     task_share: float = 0.1
     """Share of the long sequences with a recall or counting exercise made from the training text
     itself, in its language. 0 makes none."""
+    copy_share: float = 0.0
+    """Share of the long sequences in which everything is said twice: short stretches of text, or of
+    random pieces, in random order. Looking back and copying forms early on them (Olsson et al.
+    2022, arXiv:2209.11895); the natural text of a small model has too little to copy."""
     languages: Mapping[str, float] | None = None
     """Weights of the languages of long text; as many tokens as they have when absent."""
     repeat_long: float = 4.0
@@ -39,12 +43,17 @@ class LongMix:
     subject, joined, make up the rest."""
 
     def __post_init__(self) -> None:
-        for name, highest in (("long_share", 1.0), ("trim_share", 0.49), ("task_share", 1.0)):
+        highest = {"long_share": 1.0, "trim_share": 0.49, "task_share": 1.0, "copy_share": 1.0}
+        for name, most in highest.items():
             value = getattr(self, name)
-            if not 0 <= value <= highest:
-                raise RecipeError(
-                    f"mix.{name} is {value}", hint=f"use a number from 0 to {highest:g}"
-                )
+            if not 0 <= value <= most:
+                raise RecipeError(f"mix.{name} is {value}", hint=f"use a number from 0 to {most:g}")
+        if self.task_share + self.copy_share > 1:
+            raise RecipeError(
+                f"mix.task_share {self.task_share:g} and mix.copy_share {self.copy_share:g} "
+                "are more than all long sequences",
+                hint="let them add up to at most 1",
+            )
         if self.long_tokens is not None and self.long_tokens < 1:
             raise RecipeError(f"mix.long_tokens is {self.long_tokens}", hint="use 1 or more")
         if not 0 < self.repeat_long < math.inf:
@@ -53,6 +62,17 @@ class LongMix:
             )
         if self.languages is not None:
             check_weights("mix.languages", self.languages)
+
+
+def check_reach(name: str, reach: int | None, sequence_tokens: int) -> None:
+    """Raises:
+    RecipeError: positions do not reach beyond the sequences.
+    """
+    if reach is not None and reach <= sequence_tokens:
+        raise RecipeError(
+            f"{name} is {reach:,}, no more than the {sequence_tokens:,} tokens of a sequence",
+            hint="leave it out: positions reach so far without a jump",
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +87,10 @@ class ExtendStage:
     """RoPE's base in this stage; when absent it grows with the window so that as many channels as
     before turn once within it: theta ** (ln(window / 2 pi) / ln(old window / 2 pi)) (Liu et al.
     2023, arXiv:2310.05209, theorem 1)."""
+    position_reach: int | None = None
+    """Positions jump ahead at random places of a sequence and reach over up to so many tokens, then
+    the model's window: far distances at the cost of short sequences (Zhu et al. 2023,
+    arXiv:2309.10400). The sequences of later stages may still be longer."""
     batch_tokens: int | None = None
     """As in [extend], whose batch, rounded up to whole sequences, is the default."""
     micro_batch_tokens: int | None = None
@@ -81,6 +105,7 @@ class ExtendStage:
             value = getattr(self, name)
             if value is not None and value <= 0:
                 raise RecipeError(f"stages.{name} is {value}", hint="use a number greater than 0")
+        check_reach("stages.position_reach", self.position_reach, self.sequence_tokens)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,6 +126,8 @@ class ExtendSettings(TextSettings):
     trained_window: int | None = None
     """Longest sequences that the model has really seen, where its config.json claims a longer
     window: the extension starts from there."""
+    position_reach: int | None = None
+    """As in a stage, for an extension in one run."""
     separate_documents: bool = False
     """Documents see those before them: otherwise short documents would teach no long distance."""
     stages: tuple[ExtendStage, ...] = ()
@@ -115,6 +142,7 @@ class ExtendSettings(TextSettings):
             )
         if self.trained_window is not None and self.trained_window < 1:
             raise RecipeError(f"trained_window is {self.trained_window}", hint="use 1 or more")
+        check_reach("extend.position_reach", self.position_reach, self.sequence_tokens)
         windows = [stage.sequence_tokens for stage in self.stages]
         for before, after in itertools.pairwise(windows):
             if after <= before:
@@ -136,6 +164,11 @@ class ExtendSettings(TextSettings):
             )
         self.runs()
 
+    @property
+    def window(self) -> int:
+        """Positions that a run trains: those of its sequences, or as far as they jump."""
+        return self.position_reach or self.sequence_tokens
+
     def runs(self) -> dict[str, "ExtendSettings"]:
         """Name -> settings of each training run, in order: one, or one a stage."""
         if not self.stages:
@@ -144,6 +177,13 @@ class ExtendSettings(TextSettings):
             f"extend.stages.{number}": self._of_stage(number, stage)
             for number, stage in enumerate(self.stages)
         }
+
+    def _trained_before(self, number: int) -> int | None:
+        """Longest sequences before a stage, where the model's window is longer than they are."""
+        if number == 0:
+            return self.trained_window
+        before = self.stages[number - 1]
+        return before.sequence_tokens if before.position_reach else None
 
     def _of_stage(self, number: int, stage: ExtendStage) -> "ExtendSettings":
         window = stage.sequence_tokens
@@ -155,8 +195,9 @@ class ExtendSettings(TextSettings):
             stages=(),
             sequence_tokens=window,
             max_tokens=stage.max_tokens,
-            trained_window=self.trained_window if number == 0 else None,
+            trained_window=self._trained_before(number),
             rope_theta=stage.rope_theta,
+            position_reach=stage.position_reach,
             batch_tokens=batch,
             micro_batch_tokens=micro,
             initial_batch_tokens=None,

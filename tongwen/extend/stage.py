@@ -74,8 +74,9 @@ def _training_data(
 ) -> tuple[PackedSequences, dict[str, float]]:
     """The sequences of one run, and what was found and made for them."""
     if not context.settings.stages:
-        return shards.training_sequences(settings), {}
-    found = stage_documents(
+        found = shards.training_sequences(settings, position_reach=settings.position_reach)
+        return found, {}
+    made = stage_documents(
         shards.training,
         Tokenizer.load(context.inputs["tokenizer"]),
         settings,
@@ -83,4 +84,4 @@ def _training_data(
         out / "documents",
         context.progress.say,
     )
-    return found.sequences(settings), found.counts
+    return made.sequences(settings), made.counts

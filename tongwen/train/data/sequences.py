@@ -4,7 +4,7 @@ Shape suffixes in this file: B sequences, T tokens.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol, Self
 
 import numpy as np
@@ -22,6 +22,8 @@ from tongwen.train.data.packing import Int64s, Packing, in_epochs, joined, pack
 from tongwen.train.loss.softmax import IGNORED
 
 _PADDING_DOCUMENT = -1
+_TOKENS_A_JUMP = 32
+"""The most jumps of `position_reach`: one every so many tokens."""
 
 
 @dataclass(frozen=True)
@@ -180,8 +182,12 @@ class PackedSequences:
         seed: int,
         separate_documents: bool = True,
         mixture: Mixture | None = None,
+        position_reach: int | None = None,
     ) -> None:
         """Pack the documents; see `packing.pack` for what it costs.
+
+        With `position_reach` the positions of a sequence jump ahead at random places and reach over
+        up to so many tokens (Zhu et al. 2023, arXiv:2309.10400).
 
         Raises:
             InputError: the documents have no token.
@@ -195,6 +201,7 @@ class PackedSequences:
         self._part_ends = np.cumsum([len(part) for part in documents.parts])
         self._seed = seed
         self._separate = separate_documents
+        self._reach = position_reach
         self.sequence_tokens = sequence_tokens
         self.sequences = self._packing.sequences
         self.fingerprint_parts: dict[str, str | int | float | bool] = {
@@ -204,6 +211,8 @@ class PackedSequences:
             "separate_documents": separate_documents,
             "packing": "best-fit 1",
         }
+        if position_reach is not None:
+            self.fingerprint_parts["position_reach"] = position_reach
         if mixture is not None:
             first, *later = map(str, mixture.stages)
             self.fingerprint_parts |= {"mixture": first, "mixture_stages": "; ".join(later)}
@@ -230,15 +239,26 @@ class PackedSequences:
     def batch(self, first_sample: int, samples: int) -> Batch:
         """Samples number `first_sample` and the following ones, over epoch borders."""
         numbers = np.arange(first_sample, first_sample + samples, dtype=np.int64)
+        batch = self.sequences_at(self._places(numbers))
+        if self._reach is None:
+            return batch
+        jumps = [
+            jumps_ahead(self.sequence_tokens, self._reach, np.random.default_rng([self._seed, n]))
+            for n in numbers.tolist()
+        ]
+        return replace(batch, positions_BT=batch.positions_BT + torch.from_numpy(np.stack(jumps)))
+
+    def _places(self, numbers: Int64s) -> Int64s:
+        """The sequence in the packing that each sample is."""
         if self._mixture is None:
-            return self.sequences_at(in_epochs(numbers, self.sequences, self._seed))
+            return in_epochs(numbers, self.sequences, self._seed)
         languages, numbers = self._mixture.places(numbers)
         chosen = np.empty_like(numbers)
         for language in np.unique(languages).tolist():
             here = languages == language
             first, last = self._language_starts[language : language + 2].tolist()
             chosen[here] = first + in_epochs(numbers[here], last - first, self._seed)
-        return self.sequences_at(chosen)
+        return chosen
 
     def sequences_at(self, numbers: Int64s) -> Batch:
         """Sequences by their number in the packing."""
@@ -280,6 +300,22 @@ class PackedSequences:
         if wanted is None:
             return ids.astype(np.int64), np.ones(len(ids), dtype=np.bool_)
         return ids.astype(np.int64), wanted[start : start + tokens]
+
+
+def jumps_ahead(tokens: int, reach: int, generator: np.random.Generator) -> Int64s:
+    """What is added to the positions 0 to `tokens` - 1 of a sequence, never less than before.
+
+    The window reached over is drawn between `tokens` and `reach`, and so is the number of jumps
+    between 1 and one every 32 tokens, both evenly in their logarithms: near distances and long
+    unbroken stretches stay as frequent as far ones.
+    """
+    window = int(np.exp(generator.uniform(np.log(tokens), np.log(max(tokens, reach)))))
+    count = int(np.exp(generator.uniform(0, np.log(max(1, tokens // _TOKENS_A_JUMP) + 1))))
+    places = generator.integers(1, tokens, count) if tokens > 1 else np.array([], np.int64)
+    reached = np.sort(generator.integers(0, window - tokens + 1, len(places)))
+    steps = np.zeros(tokens, np.int64)
+    np.add.at(steps, np.sort(places), np.diff(reached, prepend=0))
+    return np.cumsum(steps)
 
 
 def _pack(

@@ -57,8 +57,12 @@ class ShardData:
             tokenizer_digest=tokenizer.digest,
         )
 
-    def training_sequences(self, settings: TextSettings) -> PackedSequences:
+    def training_sequences(
+        self, settings: TextSettings, *, position_reach: int | None = None
+    ) -> PackedSequences:
         """The training documents as `settings` want them packed, mixed and ordered.
+
+        `position_reach` is `PackedSequences`'s.
 
         Raises:
             RecipeError: the mixture has a language that no document has.
@@ -69,6 +73,7 @@ class ShardData:
             seed=settings.seed,
             separate_documents=settings.separate_documents,
             mixture=Mixture.of(settings),
+            position_reach=position_reach,
         )
 
     def validation_sets(self, settings: TrainSettings) -> dict[str, ValidationSet]:
