@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tongwen.errors import RecipeError
+from tongwen.extend.copies import said_twice
 from tongwen.extend.exercises import exercise, script_of
 from tongwen.extend.settings import ExtendSettings, LongMix
 from tongwen.files import read_json, value_digest, write_json
@@ -36,17 +37,6 @@ _CANDIDATES = 4
 neighbours at a bounded cost."""
 _EXERCISE_SHARE = 0.1
 """Part of a window left for questions and answers."""
-_SAID_TWICE_TOKENS = (6, 40)
-"""Of a stretch that a copy document says twice: a name and a number, or a sentence."""
-_RANDOM_SHARE = 0.75
-"""Of the copy documents: pieces drawn at random, so that a model cannot know them by heart."""
-_FACTS_TOKENS = 256
-"""Of the shortest copy documents with facts or few pieces: a shorter one has room for too few."""
-_FRAMED_SHARE = 0.5
-"""Of the copy documents: facts as “the number of NAME is VALUE” has them."""
-_FEWEST_PIECES = 12
-"""Of a random document: where few pieces come again and again, a single one tells nothing, and
-what comes next is found by several before it."""
 _MADE = ("joined", "task", "copy")
 _MOST_EXERCISES = 20_000
 """Of one language in a stage; after them they repeat."""
@@ -207,8 +197,6 @@ class _Maker:
         self.long_tokens = mix.long_tokens or max(1, self.window // 2)
         self.counts: dict[str, float] = {}
         self._part_ends = np.cumsum([len(part) for part in documents.parts])
-        special = {*tokenizer.special_ids.values()}
-        self._pieces = [id for id in range(tokenizer.vocabulary_size) if id not in special]
 
     def make(self, key: str) -> None:
         """Write the made documents, which long ones are kept, and what goes how often."""
@@ -411,45 +399,12 @@ class _Maker:
         wanted = self.settings.max_tokens * self.mix.long_share * self.mix.copy_share * share
         if not texts.count or not wanted:
             return
+        special = {*self.tokenizer.special_ids.values()}
+        pieces = [id for id in range(self.tokenizer.vocabulary_size) if id not in special]
         for number in range(min(_MOST_EXERCISES, -(-int(wanted) // self.window))):
-            yield self._copy(texts, random.Random(f"{self.settings.seed} copy {name} {number}"))
-
-    def _copy(self, texts: "_Texts", generator: random.Random) -> Int64s:
-        """Stretches of text, or in most documents of pieces drawn at random, where nothing but the
-        first time can tell the second. In half of the documents all stretches have the same frame
-        around a name and a value, so that the token before a value does not tell which one it is.
-        """
-        pieces = self._some_pieces(generator) if generator.random() < _RANDOM_SHARE else None
-
-        def draw(fewest: int, most: int) -> Int64s:
-            tokens = generator.randint(fewest, most)
-            if pieces:
-                return np.array(generator.choices(pieces, k=tokens), np.int64)
-            return texts.stretch(tokens, generator)
-
-        has_frame = self.window >= _FACTS_TOKENS and generator.random() < _FRAMED_SHARE
-        before, between, after = draw(0, 5), draw(1, 3), draw(0, 2)
-        stretches: list[Int64s] = []
-        left = self.window // 2
-        while left > 0:
-            if has_frame:
-                made = np.concatenate([before, draw(1, 6), between, draw(1, 6), after])
-            else:
-                made = draw(*_SAID_TWICE_TOKENS)
-            stretches.append(made[:left])
-            left -= len(made)
-        order = [*range(len(stretches))] * 2
-        generator.shuffle(order)
-        said = np.concatenate([stretches[number] for number in order])[: self.window - 1]
-        return np.append(said, self.tokenizer.end_id)
-
-    def _some_pieces(self, generator: random.Random) -> list[int]:
-        """Ordinary pieces, from a few to all; as many documents have 50 to 100 as 500 to 1,000."""
-        if self.window < _FACTS_TOKENS:
-            return self._pieces
-        whole = len(self._pieces)
-        few = min(_FEWEST_PIECES, whole)
-        return generator.sample(self._pieces, int(few * (whole / few) ** generator.random()))
+            generator = random.Random(f"{self.settings.seed} copy {name} {number}")
+            said = said_twice(self.window - 1, pieces, texts.stretch, generator)
+            yield np.append(said, self.tokenizer.end_id)
 
     def _long_quotas(
         self,
