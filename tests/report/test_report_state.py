@@ -1,6 +1,5 @@
 """Whether a run is going, as its report and its status page say it."""
 
-import asyncio
 import fcntl
 import json
 import os
@@ -188,21 +187,21 @@ async def ask(page: LivePage, path: str, query: str = "", method: str = "GET") -
 
 
 def test_the_live_page_is_written_anew_only_when_the_run_has_changed(
-    made_run: Any, tmp_path: Path
+    made_run: Any, tmp_path: Path, run_async: Any
 ) -> None:
     run = made_run.make_run(tmp_path / "run")
     page = LivePage([run])
-    frame = asyncio.run(ask(page, "/"))[1].decode()
+    frame = run_async(ask(page, "/"))[1].decode()
     assert "sample" not in frame  # a figure of the run needs a key, where one is asked for
-    first = json.loads(asyncio.run(ask(page, "/status"))[1])
+    first = json.loads(run_async(ask(page, "/status"))[1])
     assert "7.92 M" in first["html"]
-    again = json.loads(asyncio.run(ask(page, "/status", f"digest={first['digest']}"))[1])
+    again = json.loads(run_async(ask(page, "/status", f"digest={first['digest']}"))[1])
     assert again["html"] is None
     write_jsonl(run / "events.jsonl", [event("export", "failed", time.time(), reason="why not")])
-    changed = json.loads(asyncio.run(ask(page, "/status", f"digest={first['digest']}"))[1])
+    changed = json.loads(run_async(ask(page, "/status", f"digest={first['digest']}"))[1])
     assert "why not" in changed["html"]
-    assert asyncio.run(ask(page, "/report.css"))[0] == 200
-    assert asyncio.run(ask(page, "/../pyproject.toml"))[0] == 404
-    assert asyncio.run(ask(page, "/status", method="POST"))[0] == 405
+    assert run_async(ask(page, "/report.css"))[0] == 200
+    assert run_async(ask(page, "/../pyproject.toml"))[0] == 404
+    assert run_async(ask(page, "/status", method="POST"))[0] == 405
     with pytest.raises(InputError, match="not a run directory"):
         LivePage([tmp_path])

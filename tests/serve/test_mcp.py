@@ -1,6 +1,5 @@
 """Tools of MCP servers: named by a request, called by our server, never more than is allowed."""
 
-import asyncio
 import json
 import runpy
 import shlex
@@ -88,7 +87,9 @@ def test_a_stream_says_when_a_call_begins_and_what_came_of_it(
     assert lines[-2] == "data: [DONE]"
 
 
-def test_calls_time_and_results_are_bounded(scripted_engine: Any, serve: Any, servers: Any) -> None:
+def test_calls_time_and_results_are_bounded(
+    scripted_engine: Any, serve: Any, servers: Any, run_async: Any
+) -> None:
     texts = [call("read", characters=500), call("add", a=1, b=1), "完"]
     with talking(scripted_engine, serve, servers, *texts, mcp_calls=1) as ask:
         message = ask(max_tokens=900).json()["choices"][0]["message"]
@@ -99,7 +100,7 @@ def test_calls_time_and_results_are_bounded(scripted_engine: Any, serve: Any, se
 
     quick = McpServers(mcp_servers([f"t={COMMAND}"], None), call_seconds=0.2, result_characters=9)
     with quick:
-        late = asyncio.run(quick.call("t__wait", '{"seconds": 5}'))
+        late = run_async(quick.call("t__wait", '{"seconds": 5}'))
     assert late.is_error
     assert "0.2 s" in late.text
 
@@ -183,7 +184,7 @@ def test_the_page_learns_which_servers_there_are(
     assert {"name": "t__add", "description": "The sum of two numbers."} in found["tools"]
 
 
-def test_a_program_that_died_is_started_again(servers: Any) -> None:
+def test_a_program_that_died_is_started_again(servers: Any, run_async: Any) -> None:
     async def ask() -> None:
         ended = await servers.call("t__die", "{}")
         assert ended.is_error
@@ -192,11 +193,11 @@ def test_a_program_that_died_is_started_again(servers: Any) -> None:
         assert (await servers.call("t__add", '{"a": "x"}')).is_error
         assert (await servers.call("t__add", "[]")).is_error
 
-    asyncio.run(ask())
+    run_async(ask())
 
 
 def test_a_program_sees_only_what_it_is_given(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run_async: Any
 ) -> None:
     monkeypatch.setenv("TONGWEN_API_KEY", "ours")
     monkeypatch.setenv("THEIR_KEY", "theirs")
@@ -213,10 +214,10 @@ def test_a_program_sees_only_what_it_is_given(
         return [(await servers.call("t__environment", body)).text for body in wanted]
 
     with McpServers([server], call_seconds=20, result_characters=300) as made:
-        assert asyncio.run(ask(made)) == ["theirs", "not set", "not set"]
+        assert run_async(ask(made)) == ["theirs", "not set", "not set"]
 
 
-def test_a_server_behind_an_address_is_asked_over_http() -> None:
+def test_a_server_behind_an_address_is_asked_over_http(run_async: Any) -> None:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         port = listener.getsockname()[1]
@@ -229,7 +230,7 @@ def test_a_server_behind_an_address_is_asked_over_http() -> None:
         try:
             named = mcp_servers([f"web=http://127.0.0.1:{port}/mcp"], None)
             with McpServers(named, call_seconds=20, result_characters=300) as made:
-                got = asyncio.run(made.call("web__add", '{"a": 1, "b": 2}'))
+                got = run_async(made.call("web__add", '{"a": 1, "b": 2}'))
         finally:
             web.should_exit = True
             thread.join(timeout=60)
