@@ -28,6 +28,7 @@ from tongwen.model.flops import flops_per_token
 from tongwen.model.settings import ModelSettings
 from tongwen.plan.laws import recommended_rate
 from tongwen.progress import Progress
+from tongwen.prove.proxies import proxy_shape
 from tongwen.train.data.sequences import Batch, Samples
 from tongwen.train.data.sources import ShardData
 from tongwen.train.job import Job
@@ -42,7 +43,6 @@ SEQUENCE_TOKENS = 256
 WARMUP_SHARE = 0.03
 BASELINE, RECIPE = "baseline", "recipe"
 _NEVER = 10**9
-_HEAD_DIM = 32
 _ORTHOGONAL_STEPS = 5
 
 
@@ -70,18 +70,7 @@ class Size:
 
     @property
     def model(self) -> ModelSettings:
-        heads = self.hidden_size // _HEAD_DIM
-        return ModelSettings(
-            hidden_size=self.hidden_size,
-            intermediate_size=3 * self.hidden_size,
-            num_hidden_layers=self.layers,
-            num_attention_heads=heads,
-            num_key_value_heads=max(1, heads // 2),
-            head_dim=_HEAD_DIM,
-            max_position_embeddings=SEQUENCE_TOKENS,
-            rope_theta=10_000.0,
-            tie_word_embeddings=True,
-        )
+        return proxy_shape(self.hidden_size, self.layers)
 
 
 @dataclass(frozen=True, kw_only=True)

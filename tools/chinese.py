@@ -51,6 +51,12 @@ def default_words(default: str) -> str:
     return re.sub(r"(\S+) in (\[\w+\])", r"\2 中为 \1", default).replace("; ", "；")
 
 
+def table_row(cells: tuple[str, ...], space: str = " ") -> str:
+    """A row of a Markdown table."""
+    escaped = (cell.replace("|", "\\|") for cell in cells)
+    return "|" + "|".join(f"{space}{cell}{space}" for cell in escaped) + "|"
+
+
 def main() -> int:
     import command_reference
     import recipe_reference

@@ -70,7 +70,7 @@ def section(path: str, command: click.Command, language: str) -> str:
             parts.append(f"```text\n{said}\n```" if "\n" in said else said)
     options = [item for item in command.params if isinstance(item, click.Option) and item.help]
     if options:
-        lines = [row(HEADS[language]), row(("---",) * 4, space="")]
+        lines = [chinese.table_row(HEADS[language]), chinese.table_row(("---",) * 4, space="")]
         parts.append("\n".join([*lines, *(option_row(option, language) for option in options)]))
     return "\n\n".join(parts)
 
@@ -97,7 +97,7 @@ def option_row(option: click.Option, language: str) -> str:
     meaning = said_in(str(option.help), language)
     if option.multiple and MANY["en"] not in meaning and "可重复" not in meaning:
         meaning += f" ({MANY['en']})" if language == "en" else f"（{MANY['zh']}）"
-    return row((names, value_of(option), default, meaning))
+    return chinese.table_row((names, value_of(option), default, meaning))
 
 
 def value_of(option: click.Option) -> str:
@@ -136,11 +136,6 @@ def texts() -> list[str]:
                 if isinstance(option.show_default, str):
                     found[option.show_default] = None
     return list(found)
-
-
-def row(cells: tuple[str, ...], space: str = " ") -> str:
-    escaped = (cell.replace("|", "\\|") for cell in cells)
-    return "|" + "|".join(f"{space}{cell}{space}" for cell in escaped) + "|"
 
 
 def main() -> int:

@@ -50,7 +50,7 @@ def section_text(section: Section, language: str) -> str:
     lines = [f"### [{section.name}]", said_in(section.meaning, language)]
     if section.name in TRAIN.kinds:
         lines += ["", SHARED[language]]
-    lines += ["", row(HEADS[language]), row(("---",) * 4, space="")]
+    lines += ["", chinese.table_row(HEADS[language]), chinese.table_row(("---",) * 4, space="")]
     lines += [key_row(key, section.name, language) for key in section.own]
     return "\n".join(lines)
 
@@ -61,7 +61,7 @@ def key_row(key: Key, section: str, language: str) -> str:
     kind = key.type
     if language == "zh":
         default, kind = chinese.default_words(default), chinese.type_words(kind)
-    return row((f"`{name}`", kind, default, said_in(key.meaning, language)))
+    return chinese.table_row((f"`{name}`", kind, default, said_in(key.meaning, language)))
 
 
 def said_in(text: str, language: str) -> str:
@@ -80,11 +80,6 @@ def code(default: str) -> str:
     """A default as code; the remark after the first is text."""
     value, semicolon, remark = default.partition("; ")
     return f"`{value}`{semicolon}{remark}"
-
-
-def row(cells: tuple[str, ...], space: str = " ") -> str:
-    escaped = (cell.replace("|", "\\|") for cell in cells)
-    return "|" + "|".join(f"{space}{cell}{space}" for cell in escaped) + "|"
 
 
 def main() -> int:

@@ -1,4 +1,4 @@
-"""What is told about a run besides its metrics: TensorBoard's files, trackers, texts it writes."""
+"""TensorBoard files, trackers and sample texts of a run."""
 
 import struct
 import sys
@@ -149,7 +149,7 @@ def test_a_tracker_that_fails_is_named_once_and_the_others_go_on(
         for step in (1, 2):
             tell({"kind": "train", "step": step, "loss": 2.0})
     assert [line.strip().partition(":")[0] for line in said] == [
-        "mlflow is told nothing", "trackio is told no more",
+        "mlflow could not start and gets no metrics", "trackio failed and gets no more metrics",
     ]  # fmt: skip
     assert len(clients["wandb"].logged) == 2
 

@@ -1,4 +1,4 @@
-"""What a person is told about a step: its work in words, the same for all steps of one piece of it.
+"""Names of steps for people: what each does, in words shared by the steps of one piece of work.
 
 Names are by the beginning of a step's own name, the longest that fits.
 """

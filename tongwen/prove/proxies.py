@@ -39,6 +39,22 @@ _CODES = {"en": "en", "zh": "zh-Hans"}
 _NEVER = 10**9
 
 
+def proxy_shape(hidden_size: int, layers: int) -> ModelSettings:
+    """A small Llama: heads of 32 channels, half as many for keys, sequences of 256 tokens."""
+    heads = max(1, hidden_size // _HEAD_DIM)
+    return ModelSettings(
+        hidden_size=hidden_size,
+        intermediate_size=3 * hidden_size,
+        num_hidden_layers=layers,
+        num_attention_heads=heads,
+        num_key_value_heads=max(1, heads // 2),
+        head_dim=_HEAD_DIM,
+        max_position_embeddings=_SEQUENCE_TOKENS,
+        rope_theta=10_000.0,
+        tie_word_embeddings=True,
+    )
+
+
 @dataclass(frozen=True, kw_only=True)
 class Proxy:
     """The model that every group gets, and its training.
@@ -60,18 +76,7 @@ class Proxy:
     seeds: int = 3
 
     def config(self, vocabulary_size: int) -> ModelConfig:
-        heads = max(1, self.hidden_size // _HEAD_DIM)
-        shape = ModelSettings(
-            hidden_size=self.hidden_size,
-            intermediate_size=3 * self.hidden_size,
-            num_hidden_layers=self.layers,
-            num_attention_heads=heads,
-            num_key_value_heads=max(1, heads // 2),
-            head_dim=_HEAD_DIM,
-            max_position_embeddings=_SEQUENCE_TOKENS,
-            rope_theta=10_000.0,
-            tie_word_embeddings=True,
-        )
+        shape = proxy_shape(self.hidden_size, self.layers)
         return ModelConfig.from_settings(shape, vocabulary_size)
 
     def settings(self, languages: Iterable[str], seed: int) -> PretrainSettings:

@@ -306,7 +306,7 @@ def _connection_closed() -> int:
 
 
 def _result(result: "CallToolResult") -> ToolResult:
-    """The text of a result; of what is no text, what it is."""
+    """The text of a result; other content is named by its type."""
     text = "\n".join(filter(None, map(_block, result.content)))
     if not text and result.structured_content is not None:
         text = json.dumps(result.structured_content, ensure_ascii=False)

@@ -61,7 +61,7 @@ class ServeSettings:
     mcp_calls: int = 16
     """Most tool calls for one answer; after them the model answers without tools."""
     mcp_seconds: int = 60
-    """Seconds after which a tool call is stopped; the model is told so."""
+    """Time limit of one tool call, in seconds; the model sees the timeout as an error."""
     mcp_characters: int = 20_000
     """Longest tool result, in characters; a longer one is cut and marked."""
     precision: Literal["auto", "bf16", "fp32"] = "auto"

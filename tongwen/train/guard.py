@@ -67,7 +67,7 @@ def stop_requested(say: Callable[[str], None] = lambda text: None) -> Iterator[t
             raise KeyboardInterrupt
         event.set()
         say(
-            "  stopping after the step in hand, with a checkpoint; "
+            "  finishing this step and saving a checkpoint; "
             f"{'Ctrl-C' if number == signal.SIGINT else 'a second signal'} again ends at once"
         )
 

@@ -67,7 +67,7 @@ class Tracked:
 
 
 class Tracker(Protocol):
-    """What is told the figures of a run."""
+    """Receives the metrics of a run."""
 
     def log(self, values: Mapping[str, float], texts: Mapping[str, str], step: int) -> None: ...
 
@@ -94,7 +94,7 @@ def telling(
 ) -> Iterator[Callable[[Mapping[str, Any]], None]]:
     """A function that tells TensorBoard and the trackers a row of `metrics.jsonl`.
 
-    A tracker that fails is named once and told no more: training does not depend on it.
+    A tracker that fails is reported once and then left out: training does not depend on it.
     """
     trackers: dict[str, Tracker] = {}
     for name, kind in (("tensorboard", _TensorBoard), *((name, _KINDS[name]) for name in names)):
@@ -103,7 +103,7 @@ def telling(
         except TongwenError:
             raise
         except Exception as error:  # a client may fail in any way
-            say(f"  {name} is told nothing: {_reason(error)}")
+            say(f"  {name} could not start and gets no metrics: {_reason(error)}")
 
     def tell(row: Mapping[str, Any]) -> None:
         values, texts = tracked_values(row)
@@ -113,7 +113,7 @@ def telling(
             try:
                 tracker.log(values, texts, int(row["step"]))
             except Exception as error:
-                say(f"  {name} is told no more: {_reason(error)}")
+                say(f"  {name} failed and gets no more metrics: {_reason(error)}")
                 del trackers[name]
 
     try:
