@@ -32,8 +32,7 @@ def test_calls_are_one_line_that_opens_and_part_of_the_history(
     server.servers = SERVERS
     server.pieces = ["Let me write.", "\n\nWritten."]
     server.calls = [RUNNING]
-    with page.expect_response("**/mcp-servers"):
-        page.goto(server.url)
+    page.goto(server.url)
     ask(page, "Note it")
     line = page.locator("article.assistant .calls")
     expect(line.locator("summary")).to_have_text("Calling notes__add …")
@@ -69,13 +68,27 @@ def test_calls_are_one_line_that_opens_and_part_of_the_history(
 def test_a_server_can_be_left_out_and_stays_so(page: Page, server: Any) -> None:
     server.servers = SERVERS
     server.may_continue.set()
-    with page.expect_response("**/mcp-servers"):
-        page.goto(server.url)
+    page.goto(server.url)
     page.get_by_role("button", name="Settings").click()
     page.get_by_label("web (0)").uncheck()
     page.get_by_role("button", name="Done").click()
-    with page.expect_response("**/mcp-servers"):
-        page.reload()
+    page.reload()
     ask(page, "Go")
+    finished(page)
+    assert server.requests[0]["tools"] == [{"type": "mcp", "server_label": "notes"}]
+
+
+def test_a_question_asked_before_the_servers_are_known_still_gets_their_tools(
+    page: Page, server: Any
+) -> None:
+    server.servers = SERVERS[:1]
+    server.may_continue.set()
+    held: list[Any] = []
+    page.route("**/mcp-servers", lambda route: held.append(route))
+    page.goto(server.url)
+    ask(page, "Go")
+    expect(page.get_by_role("log")).to_have_attribute("aria-busy", "true")
+    assert server.requests == []
+    held[0].continue_()
     finished(page)
     assert server.requests[0]["tools"] == [{"type": "mcp", "server_label": "notes"}]

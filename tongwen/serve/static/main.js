@@ -15,7 +15,7 @@ import { readPlace, writePlace } from "./place.js";
 import { attachReader, closeReader, isReaderOpen, openReader, showPassage } from "./reader.js";
 import { PRESETS, attachDialog, readSettings, samplingFields, showTheme, writeSettings } from "./settings.js";
 import * as strings from "./strings.js";
-import { loadServers, toolFields } from "./tools.js";
+import { findServers, toolFields } from "./tools.js";
 import { asJson, imported, ofFirstVersion, saveFile } from "./transfer.js";
 import { MessageView, sideBySide } from "./view.js";
 
@@ -177,7 +177,7 @@ async function prepare(asked, message, isSecond) {
     body: {
       ...samplingFields(sampling),
       ...(settings.maxTokens !== null && { max_tokens: settings.maxTokens }),
-      ...(!server && toolFields(settings.serversOff)),
+      ...(!server && (await toolFields(settings))),
       ...(tree.saidLast(message) && { continue_final_message: true, add_generation_prompt: false }),
     },
   };
@@ -587,10 +587,10 @@ function start() {
   showTheme(settings);
   showLanguage();
   box.focus();
+  findServers(settings.apiKey);
   readModel(settings.apiKey).then((found) => {
     model = found;
     showModel();
-    loadServers(settings.apiKey);
     return readFacts(settings.apiKey).then((said) => {
       facts = said;
       showFacts(facts);

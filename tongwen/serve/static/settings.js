@@ -103,7 +103,7 @@ export function attachDialog(settings, { opening, changed }) {
     field("second-url").value = settings.secondUrl;
     find("second-preset", HTMLSelectElement).value = settings.secondPreset;
     find("theme", HTMLSelectElement).value = settings.theme;
-    showServers(settings.serversOff);
+    showServers(settings);
     dialog.showModal();
   });
   dialog.addEventListener("close", () => {

@@ -6,26 +6,39 @@ import { text } from "./strings.js";
 
 /**
  * @typedef {import("./api.js").ServerCall} ServerCall
+ * @typedef {import("./api.js").ToolServer} ToolServer
+ * @typedef {import("./settings.js").Settings} Settings
  * @typedef {ServerCall & { at: number }} Call made when the answer had so many characters
  */
 
-/** @type {import("./api.js").ToolServer[]} */
-let servers = [];
+/** What the server said to whom. @type {{ key: string, servers: Promise<ToolServer[]> } | null} */
+let asked = null;
 
-/** Learn which servers there are; one that fails to say so has none. @param {string} key */
-export async function loadServers(key) {
-  servers = await readServers(key).catch(() => []);
+/** The servers whose tools may be used, asked for once a key; after a failure there are none, and
+ * the next question asks again. @param {string} key @returns {Promise<ToolServer[]>}
+ */
+export function findServers(key) {
+  if (asked?.key !== key) {
+    const servers = readServers(key).catch(() => {
+      asked = null;
+      return [];
+    });
+    asked = { key, servers };
+  }
+  return asked.servers;
 }
 
-/** The tools of a request. @param {string[]} off servers that are not wanted */
-export function toolFields(off) {
-  const wanted = servers.filter(({ server_label }) => !off.includes(server_label));
+/** The tools of a request; waits until the servers are known. @param {Settings} settings */
+export async function toolFields({ apiKey, serversOff }) {
+  const servers = await findServers(apiKey);
+  const wanted = servers.filter(({ server_label }) => !serversOff.includes(server_label));
   const tools = wanted.map(({ server_label }) => ({ type: "mcp", server_label }));
   return tools.length > 0 ? { tools } : {};
 }
 
-/** Show a box for each server in the settings. @param {string[]} off */
-export function showServers(off) {
+/** Show a box for each server in the settings. @param {Settings} settings */
+export async function showServers({ apiKey, serversOff: off }) {
+  const servers = await findServers(apiKey);
   find("servers", HTMLElement).hidden = servers.length === 0;
   find("server-list", HTMLElement).replaceChildren(...servers.map(({ server_label, tools }) => {
     const label = document.createElement("label");
