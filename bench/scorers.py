@@ -21,7 +21,7 @@ import numpy as np
 from peers import interpreter, result_of
 
 from tongwen.curate.scorers.folder import open_folder
-from tongwen.curate.scorers.hashing import units_of
+from tongwen.curate.scorers.hashing import scorer_units
 from tongwen.curate.scorers.measuring import auc
 from tongwen.curate.scorers.ngrams import (
     ORDER,
@@ -132,10 +132,10 @@ def compare(
     quality = quality_texts(files, options, language)
     scorer = scorer_of(open_folder(work / "quality"))
     scores = [
-        scorer.score(text, units_of(text), language)["quality"] for _, text in quality["test"]
+        scorer.score(text, scorer_units(text), language)["quality"] for _, text in quality["test"]
     ]
     tested = [text for _, text in quality["test"]]
-    seconds = seconds_of(lambda text: scorer.score(text, units_of(text), language), tested)
+    seconds = seconds_of(lambda text: scorer.score(text, scorer_units(text), language), tested)
     symbols = np.array(open_folder(work / "perplexity").arrays[f"{language}_symbols"])
     name = "en-misc" if language == "en" else "zh-articles"
     samples = read_samples(

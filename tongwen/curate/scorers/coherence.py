@@ -23,7 +23,7 @@ from tongwen.curate.scorers.cohesion import (
     sentences_of,
 )
 from tongwen.curate.scorers.folder import ScorerFolder, TrainedScorer
-from tongwen.curate.scorers.hashing import Units, units_of
+from tongwen.curate.scorers.hashing import Units, scorer_units
 from tongwen.curate.scorers.linear import LinearModel, train_linear
 from tongwen.curate.scorers.logistic import fit_logistic, sigmoid
 from tongwen.curate.scorers.measuring import auc, balanced, binary_report
@@ -70,7 +70,9 @@ def train_coherence(samples: Samples, options: TrainingOptions) -> TrainedScorer
 
 
 def _whole_texts(pieces: list[Sample]) -> list[_Whole]:
-    texts = [(units, sentences_of(units)) for units in (units_of(piece.text) for piece in pieces)]
+    texts = [
+        (units, sentences_of(units)) for units in (scorer_units(piece.text) for piece in pieces)
+    ]
     return [text for text in texts if len(text[1].starts) >= FEWEST_SENTENCES]
 
 
