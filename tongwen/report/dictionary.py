@@ -336,11 +336,15 @@ WORDS: dict[str, tuple[str, str]] = {
     ),
     # forecast
     "saving": (
-        "With AdamW in place of Muon the same loss costs {low} to {high} times the FLOPs: measured"
-        " on models of {smallest} to {largest} parameters at the beginning of training, not on this"
-        " run (docs/en/efficiency.md).",
-        "若用 AdamW 代替 Muon，达到同一损失需要 {low} 到 {high} 倍的 FLOPs：这是在 {smallest} 到"
-        " {largest} 参数的模型、训练初期测得的，并非在本次运行上测得（docs/zh/efficiency.md）。",
+        "For the same loss AdamW in place of Muon costs {muon} times the FLOPs, and the whole"
+        " baseline of the efficiency ledger (AdamW, cosine, unfiltered text) {flops} times the"
+        " FLOPs and {cpu} times the CPU time: {low} to {high} in place of the {spent} of this"
+        " pretraining. Measured on models of {smallest} to {largest} parameters at the beginning of"
+        " training, not on this run (docs/en/efficiency.md).",
+        "达到同一损失，用 AdamW 代替 Muon 需要 {muon} 倍的 FLOPs；效率账本的整个基线"
+        "（AdamW、余弦衰减、未过滤的文本）需要 {flops} 倍的 FLOPs、{cpu} 倍的 CPU 时间，"
+        "即本次预训练的 {spent} 会变成 {low} 到 {high}。以上是在 {smallest} 到 {largest}"
+        " 参数的模型、训练初期测得的，并非在本次运行上测得（docs/zh/efficiency.md）。",
     ),
     "proofs": ("What the text is worth", "文本的价值"),
     "proofs_intro": (
