@@ -12,6 +12,7 @@ from tongwen.ask.server import Answer, Messages, Server
 from tongwen.errors import InputError
 from tongwen.files import value_digest
 
+# None answered yet: a wrong model or setting refuses all, one odd text only itself.
 _REFUSED_IN_A_ROW = 10
 
 

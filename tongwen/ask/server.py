@@ -30,9 +30,10 @@ _OTHER_NAMES: Mapping[str, str | None] = {
     "temperature": None,
 }
 """Fields that some servers refuse by name, and what they call them; None is left out."""
+# Where the doubling ends: a server that is back is asked again within a minute.
 _LONGEST_WAIT_SECONDS = 60.0
-_LONGEST_ASKED_WAIT_SECONDS = 600.0
-_SHOWN_CHARACTERS = 300
+_LONGEST_ASKED_WAIT_SECONDS = 600.0  # of `Retry-After`: what asks for hours would look like a hang
+_SHOWN_CHARACTERS = 300  # of a server's own words in an error: some answer with a whole HTML page
 
 
 @dataclass(frozen=True)

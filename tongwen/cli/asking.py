@@ -12,7 +12,7 @@ import click
 from tongwen.errors import UsageError
 
 Function = TypeVar("Function", bound=Callable[..., Any])
-_SHOWN_CHARACTERS = 400
+_SHOWN_CHARACTERS = 400  # of an answer to try a prompt with: several of them fit a screen
 
 
 def asking_options(function: Function) -> Function:

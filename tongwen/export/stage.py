@@ -33,7 +33,7 @@ from tongwen.tokenizer.text import Tokenizer
 
 MODEL_FOLDER = "model"
 """Where in the stage's folder the exported one is: the stage keeps its records outside of it."""
-_PROBE_TOKENS = 64
+_PROBE_TOKENS = 64  # every weight takes part in each token; some more for the positions
 
 
 def run(context: StageContext[ExportSettings]) -> Mapping[str, float]:

@@ -21,9 +21,9 @@ from tongwen.flow.versions import code_changes
 from tongwen.flow.worker import TASK_MANIFEST, Answer, Order, WorkerFailure
 from tongwen.progress import Progress
 
-_FAILURES_BEFORE_QUARANTINE = 2
-_FAILURES_BEFORE_ERROR = 3
-_LOSSES_BEFORE_ERROR = 10
+_FAILURES_BEFORE_QUARANTINE = 2  # once may be the machine's memory; twice is the item
+_FAILURES_BEFORE_ERROR = 3  # without an item to leave out there is only trying again
+_LOSSES_BEFORE_ERROR = 10  # machines come and go: it is not the task's fault, but ten times is
 
 
 @dataclass(frozen=True)

@@ -39,7 +39,7 @@ _EVENTS = "events.jsonl"
 _DIGESTS = "inputs.json"
 _RECORDS = {MANIFEST, _EVENTS, _DIGESTS, PROGRESS}
 """Files about the run itself, next to the outputs when a stage runs alone."""
-_COUNTS_SHOWN = 4
+_COUNTS_SHOWN = 4  # so that the line of a stage fits a terminal
 _DROPPED = "dropped by "
 _TOLD_AT_ZERO = ("pages", "kept", "documents", "files")
 _REASONS = {

@@ -32,6 +32,7 @@ from tongwen.flow.store import Store, clear_copies
 from tongwen.flow.task import MARK_BYTES, Task, TaskContext
 
 TASK_MANIFEST = "task.json"
+# Two workers may finish the same task at once: the other's folder is back before the rename.
 _RENAMES = 5
 
 

@@ -27,11 +27,11 @@ from tongwen.files import atomic_writer
 from tongwen.formats.languages import LANGUAGES
 
 MAGIC = b"TONGWEN\0"
-VERSION = 1
+VERSION = 1  # raise it when the layout below changes
 
 _HEADER = struct.Struct("<8sIIQQQ16s16s")
 """Magic, version, token bytes, vocabulary size, tokens, documents, tokenizer and content digest."""
-_HEADER_BYTES = 128
+_HEADER_BYTES = 128  # the fields take 72; tokens then begin on a cache line, whatever is added
 _CHUNK_BYTES = 8 << 20
 
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.torch_version import TorchVersion
 
-FEWEST_TOKENS = 2_048
+FEWEST_TOKENS = 2_048  # 1,024 gain a sixth only; see above
 _KEYS = 256
 _QUERIES = 2_048
 """Keys and queries of a block: two of bfloat16 stay in a core's cache."""

@@ -26,8 +26,8 @@ _FILES = {
     "/report.js": ("report.js", "text/javascript"),
     "/live.js": ("live.js", "text/javascript"),
 }
-_LEAST_WAIT_SECONDS = 5.0
-_MOST_WAIT_SECONDS = 120.0
+_LEAST_WAIT_SECONDS = 5.0  # a run changes no faster, and its trainer needs the CPU
+_MOST_WAIT_SECONDS = 120.0  # or a page of a long run looks dead
 _WAIT_SHARE = 20
 """A page waits so many times as long as it took to write it, so that a long run is not slowed."""
 

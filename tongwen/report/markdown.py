@@ -13,7 +13,7 @@ from tongwen.report.words import Bilingual, duration, number, share, size, words
 
 Language = Literal["en", "zh"]
 
-_MOST_REASONS = 15
+_MOST_REASONS = 15  # a rule each; the page has them all
 _SPECIAL = re.compile(r"([\\`*_\[\]<>|#])")
 
 

@@ -14,7 +14,7 @@ from tongwen.report.words import both, words
 
 Rows = Sequence[Mapping[str, Any]]
 
-_TABLE_ROWS = 12
+_TABLE_ROWS = 12  # fits a screen; the chart has all points
 _EVENTS = ("damaged_checkpoint", "rollback", "forecast", "sample")
 _BITS = ("valid_en_bits_per_byte", "valid_zh_bits_per_byte")
 _COLUMNS = (

@@ -11,8 +11,8 @@ from tongwen.sample.world import World
 FEWEST_TELLINGS = 8
 """Every fact is told on at least this many pages in each language."""
 
-_FEWEST_FACTS = 7
-_ASIDE_SHARE = 0.3
+_FEWEST_FACTS = 7  # so that an article has several paragraphs
+_ASIDE_SHARE = 0.3  # a page about one subject names others, as real pages do
 
 
 class _Deck:

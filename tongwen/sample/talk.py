@@ -19,10 +19,11 @@ Turn = tuple[str, str]
 
 _SLOT = re.compile(r"\{(\w+)\}")
 _END_MARKS = "?.!？。！"
-_TYPED_SHARE = 0.3
+_TYPED_SHARE = 0.3  # of questions in small letters without an end mark
 _SHORT = 10
 """Characters of the longest greeting that is also typed in capitals."""
-_NAME_PERCENT = 25
+_NAME_PERCENT = 25  # a known question about a name that the world does not have
+# An unknown side of a known subject: the kind that is still answered wrongly most.
 _ABOUT_PERCENT = 30
 _RELATIONS = {
     "town": ("town_founded", "town_river", "town_specialty"),

@@ -30,9 +30,9 @@ SHARES = {
 }
 """What the pages are: good ones by language, bad ones by label."""
 
-WARC_FILES = 6
-_CONTACT_SHARE = 0.06
-_RELATED_TITLES = 6
+WARC_FILES = 6  # several, so that tasks read side by side and hosts span no two files
+_CONTACT_SHARE = 0.06  # enough personal data to measure how much is hidden
+_RELATED_TITLES = 6  # links behind the text, which extraction must leave out
 
 # Layouts whose hosts publish only some genres; all other hosts take anything.
 _ONLY = {

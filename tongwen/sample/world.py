@@ -11,6 +11,7 @@ from tongwen.sample.packaged import Language, packaged
 FULL_SIZE_PAGES = 2_000
 """A sample web of this many pages tells of the whole world; a smaller one of a part of it."""
 
+# Of a kind: a smaller world has too few wrong answers for a question with choices.
 _FEWEST_SUBJECTS = 6
 _WITH_ARTICLE = ("bridge", "museum", "festival", "company")
 _IN_TITLE_MARKS = ("book", "song", "painting")

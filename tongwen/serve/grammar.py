@@ -28,8 +28,9 @@ _LARGEST_EXACT = 2**53 - 1
 """Integers without bounds of their own end here: what every reader of JSON holds exactly
 (RFC 7493, section 2.2). Without it a small model writes digits for ever."""
 
+# From here to the limit every token costs a look ahead at the shortest end.
 _LONGEST_CLOSING_TOKENS = 512
-_MOST_GRAMMARS = 64
+_MOST_GRAMMARS = 64  # compiled ones that are kept; clients send the same few again and again
 _NOT_SCHEMAS = frozenset(("const", "enum", "default", "examples", "example"))
 _BOUNDS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum")
 

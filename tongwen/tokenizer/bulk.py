@@ -14,7 +14,7 @@ from tongwen.tokenizer.kernels import KEY_BYTES, SHORT, Rules, Seen, encode_text
 from tongwen.tokenizer.model_file import BPE, BYTE, NORMAL, UNUSED, USER_DEFINED, read_model
 from tongwen.tokenizer.text import SPACE_MARK, Tokenizer
 
-_CHARACTERS = 0x110000
+_CHARACTERS = 0x110000  # all of Unicode: 4 MiB, and no look-up needs a test
 _SEEN_SLOTS = 1 << 18
 
 

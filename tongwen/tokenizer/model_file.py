@@ -12,7 +12,7 @@ from tongwen.errors import InputError
 
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = range(1, 7)
 """Kinds of pieces."""
-BPE = 2
+BPE = 2  # of `TrainerSpec.ModelType`
 _KINDS = {1: "unigram", BPE: "BPE", 3: "word", 4: "character"}
 
 

@@ -16,6 +16,7 @@ from tongwen.tokenizer.special import BOS, EOS, ROLES, SPECIAL_PIECES, UNKNOWN
 from tongwen.tokenizer.text import SPACE_MARK
 
 _THREADS = 16  # stands in the model file, so it must not depend on the machine
+# The trainer drops longer lines silently, so text is cut; that hides one pair a cut.
 _LINE_CHARACTERS = 16_384
 _LINE_BYTES = 4 * _LINE_CHARACTERS
 # The trainer drops a whole line that holds NUL or U+2585, reads tabs as its own mark, and takes

@@ -52,7 +52,7 @@ _PER_LEVEL = 4  # share of the page's text, links, blocks, share in long blocks
 _ALIKE_LEVELS = (0, 1, 2, 3)
 _PER_ALIKE = 4  # elements of the same tag and class: how many, text, links, long
 _NEIGHBOURS = (-3, -2, -1, 1, 2, 3)
-_PER_NEIGHBOUR = 6
+_PER_NEIGHBOUR = 6  # columns of one, as `_describe_neighbours` fills them
 _PAGE = 12
 HINTS = 13
 _AT_LEVELS = OWN
@@ -64,6 +64,7 @@ _AT_CUES = _AT_HINTS + HINTS
 _AT_TAGS = _AT_CUES + len(CUES)
 _AT_CLASSES = _AT_TAGS + _TAGS
 FEATURES = _AT_CLASSES + _CLASSES
+# Rows of 1 kB that a tree goes over before the next tree: both fit a core's cache.
 _BLOCKS_AT_ONCE = 32
 _HOPELESS = 0.03  # a block of a lower first chance is not looked at again
 SECONDS = 25
@@ -75,7 +76,7 @@ _TYPE_MARKS = (
     (b'"@type"', re.compile(rb'"@type"\s{0,3}:\s{0,3}\[?\s{0,3}"(\w+)')),
     (b"schema.org/", re.compile(rb"schema\.org/(\w+)")),
 )
-_MOST_TYPES = 40
+_MOST_TYPES = 40  # a shop lists thousands of products; the first types say what the page is
 _OPEN_GRAPH = re.compile(rb"og:type[\"'][^>]{0,60}content=[\"']([\w.]+)")
 _HINT_TYPES = (
     b"Article NewsArticle BlogPosting TechArticle Report ReportageNewsArticle ScholarlyArticle",
@@ -236,6 +237,7 @@ def _survey(
 
 @kernel
 def _assemble_all(page: Any, out: Features) -> None:
+    """All rows at once, for training; `_chances` needs `_BLOCKS_AT_ONCE` of them at a time."""
     for n in range(len(out)):
         _assemble(page, n, out[n])
 

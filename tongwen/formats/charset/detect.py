@@ -8,9 +8,9 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-_SAMPLE_BYTES = 16_384
+_SAMPLE_BYTES = 16_384  # from the first letters that are not ASCII: thousands of characters decide
 _MARKUP = re.compile(rb"</?[a-zA-Z][^<>]{0,2000}>|[\x00-\x20]+")
-_TOO_FEW_CHARACTERS = 4
+_TOO_FEW_CHARACTERS = 4  # one common character by chance would be a sure answer
 _LETTER = r"[^\x00-\xbf\u2000-\u206f]"
 _MIXED_WORD = re.compile(f"(?<=[A-Za-z]){_LETTER}|{_LETTER}(?=[A-Za-z])")
 _MIXED_WORD_PENALTY = 1.2

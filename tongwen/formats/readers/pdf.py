@@ -16,7 +16,8 @@ from tongwen.formats.readers.options import MAXIMUM_BODY_BYTES, ReadOptions
 from tongwen.formats.records import RawRecord
 
 _MAXIMUM_FILE_BYTES = 512 << 20
-_MAXIMUM_PAGES = 20_000
+_MAXIMUM_PAGES = 20_000  # bounds the time of a file
+# Of some forty dense pages: drawings made of letters, hidden layers.
 _MAXIMUM_PAGE_CHARACTERS = 200_000
 _PASSWORD_ERRORS = (4, 5)  # FPDF_ERR_PASSWORD, FPDF_ERR_SECURITY
 _SENTENCE_ENDS = tuple(".!?:;。！？：；…”’」』）)")

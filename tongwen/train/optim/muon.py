@@ -19,8 +19,8 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 from tongwen.model.device import cpu_multiplies_bf16
 
 _COEFFICIENTS = (3.4445, -4.7750, 2.0315)
-_STEPS = 5
-_SMALLEST_NORM = 1e-7
+_STEPS = 5  # Jordan's, for these coefficients
+_SMALLEST_NORM = 1e-7  # a gradient of zeros stays zeros
 _STACK_NUMBERS = 32 << 20
 """Numbers of a stack, at most: large matrices gain nothing by it."""
 
