@@ -5,7 +5,7 @@ to the root mean square of AdamW's, 0.2 sqrt(max(rows, columns)), as in Moonligh
 arXiv:2502.16982, section 2.2), so that one learning rate serves both.
 
 torch.optim.Muon takes one matrix at a time and multiplies in bfloat16. Here matrices of one
-shape go through the products together, and a processor without bfloat16 instructions multiplies in
+shape go through the products together, and a CPU without bfloat16 instructions multiplies in
 float32: figures in docs/experiments/training.md.
 """
 
