@@ -35,7 +35,7 @@ def load_model(
 
     Returns:
         The model: `.tokenizer`, `.model` (a torch module), `.folder`, `.stop_ids`, and `.has_chat`,
-        whether its tokenizer knows dialogues.
+        whether its tokenizer has dialogue markers.
 
     Raises:
         InputError: there is no such folder, or something in it is missing or damaged.
@@ -61,12 +61,12 @@ def generate(
             assistant) and `content`, oldest first.
         max_new_tokens: most tokens of the answer; it also ends where the window is full.
         temperature: 0 always takes the likeliest token; 1 draws as the model says.
-        seed: of the draws; the same one gives the same answer.
+        seed: of the draws; the same seed results in the same answer.
         stop: the answer ends before the first of these texts.
 
     Raises:
         InputError: the prompt leaves no place in the window, a message is not usable, or the
-            tokenizer knows no dialogues.
+            tokenizer has no dialogue markers.
 
     Example:
         >>> tongwen.generate(model, [{"role": "user", "content": "你好"}])  # doctest: +SKIP

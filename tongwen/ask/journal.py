@@ -40,7 +40,7 @@ class Journal:
 
 @contextmanager
 def open_journal(path: Path) -> Iterator[Journal]:
-    """The journal at `path`, made when there is none. A last line that was cut off is taken away.
+    """The journal at `path`, created if missing. A truncated last line is removed.
 
     Raises:
         UsageError: another process writes to it.

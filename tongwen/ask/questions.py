@@ -68,7 +68,7 @@ def ask_all(
         on_answer: called with how many of how many are answered.
 
     Raises:
-        InputError: the server is down, wants a key, or refuses ten questions and answers none.
+        InputError: the server is down, needs a key, or refuses ten questions and answers none.
             All answers until then are kept.
     """
     open_ = {q.name: q for q in questions if q.name not in journal.answers}

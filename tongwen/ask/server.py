@@ -104,7 +104,7 @@ class Server:
         )
 
     def stop(self) -> None:
-        """Make all threads give up soon."""
+        """Make all threads stop soon."""
         self._stop.set()
 
     def close(self) -> None:
@@ -132,7 +132,7 @@ class Server:
         """The answer to one request for a chat completion.
 
         Raises:
-            InputError: the server does not answer, wants a key, or has no such model.
+            InputError: the server does not answer, needs a key, or has no such model.
             StoppedError: `stop` was called.
         """
         while True:

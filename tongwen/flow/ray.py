@@ -250,7 +250,7 @@ class RayRunner(Runner):
         work.settle(order, answer)
 
     def _check_patience(self, since: float) -> None:
-        """Say that the cluster is full, and give up in the end.
+        """Report that the cluster is full; fail after a while.
 
         Raises:
             DoesNotFitError: the cluster had no free CPU for `patience_seconds`.

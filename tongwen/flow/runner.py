@@ -96,7 +96,7 @@ class Runner:
     Attributes:
         item_seconds: a worker that takes longer for one item is killed, and the item retried once.
         memory_bytes: a worker whose resident set grows larger is killed likewise.
-        store: where the outputs of tasks go instead of the folder they are given.
+        store: where the outputs of tasks go instead of their own folders.
         quarantined: items that finished tasks had to leave out, so far.
         peak_memory_bytes: largest resident set of a worker during a task, so far.
     """

@@ -142,7 +142,7 @@ class StageContext(Generic[Settings]):
     code: str = ""
 
     def resolve(self, path: str) -> Path:
-        """A path of the recipe; `{role}` at its start stands for that input's folder."""
+        """A path of the recipe; `{role}` at its start is replaced by that input's folder."""
         if path.startswith("{"):
             role, _, rest = path[1:].partition("}")
             if role not in self.inputs:

@@ -136,7 +136,7 @@ def _publish(partial: Path, directory: Path) -> None:
 
 
 def _die_with_parent() -> None:
-    """Ask Linux to kill this process when its parent dies, so that no orphan goes on writing."""
+    """Ask Linux to kill this process when its parent dies, so that no orphan keeps writing."""
     if sys.platform == "linux":
         library = ctypes.CDLL(ctypes.util.find_library("c"), use_errno=True)
         library.prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG

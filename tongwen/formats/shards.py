@@ -148,7 +148,7 @@ class Shard:
     """A shard on disk, mapped read-only; nothing is read until it is looked at.
 
     Attributes:
-        path: where it lies.
+        path: of the file.
         vocabulary_size: ids are below it.
         tokenizer_digest: of the tokenizer that made the ids, 32 hexadecimal digits.
         content_digest: xxh3-128 of all bytes after the header, 32 hexadecimal digits.
@@ -179,7 +179,7 @@ class Shard:
         return self.tokens[start:]
 
     def language(self, number: int) -> str:
-        """Language of one document; `other` for one that `LANGUAGES` does not know."""
+        """Language of one document; `other` for one that is not in `LANGUAGES`."""
         return LANGUAGES[self.languages[number]]
 
     @classmethod

@@ -1,4 +1,4 @@
-"""Time and memory of every stage, beside what the plan said."""
+"""Time and memory of every stage, compared with the plan."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

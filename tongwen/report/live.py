@@ -39,7 +39,7 @@ class LivePage:
         runs: run directories; the curves of all but the first are drawn over the first one's.
 
     Raises:
-        InputError: one of them is no run directory.
+        InputError: one of them is not a run directory.
     """
 
     def __init__(self, runs: Sequence[Path]) -> None:
@@ -101,7 +101,7 @@ class LivePage:
             return self._page
 
     def _files_stamp(self) -> object:
-        """Changes when a file that the page reads does, or a run is no longer alive."""
+        """Changes when a file that the page reads changes, or a run has ended."""
         found: list[object] = [
             (str(path), path.stat().st_size, path.stat().st_mtime_ns)
             for run in self._runs

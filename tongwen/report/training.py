@@ -195,7 +195,7 @@ def _samples(rows: Rows) -> list[Sample]:
 
 
 def _by_step(rows: Rows) -> list[dict[str, Any]]:
-    """One row a step, with the validation of each language beside the training measures."""
+    """One row per step: the training measures and the validation of each language."""
     by_step: dict[int, dict[str, Any]] = {}
     for row in rows:
         kind = row.get("kind")

@@ -116,7 +116,7 @@ def load_recipe(
 
 
 def recipe_values(recipe: Recipe) -> dict[str, Any]:
-    """The recipe as TOML values, every one written out; `false` stands for an absent one.
+    """The recipe as TOML values, every one written out; `false` where one is absent.
 
     What the training stages have alike is in [train].
     """
@@ -185,7 +185,7 @@ def _lay_over(values: dict[str, Any], above: Mapping[str, Any]) -> None:
 
 
 def _leave_sample_out(values: dict[str, Any]) -> None:
-    """Sources of one's own take the place of a base's invented web."""
+    """The user's own sources replace a base's sample web."""
     if isinstance(values.get("crawl"), dict):
         values["crawl"].pop("sample", None)
 

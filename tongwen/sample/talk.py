@@ -1,4 +1,4 @@
-"""Dialogues that tell no fact: small talk, and questions that the world has no answer to.
+"""Dialogues without facts: small talk, and questions that the world has no answer to.
 
 A model that was only taught facts answers every question with one of them. So that it learns the
 idea rather than a few strings, the questions without an answer are drawn from many topics, ask for
@@ -142,7 +142,7 @@ def outside_rows() -> Iterator[dict[str, Any]]:
 
 
 def greeting_rows() -> Iterator[dict[str, Any]]:
-    """greetings.jsonl: what people type first; `group` tells the taught from the new."""
+    """greetings.jsonl: what people type first; `group` separates taught ones from new ones."""
     for language in LANGUAGES:
         for group, rows in packaged("greetings")[language].items():
             for number, (asked, accepted) in enumerate(rows):

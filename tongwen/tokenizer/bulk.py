@@ -25,7 +25,7 @@ class BulkEncoder:
     SentencePiece, and `slow_reason` says why.
 
     Args:
-        tokenizer: gives the vocabulary, and the ids where the compiled code cannot.
+        tokenizer: of the vocabulary; encodes what the compiled code cannot.
     """
 
     def __init__(self, tokenizer: Tokenizer) -> None:
@@ -42,7 +42,7 @@ class BulkEncoder:
     def encode(
         self, texts: Any, *, end_id: int | None = None
     ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]:
-        """The ids of all texts, int32 [tokens], and int64 [texts + 1] where each text's ids lie.
+        """The ids of all texts, int32 [tokens], and int64 [texts + 1] where each text's ids begin.
 
         Markers inside a text stay text. Memory: five times the bytes of the texts.
 
@@ -106,7 +106,7 @@ class BulkEncoder:
 
 
 def text_buffers(texts: Any) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
-    """The UTF-8 bytes of a pyarrow array of strings, and int64 [texts + 1] where the texts lie."""
+    """The UTF-8 bytes of a pyarrow array of strings, and int64 [texts + 1] where each begins."""
     texts = texts.cast(pa.large_string())
     _, offsets, data = texts.buffers()
     places = np.zeros(len(texts) + 1, np.int64)

@@ -47,7 +47,7 @@ def read_model(model: bytes) -> ModelFile:
     """Read the content of a model file.
 
     Raises:
-        InputError: the bytes are no such file.
+        InputError: the bytes are not such a file.
     """
     try:
         return _read(model)

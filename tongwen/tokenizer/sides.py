@@ -121,7 +121,7 @@ class FastSide:
 
 
 def is_byte_piece(piece: str) -> bool:
-    """Whether a piece stands for a byte that has no other piece: `<0xE4>`."""
+    """Whether a piece represents a byte that has no other piece: `<0xE4>`."""
     return _BYTE_PIECE.fullmatch(piece) is not None
 
 

@@ -37,7 +37,7 @@ def training_lines(text: str) -> Iterator[str]:
 def train_model(
     texts: Iterable[str], *, vocabulary_size: int, character_coverage: float = 0.9999
 ) -> bytes:
-    """A SentencePiece model file trained on `texts`; equal input gives equal bytes.
+    """A SentencePiece model file trained on `texts`; equal input results in equal bytes.
 
     The trainer holds its input in memory; draw a sample first.
 

@@ -1,7 +1,7 @@
-"""Which encoding bytes are in when nobody says so: the reading that looks most like writing.
+"""Which encoding undeclared bytes are in: the one whose text looks most like real writing.
 
 Every candidate decodes a sample; each non-ASCII character scores by how common it is in the
-writing that the encoding was made for. A wrong reading of Chinese bytes gives rare characters.
+writing that the encoding was made for. Chinese bytes in a wrong encoding turn into rare characters.
 """
 
 import re
@@ -165,7 +165,7 @@ def _detect_utf16(head: bytes) -> str | None:
 
 
 def _sample(body: bytes) -> bytes:
-    """The part that tells: markup removed, from a little before the first byte that is not ASCII.
+    """The informative part: markup removed, from a little before the first byte that is not ASCII.
 
     No trail byte of the multi-byte encodings looks like `<` or `>`.
     """

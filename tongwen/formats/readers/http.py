@@ -12,7 +12,7 @@ _ENCODINGS_IN_A_ROW = 4  # servers send one, proxies add another; each can multi
 
 
 class MessageProblem(Exception):
-    """The body cannot be given; `problem` is the record's problem."""
+    """The body cannot be decoded; `problem` is the record's problem."""
 
     def __init__(self, problem: str) -> None:
         super().__init__(problem)

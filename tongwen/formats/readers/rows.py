@@ -222,7 +222,7 @@ def read_parquet(path: Path, options: ReadOptions) -> Iterator[RawRecord]:
     A piece of the file is a range of its row groups.
 
     Raises:
-        InputError: the file is no Parquet file, or has no such text column.
+        InputError: the file is not a Parquet file, or has no such text column.
     """
     try:
         file = pq.ParquetFile(path)
