@@ -31,12 +31,12 @@ COMMANDS = {  # name: (module that holds a click command `command`, help shown i
     "export": ("tongwen.cli.export", "A Hugging Face folder with its model card"),
     "serve": ("tongwen.cli.serve", "OpenAI-compatible API and a chat page"),
     "chat": ("tongwen.cli.chat", "Talk to a model in the terminal"),
-    "complete": ("tongwen.cli.complete", "Let a model go on with a text"),
-    "prune": ("tongwen.cli.prune", "Remove checkpoints that nothing asks for"),
+    "complete": ("tongwen.cli.complete", "Let a model continue a text"),
+    "prune": ("tongwen.cli.prune", "Remove checkpoints that are no longer needed"),
     "report": ("tongwen.cli.report", "One offline page about a run"),
     "recipe": ("tongwen.cli.recipe", "Check a recipe and print it with all its values"),
     "completion": ("tongwen.cli.completion", "Tab completion for bash, zsh and fish"),
-    "doctor": ("tongwen.cli.doctor", "What this machine offers, to paste into a bug report"),
+    "doctor": ("tongwen.cli.doctor", "What this machine has, to paste into a bug report"),
 }
 
 
@@ -87,7 +87,7 @@ def cli() -> None:
 
     \b
     Start here:
-      tongwen run sample          the whole road on a built-in sample web
+      tongwen run sample          all stages on a built-in sample web
       tongwen serve runs/sample   chat with the model it made
     """
 

@@ -73,8 +73,8 @@ def command(
     A key is read from the environment variable TONGWEN_API_KEY, several from the file of --keys;
     without any, a server that other machines can reach makes a key and prints it. Ctrl-C ends it.
 
-    With --status it serves the report of a run and refreshes it while the run goes on: no model is
-    loaded. The curves of further runs are drawn over the first one's.
+    With --status it serves the report of a run and refreshes it while the run continues: no model
+    is loaded. The curves of further runs are drawn over the first one's.
 
     \b
     Examples:

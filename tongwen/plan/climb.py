@@ -118,7 +118,9 @@ class Ascent:
             except KeyboardInterrupt:
                 if not is_over():
                     raise
-                self.ground.progress.say(f"  {minutes:g} minutes are over: call it again to go on")
+                self.ground.progress.say(
+                    f"  {minutes:g} minutes are over: run the same command to continue"
+                )
                 return False
         self._write_laws(self.rungs(), LAW)
         return True

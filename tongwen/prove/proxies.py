@@ -215,7 +215,7 @@ class Trial:
         except KeyboardInterrupt:
             if not is_over():
                 raise
-            progress.say(f"  {minutes:g} minutes are over: the same command goes on")
+            progress.say(f"  {minutes:g} minutes are over: run the same command to continue")
             return None
         return list(wanted.values())
 

@@ -263,7 +263,7 @@ WORDS: dict[str, tuple[str, str]] = {
     "column_step": ("Step", "步"),
     "bits_en": ("Bits per byte, English", "英文每字节比特"),
     "bits_zh": ("Bits per byte, Chinese", "中文每字节比特"),
-    "written": ("What it wrote on the way", "训练途中的生成样例"),
+    "written": ("Sample texts during training", "训练过程中的生成样例"),
     "written_intro": (
         "The likeliest continuation of each prompt (in colour) at the last validation.",
         "最近一次验证时对每个提示（彩色）的最可能续写。",
@@ -416,7 +416,7 @@ WORDS: dict[str, tuple[str, str]] = {
     "no_recipe": ("The run has no recipe.toml.", "这次运行没有 recipe.toml。"),
     "versions": ("Versions, where this page was written", "版本（生成本页的环境）"),
     "footer_live": (
-        "Refreshes by itself while the run goes on.",
+        "Refreshes automatically during the run.",
         "运行期间自动刷新。",
     ),
     "live_lost": (
