@@ -112,7 +112,7 @@ def curate_documents(
     )
     if loaded.mix is not None:
         raise UsageError(
-            "curate_documents() has a setting `mix`, which gives documents another order",
+            "curate_documents() has a setting `mix`, which puts documents in another order",
             hint="use the stage: tongwen.run_stage('curate', recipe, inputs=..., out=...)",
         )
     return _verdicts(documents, loaded, workers, quiet)

@@ -278,7 +278,7 @@ def _read(value: Any) -> Answer:
         )
     except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
         shown = json.dumps(value, ensure_ascii=False)[:_SHOWN_CHARACTERS]
-        raise _BusyError(f"an answer that is no completion: {shown}") from error
+        raise _BusyError(f"an answer that is not a completion: {shown}") from error
 
 
 def _checked(text: object) -> str:

@@ -100,7 +100,7 @@ def ask_with_consent(
     before each of the two unless `--yes` says so already.
 
     Raises:
-        UsageError: nobody can be asked, and there is no `--yes`.
+        UsageError: there is no terminal to ask on, and no `--yes`.
     """
     from tongwen.ask.cost import Prices, estimate
     from tongwen.ask.journal import open_journal
@@ -138,7 +138,9 @@ def _agree(asking: Asking, question: str) -> None:
     if asking.yes:
         return
     if not sys.stdin.isatty():
-        raise UsageError("nobody is there to agree to the cost", hint="add --yes, or --dry-run")
+        raise UsageError(
+            "the cost cannot be confirmed without a terminal", hint="add --yes, or --dry-run"
+        )
     click.confirm(question, abort=True, err=True)
 
 

@@ -138,7 +138,7 @@ WORDS: dict[str, tuple[str, str]] = {
     "drop_mix": ("Not in the mix", "未入配比"),
     "yield": ("What a terabyte would give", "一太字节能出多少"),
     "yield_tokens": (
-        "One terabyte (10¹² bytes, as stored) of such a crawl gives about {tokens} tokens.",
+        "One terabyte (10¹² bytes, as stored) of such a crawl yields about {tokens} tokens.",
         "这样的抓取，每太字节（10¹² 字节，按存储大小）约得 {tokens} 个词元。",
     ),
     "yield_cost": (

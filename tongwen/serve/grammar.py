@@ -254,7 +254,7 @@ class GrammarState:
     def _check(self) -> None:
         if self._matcher.is_error():
             words = " ".join(self._matcher.get_error().split())
-            raise InputError(f"the grammar cannot go on: {words[:300]}")
+            raise InputError(f"the grammar cannot continue: {words[:300]}")
 
 
 class _JsonPlace:
