@@ -1,4 +1,4 @@
-"""A finished model: loading it, letting it write, and scoring it."""
+"""A finished model: loading it, generating text, and scoring it."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -97,7 +97,7 @@ class Score:
     Attributes:
         task: its name.
         language: of the items.
-        metric: acc, acc_norm, contains, exact_match, f1, ... or a function of your own.
+        metric: acc, acc_norm, contains, exact_match, f1, ... or your own function.
         value: the mean over the items, 0 to 1.
         standard_error: of the mean, items that depend on one another taken together; None for
             fewer than two.

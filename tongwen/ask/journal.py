@@ -1,4 +1,4 @@
-"""Answers that are there already: a line each, written the moment it arrives.
+"""Answers received so far: a line each, written as soon as it arrives.
 
 A question is named by the digest of all that is sent, so a command that was killed asks nothing
 twice, and a question that has changed is asked again.

@@ -21,7 +21,7 @@ class Question:
     """A request for one answer.
 
     Attributes:
-        about: what it is about, for people: a document and a rubric.
+        about: what it is about, in words: a document and a rubric.
         model: that is asked.
         messages: the conversation.
         max_tokens: of the answer.

@@ -1,4 +1,4 @@
-"""One server that speaks OpenAI's chat completions: one request, repeated while it is busy.
+"""One server with OpenAI's chat completions: one request, repeated while it is busy.
 
 By urllib3, which the data stages have anyway: the work is a single POST, and OpenAI's own package
 would bring five more for it. The key is read from an environment variable when a request is made,
@@ -144,13 +144,13 @@ class Server:
                     return Answer(refused=str(error))
 
     def _adapted(self, body: Mapping[str, Any]) -> Mapping[str, Any]:
-        """The request in the words of this server."""
+        """The request with the field names of this server."""
         named = {_OTHER_NAMES.get(name, name) if name in self._foreign else name: value
                  for name, value in body.items()}  # fmt: skip
         return {name: value for name, value in named.items() if name is not None}
 
     def _adapts_to(self, refusal: str, sent: Mapping[str, Any]) -> bool:
-        """Whether the refusal names a field that can be said otherwise; then it is from now on."""
+        """Whether the refusal names a field with another spelling, used from now on."""
         for name in _OTHER_NAMES:
             if name in refusal and name in sent:
                 self._foreign.add(name)
@@ -288,7 +288,7 @@ def _checked(text: object) -> str:
 
 
 def _said(data: bytes) -> str:
-    """What a server says of an error, in one line."""
+    """A server's error message, in one line."""
     text = data.decode("utf-8", "replace")
     try:
         value = json.loads(text)

@@ -1,4 +1,4 @@
-"""Options and manners of commands that ask a server: cost first, a few answers, then the rest."""
+"""Options and flow of commands that ask a server: cost first, a few answers, then the rest."""
 
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -96,7 +96,7 @@ def ask_with_consent(
 ) -> Mapping[str, Any] | None:
     """All answers by the question's digest; None after a dry run.
 
-    Shows the cost, asks a few questions and shows their answers, then the rest; a person is asked
+    Shows the cost, asks a few questions and shows their answers, then the rest; the user is asked
     before each of the two unless `--yes` says so already.
 
     Raises:

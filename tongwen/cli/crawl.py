@@ -1,4 +1,4 @@
-"""`tongwen crawl`: take stock of raw records, or write the sample web."""
+"""`tongwen crawl`: list raw records, or write the sample web."""
 
 from pathlib import Path
 from typing import Any, get_args

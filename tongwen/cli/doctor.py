@@ -1,4 +1,4 @@
-"""`tongwen doctor`: what this machine offers."""
+"""`tongwen doctor`: what this machine has."""
 
 import json
 import os

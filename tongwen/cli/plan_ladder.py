@@ -10,7 +10,7 @@ from tongwen.cli.options import complete_recipe
 
 
 def _numbers(kind: Any) -> Any:
-    """What reads `1,2,4`."""
+    """A parser of `1,2,4`."""
 
     def read(text: str) -> tuple[Any, ...]:
         try:

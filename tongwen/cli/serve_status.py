@@ -12,7 +12,7 @@ from tongwen.cli.listening import api_key, bind, is_loopback, listen
 def serve_status(runs: Sequence[Path], host: str | None, port: int | None) -> None:
     """Serve the report of a run while it continues, until Ctrl-C.
 
-    The same fences as before the chat page: the run may be seen from this machine alone, or with
+    The same protection as the chat page: the run can be seen from this machine only, or with
     a key; pages of other sites are refused.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Adapters as a folder of their own, which PEFT and its users load on the base model."""
+"""Adapters in a folder of their own, which PEFT can load on the base model."""
 
 import shutil
 from collections.abc import Mapping

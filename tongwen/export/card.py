@@ -127,7 +127,7 @@ def _training(facts: CardFacts) -> str:
 
 def _forecast(facts: CardFacts) -> str:
     """Of the losses. Time and memory differ between runs that end with the same bytes, and the card
-    must not: they are in a file of their own.
+    must not: they are in a separate file.
     """
     if not facts.settled:
         return ""

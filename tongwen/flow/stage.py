@@ -191,7 +191,7 @@ class DigestCache:
 
 @contextmanager
 def locked(run_dir: Path) -> Iterator[None]:
-    """Hold the run directory; a second run of it is refused.
+    """Lock the run directory; a second run in it is refused.
 
     Raises:
         UsageError: another process is at work in the directory.
@@ -363,7 +363,7 @@ def _perform(stage: Stage, context: StageContext[Any], begun: Manifest) -> Manif
 
 @contextmanager
 def _interruptible(progress: Progress) -> Iterator[None]:
-    """Say at once what Ctrl-C or SIGTERM does; a second one ends the process there and then."""
+    """Report at once what Ctrl-C or SIGTERM does; a second one ends the process immediately."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -447,7 +447,7 @@ def _difference(previous: Manifest, planned: Manifest) -> str:
 
 
 def _counts_text(counts: Mapping[str, float]) -> str:
-    """The first counts of a stage, and everything that was dropped, the most first."""
+    """The first counts of a stage, and everything that was dropped, largest first."""
     dropped = {
         name.removeprefix(_DROPPED): count
         for name, count in counts.items()

@@ -170,7 +170,7 @@ def _phases(run: RunFiles, others: Sequence[RunFiles]) -> list[Phase]:
 
 
 def _sentence(phase: Phase) -> Markup:
-    """What a training stage came to, in words."""
+    """The outcome of a training stage, in words."""
     last = phase.last
     parts = [
         words(

@@ -60,7 +60,7 @@ class TaskSamples:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Everything the evaluate stage has to say."""
+    """All results of the evaluate stage."""
 
     scores: Sequence[ScoreRow]
     notes: Sequence[Markup]

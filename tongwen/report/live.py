@@ -70,7 +70,7 @@ class LivePage:
             await _answer(send, 404, "text/plain", b"there is no such page\n")
 
     def _frame(self) -> bytes:
-        """Without a figure of the run: who may see those is asked at `/status`."""
+        """Without figures of the run: access to those is checked at `/status`."""
         return page_text({}, is_live=True).encode()
 
     def _status(self, digest: str) -> tuple[int, dict[str, Any]]:

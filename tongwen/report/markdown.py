@@ -18,7 +18,7 @@ _SPECIAL = re.compile(r"([\\`*_\[\]<>|#])")
 
 
 def markdown_text(content: Mapping[str, Any], language: Language) -> str:
-    """What matters of a report: state, figures, training, scores, drops and cost.
+    """The essentials of a report: state, figures, training, scores, drops and cost.
 
     Texts from outside are data: whatever Markdown or HTML would take for markup is escaped.
 

@@ -1,4 +1,4 @@
-"""What a run directory holds, read so that a missing or damaged file costs its section only."""
+"""The content of a run directory; a missing or damaged file affects only its section."""
 
 import json
 import tomllib

@@ -52,7 +52,7 @@ class Chart:
 
 @dataclass(frozen=True)
 class Sample:
-    """A text that the model continued on the way: `prompt` is the user's, `text` its own."""
+    """A text that the model continued during training: `prompt` is the user's, `text` its own."""
 
     step: int
     tokens: float
@@ -138,7 +138,7 @@ def build_phase(
 
 
 def _charts(compared: Mapping[str, Rows]) -> list[Chart]:
-    """Loss and validation first: they say whether the run is well."""
+    """Loss and validation first: they show whether the run is healthy."""
     validation = (
         [_validation(next(iter(compared.values())))]
         if len(compared) == 1

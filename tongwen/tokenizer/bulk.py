@@ -116,7 +116,7 @@ def text_buffers(texts: Any) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int6
 
 
 def _rules(tokenizer: Tokenizer) -> tuple[str | None, Rules | None]:
-    """The model as arrays, or why it cannot be had as arrays."""
+    """The model as arrays, or why that is impossible."""
     if isinstance(tokenizer, FastTokenizer):
         return "it is a tokenizer.json of another maker", None
     model = read_model(tokenizer.model)

@@ -1,4 +1,4 @@
-"""The tokenizer's part of a model folder, ours or anyone's: which files, and what they say."""
+"""The tokenizer's part of a model folder, ours or another's: the files and their content."""
 
 import shutil
 from collections.abc import Mapping

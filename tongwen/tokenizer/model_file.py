@@ -1,4 +1,4 @@
-"""What a SentencePiece model file says of itself: its pieces, its kind and its normalization.
+"""The content of a SentencePiece model file: its pieces, its kind and its normalization.
 
 The Python package shows ids and pieces but neither the kind of model nor how it treats spaces. Its
 file is a protocol buffer (`sentencepiece_model.proto` of google/sentencepiece, fields by number).

@@ -82,7 +82,7 @@ class Tokenizer:
 
     @property
     def start_id(self) -> int:
-        """What a text without a beginning is read after."""
+        """The id that precedes a text without a beginning."""
         return self.beginning_ids[-1] if self.beginning_ids else self.end_id
 
     @property

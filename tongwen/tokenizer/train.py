@@ -25,7 +25,7 @@ _CUT = re.compile(f"[\0\t\n\u2585{SPACE_MARK}]")
 
 
 def training_lines(text: str) -> Iterator[str]:
-    """The lines of a document as the trainer may have them: none is too long or refused.
+    """The lines of a document for the trainer: none is too long, or rejected by it.
 
     Joined they hold every character of `text` but those of `_CUT`.
     """
@@ -39,7 +39,7 @@ def train_model(
 ) -> bytes:
     """A SentencePiece model file trained on `texts`; equal input results in equal bytes.
 
-    The trainer holds its input in memory; draw a sample first.
+    The trainer keeps its input in memory; draw a sample first.
 
     Raises:
         InputError: there is no text, or it holds too little or too much for `vocabulary_size`.
@@ -98,7 +98,7 @@ def _with_role_names(texts: Iterable[str]) -> Iterator[str]:
 
 
 def _explained(error: RuntimeError, vocabulary_size: int) -> Exception:
-    """The trainer's complaint about the size in our words; any other error as it is."""
+    """The trainer's error about the size in our words; any other error as it is."""
     text = str(error)
     if found := re.search(r"too high.*<= (\d+)", text):
         return InputError(

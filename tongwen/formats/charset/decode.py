@@ -52,7 +52,7 @@ class Decoded:
 
 
 def decode(body: bytes, http_charset: str) -> Decoded:
-    """The text of a page. Never raises, whatever the bytes and the declared charset are."""
+    """The text of a page. Never raises, whatever the bytes and the declared charset."""
     for mark, codec in _MARKS:
         if body.startswith(mark):
             return _decode_with(body[len(mark) :], codec, "bom")
