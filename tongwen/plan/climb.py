@@ -33,7 +33,7 @@ from tongwen.train.weights import InitialWeights
 LADDER = "ladder.json"
 LAW = "law.json"
 LAW_FITTED = "law-fitted.json"
-_SAMPLES_KEPT = 100  # of the bootstrap, for the forecasts' intervals: a file to read, not to store
+_SAMPLES_KEPT = 100  # of the bootstrap: enough for 80 % intervals, and the file stays small
 _LEAST_DEVIATION = 0.002
 """Of runs around a law: what another seed would change cannot be seen in one run of each rung."""
 # Epochs as good as fresh text (Muennighoff et al. 2023, arXiv:2305.16264).
