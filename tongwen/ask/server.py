@@ -1,4 +1,4 @@
-"""One server with OpenAI's chat completions: one request, repeated while it is busy.
+"""One server that speaks OpenAI's chat completions: one request, repeated while it is busy.
 
 By urllib3, which the data stages have anyway: the work is a single POST, and OpenAI's own package
 would bring five more for it. The key is read from an environment variable when a request is made,

@@ -38,7 +38,7 @@ TOO_LONG = "too_long"
 """Likewise: it does not fit the model's window."""
 
 
-_CPU_BATCH_TOKENS = 256  # 128 to 512 measured: docs/experiments/evaluation.md
+_CPU_BATCH_TOKENS = 256
 _GPU_BATCH_TOKENS = 2_048
 """What is read together is attended to together, branches and all, so more is slower."""
 

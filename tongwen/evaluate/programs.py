@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from tongwen.model.llama import Llama
     from tongwen.tokenizer.text import Tokenizer
 
-_SAMPLES_AT_ONCE = 256  # prompts handed over together; what fits at once is `rows`
-_SEED = 1234  # fixed, so that a repeated run draws the same
+_SAMPLES_AT_ONCE = 256
+_SEED = 1234
 _FENCE = re.compile(r"^```[^\n`]*\n(.*?)(?:^```|\Z)", re.DOTALL | re.MULTILINE)
 Report = Callable[[int, int], None]
 

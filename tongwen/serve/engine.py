@@ -34,7 +34,7 @@ logger = logging.getLogger("tongwen.serve")
 _CPU_BLOCK_TOKENS = 128
 """Prompt tokens read at once and kept together: less than a block of what a prompt shares with
 another is read again."""
-_GPU_BLOCK_TOKENS = 512  # fewer leave a GPU idle, and what it reads again costs it little
+_GPU_BLOCK_TOKENS = 512
 
 
 class ContextLengthError(InputError):

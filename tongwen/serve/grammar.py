@@ -30,7 +30,7 @@ _LARGEST_EXACT = 2**53 - 1
 
 # From here to the limit every token costs a look ahead at the shortest end.
 _LONGEST_CLOSING_TOKENS = 512
-_MOST_GRAMMARS = 64  # compiled ones that are kept; clients send the same few again and again
+_MOST_GRAMMARS = 64
 _NOT_SCHEMAS = frozenset(("const", "enum", "default", "examples", "example"))
 _BOUNDS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum")
 

@@ -64,7 +64,6 @@ _AT_CUES = _AT_HINTS + HINTS
 _AT_TAGS = _AT_CUES + len(CUES)
 _AT_CLASSES = _AT_TAGS + _TAGS
 FEATURES = _AT_CLASSES + _CLASSES
-# Rows of 1 kB that a tree goes over before the next tree: both fit a core's cache.
 _BLOCKS_AT_ONCE = 32
 _HOPELESS = 0.03  # a block of a lower first chance is not looked at again
 SECONDS = 25
@@ -237,7 +236,6 @@ def _survey(
 
 @kernel
 def _assemble_all(page: Any, out: Features) -> None:
-    """All rows at once, for training; `_chances` needs `_BLOCKS_AT_ONCE` of them at a time."""
     for n in range(len(out)):
         _assemble(page, n, out[n])
 
