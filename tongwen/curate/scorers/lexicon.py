@@ -28,7 +28,7 @@ LEVELS = (1, 2, 3)
 JOIN = "&&&"
 _MOST_TERM_CHARACTERS = 100  # a line without tabs in the right place would be one endless term
 _EMPTY = np.uint64(0)
-_TABLE_SIZE = 0x33480  # past the last Han character; the rest is compared as it is
+_TABLE_SIZE = 0x33480
 
 
 @dataclass(frozen=True, order=True)
