@@ -109,7 +109,7 @@ def test_a_stage_that_is_missing_is_named_and_costs_nothing_else(
 
 def test_an_empty_run_has_a_report(tmp_path: Path) -> None:
     (tmp_path / "stages").mkdir()
-    assert "has only begun" in Page(build_report(tmp_path)).text
+    assert "has just begun" in Page(build_report(tmp_path)).text
 
 
 def test_a_damaged_file_is_named_and_the_rest_is_shown(made_run: Any, tmp_path: Path) -> None:

@@ -27,11 +27,11 @@ from tongwen.errors import InputError
 
 SHEET = "clusters.jsonl"
 _BITS = 15  # at most: directions take 256 bytes a bucket
-_DIMENSIONS = 64
-_SHOWN_CHARACTERS = 400
-_SHOWN_TERMS = 12
-_TERM_TEXTS = 200
-_MOST_WEIGHT = 100.0
+_DIMENSIONS = 64  # 8 MiB of directions at 15 bits
+_SHOWN_CHARACTERS = 400  # of a sample: enough to judge it at a glance
+_SHOWN_TERMS = 12  # of a cluster: one line of the sheet
+_TERM_TEXTS = 200  # of a cluster, whose terms are counted: bounds the time
+_MOST_WEIGHT = 100.0  # a larger one is a slip: the mix would be that cluster alone
 _WORDS = re.compile(r"[^\W\d_\u3400-\u9fff]{3,}")
 _HAN = re.compile(r"[\u3400-\u9fff]+")
 

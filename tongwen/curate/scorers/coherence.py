@@ -31,9 +31,9 @@ from tongwen.curate.scorers.options import TrainingOptions
 from tongwen.curate.scorers.quality import trained_languages
 from tongwen.curate.scorers.samples import CALIBRATE, LANGUAGES, TEST, TRAIN, Sample, Samples
 
-FEWEST_SENTENCES = 6
-_FEWEST_PARAGRAPHS = 4
-_WINDOW_SENTENCES = 64
+FEWEST_SENTENCES = 6  # of five or fewer many orders are as good
+_FEWEST_PARAGRAPHS = 4  # three in another order are often as good
+_WINDOW_SENTENCES = 64  # a book is as many windows: no text is surer for its length
 DISTURBANCES = ("sentences", "paragraphs", "mixed")
 """What is done to a text to make a negative of it."""
 

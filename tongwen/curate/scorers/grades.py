@@ -32,7 +32,7 @@ from tongwen.curate.scorers.samples import (
 GRADED = {"educational_grade": "educational", "quality_grade": "quality"}
 """Kinds of scorers that give grades, each its column, and the field of labels they learn from."""
 HIGHEST = 5
-_GOOD = 3
+_GOOD = 3  # FineWeb-Edu keeps from 3 on
 _LABELS = tuple(str(grade) for grade in range(HIGHEST + 1))
 
 Values = npt.NDArray[np.float64]

@@ -41,7 +41,7 @@ WORD, CHARACTER, SIGN, END, BREAK = range(5)
 """Kinds of units; END is a mark that ends a sentence, BREAK any number of line breaks."""
 
 _SPACE_CLASS, _WORD_CLASS, _SINGLE_CLASS, _SIGN_CLASS, _BREAK_CLASS = range(5)
-_CLASS_SHIFT = 24
+_CLASS_SHIFT = 24  # a code point has 21 bits: the class fits above it
 _POINT_MASK = 0xFFFFFF
 _PAIR_PRIME = np.uint64(0xC2B2AE3D27D4EB4F)
 _TURN, _TURN_BACK = np.uint64(23), np.uint64(41)
@@ -86,6 +86,8 @@ def _is_end(point: int, following: int) -> bool:
 
 @kernel(allocates=True)
 def _units(points: CodePoints, table: npt.NDArray[np.uint32]) -> tuple[Hashes, UnitKinds]:
+    # One table look-up a character says class and what it is compared as; one turn past the end
+    # closes the last word.
     hashes = np.empty(len(points) + 1, np.uint64)
     unit_kinds = np.empty(len(points) + 1, np.uint8)
     number = 0

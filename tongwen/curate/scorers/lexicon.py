@@ -23,10 +23,10 @@ from tongwen.curate.text.units import mix
 from tongwen.errors import InputError
 from tongwen.kernels import ZERO, inner, kernel
 
-NEAR_CHARACTERS = 200
+NEAR_CHARACTERS = 200  # two or three sentences: farther apart two words are about two things
 LEVELS = (1, 2, 3)
 JOIN = "&&&"
-_MOST_TERM_CHARACTERS = 100
+_MOST_TERM_CHARACTERS = 100  # a line without tabs in the right place would be one endless term
 _EMPTY = np.uint64(0)
 
 
@@ -109,6 +109,7 @@ def _fold_table() -> npt.NDArray[np.uint32]:
 
 @kernel(allocates=True)
 def _fold(points: CodePoints, table: npt.NDArray[np.uint32]) -> CodePoints:
+    # Character for character, so that a place in the folded text is one in the text.
     result = np.empty(len(points), np.uint32)
     for place in range(len(points)):
         point = points[place]

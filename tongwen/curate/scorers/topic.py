@@ -19,8 +19,8 @@ from tongwen.curate.scorers.options import TrainingOptions
 from tongwen.curate.scorers.quality import trained_languages
 from tongwen.curate.scorers.samples import CALIBRATE, LANGUAGES, TEST, TRAIN, Sample, Samples
 
-_MOST_WEIGHT = 20.0
-_MOST_LABELS = 256
+_MOST_WEIGHT = 20.0  # of a rare label: its few texts would drown out the others
+_MOST_LABELS = 256  # of a table of 64 MiB they leave 65,536 buckets
 _TEMPERATURES = np.exp(np.linspace(np.log(0.1), np.log(10), 93))
 
 
