@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from tongwen.curate.html import blocks as columns
 from tongwen.curate.html.features import FEATURES, LONG_SIZE, SECONDS, Features, judge, survey
-from tongwen.curate.html.forest import Forest, read_forests
+from tongwen.curate.html.forest import Forest, Layout, layouts_of, read_forests
 from tongwen.curate.html.hidden_text import article_of_metadata, templates_as_markup
 from tongwen.curate.html.markdown import LONGEST_CELL, render
 from tongwen.curate.html.page import Block, Page, parse, visible_size
@@ -71,7 +71,13 @@ def forests() -> tuple[Forest, ...]:
     return read_forests(WEIGHTS, FEATURES + SECONDS)
 
 
-def extract(html: str, trees: tuple[Forest, ...] | None = None) -> Extracted:
+@cache
+def layouts() -> tuple[Layout, ...]:
+    """The same as they are scored."""
+    return layouts_of(forests())
+
+
+def extract(html: str, trees: tuple[Layout, ...] | None = None) -> Extracted:
     """The main content of an HTML page. Never raises; a page without content gives empty text.
 
     `trees` are other ones than those shipped, two.
@@ -91,9 +97,9 @@ def extract(html: str, trees: tuple[Forest, ...] | None = None) -> Extracted:
     return found
 
 
-def extracted(page: Page, trees: tuple[Forest, ...] | None = None) -> Extracted:
+def extracted(page: Page, trees: tuple[Layout, ...] | None = None) -> Extracted:
     """The main content of a parsed page."""
-    first, second = trees or forests()
+    first, second = trees or layouts()
     chances = judge(survey(page), first, second)
     blocks = page.chosen(chosen(page, chances))
     for block in blocks:
