@@ -15,11 +15,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from tongwen.curate.html import blocks, tags
+from tongwen.curate.html import blocks, marks, tags
 from tongwen.curate.html.blocks import Rows
 from tongwen.curate.html.class_words import GROUPS
 from tongwen.curate.html.cues import CUES, cue_table
 from tongwen.curate.html.forest import LANES, Layout, log_odds
+from tongwen.curate.html.marks import Marks
 from tongwen.curate.html.names import HASH_PRIME, HASH_START, Bytes, Integers, look_up
 from tongwen.curate.html.page import Page
 from tongwen.curate.html.tree import IS_HIDDEN, NAME_END, NAME_START, PARENT, TAG
@@ -71,8 +72,8 @@ LONG_SIZE = 100
 """A block of this size, most of it outside of links, is long: it speaks for running text."""
 
 _TYPE_MARKS = (
-    (b'"@type"', re.compile(rb'"@type"\s{0,3}:\s{0,3}\[?\s{0,3}"(\w+)')),
-    (b"schema.org/", re.compile(rb"schema\.org/(\w+)")),
+    (marks.TYPE, re.compile(rb'"@type"\s{0,3}:\s{0,3}\[?\s{0,3}"(\w+)')),
+    (marks.SCHEMA, re.compile(rb"schema\.org/(\w+)")),
 )
 _MOST_TYPES = 40
 _OPEN_GRAPH = re.compile(rb"og:type[\"'][^>]{0,60}content=[\"']([\w.]+)")
@@ -87,16 +88,7 @@ _HINT_TYPES = (
 )
 _HINT_OF_TYPE = {name: n for n, names in enumerate(_HINT_TYPES) for name in names.split()}
 _HINT_OF_GRAPH = {b"article": 7, b"product": 8, b"og": 8, b"website": 9}
-_HINT_WORDS = (
-    (10, (b"phpbb", b"discourse", b"vbulletin", b"xenforo", b"Discuz", b"stackexchange", b"smf_")),
-    (11, (b"sphinx", b"mkdocs", b"docusaurus", b"readthedocs", b"javadoc", b"vuepress",
-          b"doxygen")),
-    (12, (b"woocommerce", b"Shopify", b"shopify", b"magento", b"Magento", b"add-to-cart",
-          b"BigCommerce")),
-)  # fmt: skip
-
-
-_HEAD_BYTES = 30_000  # where a page names the program that made it
+_FIRST_PROGRAM = 10
 
 
 @cache
@@ -109,28 +101,27 @@ def _tag_groups() -> Integers:
     return groups
 
 
-def page_hints(source: bytes) -> Features:
+def page_hints(source: bytes, found: Marks) -> Features:
     """What a page says of its type in metadata and by the names of the programs that made it."""
     hints = np.zeros(HINTS, np.float32)
     for mark, pattern in _TYPE_MARKS:
-        at = source.find(mark)
+        at = found.place(mark)
         for _ in range(_MOST_TYPES):
             if at < 0:
                 break
-            found = pattern.match(source, at)
-            place = _HINT_OF_TYPE.get(found[1]) if found else None
+            named = pattern.match(source, at)
+            place = _HINT_OF_TYPE.get(named[1]) if named else None
             if place is not None:
                 hints[place] += 1
             at = source.find(mark, at + len(mark))
-    at = source.find(b"og:type")
+    at = found.place(marks.GRAPH)
     graph = _OPEN_GRAPH.match(source, at) if at >= 0 else None
     if graph:
         place = _HINT_OF_GRAPH.get(graph[1].split(b".")[0].lower())
         if place is not None:
             hints[place] = 1
-    head = source[:_HEAD_BYTES]
-    for place, words in _HINT_WORDS:
-        hints[place] = any(word in head for word in words)
+    for place, words in enumerate(marks.PROGRAMS, _FIRST_PROGRAM):
+        hints[place] = found.has(words)
     return hints
 
 
@@ -162,7 +153,7 @@ def survey(page: Page) -> Surveyed:
         np.zeros((len(page.blocks), OWN + len(CUES)), np.float32),
         np.zeros((len(page.elements), _TAGS + _CLASSES), np.uint8),
         np.zeros((len(page.elements), 8), np.float64),
-        np.concatenate([np.zeros(_PAGE, np.float32), page_hints(page.source)]),
+        np.concatenate([np.zeros(_PAGE, np.float32), page_hints(page.source, page.marks)]),
     )
     if len(page.blocks):
         _survey(

@@ -165,17 +165,26 @@ def _drop_teasers(page: Page, kept: Truths) -> None:
     is_article = sizes[kept & _long(page)].sum() >= _ARTICLE_SHARE * sizes[kept].sum()
     is_heading = rows[:, columns.KIND] == columns.HEADING_KIND
     is_link = is_heading & (linked >= 0.9 * lengths)
-    for place in np.flatnonzero(is_heading & (kept | (is_link & is_article))).tolist():
-        parent = max(int(elements[rows[place, columns.ELEMENT], PARENT]), 0)
-        behind = place + 1
-        while behind < len(rows) and not is_heading[behind]:
-            if not parent <= rows[behind, columns.ELEMENT] < elements[parent, END]:
-                break
+    asked = np.flatnonzero(is_heading & (kept | (is_link & is_article))).tolist()
+    if not asked:
+        return
+    places = rows[:, columns.ELEMENT].tolist()
+    ends = np.append(np.flatnonzero(is_heading), len(rows)).tolist()
+    following = np.searchsorted(ends, asked, "right").tolist()
+    # Sums of all blocks before one.
+    size_sums, length_sums, linked_sums = (
+        [0, *np.cumsum(column, dtype=np.int64).tolist()] for column in (sizes, lengths, linked)
+    )
+    for place, number in zip(asked, following, strict=True):
+        parent = max(int(elements[places[place], PARENT]), 0)
+        last = int(elements[parent, END])
+        behind, end = place + 1, ends[number]
+        while behind < end and parent <= places[behind] < last:
             behind += 1
-        inside = slice(place + 1, behind)
-        only_links = behind > place + 1 and linked[inside].sum() >= 0.8 * lengths[inside].sum()
-        if (only_links and _RELATED.match(page.block(place).text)) or (
-            is_article and is_link[place] and sizes[inside].sum() < LONG_SIZE
+        length = length_sums[behind] - length_sums[place + 1]
+        only_links = linked_sums[behind] - linked_sums[place + 1] >= 0.8 * length
+        if (behind > place + 1 and only_links and _RELATED.match(page.block(place).text)) or (
+            is_article and is_link[place] and size_sums[behind] - size_sums[place + 1] < LONG_SIZE
         ):
             kept[place:behind] = False
 
