@@ -34,10 +34,11 @@ from tongwen.curate.html.training import host_of
 
 PEERS = (
     "trafilatura==2.3.1", "lxml_html_clean==0.4.6", "resiliparse==2.0.1", "chardet==7.7.0",
-    "cssselect==1.6.0",
+    "cssselect==1.6.0", "numpy==2.2.6", "py_asciimath==0.3.0", "urllib3==2.8.0",
 )  # fmt: skip
-# Asks for an extra of lxml that current installers cannot resolve.
-_PEERS_ALONE = ("readability-lxml==0.9",)
+# One asks for an extra of lxml that current installers cannot resolve, the other for Python 3.12,
+# though it runs on 3.11.
+_PEERS_ALONE = ("readability-lxml==0.9", "magic-html==0.1.8")
 _SPACE = re.compile(r"[\s\\|`*_]+")
 _LEAST_CHARACTERS = 4
 Texts = list[str]

@@ -14,7 +14,7 @@ from zlib import crc32
 from gold import as_training, teaching_pages
 
 from tongwen.curate.html.features import FEATURES, SECONDS
-from tongwen.curate.html.forest import Forest, read_forests, write_forests
+from tongwen.curate.html.forest import Layout, layouts_of, read_forests, write_forests
 from tongwen.curate.html.training import Drawn, draw, train_extractor
 
 FOLDS = 5
@@ -25,7 +25,7 @@ def fold_of(host: str) -> int:
     return crc32(host.encode()) % FOLDS
 
 
-def trees_of_folds(corpus: Path, typed: Path, folder: Path) -> list[tuple[Forest, ...]]:
+def trees_of_folds(corpus: Path, typed: Path, folder: Path) -> list[tuple[Layout, ...]]:
     """For each fold trees that know none of its hosts, read from `folder` or trained."""
     folder.mkdir(parents=True, exist_ok=True)
     found = []
@@ -37,7 +37,7 @@ def trees_of_folds(corpus: Path, typed: Path, folder: Path) -> list[tuple[Forest
             trained = train_extractor([page for page in drawn if fold_of(page.host) != fold])
             write_forests(path, trained.forests, FEATURES + SECONDS)
             print(f"fold {fold}: {trained.pages} pages of {trained.hosts} hosts", flush=True)
-        found.append(read_forests(path, FEATURES + SECONDS))
+        found.append(layouts_of(read_forests(path, FEATURES + SECONDS)))
     return found
 
 

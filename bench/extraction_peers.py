@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import trafilatura
+from magic_html import GeneralExtractor
 from readability import Document
 from readability.readability import Unparseable
 from resiliparse.extract.html2text import extract_plain_text
@@ -26,6 +27,16 @@ def readable(html: str) -> str:
     return " ".join(extract_plain_text(summary).split())
 
 
+def magic(html: str) -> str:
+    """Text of what magic-html keeps; what makes it fail counts as an empty text."""
+    try:
+        kept = GeneralExtractor().extract(html, base_url="http://page.example/")["html"]
+    except Exception as error:
+        print(f"magic-html: {type(error).__name__}: {str(error)[:100]}", file=sys.stderr)
+        return ""
+    return extract_plain_text(kept)
+
+
 EXTRACTORS: dict[str, Callable[[str], str | None]] = {
     "trafilatura, precision": lambda html: trafilatura.extract(
         html, include_comments=False, favor_precision=True
@@ -36,7 +47,8 @@ EXTRACTORS: dict[str, Callable[[str], str | None]] = {
         html, include_comments=False, favor_recall=True
     ),
     "resiliparse, main content": lambda html: extract_plain_text(html, main_content=True),
-    "readability-lxml": lambda html: readable(html),
+    "readability-lxml": readable,
+    "magic-html": magic,
 }
 
 

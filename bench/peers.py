@@ -18,8 +18,8 @@ def interpreter(
 ) -> Path:
     """The Python of a virtual environment that has `packages`, made on first use.
 
-    `without_dependencies` are packages whose declared dependencies cannot be resolved; what they
-    need is among `packages`.
+    `without_dependencies` are packages whose declared dependencies, or version of Python, cannot be
+    had; what they need is among `packages`.
     """
     python = environment.absolute() / "bin" / "python"
     if not python.exists():
@@ -27,7 +27,8 @@ def interpreter(
     install = [python, "-m", "pip", "install", "--quiet"]
     subprocess.run([*install, *packages], check=True)
     if without_dependencies:
-        subprocess.run([*install, "--no-deps", *without_dependencies], check=True)
+        alone = ["--no-deps", "--ignore-requires-python", *without_dependencies]
+        subprocess.run([*install, *alone], check=True)
     return python
 
 

@@ -206,6 +206,67 @@ CloudFront 會 cache 舊檔案，所以最後一步要做 invalidation，使用�
             )
         ),
     ),
+    "reference page with unmarked code": (
+        "zh-Hans",
+        """## VBScript 教程
+
+Delete 方法用于删除指定的文件夹，成功时没有返回值。
+
+### 语法
+
+FolderObject.Delete(force)
+
+### 针对文件夹的实例
+
+<%
+dim fs,fo
+set fs=Server.CreateObject("Scripting.FileSystemObject")
+set fo=fs.GetFolder("c:\\shop_web")
+fo.Delete
+set fo=nothing
+set fs=nothing
+%>
+
+### 针对只读文件夹的实例
+
+<%
+dim fs,fo
+set fs=Server.CreateObject("Scripting.FileSystemObject")
+set fo=fs.GetFolder("c:\\shop_old")
+fo.Delete(true)
+set fo=nothing
+set fs=nothing
+%>
+
+输出：无""",
+    ),
+    "English reference page with unmarked code": (
+        "en",
+        """The element loop
+
+The loop writes one row for each order, and the total below them. Use it where a page shows a list
+of things that a shop has sold. Leave out the last row when the list is empty.
+
+<?php
+foreach ($orders as $order) {
+echo "<tr>";
+echo "<td>" . $order->name . "</td>";
+echo "</tr>";
+}
+?>
+
+The second form counts the rows first, so that the page can say how many there are.
+
+<?php
+$count = count($orders);
+foreach ($orders as $order) {
+echo "<tr>";
+echo "<td>" . $order->name . "</td>";
+echo "</tr>";
+}
+echo "<p>" . $count . "</p>";
+?>""",
+    ),
     "list of steps": (
         "en",
         "Replacing the wick of the lamp\n\n"

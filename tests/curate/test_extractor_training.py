@@ -3,6 +3,7 @@
 import gzip
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,9 +12,24 @@ from layouts import CHINESE, ENGLISH, article, frame, paragraphs
 
 from tongwen.cli.curate import command as curate
 from tongwen.curate.html.boosting import Boosting, bins_of, train
-from tongwen.curate.html.features import FEATURES, SECONDS, features_of, judge, survey
-from tongwen.curate.html.forest import read_forests, write_forests
-from tongwen.curate.html.main_content import WEIGHTS, extract, forests
+from tongwen.curate.html.features import (
+    FEATURES,
+    SECONDS,
+    chances_of,
+    features_of,
+    judge,
+    seconds_of,
+    survey,
+)
+from tongwen.curate.html.forest import (
+    LANES,
+    MOST_LEAVES,
+    Forest,
+    layouts_of,
+    read_forests,
+    write_forests,
+)
+from tongwen.curate.html.main_content import WEIGHTS, extract, forests, layouts
 from tongwen.curate.html.page import parse
 from tongwen.curate.html.training import GoldPage, draw, labels_of, read_gold, train_extractor
 from tongwen.errors import InputError
@@ -43,7 +59,7 @@ def test_equal_pages_and_seeds_give_equal_bytes_and_trees_that_know_the_frame(
         written.append((tmp_path / name).read_bytes())
     assert written[0] == written[1] != written[2]
     assert trained.pages == trained.hosts == 12
-    trees = read_forests(tmp_path / "a", FEATURES + SECONDS)
+    trees = layouts_of(read_forests(tmp_path / "a", FEATURES + SECONDS))
     text = extract(article(ENGLISH, ""), trees).text
     assert all(wanted in text for wanted in ENGLISH.texts)
     assert not any(unwanted in text for unwanted in frame(ENGLISH))
@@ -114,6 +130,18 @@ def test_a_file_that_holds_no_weights_or_those_of_another_version_is_named(tmp_p
         read_forests(other, 3)
 
 
+def walked(forest: Forest, row: np.ndarray[Any, Any]) -> np.float32:
+    """Sum of the leaves that a row falls into, tree by tree."""
+    odds = np.float32(0)
+    for root in forest.roots.tolist():
+        node = root
+        while forest.features[node] >= 0:
+            is_right = bool(row[forest.features[node]] > forest.values[node])
+            node = root + int(forest.lefts[node]) + is_right
+        odds += forest.values[node]
+    return odds
+
+
 def test_trees_learn_a_rule_of_two_numbers() -> None:
     generator = np.random.default_rng(5)
     rows = generator.random((4_000, 5)).astype(np.float32)
@@ -121,17 +149,37 @@ def test_trees_learn_a_rule_of_two_numbers() -> None:
     cuts, binned = bins_of(rows)
     how = Boosting(trees=30, leaves=8, rate=0.3, column_share=1.0)
     forest = train(cuts, binned, labels, np.ones(4_000, np.float32), how, 0)
-    right = 0
-    for row, label in zip(rows[:400], labels[:400], strict=True):
-        odds = 0.0
-        for root in forest.roots:
-            node = int(root)
-            while forest.features[node] >= 0:
-                is_right = bool(row[forest.features[node]] > forest.values[node])
-                node = int(root) + int(forest.lefts[node]) + is_right
-            odds += float(forest.values[node])
-        right += (odds > 0) == (label > 0.5)
+    right = sum(
+        (walked(forest, row) > 0) == (label > 0.5)
+        for row, label in zip(rows[:400], labels[:400], strict=True)
+    )
     assert right >= 390
+
+
+def test_blocks_scored_at_once_have_the_chances_of_a_walk_down_each_tree() -> None:
+    (first, second), (fast_first, fast_second) = forests(), layouts()
+    surveyed = survey(parse(article(ENGLISH, paragraphs(CHINESE.texts))))
+    rows, found = features_of(surveyed), chances_of(surveyed, fast_first)
+    seconds = seconds_of(surveyed, found)
+    again = chances_of(surveyed, fast_second, seconds)
+    assert len(rows) % LANES  # the last batch is not full
+    for number, row in enumerate(rows):
+        odds = walked(first, row)
+        assert found[number] == np.float32(1 / (1 + np.exp(-np.float64(odds))))
+        if found[number] >= 0.03:  # the others are not looked at again
+            odds = walked(second, np.concatenate([row, seconds[number]]))
+            assert again[number] == np.float32(1 / (1 + np.exp(-np.float64(odds))))
+
+
+def test_a_tree_of_too_many_leaves_is_refused() -> None:
+    count = MOST_LEAVES + 1  # a chain: each left node is a leaf
+    features = np.array([0] + [-1, 0] * (count - 2) + [-1, -1], np.int16)
+    lefts = np.array(
+        [1] + [n for k in range(count - 2) for n in (0, 2 * k + 3)] + [0, 0], np.uint16
+    )
+    forest = Forest(np.zeros(1, np.int32), features, np.zeros(len(features), np.float32), lefts)
+    with pytest.raises(InputError, match="more than 32 leaves"):
+        layouts_of([forest])
 
 
 def test_numbers_of_blocks_are_finite_and_the_same_every_time() -> None:
@@ -139,5 +187,5 @@ def test_numbers_of_blocks_are_finite_and_the_same_every_time() -> None:
     first, second = survey(page), survey(page)
     assert np.isfinite(features_of(first)).all()
     assert (features_of(first) == features_of(second)).all()
-    chances = judge(first, *forests())
+    chances = judge(first, *layouts())
     assert ((chances > 0) & (chances < 1)).all()

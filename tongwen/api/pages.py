@@ -71,7 +71,7 @@ def extract_page(html: str | bytes, url: str | None = None, *, charset: str = ""
         lang=document["lang"],
         language_confidence=float(values.get("language_confidence") or 0.0),
         url=document["url"],
-        link_share=float(values.get("link_share") or 0.0),
+        link_share=float(values.get("page_link_share") or 0.0),
         boilerplate_lines=int(values.get("boilerplate_lines") or 0),
         encoding=values.get("encoding") or "",
         problem=values["problem"],

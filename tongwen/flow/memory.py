@@ -5,20 +5,36 @@ import ctypes
 import ctypes.util
 import gc
 import sys
+from functools import cache
 from pathlib import Path
 
 import psutil
 
+_modules_seen = 0
+
 
 def reset_peak_memory() -> None:
-    """Release memory that earlier work left behind, and count the peak from here."""
+    """Release memory that earlier work left behind, and count the peak from here.
+
+    What importing modules has left stays for good, and is not searched for garbage again: that took
+    0.12 s a task, 4 of the 10 s of a small curation (2026-12).
+    """
+    global _modules_seen
     gc.collect()
+    if len(sys.modules) != _modules_seen:
+        _modules_seen = len(sys.modules)
+        gc.freeze()
     if arrow := sys.modules.get("pyarrow"):
         arrow.default_memory_pool().release_unused()
     with contextlib.suppress(OSError, AttributeError, TypeError):
-        ctypes.CDLL(ctypes.util.find_library("c")).malloc_trim(0)
+        _c_library().malloc_trim(0)
     with contextlib.suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+
+
+@cache
+def _c_library() -> ctypes.CDLL:
+    return ctypes.CDLL(ctypes.util.find_library("c"))  # which starts another program
 
 
 def peak_memory_bytes() -> int:

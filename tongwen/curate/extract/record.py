@@ -21,7 +21,7 @@ _PAGE_TYPES = ("", "text/html", "application/xhtml+xml", "application/xml", "tex
 _TEXT_TYPES = ("text/plain", "text/markdown")
 _TRACKING = re.compile(r"utm_\w+|spm|from|fbclid|gclid|sessionid|phpsessid", re.IGNORECASE)
 
-PAGE_VALUES = ("link_share", "boilerplate_share", "mixed_share")
+PAGE_VALUES = ("page_link_share", "boilerplate_share", "mixed_share")
 """Names of the values, columns that rules look at, that the page or the whole text tells."""
 
 PAGE_SCHEMA = pa.schema(
@@ -183,7 +183,7 @@ def _text_of(record: RawRecord, attributes: dict[str, Any]) -> tuple[str, str, s
     if record.content_type in _TEXT_TYPES:
         return "", decoded.text, None if decoded.text.strip() else "no_text"
     extracted = extract(decoded.text)
-    attributes["link_share"] = extracted.link_density
+    attributes["page_link_share"] = extracted.link_density
     is_empty = not extracted.text.strip(" \n\t\ufffd")
     return extracted.title, extracted.text, "no_text" if is_empty else None
 

@@ -15,11 +15,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from tongwen.curate.html import blocks, tags
+from tongwen.curate.html import blocks, marks, tags
 from tongwen.curate.html.blocks import Rows
 from tongwen.curate.html.class_words import GROUPS
 from tongwen.curate.html.cues import CUES, cue_table
-from tongwen.curate.html.forest import Forest, add_log_odds
+from tongwen.curate.html.forest import LANES, Layout, log_odds
+from tongwen.curate.html.marks import Marks
 from tongwen.curate.html.names import HASH_PRIME, HASH_START, Bytes, Integers, look_up
 from tongwen.curate.html.page import Page
 from tongwen.curate.html.tree import IS_HIDDEN, NAME_END, NAME_START, PARENT, TAG
@@ -64,7 +65,6 @@ _AT_CUES = _AT_HINTS + HINTS
 _AT_TAGS = _AT_CUES + len(CUES)
 _AT_CLASSES = _AT_TAGS + _TAGS
 FEATURES = _AT_CLASSES + _CLASSES
-_BLOCKS_AT_ONCE = 32
 _HOPELESS = 0.03  # a block of a lower first chance is not looked at again
 SECONDS = 25
 """Columns that the second forest looks at besides."""
@@ -72,8 +72,8 @@ LONG_SIZE = 100
 """A block of this size, most of it outside of links, is long: it speaks for running text."""
 
 _TYPE_MARKS = (
-    (b'"@type"', re.compile(rb'"@type"\s{0,3}:\s{0,3}\[?\s{0,3}"(\w+)')),
-    (b"schema.org/", re.compile(rb"schema\.org/(\w+)")),
+    (marks.TYPE, re.compile(rb'"@type"\s{0,3}:\s{0,3}\[?\s{0,3}"(\w+)')),
+    (marks.SCHEMA, re.compile(rb"schema\.org/(\w+)")),
 )
 _MOST_TYPES = 40  # a shop lists thousands of products; the first types say what the page is
 _OPEN_GRAPH = re.compile(rb"og:type[\"'][^>]{0,60}content=[\"']([\w.]+)")
@@ -88,16 +88,7 @@ _HINT_TYPES = (
 )
 _HINT_OF_TYPE = {name: n for n, names in enumerate(_HINT_TYPES) for name in names.split()}
 _HINT_OF_GRAPH = {b"article": 7, b"product": 8, b"og": 8, b"website": 9}
-_HINT_WORDS = (
-    (10, (b"phpbb", b"discourse", b"vbulletin", b"xenforo", b"Discuz", b"stackexchange", b"smf_")),
-    (11, (b"sphinx", b"mkdocs", b"docusaurus", b"readthedocs", b"javadoc", b"vuepress",
-          b"doxygen")),
-    (12, (b"woocommerce", b"Shopify", b"shopify", b"magento", b"Magento", b"add-to-cart",
-          b"BigCommerce")),
-)  # fmt: skip
-
-
-_HEAD_BYTES = 30_000  # where a page names the program that made it
+_FIRST_PROGRAM = 10
 
 
 @cache
@@ -110,28 +101,27 @@ def _tag_groups() -> Integers:
     return groups
 
 
-def page_hints(source: bytes) -> Features:
+def page_hints(source: bytes, found: Marks) -> Features:
     """What a page says of its type in metadata and by the names of the programs that made it."""
     hints = np.zeros(HINTS, np.float32)
     for mark, pattern in _TYPE_MARKS:
-        at = source.find(mark)
+        at = found.place(mark)
         for _ in range(_MOST_TYPES):
             if at < 0:
                 break
-            found = pattern.match(source, at)
-            place = _HINT_OF_TYPE.get(found[1]) if found else None
+            named = pattern.match(source, at)
+            place = _HINT_OF_TYPE.get(named[1]) if named else None
             if place is not None:
                 hints[place] += 1
             at = source.find(mark, at + len(mark))
-    at = source.find(b"og:type")
+    at = found.place(marks.GRAPH)
     graph = _OPEN_GRAPH.match(source, at) if at >= 0 else None
     if graph:
         place = _HINT_OF_GRAPH.get(graph[1].split(b".")[0].lower())
         if place is not None:
             hints[place] = 1
-    head = source[:_HEAD_BYTES]
-    for place, words in _HINT_WORDS:
-        hints[place] = any(word in head for word in words)
+    for place, words in enumerate(marks.PROGRAMS, _FIRST_PROGRAM):
+        hints[place] = found.has(words)
     return hints
 
 
@@ -163,7 +153,7 @@ def survey(page: Page) -> Surveyed:
         np.zeros((len(page.blocks), OWN + len(CUES)), np.float32),
         np.zeros((len(page.elements), _TAGS + _CLASSES), np.uint8),
         np.zeros((len(page.elements), 8), np.float64),
-        np.concatenate([np.zeros(_PAGE, np.float32), page_hints(page.source)]),
+        np.concatenate([np.zeros(_PAGE, np.float32), page_hints(page.source, page.marks)]),
     )
     if len(page.blocks):
         _survey(
@@ -178,19 +168,20 @@ def survey(page: Page) -> Surveyed:
 
 def features_of(surveyed: Surveyed) -> Features:
     """A row of numbers for each block."""
-    rows = np.zeros((len(surveyed.rows), FEATURES), np.float32)
-    _assemble_all(surveyed, rows)
-    return rows
+    columns = np.zeros((FEATURES, len(surveyed.rows)), np.float32)
+    _assemble_all(surveyed, columns)
+    return np.ascontiguousarray(columns.T)
 
 
-def chances_of(surveyed: Surveyed, forest: Forest, seconds: Features | None = None) -> Features:
+def chances_of(surveyed: Surveyed, forest: Layout, seconds: Features | None = None) -> Features:
     """How likely each block is main content, 0 to 1, as one forest says."""
     chances = np.zeros(len(surveyed.rows), np.float32)
     if seconds is None:
         seconds = np.zeros((0, SECONDS), np.float32)
-    rows = np.zeros((_BLOCKS_AT_ONCE, FEATURES + SECONDS), np.float32)
-    places, odds = np.zeros(_BLOCKS_AT_ONCE, np.int64), np.zeros(_BLOCKS_AT_ONCE, np.float32)
-    _chances(surveyed, forest, rows, places, odds, seconds, chances)
+    columns = np.zeros((FEATURES + SECONDS, LANES), np.float32)
+    remaining = np.zeros((len(forest.leaves), LANES), np.uint32)
+    places, odds = np.zeros(LANES, np.int64), np.zeros(LANES, np.float32)
+    _chances(surveyed, forest, columns, remaining, places, odds, seconds, chances)
     return chances
 
 
@@ -202,7 +193,7 @@ def seconds_of(surveyed: Surveyed, chances: Features) -> Features:
     return rows
 
 
-def judge(surveyed: Surveyed, first: Forest, second: Forest) -> Features:
+def judge(surveyed: Surveyed, first: Layout, second: Layout) -> Features:
     """How likely each block is main content: the second forest sees the first's answers."""
     seconds = seconds_of(surveyed, chances_of(surveyed, first))
     return chances_of(surveyed, second, seconds)
@@ -235,37 +226,34 @@ def _survey(
 
 
 @kernel
-def _assemble_all(page: Any, out: Features) -> None:
-    for n in range(len(out)):
-        _assemble(page, n, out[n])
+def _assemble_all(page: Any, columns: Features) -> None:
+    for n in range(columns.shape[1]):
+        _assemble(page, n, columns, n)
 
 
 @kernel
 def _chances(
-    page: Any, forest: Any, rows: Features, places: Integers, odds: Features, seconds: Features,
-    out: Features,
+    page: Any, forest: Any, columns: Features, remaining: Any, places: Integers, odds: Features,
+    seconds: Features, out: Features,
 ) -> None:  # fmt: skip
-    """`rows`, `places` and `odds` are scratch; `seconds` is empty for the first forest.
-
-    A tree goes over many blocks before the next one does: it stays in the nearest cache.
-    """
+    """`columns` to `odds` are scratch; `seconds` is empty for the first forest."""
     count, n = ZERO, ZERO
     while n < len(out) or count:
-        if n < len(out) and count < len(rows):
+        if n < len(out) and count < len(places):
             if len(seconds) and seconds[n, 0] < _HOPELESS:
                 out[n] = seconds[n, 0]
             else:
-                _assemble(page, n, rows[count])
+                _assemble(page, n, columns, count)
                 if len(seconds):
                     for column in range(SECONDS):
-                        rows[count, FEATURES + column] = seconds[n, column]
-                places[count], odds[count] = n, 0.0
+                        columns[FEATURES + column, count] = seconds[n, column]
+                places[count] = n
                 count += 1
             n += 1
             continue
-        add_log_odds(forest, rows, count, odds)
-        for place in range(count):
-            out[places[place]] = 1.0 / (1.0 + np.exp(-np.float64(odds[place])))
+        log_odds(forest, columns, remaining, odds)
+        for lane in range(count):
+            out[places[lane]] = 1.0 / (1.0 + np.exp(-np.float64(odds[lane])))
         count = ZERO
 
 
@@ -313,38 +301,38 @@ def _fill_seconds(page: Any, chances: Features, pools: Any, out: Features) -> No
 
 
 @inner
-def _assemble(page: Any, n: int, row: Features) -> None:
-    """Write the numbers of a block."""
+def _assemble(page: Any, n: int, out: Features, lane: int) -> None:
+    """Write the numbers of a block, below one another."""
     elements, rows, sums, own = page.elements, page.rows, page.sums, page.own[n]
     element, total = np.int64(rows[n, blocks.ELEMENT]), max(sums[0, 0], 1.0)
     for column in range(OWN):
-        row[column] = own[column]
+        out[column, lane] = own[column]
     for column in range(_AT_TAGS - _AT_CUES):
-        row[_AT_CUES + column] = own[OWN + column]
+        out[_AT_CUES + column, lane] = own[OWN + column]
     at = element
     for level in range(9):
         place = _level_place(level)
         if place >= 0:
             start = _AT_LEVELS + place * _PER_LEVEL
             size = max(sums[at, 0], 1.0)
-            row[start] = sums[at, 0] / total
-            row[start + 1] = sums[at, 1] / size
-            row[start + 2] = sums[at, 2]
-            row[start + 3] = sums[at, 3] / size
+            out[start, lane] = sums[at, 0] / total
+            out[start + 1, lane] = sums[at, 1] / size
+            out[start + 2, lane] = sums[at, 2]
+            out[start + 3, lane] = sums[at, 3] / size
         if level < 4:
             group, start = np.int64(sums[at, 4]), _AT_ALIKE + level * _PER_ALIKE
             size = max(sums[group, 6], 1.0)
-            row[start] = sums[group, 5]
-            row[start + 1] = sums[group, 6] / total
-            row[start + 2] = sums[group, 7] / size
-            row[start + 3] = size / sums[group, 5]
+            out[start, lane] = sums[group, 5]
+            out[start + 1, lane] = sums[group, 6] / total
+            out[start + 2, lane] = sums[group, 7] / size
+            out[start + 3, lane] = size / sums[group, 5]
         at = max(np.int64(elements[at, PARENT]), np.int64(0))
-    _describe_neighbours(elements, rows, n, page.own, row)
+    _describe_neighbours(elements, rows, n, page.own, out, lane)
     for column in range(_AT_CUES - _AT_PAGE):
-        row[_AT_PAGE + column] = page.page[column]
+        out[_AT_PAGE + column, lane] = page.page[column]
     near = page.near[element]
     for column in range(FEATURES - _AT_TAGS):
-        row[_AT_TAGS + column] = near[column]
+        out[_AT_TAGS + column, lane] = near[column]
 
 
 @inner
@@ -640,7 +628,9 @@ def _places(elements: Rows, rows: Rows, sums: Any, out: Features) -> None:
 
 
 @inner
-def _describe_neighbours(elements: Rows, rows: Rows, n: int, out: Features, row: Features) -> None:
+def _describe_neighbours(
+    elements: Rows, rows: Rows, n: int, known: Features, out: Features, lane: int
+) -> None:
     """Size, links, kind and end of the blocks around one, and how close in the tree they are."""
     own = rows[n, blocks.ELEMENT]
     place = _AT_NEIGHBOURS
@@ -649,16 +639,16 @@ def _describe_neighbours(elements: Rows, rows: Rows, n: int, out: Features, row:
             continue
         other = n + offset
         if 0 <= other < len(rows):
-            row[place] = rows[other, blocks.SIZE]
-            row[place + 1] = out[other, LINK_SHARE]
-            row[place + 2] = rows[other, blocks.KIND]
-            row[place + 3] = out[other, END_MARK]
-            row[place + 4] = _steps_up(elements, own, rows[other, blocks.ELEMENT])
-            row[place + 5] = elements[rows[other, blocks.ELEMENT], TAG] == elements[own, TAG]
+            out[place, lane] = rows[other, blocks.SIZE]
+            out[place + 1, lane] = known[other, LINK_SHARE]
+            out[place + 2, lane] = rows[other, blocks.KIND]
+            out[place + 3, lane] = known[other, END_MARK]
+            out[place + 4, lane] = _steps_up(elements, own, rows[other, blocks.ELEMENT])
+            out[place + 5, lane] = elements[rows[other, blocks.ELEMENT], TAG] == elements[own, TAG]
         else:
-            row[place] = -1
+            out[place, lane] = -1
             for column in range(1, _PER_NEIGHBOUR):
-                row[place + column] = 0
+                out[place + column, lane] = 0
         place += _PER_NEIGHBOUR
 
 

@@ -9,9 +9,10 @@ import re
 from collections.abc import Callable
 from html import escape
 
+from tongwen.curate.html.marks import FORMULAS
 from tongwen.curate.html.mathml import tex_of_mathml
 
-_MARKERS = ("math", "latex", "?tex=")
+_MARKERS = tuple(mark.decode() for mark in FORMULAS)
 _MOST_CHARACTERS = 20_000
 """Of one formula with its markup; a longer one is none. Searches end there, so that a page of
 beginnings without ends takes linear time."""

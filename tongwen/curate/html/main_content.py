@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from tongwen.curate.html import blocks as columns
 from tongwen.curate.html.features import FEATURES, LONG_SIZE, SECONDS, Features, judge, survey
-from tongwen.curate.html.forest import Forest, read_forests
+from tongwen.curate.html.forest import Forest, Layout, layouts_of, read_forests
 from tongwen.curate.html.hidden_text import article_of_metadata, templates_as_markup
 from tongwen.curate.html.markdown import LONGEST_CELL, render
 from tongwen.curate.html.page import Block, Page, parse, visible_size
@@ -71,7 +71,13 @@ def forests() -> tuple[Forest, ...]:
     return read_forests(WEIGHTS, FEATURES + SECONDS)
 
 
-def extract(html: str, trees: tuple[Forest, ...] | None = None) -> Extracted:
+@cache
+def layouts() -> tuple[Layout, ...]:
+    """The same as they are scored."""
+    return layouts_of(forests())
+
+
+def extract(html: str, trees: tuple[Layout, ...] | None = None) -> Extracted:
     """The main content of an HTML page. Never raises; a page without content gives empty text.
 
     `trees` are other ones than those shipped, two.
@@ -91,9 +97,9 @@ def extract(html: str, trees: tuple[Forest, ...] | None = None) -> Extracted:
     return found
 
 
-def extracted(page: Page, trees: tuple[Forest, ...] | None = None) -> Extracted:
+def extracted(page: Page, trees: tuple[Layout, ...] | None = None) -> Extracted:
     """The main content of a parsed page."""
-    first, second = trees or forests()
+    first, second = trees or layouts()
     chances = judge(survey(page), first, second)
     blocks = page.chosen(chosen(page, chances))
     for block in blocks:
@@ -159,17 +165,26 @@ def _drop_teasers(page: Page, kept: Truths) -> None:
     is_article = sizes[kept & _long(page)].sum() >= _ARTICLE_SHARE * sizes[kept].sum()
     is_heading = rows[:, columns.KIND] == columns.HEADING_KIND
     is_link = is_heading & (linked >= 0.9 * lengths)
-    for place in np.flatnonzero(is_heading & (kept | (is_link & is_article))).tolist():
-        parent = max(int(elements[rows[place, columns.ELEMENT], PARENT]), 0)
-        behind = place + 1
-        while behind < len(rows) and not is_heading[behind]:
-            if not parent <= rows[behind, columns.ELEMENT] < elements[parent, END]:
-                break
+    asked = np.flatnonzero(is_heading & (kept | (is_link & is_article))).tolist()
+    if not asked:
+        return
+    places = rows[:, columns.ELEMENT].tolist()
+    ends = np.append(np.flatnonzero(is_heading), len(rows)).tolist()
+    following = np.searchsorted(ends, asked, "right").tolist()
+    # Sums of all blocks before one.
+    size_sums, length_sums, linked_sums = (
+        [0, *np.cumsum(column, dtype=np.int64).tolist()] for column in (sizes, lengths, linked)
+    )
+    for place, number in zip(asked, following, strict=True):
+        parent = max(int(elements[places[place], PARENT]), 0)
+        last = int(elements[parent, END])
+        behind, end = place + 1, ends[number]
+        while behind < end and parent <= places[behind] < last:
             behind += 1
-        inside = slice(place + 1, behind)
-        only_links = behind > place + 1 and linked[inside].sum() >= 0.8 * lengths[inside].sum()
-        if (only_links and _RELATED.match(page.block(place).text)) or (
-            is_article and is_link[place] and sizes[inside].sum() < LONG_SIZE
+        length = length_sums[behind] - length_sums[place + 1]
+        only_links = linked_sums[behind] - linked_sums[place + 1] >= 0.8 * length
+        if (behind > place + 1 and only_links and _RELATED.match(page.block(place).text)) or (
+            is_article and is_link[place] and size_sums[behind] - size_sums[place + 1] < LONG_SIZE
         ):
             kept[place:behind] = False
 

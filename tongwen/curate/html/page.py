@@ -15,6 +15,7 @@ import numpy.typing as npt
 from tongwen.curate.html import blocks, tags
 from tongwen.curate.html.blocks import STATE, Rows
 from tongwen.curate.html.formulas import formulas_as_text
+from tongwen.curate.html.marks import FORMULAS, Marks, marks_of
 from tongwen.curate.html.names import Integers, names
 from tongwen.curate.html.reader import read_page
 from tongwen.curate.html.scopes import STACK_COLUMNS
@@ -67,6 +68,7 @@ class Page:
     Attributes:
         title: empty when there is none.
         source: UTF-8 of the page.
+        marks: words of programs and formats in it.
         elements, blocks, tables: rows with the columns that `tree` and `blocks` name.
         bits: groups of `class_words` of each element.
         text: UTF-8 of the text of all blocks.
@@ -75,6 +77,7 @@ class Page:
 
     title: str
     source: bytes
+    marks: Marks
     elements: Rows
     blocks: Rows
     tables: Rows
@@ -119,12 +122,19 @@ class Page:
 def parse(html: str) -> Page:
     """The blocks of a page. Never raises; takes time in proportion to the length."""
     is_cut = len(html) > MAXIMUM_CHARACTERS
-    markup = html[:MAXIMUM_CHARACTERS]
-    html = formulas_as_text(markup)
-    has_formulas = html != markup
-    if "\0" in html:
-        html = html.replace("\0", "\ufffd")
+    html = html[:MAXIMUM_CHARACTERS]
     source = html.encode("utf-8", "replace")
+    if b"\0" in source:
+        html = html.replace("\0", "\ufffd")
+        source = html.encode("utf-8", "replace")
+    marks = marks_of(source)
+    has_formulas = False
+    if marks.has(FORMULAS):
+        plain = formulas_as_text(html)
+        has_formulas = plain != html
+        if has_formulas:
+            source = plain.encode("utf-8", "replace")
+            marks = marks_of(source)
     builder = _builder(source)
     builder.state["is_quirks"] = _is_quirks(html)
     builder.state["has_formula"] = has_formulas  # then rendered copies of them are left out
@@ -138,6 +148,7 @@ def parse(html: str) -> Page:
     return Page(
         title=title,
         source=source,
+        marks=marks,
         elements=builder.elements[: state["elements"]],
         blocks=builder.blocks[: state["blocks"]],
         tables=builder.tables[: state["tables"]],

@@ -28,7 +28,7 @@ from tongwen.curate.html.features import (
     seconds_of,
     survey,
 )
-from tongwen.curate.html.forest import Forest
+from tongwen.curate.html.forest import Forest, layouts_of
 from tongwen.curate.html.page import Page, parse
 from tongwen.errors import InputError
 from tongwen.formats.compression import DECOMPRESSION_ERRORS, decompressed
@@ -208,7 +208,7 @@ def train_extractor(pages: Sequence[Drawn], seed: int = 0) -> Trained:
         chosen = np.ascontiguousarray(binned[:, members])
         return train(cuts, chosen, labels[members], weights[members], FIRST, seed + number)
 
-    of_half = [grown(halves[owners] == half, half) for half in (0, 1)]
+    of_half = layouts_of(grown(halves[owners] == half, half) for half in (0, 1))
     first = grown(np.ones(len(owners), np.bool_), 2)
     seconds = [
         seconds_of(page.surveyed, chances_of(page.surveyed, of_half[1 - half]))[page.blocks]

@@ -30,15 +30,19 @@ TEXT_VALUES = (
 )  # fmt: skip
 """Names of the values, columns that rules look at, that are measured on the text."""
 
-VALUES = (*PAGE_VALUES, *TEXT_VALUES)
+VALUES = (*PAGE_VALUES, "link_share", *TEXT_VALUES)
 
 MEASURE_SCHEMA = pa.schema(
-    [("characters", pa.int64()), *((name, pa.float64()) for name in TEXT_VALUES)]
+    [
+        ("characters", pa.int64()),
+        ("link_share", pa.float64()),  # of the text, its host templates cut
+        *((name, pa.float64()) for name in TEXT_VALUES),
+    ]
 )
 _VALUE_SET = frozenset(TEXT_VALUES)
 
 
-@step("measure", inputs=("documents", "edits"))
+@step("measure", inputs=("documents", "pages", "edits"))
 def measure_records(context: TaskContext) -> Mapping[str, int]:
     """Measure the texts of one extraction task, their host templates cut, and find personal data.
 
@@ -47,11 +51,15 @@ def measure_records(context: TaskContext) -> Mapping[str, int]:
     """
     documents, edit_files = context.file("documents"), context.inputs["edits"]
     task = context.params["task"]
+    shares = pq.read_table(context.file("pages"), columns=["page_link_share"])[0].to_pylist()
     personal = [no_edits()]
     records = characters = 0
     with RowWriter(context.out / "measures.parquet", MEASURE_SCHEMA) as writer:
         for place, document, edited in edited_documents(documents, edit_files, task, ["lang"]):
             row: dict[str, Any] = {"characters": len(edited.text)}
+            if shares[place] is not None:
+                cut = len(document["text"]) - len(edited.text)
+                row["link_share"] = _link_share(shares[place], len(document["text"]), cut)
             if document["lang"]:
                 values = measures.measure(edited.text, document["lang"])
                 row |= {name: values[name] for name in values if name in _VALUE_SET}
@@ -63,6 +71,14 @@ def measure_records(context: TaskContext) -> Mapping[str, int]:
             characters += len(edited.text)
     np.save(context.out / "edits.npy", np.concatenate(personal))
     return {"records": records, "characters": characters}
+
+
+def _link_share(share: float, characters: int, cut: int) -> float:
+    """Of a text some of which was cut: what hosts print around their pages are links, so that a
+    page is judged by the links in its own text, not by the menu that is gone.
+    """
+    rest = characters - cut
+    return max(0.0, share * characters - cut) / rest if rest else share
 
 
 def _personal_edits(edited: EditedText, record: int, lang: str) -> Edits:

@@ -31,9 +31,14 @@ def measure(
     """The values that rules look at, and where personal data is."""
     results = run(
         [
-            Task(measure_records, index, {"documents": documents, "edits": edits.by_task[index]},
-                 {"task": index, "personal": replace_personal_data})
-            for index, documents in enumerate(extracted.documents)
+            Task(
+                measure_records, index,
+                {"documents": documents, "pages": pages, "edits": edits.by_task[index]},
+                {"task": index, "personal": replace_personal_data},
+            )
+            for index, (documents, pages) in enumerate(
+                zip(extracted.documents, extracted.pages, strict=True)
+            )
         ]
     )  # fmt: skip
     return Measured(outputs(results, "measures.parquet"), outputs(results, "edits.npy"))

@@ -15,8 +15,8 @@ import numpy.typing as npt
 
 from tongwen.curate.rules.rule import Rule
 
-_WORDS, _SIGNS, _SENTENCES, _LINES, _REPETITION = (
-    "words", "signs", "sentences", "lines", "repetition",
+_WORDS, _SIGNS, _SENTENCES, _LINES, _REPETITION, _FRAME = (
+    "words", "signs", "sentences", "lines", "repetition", "frame",
 )  # fmt: skip
 _REPEATED_LINES = ("maximum_duplicate_line_share", "maximum_duplicate_line_character_share")
 
@@ -34,6 +34,7 @@ WEAK_KINDS: Mapping[str, Mapping[str, str]] = {
         "maximum_bullet_line_share": _LINES,
         "maximum_short_line_share": _LINES,
         "maximum_newlines_per_word": _LINES,
+        "maximum_boilerplate_share": _FRAME,  # of what was cut: the rest can be a whole page
         **dict.fromkeys(_REPEATED_LINES, _REPETITION),
         **{f"maximum_top_{size}_gram_share": _REPETITION for size in (2, 3, 4)},
         **{f"maximum_repeated_{size}_gram_share": _REPETITION for size in (5, 6, 7, 8, 9)},
@@ -50,6 +51,7 @@ WEAK_KINDS: Mapping[str, Mapping[str, str]] = {
         "maximum_ellipsis_line_share": _SENTENCES,
         "minimum_mean_line_characters": _LINES,
         "maximum_newlines_per_character": _LINES,
+        "maximum_boilerplate_share": _FRAME,  # of what was cut: the rest can be a whole page
         **dict.fromkeys(_REPEATED_LINES, _REPETITION),
         **{f"maximum_top_{size}_gram_share": _REPETITION for size in (4, 6, 8)},
         **{f"maximum_repeated_{size}_gram_share": _REPETITION for size in (10, 15)},

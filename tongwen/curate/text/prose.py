@@ -28,13 +28,29 @@ _LOG_LINE = re.compile(
     r"|\s{1,8}at [\w.$]{3,200}\("
 )
 
+_HAN = re.compile(r"[\u3400-\u9fff]")
+_CODE_LINE = re.compile(
+    r"\s*(?:</?[A-Za-z!?%].*"  # a tag, a template
+    r"|(?!\()[^.。!?]*[;{}>]"  # a statement, the edge of a block
+    r"|[\w.$@\[\]'\"-]+(?: [\w.$@\[\]'\"]+){0,2} ?(?:[-+*/|&:]?=|\()\S?.*"  # x = 1, f(x), set x = 1
+    r"|(?:end (?:if|sub|function|with)|else|begin|end|fi|done|endif|try|loop|wend)\b:?"
+    r"|(?:import|from|def|class|return|dim|set|var|let|const|public|private|using|package|echo)"
+    r" [^,;!?]*[^.,;!?]"
+    r"|(?:[$>#%]|//|--) \S.*)\s*",
+    re.IGNORECASE,
+)
+_CODE_SIGN = re.compile(r"[={}<>\[\]$_;]|\w\(")
+_MOST_CODE_CHARACTERS = 200
+_LEAST_CODE_LINES = 3
+
 
 class Running(NamedTuple):
     """The part of a text that rules about prose are measured on.
 
     Attributes:
-        text: without code, formulas, rows of tables and lines of logs; with the cells of its
-            tables where it is mostly a table, and whole where hardly anything else is left.
+        text: without code, marked or not, formulas, rows of tables and lines of logs; with the
+            cells of its tables where it is mostly a table, and whole where hardly anything else is
+            left.
         is_little: whether it is less than half of the whole, so that how its lines end and how
             long they are tells nothing: captions of listings, names of columns.
     """
@@ -69,9 +85,40 @@ def running_text(text: str) -> Running:
             return Running(_without_signs(prose(text)), is_little=True)
     else:
         rest = text
-    rest = _without_signs(rest).strip("\n")
+    rest = _without_signs(_without_unmarked_code(rest)).strip("\n")
     is_enough = len(rest.strip()) >= _LEAST_PROSE_CHARACTERS
     return Running(rest if is_enough else prose(text), is_little=2 * len(rest) < len(text))
+
+
+def _without_unmarked_code(text: str) -> str:
+    """Without lines of code that no markup names as such, as old pages print them: three or more
+    after one another that look like code, most of them with a sign that prose has not.
+    """
+    if not _CODE_SIGN.search(text):
+        return text
+    kept: list[str] = []
+    run: list[str] = []  # lines that look like code, and empty ones between them
+
+    def end_run() -> None:
+        full = [line for line in run if line]
+        signs = sum(_CODE_SIGN.search(line) is not None for line in full)
+        if len(full) < _LEAST_CODE_LINES or 2 * signs <= len(full):
+            kept.extend(run)
+        run.clear()
+
+    for line in text.split("\n"):
+        looks_like_code = (
+            len(line) <= _MOST_CODE_CHARACTERS
+            and _CODE_LINE.fullmatch(line)
+            and not _HAN.search(line)
+        )
+        if looks_like_code or (run and not line):
+            run.append(line)
+        else:
+            end_run()
+            kept.append(line)
+    end_run()
+    return "\n".join(kept)
 
 
 def _without_signs(text: str) -> str:
