@@ -166,8 +166,18 @@ def csv_table(path: Path, body: bytes) -> Iterator[list[str]]:
 
     text = decode(body, "").text.lstrip("\ufeff")
     csv.field_size_limit(MAXIMUM_BODY_BYTES)
-    delimiter = _delimiter(text[:_ENCODING_SAMPLE_BYTES], path.suffix.lower())
+    text, named = without_separator_line(text)
+    delimiter = named or _delimiter(text[:_ENCODING_SAMPLE_BYTES], path.suffix.lower())
     return csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+
+
+def without_separator_line(text: str) -> tuple[str, str]:
+    """A table without the line `sep=;` that Excel reads and writes, and the delimiter it names."""
+    first, _, rest = text.partition("\n")
+    first = first.strip('\r" ')
+    if len(first) == 5 and first.lower().startswith("sep=") and first[4] in ",;\t|":
+        return rest, first[4]
+    return text, ""
 
 
 def _delimiter(text: str, suffix: str) -> str:
