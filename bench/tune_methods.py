@@ -13,16 +13,15 @@ and bits per byte of plain text before and after. The second tunes one batch of 
 import argparse
 import json
 import multiprocessing
-import resource
 import shutil
 import tempfile
 from pathlib import Path
 from typing import Any
 
-TOKENS, FACTS, RATE = 20_480, 24, 5e-3
+TOKENS, FACTS, RATE = 122_880, 6, 5e-3
 COMMON = (
     "tune.held_out_share=0",
-    "tune.batch_tokens=1024",
+    "tune.batch_tokens=2048",
     "tune.micro_batch_tokens=256",
     "tune.sequence_tokens=256",
     "tune.evaluate_every_steps=1000",
@@ -48,20 +47,23 @@ def main() -> None:
     parser.add_argument("run", type=Path, nargs="?", help="run directory of the sample road")
     parser.add_argument("--shape", choices=["1b", "100m"])
     parser.add_argument("--methods", nargs="+")
+    parser.add_argument("--set", nargs="+", default=[], help="settings for all methods, to try")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         if arguments.shape:
             _measure_shape(arguments.shape, Path(folder))
         else:
-            _compare(arguments.run, Path(folder), arguments.methods)
+            _compare(arguments.run, Path(folder), arguments.methods, arguments.set)
 
 
-def _compare(run: Path, out: Path, chosen: list[str] | None) -> None:
+def _compare(run: Path, out: Path, chosen: list[str] | None, extra: list[str]) -> None:
     stages = (run / "stages").resolve()
     gold, base = stages / "crawl/gold", stages / "pretrain/model"
     dialogues, questions = _part(gold, out)
     pairs, held_out = _preferences(dialogues, questions, out)
     inputs = {"model": base, "tokenizer": base, "shards": stages / "encode"}
+    tiny = out / "tiny"
+    _apart(_make_base, "tiny", tiny)
     named = f"tune.dialogues={json.dumps([str(dialogues)])}"
     methods: dict[str, tuple[dict[str, Path], tuple[str, ...]]] = {
         "full": (inputs, (*FULL, named)),
@@ -87,7 +89,7 @@ def _compare(run: Path, out: Path, chosen: list[str] | None) -> None:
             continue
         folder = out / name.split(",")[0].replace(" ", "-") if "," not in name else out / "other"
         shutil.rmtree(folder, ignore_errors=True)
-        found = _apart(_tune, given, folder, (*COMMON, *settings))
+        found = _apart(_tune, given, folder, (*COMMON, *settings, *extra), "sample", tiny)
         answers = _apart(_answers, folder / "model", questions, gold)
         text = ", ".join(
             f"{key.removesuffix('_bits_per_byte_before')} {value:.3f} -> "
@@ -179,8 +181,17 @@ def _apart(function: Any, *arguments: Any) -> Any:
 
 
 def _tune(
-    inputs: dict[str, Path], out: Path, settings: tuple[str, ...], recipe: str = "sample"
+    inputs: dict[str, Path],
+    out: Path,
+    settings: tuple[str, ...],
+    recipe: str = "sample",
+    tiny: Path | None = None,
 ) -> dict[str, float]:
+    """What the stage counts, its seconds, and its peak memory over that of the idle process.
+
+    With `tiny`, the idle process has tuned that model in the same way before, so that libraries and
+    kernels, which are the same for all methods, do not count.
+    """
     import time
 
     import psutil
@@ -189,10 +200,18 @@ def _tune(
     import tongwen.tune.stage  # noqa: F401 - loaded before memory is measured
     from tongwen.road.alone import run_alone
 
+    if tiny is not None:
+        few = ("tune.max_tokens=512", "tune.batch_tokens=256", "tune.replay_share=0")
+        same = {"model": tiny, "tokenizer": tiny}
+        first = out.parent / "first"
+        shutil.rmtree(first, ignore_errors=True)
+        run_alone("tune", inputs=same, out=first, recipe=recipe, overrides=(*settings, *few))
     idle = psutil.Process().memory_info().rss
+    Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew: proc(5)
     started = time.monotonic()
     manifest = run_alone("tune", inputs=inputs, out=out, recipe=recipe, overrides=settings)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    status = Path("/proc/self/status").read_text()
+    peak = int(status.split("VmHWM:")[1].split()[0]) * 1024
     assert manifest is not None
     return {
         **manifest.counts,
@@ -258,7 +277,11 @@ def _make_base(name: str, folder: Path) -> None:
     texts = [f"The road number {n} is long. 第{n}条路很长。" for n in range(60)]
     tokenizer = folder.parent / "tokenizer"
     write_tokenizer_folder(train_model(texts, vocabulary_size=350), tokenizer)
-    width, inner, layers, heads = {"1b": (2048, 5632, 22, 32), "100m": (768, 2048, 12, 12)}[name]
+    width, inner, layers, heads = {
+        "1b": (2048, 5632, 22, 32),
+        "100m": (768, 2048, 12, 12),
+        "tiny": (64, 128, 2, 4),
+    }[name]
     config = ModelConfig(
         hidden_size=width,
         intermediate_size=inner,
@@ -268,7 +291,7 @@ def _make_base(name: str, folder: Path) -> None:
         head_dim=64,
         max_position_embeddings=2048,
         rope_theta=10_000.0,
-        vocabulary_size=32_000,
+        vocabulary_size=32_000 if name != "tiny" else 512,
     )
     with torch.device("meta"):
         shapes = {name: item.shape for name, item in Llama(config).named_parameters()}

@@ -71,6 +71,21 @@ TOOLS = (
     ("user", RESULT, False),
     ("assistant", "晴。", True),
 )
+DEFINITION = {"name": "weather", "parameters": {"type": "object"}}
+DEFINED = (
+    "You may call functions. Their definitions, one JSON object a line:\n<tools>\n"
+    '{"type": "function", "function": {"name": "weather", "description": "", "parameters": '
+    '{"type": "object"}}}\n</tools>\nTo call one, answer with its name and arguments as JSON:\n'
+    '<tool_call>\n{"name": "NAME", "arguments": {}}\n</tool_call>'
+)
+TWO_CALLS = (
+    ("system", DEFINED, False),
+    ("user", "天气？", False),
+    ("assistant", f"{CALL}\n{CALL.replace('开封', '洛阳')}", True),
+    ("user", RESULT, False),
+    ("user", RESULT.replace("晴", "雨"), False),
+    ("assistant", "开封晴，洛阳雨。", True),
+)
 FUNCTION = {"name": "weather", "arguments": '{"city": "开封"}'}
 
 
@@ -103,6 +118,17 @@ def _openai_files() -> dict[str, DialogueFile]:
         {"role": "function", "name": "weather", "content": "晴"},
         tools[-1],
     ]
+    other = {**FUNCTION, "arguments": '{"city": "洛阳"}'}
+    parallel = [
+        {"role": "user", "content": "天气？"},
+        {"role": "assistant", "content": None, "tool_calls": [
+            {"id": "1", "type": "function", "function": FUNCTION},
+            {"id": "2", "type": "function", "function": other}]},
+        {"role": "tool", "tool_call_id": "2", "content": "雨"},
+        {"role": "tool", "tool_call_id": "1", "content": "晴"},
+        {"role": "assistant", "content": "开封晴，洛阳雨。"},
+    ]  # fmt: skip
+    defined = [{"type": "function", "function": DEFINITION}]
     weights = [
         {"role": "user", "content": "1+1?"},
         {"role": "assistant", "content": "3", "weight": 0},
@@ -117,6 +143,29 @@ def _openai_files() -> dict[str, DialogueFile]:
         ),
         "tools": _as("a.jsonl", lines({"messages": tools}), [TOOLS], "messages"),
         "functions": _as("a.jsonl", lines({"messages": old_tools}), [TOOLS], "messages"),
+        "tools that are defined, results in another order": _as(
+            "a.jsonl", lines({"tools": defined, "messages": parallel}), [TWO_CALLS], "messages"
+        ),
+        "definitions as JSON": _as(
+            "a.jsonl",
+            lines({"tools": json.dumps([DEFINITION]), "messages": parallel}),
+            [TWO_CALLS],
+            "messages",
+        ),
+        "questions with their answers": _as(
+            "a.jsonl",
+            lines(
+                {
+                    "conversation": [
+                        {"system": "S", "input": "a", "output": "b"},
+                        {"input": "c", "output": "d"},
+                    ]
+                },
+                {"conversation": [{"human": "e", "assistant": "f"}]},
+            ),
+            [(("system", "S", False), *turns("a", "b", "c", "d")), turns("e", "f")],
+            "messages",
+        ),
         "weight, reasoning": _as("a.jsonl", lines({"messages": weights}), [weighed], "messages"),
         "row is a list": _as("a.jsonl", lines(*map(messages_of, BOTH)), BOTH, "messages"),
         "messages in CSV": _as(
@@ -175,6 +224,12 @@ def _pair_files() -> dict[str, DialogueFile]:
             "a.jsonl", lines({"q": "2+2?", "a": 4}), [turns("2+2?", "4")], "question/answer"
         ),
     }  # fmt: skip
+    found["query/response with history"] = _as(
+        "a.jsonl",
+        lines({"query": "c", "response": "d", "history": [["a", "b"]], "system": "S"}),
+        [(("system", "S", False), *turns("a", "b", "c", "d"))],
+        "question/answer",
+    )
     for names in ("query/response", "question/answer", "q/a", "问题/回答", "input/output"):
         columns = names.split("/")
         rows = [dict(zip(columns, pair, strict=True)) for pair in PAIRS]
@@ -207,6 +262,16 @@ def _carried_files() -> dict[str, DialogueFile]:
             parquet([{"prompt": a, "response": b} for a, b in PAIRS]),
             BOTH,
             "prompt/completion",
+        ),
+        "Parquet with bytes": _as(
+            "a.parquet",
+            parquet([{"prompt": a.encode(), "response": b.encode()} for a, b in PAIRS]),
+            BOTH,
+            "prompt/completion",
+        ),
+        "CSV that names its delimiter": _as(
+            "a.csv", b"\xef\xbb\xbfsep=;\r\n" + table(";", header, *PAIRS).encode(), BOTH,
+            "question/answer",
         ),
         "BOM": _as("a.jsonl", b"\xef\xbb\xbf" + text.encode(), BOTH, "messages"),
         "UTF-16": _as("a.jsonl", ("\ufeff" + text).encode("utf-16-le"), BOTH, "messages"),

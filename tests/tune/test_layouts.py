@@ -28,7 +28,7 @@ def tokenizer(small_tokenizer_folder: Path) -> Tokenizer:
 
 def read(path: Path, data: bytes, tokenizer: Tokenizer, **options: Any) -> DialogueData:
     path.write_bytes(data)
-    return read_dialogues([path], tokenizer, 512, **options)
+    return read_dialogues([path], tokenizer, 1_024, **options)
 
 
 def tokens_of(tokenizer: Tokenizer, dialogue: tuple[Turn, ...]) -> tuple[list[int], list[bool]]:
@@ -62,7 +62,7 @@ def test_the_targets_are_exactly_the_answers(
     assert (counts.bad_rows, counts.too_long, counts.without_answer) == (0, 0, 0)
 
     # What the loss is handed: each target is the learnt token that comes next.
-    sequences = PackedSequences(data.documents, 512, seed=0)
+    sequences = PackedSequences(data.documents, 1_024, seed=0)
     batch = sequences.batch(0, sequences.sequences)
     targets = batch.targets_BT[batch.targets_BT != IGNORED].tolist()
     learnt = [number for number, is_learnt in zip(ids, wanted, strict=True) if is_learnt]
@@ -160,6 +160,11 @@ def test_a_few_malformed_rows_are_left_out_and_named_and_many_are_refused(
         ("a.jsonl", lines({"input": {"messages": []}, "preferred_output": [{}],
                            "non_preferred_output": [{}]}), "a preference pair"),
         ("a.csv", b"question,answer\nhi,yo\nhi,yo,oh\n", "row 2: 3 cells, but the header has 2"),
+        ("a.csv", b"question,answer,answer\nhi,yo,no\n", "names 'answer' more than once"),
+        ("a.parquet", parquet([{"question": b"\xff", "answer": b"yo"}]), "bytes that are not"),
+        ("a.jsonl", lines({"query": "hi", "response": "yo", "rejected_response": "no"}),
+         "a preference pair"),
+        ("a.jsonl", lines({**MESSAGES[0], "rejected_response": "no"}), "a preference pair"),
         ("a.csv", b"one,two\nhi,yo\n", r"no known layout \(fields of the row: one, two\)"),
         ("a.jsonl", lines({"instruction": "x", "output": {"a": 1}}),
          "the field 'output' is an object"),

@@ -41,6 +41,8 @@ LAYOUTS: dict[str, dict[str, Any]] = {
         "preferred_output": [GOOD],
         "non_preferred_output": [BAD],
     },
+    "prompt, ms-swift": {"query": "Q", "response": "Good", "rejected_response": "Bad"},
+    "messages, ms-swift": {"messages": [USER, GOOD], "rejected_response": "Bad"},
     "ShareGPT pairs": {
         "conversations": [{"from": "human", "value": "Q"}],
         "chosen": {"from": "gpt", "value": "Good"},
@@ -52,7 +54,7 @@ LAYOUTS: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_each_layout_gives_the_same_pair(layout: str) -> None:
     pair = preference_pair_of(LAYOUTS[layout])
-    assert pair.layout == layout
+    assert pair.layout == layout.split(",")[0]
     assert pair.unused == (("score",) if layout == "messages" else ())
     for side, answer in ((pair.chosen, "Good"), (pair.rejected, "Bad")):
         contents = [(turn["role"], turn["content"]) for turn in side.messages]
@@ -67,6 +69,8 @@ def test_turns_that_both_have_are_context_and_a_system_text_begins_both() -> Non
     row = {"system": "S", "question": "Q", "chosen": "Good", "rejected": "Bad"}
     pair = preference_pair_of(row)
     assert [turn["role"] for turn in pair.rejected.messages] == ["system", "user", "assistant"]
+    row = {"instruction": "A", "input": "B", "chosen": "Good", "rejected": "Bad"}
+    assert preference_pair_of(row).chosen.messages[0]["content"] == "A\nB"
     lists = {"prompt": [USER], "chosen": [GOOD], "rejected": [BAD]}
     assert len(preference_pair_of(lists).chosen.messages) == 2
 

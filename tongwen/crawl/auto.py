@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 from tongwen.crawl.settings import SourceFormat, SourceSettings
 from tongwen.errors import InputError
 from tongwen.files import disk_errors, remove_tree, write_bytes
-from tongwen.formats.kinds import kind_of, unpack_gzip
+from tongwen.formats.kinds import MARKED_UP, kind_of, unpack_gzip
 from tongwen.formats.readers.rows import first_rows, text_field_of
 
 _ROWS = ("jsonl", "json", "csv", "parquet")
@@ -77,14 +77,22 @@ def _take(
 ) -> Iterator[TakenFile | FileNotTaken]:
     try:
         kind = kind_of(path)
-        if kind.format is None:
+        if kind.format is None or kind.name in MARKED_UP:
             is_bad = kind.name.startswith(("empty", "damaged"))
             yield FileNotTaken(shown, kind.name, kind.hint, is_bad)
         elif kind.format == "zip":
             yield from _unzip(path, shown, source, unpacked, depth)
+        elif kind.format == "gzip" and depth >= _DEEPEST_ARCHIVE:
+            yield FileNotTaken(shown, "archive in an archive", "unpack it", is_bad=True)
         elif kind.format == "gzip":
             inner = unpacked / path.with_suffix("").name
-            write_bytes(inner, unpack_gzip(path))
+            try:
+                write_bytes(inner, unpack_gzip(path))
+            except InputError as error:
+                problem = error.message.removeprefix(f"{path} ")
+                hint = f"it {problem}; {error.hint}" if error.hint else f"it {problem}"
+                yield FileNotTaken(shown, "compressed file that cannot be read", hint, is_bad=True)
+                return
             yield from _take(inner, shown, source, unpacked / "inside", depth + 1)
         elif kind.format in _ROWS:
             yield _with_rows(path, shown, kind.format, source)
@@ -159,6 +167,25 @@ def _is_left_out(member: zipfile.ZipInfo) -> bool:
     """Hidden files, and what macOS puts beside each file."""
     parts = [part for part in PurePosixPath(member.filename).parts if part not in (".", "..")]
     return any(part.startswith(".") or part == "__MACOSX" for part in parts)
+
+
+def left_out_below(folder: Path) -> list[FileNotTaken]:
+    """What is in a folder and is neither a file nor a folder of it, at any depth: links to folders,
+    which may lead in a circle, links to nothing, pipes and devices. Hidden ones are passed over.
+    """
+    found = []
+    for path in sorted(folder.rglob("*")):
+        parts = path.relative_to(folder).parts
+        if path.is_file() or any(part.startswith(".") for part in parts):
+            continue
+        if path.is_symlink():
+            kind, hint = "broken link", "what it leads to is not there"
+            if path.is_dir():
+                kind, hint = "link to a folder", "name that folder as a source of its own"
+            found.append(FileNotTaken(str(path), kind, hint))
+        elif not path.is_dir():
+            found.append(FileNotTaken(str(path), "pipe, socket or device"))
+    return found
 
 
 def not_taken_text(files: Sequence[FileNotTaken], most: int = 6) -> str:

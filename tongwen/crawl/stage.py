@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from tongwen.crawl.auto import FileNotTaken, not_taken_text, take_files
+from tongwen.crawl.auto import FileNotTaken, left_out_below, not_taken_text, take_files
 from tongwen.crawl.settings import FORMATS, CrawlSettings, OwnReaderSettings, SourceSettings
 from tongwen.errors import InputError
 from tongwen.files import file_digest, remove_tree, tree_files, write_jsonl
@@ -107,6 +107,9 @@ def _taken(
     """The files that are read, each with its reader, and those that are not."""
     taken: list[_Found] = []
     not_taken: list[FileNotTaken] = []
+    for source in context.settings.sources:
+        if source.format == "auto" and source.path and Path(source.path).expanduser().is_dir():
+            not_taken += left_out_below(Path(source.path).expanduser().absolute())
     for number, item in enumerate(found):
         if item.path.stat().st_size == 0:
             not_taken.append(

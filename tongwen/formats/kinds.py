@@ -12,6 +12,7 @@ from tongwen.errors import InputError
 from tongwen.formats.charset.decode import decode
 
 _HEAD_BYTES = 1 << 16
+_ZIP_MAGIC = b"PK\x03\x04"
 
 _READ_BY_MAGIC = (
     (b"%PDF-", "pdf"),
@@ -26,17 +27,35 @@ _REFUSED_BY_MAGIC = (
     (b"\xfd7zXZ", "archive"), (b"BZh", "archive"), (b"\x7fELF", "program"), (b"MZ", "program"),
     (b"ID3", "audio"), (b"OggS", "audio"), (b"fLaC", "audio"), (b"SQLite format 3", "database"),
     (b"\x00\x01\x00\x00\x00", "font"), (b"OTTO", "font"), (b"wOF", "font"),
+    (b"{\\rtf", "RTF file"), (b"PK\x05\x06", "empty ZIP archive"),
 )  # fmt: skip
+_AS_OFFICE_FILE = "save it as .docx, .xlsx or .pptx"
 _REFUSED_HINTS = {
-    "old office file": "save it as .docx, .xlsx or .pptx",
+    "old office file": _AS_OFFICE_FILE,
+    "RTF file": _AS_OFFICE_FILE,
     "archive": "unpack it; ZIP and gzip are read as they are",
     "image": "its text would need character recognition",
 }
 _OFFICE_PARTS = (("word/document.xml", "docx"), ("xl/workbook.xml", "xlsx"),
                  ("ppt/presentation.xml", "pptx"))  # fmt: skip
+_OTHER_ZIPS = (
+    ("OFD.xml", "OFD file", "export it as PDF"),
+    ("META-INF/MANIFEST.MF", "program", ""),
+    ("AndroidManifest.xml", "program", ""),
+    ("Index/Document.iwa", "iWork file", "export it as .docx, .xlsx or .pptx"),
+    ("[Content_Types].xml", "other office file", _AS_OFFICE_FILE),
+)
+"""ZIP archives that are one document or program: unpacked, their parts would be taken as texts."""
+MARKED_UP = {
+    "XML file": 'its tags would be text: convert it to HTML, or set format = "text" for the source',
+    "notebook": "jupyter nbconvert --to markdown",
+}
+"""Kinds that can be read as text, whose marks a corpus should not have."""
+_TAR_MAGIC = slice(257, 262)
 _HTML_SUFFIXES = frozenset({".html", ".htm", ".xhtml"})
 _TABLE_SUFFIXES = frozenset({".csv", ".tsv"})
-_ROW_SUFFIXES = frozenset({".jsonl", ".ndjson", ".json"})
+_LINE_SUFFIXES = frozenset({".jsonl", ".ndjson"})
+_ROW_SUFFIXES = _LINE_SUFFIXES | {".json"}
 _HTML_STARTS = ("<!doctype html", "<html", "<head", "<body", "<?xml")
 
 
@@ -68,7 +87,7 @@ def kind_of(path: Path) -> FileKind:
         is_whole = path.stat().st_size <= len(head)
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror}") from error
-    if head.startswith(b"PK\x03\x04"):
+    if head.startswith(_ZIP_MAGIC):
         return _kind_of_zip(path)
     return kind_of_bytes(head, path.suffix.lower(), path.name.lower(), is_whole=is_whole)
 
@@ -94,6 +113,8 @@ def kind_of_bytes(head: bytes, suffix: str, name: str = "", *, is_whole: bool = 
     for magic, refused in _REFUSED_BY_MAGIC:
         if head.startswith(magic) and not (len(magic) == 2 and _is_text(head)):
             return _refused(refused)
+    if head[_TAR_MAGIC] == b"ustar":
+        return _refused("archive")
     if head[4:8] == b"ftyp" or head[:4] == b"RIFF":
         return _refused("image" if head[8:12] == b"WEBP" else "video")
     if not _is_text(head):
@@ -122,6 +143,9 @@ def _kind_of_zip(path: Path) -> FileKind:
         return FileKind(None, "damaged ZIP archive", "was it downloaded whole?")
     if "META-INF/container.xml" in names:
         return FileKind("epub", "epub")
+    for part, kind_name, hint in _OTHER_ZIPS:
+        if part in names:
+            return FileKind(None, kind_name, hint)
     return FileKind("zip", "zip")
 
 
@@ -129,6 +153,8 @@ def _kind_of_packed(head: bytes | None, name: str) -> FileKind:
     """The kind of a compressed file: what the reader of its content takes as it is, or `gzip`."""
     if head is None:
         return FileKind(None, "damaged compressed file", "was it downloaded whole?")
+    if head.startswith(_ZIP_MAGIC):  # which kind of ZIP is known when it is whole
+        return FileKind("gzip", "gzip")
     suffix = Path(name).suffix
     inside = kind_of_bytes(head, suffix, name, is_whole=False)
     if inside.format in ("warc", "jsonl"):  # their readers undo the compression
@@ -155,7 +181,7 @@ def _unzstd(head: bytes) -> bytes | None:
 
 def _is_text(head: bytes) -> bool:
     """Whether bytes can be text: no controls but white space, or UTF-16, or UTF-8 throughout."""
-    if head.startswith((b"\xff\xfe", b"\xfe\xff")):
+    if head.startswith((b"\xff\xfe", b"\xfe\xff", b"\x00\x00\xfe\xff")):
         return True
     controls = sum(head.count(bytes((code,))) for code in (*range(9), *range(14, 27), 28, 29, 30))
     if b"\x00" in head:
@@ -170,24 +196,31 @@ def _kind_of_text(head: bytes, suffix: str, *, is_whole: bool) -> FileKind:
         return FileKind("mhtml", "mhtml")
     if suffix in _TABLE_SUFFIXES:
         return FileKind("csv", "csv")
+    if suffix == ".ipynb":
+        return FileKind("text", "notebook", MARKED_UP["notebook"])
     if suffix in _ROW_SUFFIXES or text.startswith(("{", "[")):
-        kind = _json_kind(text, is_whole=is_whole)
+        kind = _json_kind(text, suffix, is_whole=is_whole)
         if kind is not None:
             return FileKind(kind, kind)
     if suffix in _HTML_SUFFIXES or (start.startswith(_HTML_STARTS) and "<html" in start):
         return FileKind("html", "html")
+    if start.startswith(("<?xml", "<svg")):
+        return FileKind("text", "XML file", MARKED_UP["XML file"])
     return FileKind("text", "text")
 
 
-def _json_kind(text: str, *, is_whole: bool) -> str | None:
-    """`jsonl` where the first line is an object, `json` for one value over all lines."""
-    first, newline, _ = text.partition("\n")
+def _json_kind(text: str, suffix: str, *, is_whole: bool) -> str | None:
+    """`jsonl` where the first line is an object, `json` for one value over all lines; an object on
+    the only line is either, and `json` unless its name says otherwise.
+    """
+    first, newline, rest = text.partition("\n")
     try:
         if isinstance(json.loads(first), dict):
-            return "jsonl"
+            is_only = is_whole and not rest.strip() and suffix not in _LINE_SUFFIXES
+            return "json" if is_only else "jsonl"
     except (ValueError, RecursionError):
-        if not newline and not is_whole and text.startswith("{"):
-            return "jsonl"  # a first line longer than what was read
+        if not newline and not is_whole and text.startswith("{"):  # longer than what was read
+            return "json" if suffix == ".json" else "jsonl"
     if text.startswith("["):
         inner = text[1:].lstrip()
         return "json" if inner.startswith(("{", '"', "[", "]")) else None

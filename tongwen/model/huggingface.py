@@ -200,11 +200,15 @@ def _whole(value: Any, name: str, source: str) -> int:
 def _rope(known: Mapping[str, Any], source: str) -> tuple[float, RopeScaling | None]:
     """RoPE's base and scaling, by the old keys or by `rope_parameters`."""
     theta: Any = known.get("rope_theta", 10_000.0)
-    scaling = None
+    scaling: RopeScaling | None = None
     for key in ("rope_scaling", "rope_parameters"):
         rope = known.get(key) or {}
         if not isinstance(rope, Mapping):
             raise _refusal(source, key, rope, "expected an object")
+        for name, value in rope.items():
+            if isinstance(value, Mapping):  # as Gemma 3 has it
+                what = "expected the same RoPE in all layers"
+                raise _refusal(source, f"{key}.{name}", value, what)
         theta = rope.get("rope_theta", theta)
         if rope.get("partial_rotary_factor", 1) != 1:
             raise _refusal(source, f"{key}.partial_rotary_factor",
@@ -216,7 +220,9 @@ def _rope(known: Mapping[str, Any], source: str) -> tuple[float, RopeScaling | N
         if kind not in ROPE_KINDS:
             what = f"expected {', '.join(ROPE_KINDS)} or 'default'"
             raise _refusal(source, f"{key}.{named}", kind, what)
-        scaling = _scaling(kind, rope, known, f"{source}: {key}")
+        before, scaling = scaling, _scaling(kind, rope, known, f"{source}: {key}")
+        if before not in (None, scaling):
+            raise InputError(f"{source}: rope_scaling and rope_parameters contradict each other")
     try:
         return float(theta), scaling
     except (TypeError, ValueError) as error:

@@ -16,7 +16,7 @@ from tongwen.tokenizer.folder import chat_template, special_names
 from tongwen.tokenizer.special import CHAT_TEMPLATE, Message
 from tongwen.tokenizer.template import Template, typed_pieces
 from tongwen.tokenizer.text import Tokenizer
-from tongwen.tokenizer.turns import chatml_turn, tools_prompt
+from tongwen.tokenizer.turns import chatml_turn, with_tools
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,14 +39,7 @@ class ChatPrompt:
 
     def chatml(self) -> list[Message]:
         """The turns as ChatML carries them, with the functions in the system message."""
-        messages = [chatml_turn(turn)[0] for turn in self.turns]
-        if not self.tools:
-            return messages
-        shown = tools_prompt(self.tools)
-        if messages[0]["role"] == "system":
-            first = {"role": "system", "content": f"{messages[0]['content']}\n\n{shown}"}
-            return [first, *messages[1:]]
-        return [{"role": "system", "content": shown}, *messages]
+        return with_tools([chatml_turn(turn)[0] for turn in self.turns], self.tools)
 
 
 class ChatTemplate(Protocol):

@@ -80,6 +80,37 @@ def tools_prompt(definitions: Sequence[Mapping[str, Any]]) -> str:
     return "\n".join([TOOLS_BEFORE, *lines, TOOLS_AFTER])
 
 
+def with_tools(messages: list[Message], definitions: Sequence[Mapping[str, Any]]) -> list[Message]:
+    """The turns with functions that may be called in the system message."""
+    if not definitions:
+        return messages
+    shown = tools_prompt(definitions)
+    if messages[0]["role"] == "system":
+        first: Message = {"role": "system", "content": f"{messages[0]['content']}\n\n{shown}"}
+        return [first, *messages[1:]]
+    return [{"role": "system", "content": shown}, *messages]
+
+
+def tool_definition(value: object) -> dict[str, Any]:
+    """The definition of a function as the system message has it.
+
+    Raises:
+        TurnError: it is no object with a `name`.
+    """
+    function = value.get("function", value) if isinstance(value, dict) else None
+    if not isinstance(function, dict) or not isinstance(function.get("name"), str):
+        raise TurnError("tools", "must be a list of objects with a `name`")
+    return {
+        "type": "function",
+        "function": {
+            "name": function["name"],
+            "description": function.get("description") or "",
+            "parameters": function.get("parameters")
+            or {"properties": {}, "additionalProperties": False},
+        },
+    }
+
+
 def tool_response(result: str) -> str:
     """A tool's result as a turn of the user holds it."""
     return f"<tool_response>\n{result}\n</tool_response>"

@@ -12,7 +12,13 @@ from typing import Any
 
 from tongwen.errors import InputError
 from tongwen.tokenizer.special import ANSWER_ROLE, Message
-from tongwen.tokenizer.turns import TurnError, chatml_turn, tool_call
+from tongwen.tokenizer.turns import (
+    TurnError,
+    chatml_turn,
+    tool_call,
+    tool_definition,
+    with_tools,
+)
 
 _TURN_LISTS = ("messages", "conversations", "conversation", "dialogue", "dialog", "items", "turns")
 _CERTAIN_TURN_LISTS = ("messages", "conversations")
@@ -24,10 +30,20 @@ _QUESTIONS = ("prompt", "question", "query", "input", "q", "ask",
               "问题", "問題", "提问", "问", "输入")  # fmt: skip
 _ANSWERS = ("completion", "output", "response", "answer", "target", "a",
             "回答", "答案", "答", "输出", "回复")  # fmt: skip
-_PREFERENCES = (("chosen", "rejected"), ("preferred_output", "non_preferred_output"))
+_PREFERENCES = (
+    ("chosen", "rejected"),
+    ("preferred_output", "non_preferred_output"),
+    ("response", "rejected_response"),
+    ("messages", "rejected_response"),
+)
+_EXCHANGES = ("conversation", "conversations", "dialogue", "dialog", "turns")
+"""Lists that may hold a question and its answer in one object."""
+_ASKED, _ANSWERED = ("input", "human", "user", "question"), ("output", "assistant", "bot", "answer")
+_TOOLS = ("tools", "functions")
 _ROLES = {
     "human": "user", "用户": "user", "gpt": ANSWER_ROLE, "chatgpt": ANSWER_ROLE, "bot": ANSWER_ROLE,
     "model": ANSWER_ROLE, "bing": ANSWER_ROLE, "bard": ANSWER_ROLE, "助手": ANSWER_ROLE,
+    "ai": ANSWER_ROLE, "chatbot": ANSWER_ROLE,
     "系统": "system", "observation": "tool", "function_response": "tool", "tool_response": "tool",
     "ipython": "tool",
 }  # fmt: skip
@@ -76,7 +92,7 @@ def dialogue_of(row: Any) -> Dialogue:
         raise InputError(f"the row is {_kind(row)}, not an object", hint=KNOWN)
     fields = _Fields(row)
     turns = _turn_list(fields)
-    if turns is None or not _ends_in_answer(turns):
+    if turns is None or not _ends_in_answer(turns) or fields.has("rejected_response"):
         _refuse_preferences(fields)
     if turns is not None:
         return _of_turns(turns, fields)
@@ -106,6 +122,8 @@ def has_dialogue(value: Any) -> bool:
     if any(name in value for name in _CERTAIN_TURN_LISTS):
         return True
     if any(_are_turns(value[name]) for name in _TURN_LISTS if name in value):
+        return True
+    if any(_exchanged(value.get(name)) for name in _EXCHANGES):
         return True
     return names_dialogue(name for name in value if name not in _TURN_LISTS)
 
@@ -177,15 +195,21 @@ def _kind(value: Any) -> str:
 
 
 def text_of(value: Any, name: str) -> str:
-    """The text of a field; a number is written as text, null and not-a-number are empty.
+    """The text of a field; a number is written as text, null and not-a-number are empty, bytes are
+    UTF-8.
 
     Raises:
-        InputError: it is a list or an object.
+        InputError: it is a list or an object, or bytes of something else.
     """
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return ""  # pandas writes a cell without a value as NaN
     if isinstance(value, str):
         return value
+    if isinstance(value, bytes):
+        try:
+            return value.decode("utf-8")
+        except UnicodeDecodeError:
+            raise InputError(f"the field {name!r} holds bytes that are not UTF-8") from None
     if isinstance(value, list | dict):
         raise InputError(f"the field {name!r} is {_kind(value)}, not a text")
     return json.dumps(value) if isinstance(value, bool | int | float) else str(value)
@@ -208,6 +232,10 @@ def _turn_list(fields: _Fields) -> list[Any] | None:
                 value = json.loads(value)
             except ValueError as error:
                 raise InputError(f"the field {name!r} is not JSON: {error}") from error
+        exchanged = _exchanged(value) if name in _EXCHANGES else None
+        if exchanged:
+            fields.take([name])
+            return exchanged
         if isinstance(value, list) and all(isinstance(turn, dict) for turn in value):
             fields.take([name])
             return value
@@ -219,6 +247,25 @@ def _turn_list(fields: _Fields) -> list[Any] | None:
         roles = ("user", ANSWER_ROLE)
         return [{"role": roles[n % 2], "content": text} for n, text in enumerate(value)]
     return None
+
+
+def _exchanged(value: Any) -> list[dict[str, Any]] | None:
+    """The turns of a list whose objects hold a question and its answer each; None of any other."""
+    if not isinstance(value, list) or not all(isinstance(one, dict) for one in value):
+        return None
+    turns: list[dict[str, Any]] = []
+    for one in value:
+        asked = next((name for name in _ASKED if name in one), None)
+        answered = next((name for name in _ANSWERED if name in one), None)
+        if asked is None or answered is None or "role" in one or "from" in one:
+            return None
+        if one.get("system"):
+            turns.append({"role": "system", "content": one["system"]})
+        turns.append({"role": "user", "content": text_of(one[asked], asked)})
+        turns.append({"role": ANSWER_ROLE, "content": text_of(one[answered], answered)})
+        left = {key: item for key, item in one.items() if key not in (asked, answered, "system")}
+        turns[-1] |= {key: item for key, item in left.items() if key not in turns[-1]}
+    return turns or None
 
 
 def _ends_in_answer(turns: list[Any]) -> bool:
@@ -254,7 +301,7 @@ def _of_turns(turns: list[Any], fields: _Fields, layout: str = "") -> Dialogue:
     if not layout:
         layout = "ShareGPT" if any("from" in turn for turn in turns) else "messages"
     messages, is_learnt, unused = [], [], dict[str, None]()
-    for number, turn in enumerate(turns, start=1):
+    for number, turn in enumerate(_with_results_as_called(turns), start=1):
         try:
             message, learnt, left = _turn(turn)
         except TurnError as error:
@@ -269,7 +316,52 @@ def _of_turns(turns: list[Any], fields: _Fields, layout: str = "") -> Dialogue:
             is_learnt.insert(0, False)
     if not any(message["role"] == ANSWER_ROLE for message in messages):
         raise InputError(f"no message has the role {ANSWER_ROLE!r}, so there is nothing to learn")
+    count = len(messages)
+    messages = with_tools(messages, _definitions(fields))
+    if len(messages) > count:
+        is_learnt.insert(0, False)
     return Dialogue(layout, tuple(messages), tuple(is_learnt), (*fields.unused(), *unused))
+
+
+def _definitions(fields: _Fields) -> list[dict[str, Any]]:
+    """Functions that a row defines, as a list or as its JSON; none where it is something else."""
+    for name in _TOOLS:
+        value = fields.look(name) if fields.has(name) else None
+        try:
+            if isinstance(value, str) and value.strip():
+                value = json.loads(value)
+            if isinstance(value, list):
+                found = [tool_definition(item) for item in value]
+                fields.take([name])
+                return found
+        except (ValueError, TurnError):  # stays unused, and is counted
+            continue
+    return []
+
+
+def _with_results_as_called(turns: list[Any]) -> list[Any]:
+    """The turns with results of several calls in the order of the calls: what a turn of ChatML
+    holds of a result does not name its call.
+    """
+    ordered: list[Any] = []
+    results: list[Any] = []
+    places: dict[Any, int] = {}
+
+    def place(turn: Any) -> int:
+        return places.get(str(turn.get("tool_call_id")), len(places))
+
+    for turn in turns:
+        if turn.get("role") == "tool":
+            results.append(turn)
+            continue
+        ordered += sorted(results, key=place)
+        ordered.append(turn)
+        results = []
+        calls = turn.get("tool_calls")
+        if isinstance(calls, list):
+            ids = [call.get("id") for call in calls if isinstance(call, dict)]
+            places = {str(one): number for number, one in enumerate(ids)}
+    return [*ordered, *sorted(results, key=place)]
 
 
 def _turn(turn: Mapping[str, Any]) -> tuple[Message, bool, list[str]]:
@@ -315,14 +407,27 @@ def _calls_of(value: Any) -> str:
 def _of_instruction(fields: _Fields) -> Dialogue:
     parts = [text_of(fields.take(names), names[0]) for names in (_INSTRUCTIONS, _INPUTS)]
     answer = text_of(fields.take(_ANSWERS), str(fields.first(_ANSWERS)))
+    turns = _history(fields)
+    turns.append({"role": "user", "content": "\n".join(filter(None, parts))})
+    return _of_turns([*turns, {"role": ANSWER_ROLE, "content": answer}], fields, "Alpaca")
+
+
+def _history(fields: _Fields) -> list[Any]:
+    """The turns before the question: pairs of a question and an answer."""
+    value = fields.look("history") if fields.has("history") else None
+    if isinstance(value, str) and value.strip():  # a cell of a table
+        try:
+            value = json.loads(value)
+        except ValueError as error:
+            raise InputError(f"the field 'history' is not JSON: {error}") from error
     turns: list[Any] = []
-    for turn in fields.take(["history"]) or []:
+    for turn in value or []:
         if not isinstance(turn, list | tuple) or len(turn) != 2:
             raise InputError("`history` must be a list of pairs of a question and an answer")
         asked, answered = (text_of(part, "history") for part in turn)
         turns += [{"role": "user", "content": asked}, {"role": ANSWER_ROLE, "content": answered}]
-    turns.append({"role": "user", "content": "\n".join(filter(None, parts))})
-    return _of_turns([*turns, {"role": ANSWER_ROLE, "content": answer}], fields, "Alpaca")
+    fields.take(["history"])
+    return turns
 
 
 def _of_pair(fields: _Fields) -> Dialogue:
@@ -338,4 +443,4 @@ def _of_pair(fields: _Fields) -> Dialogue:
     # Of a prompt with turns only the completion is learnt, as in TRL.
     prompt = [{**turn, "weight": 0} if len(sides[0]) > 1 else turn for turn in sides[0]]
     layout = "prompt/completion" if is_prompt else "question/answer"
-    return _of_turns([*prompt, *sides[1]], fields, layout)
+    return _of_turns([*_history(fields), *prompt, *sides[1]], fields, layout)

@@ -16,7 +16,7 @@ from tongwen.errors import InputError
 from tongwen.formats.charset.decode import decode
 from tongwen.formats.kinds import FileKind, kind_of, kind_of_bytes, unpack_gzip
 from tongwen.formats.readers.options import MAXIMUM_BODY_BYTES
-from tongwen.formats.readers.rows import row_encoding, row_lines
+from tongwen.formats.readers.rows import row_encoding, row_lines, without_separator_line
 from tongwen.tune.layouts import has_dialogue, names_dialogue
 
 READ = "JSON Lines, a JSON array, CSV, TSV or Parquet; JSON Lines also as .gz or .zst"
@@ -104,7 +104,7 @@ def _unpacked(path: Path, data: bytes, kind: FileKind, name: Path) -> Iterator[R
         return _json_rows(path, value, damage)
     table = _table(text, is_table=kind.format == "csv")
     if table is not None:
-        return _table_rows(table, damage)
+        return _table_rows(path, table, damage)
     if name.suffix.lower() in (".jsonl", ".ndjson", ".json"):
         return _json_lines(path)
     raise InputError(
@@ -218,18 +218,27 @@ def _table(text: str, *, is_table: bool) -> list[list[str]] | None:
         is_table: it is known to be one, so that columns need no known names.
     """
     csv.field_size_limit(MAXIMUM_BODY_BYTES)
+    text, named = without_separator_line(text)
     headers = {
         delimiter: next(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter), [])
         for delimiter in _DELIMITERS
     }
-    best = max(headers, key=lambda sign: (names_dialogue(headers[sign]), len(headers[sign])))
+    best = named or max(
+        headers, key=lambda sign: (names_dialogue(headers[sign]), len(headers[sign]))
+    )
     if not is_table and not names_dialogue(headers[best]):
         return None
     return list(csv.reader(io.StringIO(text, newline=""), delimiter=best))
 
 
-def _table_rows(table: list[list[str]], damage: str | None) -> Iterator[Row]:
+def _table_rows(path: Path, table: list[list[str]], damage: str | None) -> Iterator[Row]:
     header = [name.strip() for name in table[0]]
+    twice = sorted({name for name in header if name and header.count(name) > 1})
+    if twice:
+        raise InputError(
+            f"the header of {path} names {twice[0]!r} more than once",
+            hint="rename or remove one of the columns",
+        )
     for number, cells in enumerate(table[1:], start=1):
         place = f"row {number:,}"
         if not any(cell.strip() for cell in cells):

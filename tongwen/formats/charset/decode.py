@@ -10,7 +10,14 @@ from dataclasses import dataclass
 from tongwen.formats.charset.detect import chinese_score, detect_encoding
 from tongwen.formats.charset.encodings import codec_of
 
-_MARKS = ((b"\xef\xbb\xbf", "utf-8"), (b"\xfe\xff", "utf-16-be"), (b"\xff\xfe", "utf-16-le"))
+_MARKS = (
+    (b"\xef\xbb\xbf", "utf-8"),
+    # Not in the standard; but no text in UTF-16 begins with a zero.
+    (b"\xff\xfe\x00\x00", "utf-32-le"),
+    (b"\x00\x00\xfe\xff", "utf-32-be"),
+    (b"\xfe\xff", "utf-16-be"),
+    (b"\xff\xfe", "utf-16-le"),
+)
 _CHINESE = frozenset({"gb18030", "big5hkscs"})
 _MULTI_BYTE = _CHINESE | {
     "utf-8",

@@ -7,16 +7,20 @@ formats' corner cases; they come with `pip install 'tongwen[office]'`.
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator
+from datetime import datetime, time
 from pathlib import Path
 from typing import Any
 
 from tongwen.errors import InputError
 from tongwen.formats.readers.options import MAXIMUM_BODY_BYTES, ReadOptions
+from tongwen.formats.readers.table import table_text
 from tongwen.formats.readers.text import read_body
+from tongwen.formats.readers.word import word_blocks
 from tongwen.formats.records import RawRecord
 
 _MAXIMUM_FILE_BYTES = 256 << 20
 _MAXIMUM_UNPACKED_BYTES = 1 << 30
+_DRAWING = "{http://schemas.openxmlformats.org/drawingml/2006"
 _MODULES = {"docx": "docx", "xlsx": "openpyxl", "pptx": "pptx"}
 
 
@@ -58,7 +62,7 @@ def check_office_package(format: str) -> None:
 
 
 def _text(path: Path, format: str) -> tuple[bytes, str | None]:
-    blocks = {"docx": _word, "xlsx": _excel, "pptx": _powerpoint}[format]
+    blocks = {"docx": word_blocks, "xlsx": _excel, "pptx": _powerpoint}[format]
     parts: list[str] = []
     size = 0
     try:
@@ -83,27 +87,6 @@ def _text(path: Path, format: str) -> tuple[bytes, str | None]:
     return (body, None) if body else (b"", "no_text")
 
 
-def _word(path: Path) -> Iterator[str]:
-    """Paragraphs and tables of the body, in their order; headers, footers and comments left out."""
-    import docx
-    from docx.table import Table
-
-    for block in docx.Document(str(path)).iter_inner_content():
-        if isinstance(block, Table):
-            yield table_text([cell.text for cell in row.cells] for row in block.rows)
-            continue
-        style = (block.style.name or "") if block.style is not None else ""
-        mark = ""
-        if style.startswith("Heading ") and style[8:].isdigit():
-            mark = "#" * min(6, int(style[8:])) + " "
-        elif style == "Title":
-            mark = "# "
-        elif style.startswith("List"):
-            mark = "- "
-        if block.text.strip():
-            yield mark + block.text
-
-
 def _excel(path: Path) -> Iterator[str]:
     """Each sheet's name and its rows; of a formula the value that was saved with it."""
     import openpyxl
@@ -120,8 +103,9 @@ def _excel(path: Path) -> Iterator[str]:
 
 
 def _powerpoint(path: Path) -> Iterator[str]:
-    """The text of each slide, titles as headings, and the speaker's notes."""
+    """The text of each slide, titles as headings, its diagrams, and the speaker's notes."""
     import pptx
+    from pptx.oxml import parse_xml
 
     for slide in pptx.Presentation(str(path)).slides:
         title = slide.shapes.title
@@ -131,8 +115,19 @@ def _powerpoint(path: Path) -> Iterator[str]:
                 yield ("## " if is_title else "") + shape.text_frame.text
             elif getattr(shape, "has_table", False):
                 yield table_text([cell.text for cell in row.cells] for row in shape.table.rows)
+        for relation in slide.part.rels.values():
+            if relation.reltype.endswith("/diagramData"):
+                yield from _diagram(parse_xml(relation.target_part.blob))
         if slide.has_notes_slide and slide.notes_slide.notes_text_frame is not None:
             yield slide.notes_slide.notes_text_frame.text
+
+
+def _diagram(data: Any) -> Iterator[str]:
+    """The words of a diagram ("SmartArt"), a line each."""
+    for body in data.iter(f"{_DRAWING}/diagram}}t"):
+        words = "".join(text.text or "" for text in body.iter(f"{_DRAWING}/main}}t"))
+        if words.strip():
+            yield f"- {words}"
 
 
 def _shapes(shapes: Iterable[Any]) -> Iterator[Any]:
@@ -146,14 +141,6 @@ def _shapes(shapes: Iterable[Any]) -> Iterator[Any]:
 def _cell(value: object) -> str:
     if value is None:
         return ""
+    if isinstance(value, datetime) and value.time() == time():  # Excel has no dates without a time
+        value = value.date()
     return f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def table_text(rows: Iterable[Iterable[str]]) -> str:
-    """Rows as a Markdown table without its rule: cells between bars, line breaks as spaces."""
-    lines = []
-    for row in rows:
-        cells = [" ".join(cell.split()) for cell in row]
-        if any(cells):
-            lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines)

@@ -3,7 +3,7 @@
 import csv
 import io
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +65,7 @@ def read_jsonl_records(path: Path, options: ReadOptions) -> Iterator[RawRecord]:
 
 
 def read_json(path: Path, options: ReadOptions) -> Iterator[RawRecord]:
-    """A record for each object of a JSON array, or of the longest array in a JSON object.
+    """A record for each object of a JSON array; see `json_rows` for other values.
 
     Raises:
         InputError: not JSON, no array of objects, too large, or no object has the text field.
@@ -81,7 +81,7 @@ def read_json(path: Path, options: ReadOptions) -> Iterator[RawRecord]:
 
 
 def json_value(path: Path) -> Any:
-    """The value of a JSON file in any encoding.
+    """The value of a JSON file in any encoding; of JSON Lines the list of their values.
 
     Raises:
         InputError: it cannot be read, is not JSON, or is too large to be read as a whole.
@@ -98,36 +98,52 @@ def json_value(path: Path) -> Any:
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror}") from error
     try:
-        return json.loads(decode(data, "").text.lstrip("\ufeff"))
+        text = decode(data, "").text.lstrip("\ufeff")
+        try:
+            return json.loads(text)
+        except ValueError:
+            if not text.startswith("{"):
+                raise
+            return [json.loads(line) for line in text.split("\n") if line.strip()]
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path} is not JSON: {error}") from error
 
 
 def json_rows(value: Any) -> list[dict[str, Any]]:
-    """The objects of an array, or of the longest array of objects among an object's values."""
-    if isinstance(value, dict):
-        arrays = [json_rows(item) for item in value.values() if isinstance(item, list)]
-        return max(arrays, key=len, default=[])
-    if not isinstance(value, list):
+    """The rows of a JSON value: the objects and strings of an array; of an object that array below
+    it, or the object itself, that holds most text.
+    """
+    if isinstance(value, list):
+        if not any(isinstance(item, dict | str) for item in value):
+            return []
+        return [item if isinstance(item, dict) else {"text": item} for item in value]
+    if not isinstance(value, dict):
         return []
-    rows = [item for item in value if isinstance(item, dict)]
-    return rows or [{"text": item} for item in value if isinstance(item, str)]
+    inner = [json_rows(item) for item in value.values() if isinstance(item, list | dict)]
+    return max([[value], *inner], key=_text_characters)
+
+
+def _text_characters(rows: list[dict[str, Any]]) -> int:
+    return sum(len(item) for row in rows for item in row.values() if isinstance(item, str))
 
 
 def read_csv(path: Path, options: ReadOptions) -> Iterator[RawRecord]:
     """A record a row of a CSV or TSV file with a header that names the text field; of a table
     without such a column one record, the table with its cells between bars.
 
-    Problems: `too_large`, `no_text`, `quarantined`.
+    Problems: `too_large`, `no_text`, `malformed` (a row with more cells than the header, whose text
+    was cut at a delimiter), `quarantined`.
 
     Raises:
         InputError: the file cannot be read.
     """
-    from tongwen.formats.readers.office import table_text
+    from tongwen.formats.readers.table import table_text
     from tongwen.formats.readers.text import read_body
 
     body, problem = read_body(path, options)
     table = list(csv_table(path, body)) if problem is None else []
+    while table and not table[0]:
+        del table[0]
     if not table or options.text_field not in table[0]:
         text = table_text(table).encode("utf-8", "replace")
         problem = problem or (None if text else "no_text")
@@ -135,21 +151,50 @@ def read_csv(path: Path, options: ReadOptions) -> Iterator[RawRecord]:
             path, 0, url=path.resolve().as_uri(), body=text, is_text=True, problem=problem
         )
         return
+    width = len(table[0])
     for number, row in enumerate(table[1:]):
-        yield _row_record(path, number, dict(zip(table[0], row, strict=False)), options)
+        if any(row[width:]):
+            url = _row_url(path, number)
+            yield options.record(path, number, url=url, problem="malformed")
+        elif row:
+            yield _row_record(path, number, dict(zip(table[0], row, strict=False)), options)
 
 
-def csv_table(path: Path, body: bytes) -> Iterable[list[str]]:
-    """The rows of a CSV or TSV file in any encoding; the delimiter is found out."""
+def csv_table(path: Path, body: bytes) -> Iterator[list[str]]:
+    """The rows of a CSV or TSV file in any encoding, blank ones too; the delimiter is found out."""
     from tongwen.formats.charset.decode import decode
 
-    text = decode(body, "").text
-    try:
-        dialect: Any = csv.Sniffer().sniff(text[:_ENCODING_SAMPLE_BYTES], delimiters=",;\t|")
-    except csv.Error:
-        dialect = csv.excel_tab if path.suffix.lower() == ".tsv" else csv.excel
+    text = decode(body, "").text.lstrip("\ufeff")
     csv.field_size_limit(MAXIMUM_BODY_BYTES)
-    return csv.reader(io.StringIO(text, newline=""), dialect)
+    text, named = without_separator_line(text)
+    delimiter = named or _delimiter(text[:_ENCODING_SAMPLE_BYTES], path.suffix.lower())
+    return csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+
+
+def without_separator_line(text: str) -> tuple[str, str]:
+    """A table without the line `sep=;` that Excel reads and writes, and the delimiter it names."""
+    first, _, rest = text.partition("\n")
+    first = first.strip('\r" ')
+    if len(first) == 5 and first.lower().startswith("sep=") and first[4] in ",;\t|":
+        return rest, first[4]
+    return text, ""
+
+
+def _delimiter(text: str, suffix: str) -> str:
+    """The delimiter by which most rows have as many cells as the header, and most of them.
+
+    Not `csv.Sniffer`: it also guesses how quotes are written, from the first rows alone.
+    """
+    candidates = "\t,;|" if suffix == ".tsv" else ",;\t|"
+    return max(candidates, key=lambda sign: _regularity(text, sign))
+
+
+def _regularity(text: str, delimiter: str) -> tuple[float, int]:
+    rows = [row for row in csv.reader(io.StringIO(text, newline=""), delimiter=delimiter) if row]
+    if not rows or len(rows[0]) < 2:
+        return 0.0, 0
+    rows = rows[: max(2, len(rows) - 1)]  # the last may be cut off
+    return sum(len(row) == len(rows[0]) for row in rows) / len(rows), len(rows[0])
 
 
 def _no_text_field(path: Path, text_field: str, row: dict[str, Any]) -> InputError:
@@ -199,7 +244,8 @@ def first_rows(path: Path, format: str, number: int = 50) -> list[dict[str, Any]
         return batch.to_pylist() if batch is not None else []
     if format == "csv":
         with path.open("rb") as file:
-            table = list(csv_table(path, file.read(_ENCODING_SAMPLE_BYTES)))[: number + 1]
+            rows_of_table = csv_table(path, file.read(_ENCODING_SAMPLE_BYTES))
+            table = [row for row in rows_of_table if row][: number + 1]
         return [dict(zip(table[0], row, strict=False)) for row in table[1:]] if table else []
     encoding = row_encoding(path)
     rows = []

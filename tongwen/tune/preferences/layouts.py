@@ -17,15 +17,19 @@ from tongwen.errors import InputError
 from tongwen.tokenizer.special import ANSWER_ROLE, Message
 from tongwen.tune.layouts import Dialogue, NotForTuningError, dialogue_of, text_of
 
-_PAIRS = (("chosen", "rejected"), ("preferred_output", "non_preferred_output"))
+_PAIRS = (
+    ("chosen", "rejected"),
+    ("preferred_output", "non_preferred_output"),
+    ("response", "rejected_response"),
+)
 _PROMPTS = (
     "prompt",
     "conversations",
     "messages",
+    "instruction",
     "input",
     "question",
     "query",
-    "instruction",
     "问题",
 )
 _SYSTEM = ("system", "system_prompt")
@@ -64,6 +68,7 @@ def preference_pair_of(row: Any) -> PreferencePair:
     """
     if not isinstance(row, dict):
         raise InputError("the row is not an object", hint=KNOWN_PAIRS)
+    row = _with_answer_apart(row)
     names = {str(name).strip().casefold(): name for name in row}
     pair = next((pair for pair in _PAIRS if set(pair) <= names.keys()), None)
     if pair is None:
@@ -85,6 +90,14 @@ def preference_pair_of(row: Any) -> PreferencePair:
         if name not in taken and value is not None and value not in ("", [], {})
     )
     return PreferencePair(layout, dialogues[0], dialogues[1], unused)
+
+
+def _with_answer_apart(row: dict[Any, Any]) -> dict[Any, Any]:
+    """A row of ms-swift, whose better answer is the last of its messages, with that one apart."""
+    messages = row.get("messages")
+    if "rejected_response" not in row or not isinstance(messages, list) or not messages:
+        return row
+    return {**row, "messages": messages[:-1], "response": [messages[-1]]}
 
 
 def _not_a_pair(row: Mapping[Any, Any]) -> InputError:
