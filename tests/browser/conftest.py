@@ -173,11 +173,15 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
 
+class _Http(ThreadingHTTPServer):
+    request_queue_size = 64  # a browser whose connection finds no room tries again after seconds
+
+
 @pytest.fixture
 def server() -> Iterator[FakeServer]:
     fake = FakeServer()
     handler = type("Handler", (_Handler,), {"fake": fake})
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as http:
+    with _Http(("127.0.0.1", 0), handler) as http:
         http.daemon_threads = True
         fake.url = f"http://127.0.0.1:{http.server_port}/"
         threading.Thread(target=http.serve_forever, daemon=True).start()
