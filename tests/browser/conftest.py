@@ -5,7 +5,7 @@ import json
 import os
 import shutil
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -223,6 +223,24 @@ class Watch:
                 else None
             ),
         )
+
+
+def wait_until(page: Page, condition: str) -> None:
+    """Wait for a JavaScript expression to be true.
+
+    Playwright's `wait_for_function` cannot ask a second time where the content security policy
+    forbids `eval`, as it does on our pages.
+    """
+    for _ in range(WAIT_MILLISECONDS // 20):
+        if page.evaluate(condition):
+            return
+        page.wait_for_timeout(20)
+    pytest.fail(f"never became true: {condition}")
+
+
+@pytest.fixture
+def until() -> Callable[[Page, str], None]:
+    return wait_until
 
 
 @pytest.fixture

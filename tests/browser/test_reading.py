@@ -41,7 +41,7 @@ def attached(page: Page) -> Locator:
 
 @pytest.mark.parametrize("size", SIZES, ids=["wide", "narrow"])
 def test_a_quotation_jumps_to_its_place_in_the_document(
-    page: Page, server: Any, watch: Any, size: Any
+    page: Page, server: Any, watch: Any, until: Any, size: Any
 ) -> None:
     server.context_tokens = 100_000
     server.may_continue.set()
@@ -73,12 +73,13 @@ def test_a_quotation_jumps_to_its_place_in_the_document(
         expect(page.locator("#reader-place")).to_contain_text("at ")
         found = page.evaluate("[...CSS.highlights.get('passage')][0].toString()")
         assert found.rstrip("。") == passage.rstrip("。")
-        page.wait_for_function(
+        until(
+            page,
             """() => {
               const box = [...CSS.highlights.get("passage")][0].getBoundingClientRect();
               const frame = document.getElementById("reader-text").getBoundingClientRect();
               return box.top >= frame.top && box.bottom <= frame.bottom;
-            }"""
+            }""",
         )
         page.keyboard.press("Escape")
         expect(page.locator("#reader")).to_be_hidden()

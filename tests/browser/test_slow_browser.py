@@ -1,5 +1,6 @@
 """What is done on the chat page while its database is slow or an answer is being stopped."""
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -44,14 +45,19 @@ def finished(page: Page) -> None:
     expect(page.get_by_role("log")).to_have_attribute("aria-busy", "false")
 
 
-def release(page: Page) -> None:
+@pytest.fixture
+def release(until: Any) -> Callable[[Page], None]:
     """Let what is held go on, once there is something."""
-    page.wait_for_function("holds.length > 0")
-    page.evaluate("release()")
+
+    def let_go(page: Page) -> None:
+        until(page, "holds.length > 0")
+        page.evaluate("release()")
+
+    return let_go
 
 
 def test_a_question_asked_before_the_database_is_open_goes_where_it_was_asked(
-    page: Page, server: Any
+    page: Page, server: Any, release: Any
 ) -> None:
     server.may_continue.set()
     page.goto(server.url)
@@ -72,7 +78,7 @@ def test_a_question_asked_before_the_database_is_open_goes_where_it_was_asked(
 
 
 def test_a_page_left_before_its_database_was_open_still_returns_to_its_place(
-    page: Page, server: Any
+    page: Page, server: Any, release: Any
 ) -> None:
     server.may_continue.set()
     page.goto(server.url)
@@ -89,7 +95,7 @@ def test_a_page_left_before_its_database_was_open_still_returns_to_its_place(
 
 
 def test_a_question_asked_before_its_document_is_read_is_sent_with_it(
-    page: Page, server: Any
+    page: Page, server: Any, release: Any
 ) -> None:
     page.goto(server.url)
     document: Any = {
@@ -128,8 +134,9 @@ def test_a_question_asked_while_the_last_one_is_being_stopped_takes_its_place(
     expect(page.locator(ANSWER)).to_have_count(1)
     page.evaluate(
         """() => {
-          const press = (key) => question.dispatchEvent(new KeyboardEvent("keydown", { key, bubbles: true }));
           const question = document.getElementById("question");
+          const press = (key) =>
+            question.dispatchEvent(new KeyboardEvent("keydown", { key, bubbles: true }));
           press("Escape");
           question.value = "Two";
           press("Enter");
