@@ -238,6 +238,23 @@ def connected(url: str) -> socket.socket:
     return made
 
 
+def test_a_client_that_leaves_within_its_body_is_not_an_error_of_the_server(
+    scripted_engine: Any, serve: Any, wait: Any, caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    engine, _ = scripted_engine("yes")
+    log = tmp_path / "access.log"
+    with serve(engine, access_log=str(log)) as url:
+        with connected(url) as leaving:
+            leaving.sendall(
+                b"POST /v1/completions HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"
+                b"Content-Length: 99\r\n\r\n{"
+            )
+        wait(lambda: log.read_text() != "")
+        assert json.loads(log.read_text())["status"] == 400
+        assert post(url).status_code == 200
+    assert "Traceback" not in caplog.text
+
+
 def test_half_open_requests_are_closed_and_whole_ones_answered(
     scripted_engine: Any, serve: Any
 ) -> None:
@@ -330,6 +347,8 @@ HOSTILE: list[dict[str, Any]] = [
     {"response_format": {"type": "regex", "regex": "((a{0,99}){0,99}){0,99}"}},
     {"response_format": {"type": "grammar", "grammar": "start: start start | start"}},
     {"response_format": {"type": "grammar", "grammar": "start: " + "(" * 5_000}},
+    # Its first token breaks the library's limits: the request's fault, not the server's.
+    {"guided_grammar": "start: " + " | ".join(f'"路{n}"' for n in range(3_000))},
     {"response_format": {"type": "json_schema", "json_schema": {"schema": {"$ref": "#"}}}},
     {"response_format": {"type": "json_schema", "json_schema": {"schema": {"not": {}}}}},
     {"tools": [{"type": "function", "function": {"name": "f", "parameters": {"type": "nope"}}}]},

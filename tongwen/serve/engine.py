@@ -415,7 +415,8 @@ def _take(generation: Generation, logits_V: Tensor) -> bool:
     try:
         return generation.take(logits_V)
     except TongwenError as error:
-        generation.fail(error.message)
+        is_request_at_fault = isinstance(error, InputError)
+        generation.fail(error.message, is_request_at_fault=is_request_at_fault)
         return False
     except Exception:
         logger.exception("a token could not be chosen")
