@@ -307,6 +307,24 @@ def test_reading_a_long_prompt_shows_how_far_it_is(page: Page, server: Any) -> N
     assert server.requests[0]["return_progress"] is True
 
 
+def test_the_time_left_counts_that_later_tokens_cost_more(page: Page, server: Any) -> None:
+    page.goto(server.url)
+    for square in (0, 1e-8):
+        left = page.evaluate(
+            """async (square) => {
+              const { secondsLeft } = await import("./exchange.js");
+              const seconds = (tokens) => 3 + 1e-4 * tokens + square * tokens ** 2;
+              const readings = [1_000, 4_000, 8_000, 12_000, 20_000].map((tokens) => (
+                { tokens, seconds: seconds(tokens) }
+              ));
+              return [secondsLeft(readings.slice(0, 1), 90_000), secondsLeft(readings, 90_000)];
+            }""",
+            square,
+        )
+        expected = 1e-4 * 70_000 + square * (90_000**2 - 20_000**2)
+        assert left == [None, pytest.approx(expected)]
+
+
 def test_the_model_is_introduced_and_asked_one_of_three_questions(page: Page, server: Any) -> None:
     server.may_continue.set()
     page.goto(server.url)

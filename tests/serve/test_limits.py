@@ -16,6 +16,7 @@ from tongwen.serve.engine import EngineBusyError
 from tongwen.serve.fields import ApiError
 from tongwen.serve.generation import Delta, Generation, GenerationRequest
 from tongwen.serve.keys import Client, KeySettings, read_keys
+from tongwen.serve.settings import ServeSettings
 from tongwen.serve.waiting import WaitingLine
 
 QUESTION: Any = [{"role": "user", "content": "你好"}]
@@ -258,6 +259,7 @@ def test_a_client_that_leaves_within_its_body_is_not_an_error_of_the_server(
 def test_half_open_requests_are_closed_and_whole_ones_answered(
     scripted_engine: Any, serve: Any
 ) -> None:
+    assert ServeSettings().keep_alive_seconds >= 75  # longer than proxies keep theirs
     engine, _ = scripted_engine("yes")
     with serve(engine, header_seconds=1, body_seconds=1, keep_alive_seconds=20) as url:
         later = connected(url)  # the first: a second may pass before the others are asked

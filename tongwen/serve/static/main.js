@@ -515,7 +515,7 @@ function showLanguage() {
   showModel();
   showFacts(facts);
   attachments.show();
-  if (running.size === 0) showConversation();
+  showConversation();
 }
 
 function escape() {
