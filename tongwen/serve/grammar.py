@@ -227,7 +227,7 @@ class GrammarState:
             forced = state._matcher.compute_ff_tokens()
             if tokens + len(forced) > most:
                 return None
-            following = [*map(int, forced)] or [state._closing_id()]
+            following: list[int | None] = [*map(int, forced)] or [state._closing_id()]
             for token_id in following:
                 if token_id is None or not state._advance(token_id):
                     return None
