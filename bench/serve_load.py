@@ -1,13 +1,15 @@
 """What a server does under load: mixed streams, clients that leave, a kill, a thousand requests.
 
-    python bench/serve_load.py MODEL_FOLDER [--requests 1000] [--long-tokens 16000]
+    python bench/serve_load.py MODEL_FOLDER [--requests 1000] [--long-tokens 64000] [--only long]
 
 It starts `tongwen serve` on a free port, again after the kill, and prints a table:
 
 - 64 streams of mixed lengths at once: each must be what the same request gives alone
 - every third client leaves in the middle; the others must not notice
-- gaps between new texts of one stream (50th and 99th percentile) alone and while long prompts are
-  read, the time the long prompt takes, and how often a gap exceeds a second
+- gaps between new texts of one stream (50th and 99th percentile) alone and while a long prompt is
+  read, the time the long prompt takes, and how often a gap exceeds a second. A model whose window
+  is shorter is served from a copy of its folder with a longer one: its answers make no sense, their
+  times do
 - kill -9 in the middle of streams, a start on the same port, and the same answers again
 - twenty hostile requests while eight neighbours stream: each answer of these must be what it is
   alone, and no status may be 500
@@ -36,7 +38,10 @@ from typing import Any
 import httpx
 import psutil
 
+from tongwen.stages import find_model_folder
+
 STREAMS = 64
+PARTS = ("mixed", "long", "hostile", "requests", "kill")
 
 
 class Served:
@@ -307,12 +312,27 @@ def client_of(served: Served) -> httpx.AsyncClient:
     return httpx.AsyncClient(base_url=served.url, timeout=600, limits=limits, headers=key)
 
 
-async def run(folder: Path, requests: int, long_tokens: int) -> bool:
+def with_window(folder: Path, tokens: int, place: Path) -> Path:
+    """The folder, or a copy of it whose configuration has so long a window."""
+    folder = find_model_folder(folder)
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    if config["max_position_embeddings"] >= tokens:
+        return folder
+    copy = place / "model"
+    shutil.copytree(folder, copy)
+    config["max_position_embeddings"] = tokens
+    (copy / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    return copy
+
+
+async def run(folder: Path, requests: int, long_tokens: int, only: frozenset[str]) -> bool:
     """Print the table; whether all was as it should be."""
     keys = Path(tempfile.mkdtemp()) / "keys.toml"
     names = ("client", "stranger")
     lines = [f'[[keys]]\nname = "{name}"\nkey = "{name}"\n' for name in names]
     keys.write_text("".join(lines), encoding="utf-8")
+    if "long" in only:
+        folder = with_window(folder, long_tokens + 100, keys.parent)
     served = Served(folder, 0, keys)
     is_good = True
 
@@ -323,15 +343,22 @@ async def run(folder: Path, requests: int, long_tokens: int) -> bool:
 
     print("| load | what happened | |\n|---|---|---|")
     try:
-        async with client_of(served) as client:
-            alone = {n: (await stream(client, body))[0] for n, body in enumerate(bodies(STREAMS))}
-        for found in await mixed(served, alone):
-            row(*found)
-        if long_tokens:
+        alone = {}
+        if only & {"mixed", "hostile", "kill"}:
+            async with client_of(served) as client:
+                for number, body in enumerate(bodies(STREAMS)):
+                    alone[number], _ = await stream(client, body)
+        if "mixed" in only:
+            for found in await mixed(served, alone):
+                row(*found)
+        if "long" in only:
             row(*await long_prompt(served, long_tokens))
-        row(*await attacked(served, alone))
-        row(*await many(served, requests))
-        row(*await killed(served, alone))
+        if "hostile" in only:
+            row(*await attacked(served, alone))
+        if "requests" in only:
+            row(*await many(served, requests))
+        if "kill" in only:
+            row(*await killed(served, alone))
     finally:
         with contextlib.suppress(ProcessLookupError):
             served.kill()
@@ -344,10 +371,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("folder", type=Path, help="model folder or run directory")
     parser.add_argument("--requests", type=int, default=1_000, help="one after another")
-    parser.add_argument("--long-tokens", type=int, default=0, help="of the long prompt; 0: none")
+    parser.add_argument("--long-tokens", type=int, default=64_000, help="of the long prompt")
+    parser.add_argument("--only", choices=PARTS, nargs="+", default=PARTS, help="rows to make")
     given = parser.parse_args()
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    is_good = asyncio.run(run(given.folder, given.requests, given.long_tokens))
+    is_good = asyncio.run(
+        run(given.folder, given.requests, given.long_tokens, frozenset(given.only))
+    )
     sys.exit(0 if is_good else 1)
 
 

@@ -228,8 +228,8 @@ def test_a_signal_says_at_once_what_it_does_and_is_in_the_log(
 ) -> None:
     """A crawl of a slow server, which waits as any stage does."""
     code = (
-        "import time, tongwen.crawl.stage as stage\n"
-        "stage.run = lambda context: time.sleep(120)\n"
+        "import pathlib, time, tongwen.crawl.stage as stage\n"
+        "stage.run = lambda context: (pathlib.Path('waits').touch(), time.sleep(240))\n"
         "from tongwen.cli.main import main\n"
         "main()\n"
     )
@@ -239,18 +239,15 @@ def test_a_signal_says_at_once_what_it_does_and_is_in_the_log(
         cwd=tmp_path, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     try:
-        log = tmp_path / "o" / "events.jsonl"
-        for _ in range(600):
-            if log.exists() and log.read_text().endswith("\n"):
-                break
-            time.sleep(0.1)
-        time.sleep(0.5)
+        while not (tmp_path / "waits").exists():
+            assert process.poll() is None
+            time.sleep(0.02)
         process.send_signal(number)
-        _, errors = process.communicate(timeout=60)
+        _, errors = process.communicate(timeout=120)
     finally:
         process.kill()
     assert process.returncode == 130
     assert "stopping: what is finished is kept; once more ends at once" in errors
     assert "run the same command to continue" in errors
-    last = json.loads(log.read_text().splitlines()[-1])
+    last = json.loads((tmp_path / "o" / "events.jsonl").read_text().splitlines()[-1])
     assert (last["stage"], last["event"]) == ("crawl", "stopped")

@@ -5,7 +5,7 @@ import json
 import os
 import shutil
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -173,11 +173,15 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
 
+class _Http(ThreadingHTTPServer):
+    request_queue_size = 64  # a browser whose connection finds no room tries again after seconds
+
+
 @pytest.fixture
 def server() -> Iterator[FakeServer]:
     fake = FakeServer()
     handler = type("Handler", (_Handler,), {"fake": fake})
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as http:
+    with _Http(("127.0.0.1", 0), handler) as http:
         http.daemon_threads = True
         fake.url = f"http://127.0.0.1:{http.server_port}/"
         threading.Thread(target=http.serve_forever, daemon=True).start()
@@ -219,6 +223,24 @@ class Watch:
                 else None
             ),
         )
+
+
+def wait_until(page: Page, condition: str) -> None:
+    """Wait for a JavaScript expression to be true.
+
+    Playwright's `wait_for_function` cannot ask a second time where the content security policy
+    forbids `eval`, as it does on our pages.
+    """
+    for _ in range(WAIT_MILLISECONDS // 20):
+        if page.evaluate(condition):
+            return
+        page.wait_for_timeout(20)
+    pytest.fail(f"never became true: {condition}")
+
+
+@pytest.fixture
+def until() -> Callable[[Page, str], None]:
+    return wait_until
 
 
 @pytest.fixture

@@ -20,9 +20,13 @@ ANSWER = [
 ]
 
 
+# Transitions change colours. Those that never end only pulse.
+SETTLED = """document.getAnimations().every(
+  (one) => one.playState === "finished" || one.effect.getComputedTiming().endTime === Infinity)"""
+
+
 def serious(page: Page, where: str) -> list[str]:
     """Violations that axe calls serious or critical, with the elements."""
-    page.wait_for_timeout(250)  # transitions change colours
     found = Axe().run(page).response["violations"]
     return [
         f"{where}: {one['id']} {node['html'][:120]}"
@@ -35,7 +39,7 @@ def serious(page: Page, where: str) -> list[str]:
 @pytest.mark.parametrize("width", WIDTHS)
 @pytest.mark.parametrize(("language", "theme"), [("en-US", "light"), ("zh-CN", "dark")])
 def test_axe_finds_nothing_serious(
-    chromium: Browser, server: Any, width: int, language: str, theme: Any
+    chromium: Browser, server: Any, until: Any, width: int, language: str, theme: Any
 ) -> None:
     server.may_continue.set()
     server.pieces = ANSWER
@@ -48,32 +52,39 @@ def test_axe_finds_nothing_serious(
     found = []
     with page.expect_response("**/mcp-servers"):
         page.goto(server.url)
+    until(page, SETTLED)
     found += serious(page, "empty")
 
     document = b"The ferry leaves at nine.\n\n" * 40
-    files = {"name": "ferry.txt", "mimeType": "text/plain", "buffer": document}
-    page.locator("#files").set_input_files(files)  # type: ignore[arg-type]
+    files: Any = {"name": "ferry.txt", "mimeType": "text/plain", "buffer": document}
+    page.locator("#files").set_input_files(files)
     expect(page.locator("#attached button").first).to_be_visible()
     page.locator("#question").fill("When does it leave? 几点？")
+    until(page, SETTLED)
     found += serious(page, "draft")
     page.keyboard.press("Enter")
     expect(page.get_by_role("log")).to_have_attribute("aria-busy", "false")
     expect(page.locator("article.assistant math")).to_have_count(1)
     page.locator(".calls summary").click()
+    until(page, SETTLED)
     found += serious(page, "answer")
 
     page.locator("article.user .chips button").first.click()
     expect(page.locator("#reader")).to_be_visible()
+    until(page, SETTLED)
     found += serious(page, "document")
     page.locator("#close-reader").click()
     if width < 700:
         page.locator("#toggle-sidebar").click()
+    until(page, SETTLED)
     found += serious(page, "conversations")
     page.locator("#open-settings").click()
     page.locator("#compares").check()
+    until(page, SETTLED)
     found += serious(page, "settings")
     page.keyboard.press("Escape")
     page.locator("#model").click()
+    until(page, SETTLED)
     found += serious(page, "about")
     context.close()
     assert found == []

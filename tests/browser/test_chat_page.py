@@ -102,6 +102,17 @@ def test_the_interface_changes_language_and_remembers_it(page: Page, server: Any
     expect(page.get_by_role("button", name="新对话")).to_be_visible()
 
 
+def test_the_language_can_change_while_an_answer_is_written(page: Page, server: Any) -> None:
+    page.goto(server.url)
+    ask(page, "Hello")
+    expect(page.locator(ANSWER)).to_have_text("你好，")
+    page.get_by_role("button", name="中文").click()
+    expect(page.locator("article.user")).to_have_attribute("aria-label", "您")
+    server.may_continue.set()
+    expect(page.locator(ANSWER)).to_have_text("你好，world。")
+    expect(page.get_by_role("button", name="重新生成")).to_be_visible()
+
+
 def test_the_interface_follows_the_browsers_language(chromium: Any, server: Any) -> None:
     context = chromium.new_context(locale="zh-CN")
     page = context.new_page()

@@ -41,7 +41,7 @@ def attached(page: Page) -> Locator:
 
 @pytest.mark.parametrize("size", SIZES, ids=["wide", "narrow"])
 def test_a_quotation_jumps_to_its_place_in_the_document(
-    page: Page, server: Any, watch: Any, size: Any
+    page: Page, server: Any, watch: Any, until: Any, size: Any
 ) -> None:
     server.context_tokens = 100_000
     server.may_continue.set()
@@ -73,12 +73,13 @@ def test_a_quotation_jumps_to_its_place_in_the_document(
         expect(page.locator("#reader-place")).to_contain_text("at ")
         found = page.evaluate("[...CSS.highlights.get('passage')][0].toString()")
         assert found.rstrip("。") == passage.rstrip("。")
-        page.wait_for_function(
+        until(
+            page,
             """() => {
               const box = [...CSS.highlights.get("passage")][0].getBoundingClientRect();
               const frame = document.getElementById("reader-text").getBoundingClientRect();
               return box.top >= frame.top && box.bottom <= frame.bottom;
-            }"""
+            }""",
         )
         page.keyboard.press("Escape")
         expect(page.locator("#reader")).to_be_hidden()
@@ -304,6 +305,24 @@ def test_reading_a_long_prompt_shows_how_far_it_is(page: Page, server: Any) -> N
     expect(page.locator(ANSWER)).to_have_text("later")
     expect(page.locator(".progress")).to_have_count(0)
     assert server.requests[0]["return_progress"] is True
+
+
+def test_the_time_left_counts_that_later_tokens_cost_more(page: Page, server: Any) -> None:
+    page.goto(server.url)
+    for square in (0, 1e-8):
+        left = page.evaluate(
+            """async (square) => {
+              const { secondsLeft } = await import("./exchange.js");
+              const seconds = (tokens) => 3 + 1e-4 * tokens + square * tokens ** 2;
+              const readings = [1_000, 4_000, 8_000, 12_000, 20_000].map((tokens) => (
+                { tokens, seconds: seconds(tokens) }
+              ));
+              return [secondsLeft(readings.slice(0, 1), 90_000), secondsLeft(readings, 90_000)];
+            }""",
+            square,
+        )
+        expected = 1e-4 * 70_000 + square * (90_000**2 - 20_000**2)
+        assert left == [None, pytest.approx(expected)]
 
 
 def test_the_model_is_introduced_and_asked_one_of_three_questions(page: Page, server: Any) -> None:

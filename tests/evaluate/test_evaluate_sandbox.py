@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -163,7 +164,7 @@ def test_a_hostile_program_is_contained_and_fails(pool: Pool, name: str) -> None
     started = time.monotonic()
     found = verdict(pool, HOSTILE[name], _TESTS_OF.get(name, TESTS), SHORT)
     assert not found.passed
-    assert time.monotonic() - started < 8
+    assert time.monotonic() - started < 40  # a busy machine; programs that wait would take 60
     assert verdict(pool, "def f(x): return 2 * x").passed, "the worker is not what it was"
 
 
@@ -263,7 +264,8 @@ def test_an_honest_program_passes(pool: Pool, name: str) -> None:
     ],
 )
 def test_a_verdict_says_why_a_program_failed(pool: Pool, kind: str, text: str) -> None:
-    limits = SHORT if kind in ("timeout", "memory") else PATIENT
+    short = {"timeout": SHORT, "memory": replace(PATIENT, memory_bytes=SHORT.memory_bytes)}
+    limits = short.get(kind, PATIENT)
     assert verdict(pool, text, limits=limits).kind == kind
 
 

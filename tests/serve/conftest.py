@@ -1,5 +1,6 @@
 """A model that says what a test tells it to, and a server around it."""
 
+import functools
 import socket
 import threading
 import time
@@ -8,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import torch
 import uvicorn
@@ -74,6 +76,15 @@ class ScriptedModel(Llama):
             ids = self.scripts[int(number)]
             flat[row, ids[int(at)] if at < len(ids) else 2] = 100.0
         return logits
+
+
+@pytest.fixture(scope="session", autouse=True)
+def patient_clients() -> Iterator[None]:
+    """Clients wait a minute for a busy machine, where httpx waits five seconds."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("get", "post"):
+            patch.setattr(httpx, name, functools.partial(getattr(httpx, name), timeout=60))
+        yield
 
 
 @pytest.fixture(scope="session")

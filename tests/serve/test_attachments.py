@@ -33,6 +33,9 @@ def test_a_document_comes_back_as_text_with_its_tokens(scripted_engine: Any, ser
             ("a\x00.txt", b"x", "attachment_name"),
         ):
             assert attach(url, name, data).json()["error"]["code"] == code
+        half = json.dumps({"name": "\ud800.txt", "content": "YQ=="})
+        refused = httpx.post(f"{url}/attachments", content=half)
+        assert refused.json()["error"]["code"] == "attachment_name"
         wrong = httpx.post(f"{url}/attachments", json={"name": "a.txt", "content": "*"})
         assert wrong.json()["error"]["code"] == "attachment_content"
 

@@ -134,6 +134,20 @@ def test_an_aborted_answer_costs_no_further_step(
     assert model.steps <= steps + 3
 
 
+def test_a_prompt_whose_pieces_are_slow_leaves_room_for_every_answer(scripted_engine: Any) -> None:
+    """Pieces far into a long prompt cost so much that their number alone is no limit."""
+    engine, model = scripted_engine("路" * 200)
+    texts: queue.SimpleQueue[Delta] = queue.SimpleQueue()
+    engine.submit(request(20, max_tokens=200), texts.put)
+    texts.get(timeout=60)
+    model.step_seconds = 0.06
+    long = request(*[20] * 1_100, max_tokens=1, reports_progress=True)
+    read_tokens = [d.read_tokens for d in engine.stream(long) if d.read_tokens is not None]
+    model.step_seconds = 0.0
+    most = max(after - before for before, after in itertools.pairwise(read_tokens))
+    assert 128 <= most <= 2 * 128
+
+
 def test_limits_are_kept_and_named(scripted_engine: Any) -> None:
     engine, _ = scripted_engine("ab" * 100, context_tokens=16)
     assert answer(engine, request(20, max_tokens=3))[1] == "length"

@@ -203,6 +203,16 @@ def test_a_grammar_with_an_error_is_refused_in_words(grammars: Grammars, source:
     assert "\n" not in caught.value.message
 
 
+def test_a_grammar_that_takes_minutes_to_compile_is_refused_by_its_length(
+    grammars: Grammars,
+) -> None:
+    with pytest.raises(InputError, match=r"characters; the most are 200,000"):
+        grammars.state(choice_grammar(["ab" * 50_000] * 3))
+    state = grammars.state(choice_grammar(["ab" * 200]))  # an end is found in a text that is forced
+    assert state.tokens_to_end(512) == 400
+    assert state.tokens_to_end(399) is None
+
+
 @settings(deadline=None, max_examples=15)
 @given(seed=st.integers(0, 2**32), is_parallel=st.booleans())
 def test_required_calls_always_have_arguments_by_the_schema(

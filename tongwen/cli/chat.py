@@ -102,6 +102,8 @@ def _talk(dialogue: "Dialogue") -> None:
             if not goes_on:
                 return
             click.echo()
+        except KeyboardInterrupt:  # before the first word, or as the answer ended
+            click.echo("\n[stopped]", err=True)
         except TongwenError as error:
             _show_error(error)
 

@@ -77,7 +77,8 @@ class AttachmentReader:
             AttachmentError: it cannot be read.
         """
         plain = PurePosixPath(PureWindowsPath(name).name).name
-        if not plain or "\x00" in plain or len(plain.encode("utf-8", "replace")) > 255:
+        is_whole = plain.encode("utf-8", "replace").decode() == plain  # no half character
+        if not plain or "\x00" in plain or not is_whole or len(plain.encode()) > 255:
             raise AttachmentError("name", f"{name[:80]!r} cannot be the name of a file")
         try:
             data = base64.b64decode(content, validate=True)

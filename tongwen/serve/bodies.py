@@ -4,6 +4,7 @@ import asyncio
 import json
 
 from fastapi import Request
+from starlette.requests import ClientDisconnect
 
 from tongwen.serve.fields import ApiError
 from tongwen.serve.settings import ServeSettings
@@ -24,6 +25,8 @@ async def read_json(request: Request, settings: ServeSettings) -> object:
                 body += piece
                 if len(body) > most:
                     raise ApiError(413, f"the body is larger than {most >> 20} MiB")
+    except ClientDisconnect as error:
+        raise ApiError(400, "the client left before its body had arrived") from error
     except TimeoutError as error:
         raise ApiError(
             408, f"the body has not arrived within {seconds} s", headers={"Connection": "close"}

@@ -3,8 +3,8 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator
-from types import TracebackType
-from typing import Protocol, Self
+from contextlib import AbstractAsyncContextManager
+from typing import Any, Protocol, Self
 
 from fastapi import Request, Response
 from fastapi.responses import JSONResponse, StreamingResponse
@@ -27,20 +27,11 @@ _STREAM_HEADERS = {
 }
 
 
-class Source(Protocol):
+class Source(AbstractAsyncContextManager[Any, None], Protocol):
     """Where the parts of a request's answers come from. They are written while it is entered."""
 
     count: int
     """How many answers there are."""
-
-    async def __aenter__(self) -> Self: ...
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None: ...
 
     def read(self) -> AsyncIterator[tuple[int, Part] | None]:
         """The answer's index and its next part; None when it was silent for a while.
@@ -54,7 +45,20 @@ class Source(Protocol):
         """Tokens so far."""
 
 
-class Parts:
+class Holding:
+    """Is entered and left together with what it holds."""
+
+    _held: AbstractAsyncContextManager[Any]
+
+    async def __aenter__(self) -> Self:
+        await self._held.__aenter__()
+        return self
+
+    async def __aexit__(self, *error: Any) -> None:
+        await self._held.__aexit__(*error)
+
+
+class Parts(Holding):
     """The parts of answers that the engine writes.
 
     Args:
@@ -68,24 +72,12 @@ class Parts:
         self, answers: Answers, prompt_tokens: int, metrics: Metrics, *, reads_calls: bool
     ) -> None:
         self.count = answers.count
-        self._answers = answers
+        self._held = self._answers = answers
         self._prompt_tokens = prompt_tokens
         self._metrics = metrics
         self._readers = [PartReader(reads_calls=reads_calls) for _ in range(answers.count)]
         self._last = [time.monotonic()] * answers.count
         self._has_begun = [False] * answers.count
-
-    async def __aenter__(self) -> Self:
-        await self._answers.__aenter__()
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        await self._answers.__aexit__(kind, error, traceback)
 
     async def read(self) -> AsyncIterator[tuple[int, Part] | None]:
         """See `Source`."""
@@ -95,6 +87,8 @@ class Parts:
                 continue
             index, delta = item
             if delta.error is not None:
+                if delta.is_request_at_fault:
+                    raise ApiError(400, delta.error)
                 raise ApiError(500, delta.error, kind="server_error")
             if delta.read_tokens is not None:
                 yield index, Part("progress", number=delta.read_tokens, total=self._prompt_tokens)

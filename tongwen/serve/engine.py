@@ -7,6 +7,7 @@ prompt never holds up the answers that are being written.
 import logging
 import queue
 import threading
+import time
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -35,6 +36,9 @@ _CPU_BLOCK_TOKENS = 128
 """Prompt tokens read at once and kept together: less than a block of what a prompt shares with
 another is read again."""
 _GPU_BLOCK_TOKENS = 512
+_READING_SECONDS = 0.1
+"""A prompt is read so long, at least a block, before every answer gets its next token. A block
+costs more the more was read before it, so a number of tokens alone is no limit."""
 
 
 class ContextLengthError(InputError):
@@ -334,9 +338,12 @@ class Engine:
     def _advance(self, reading: Generation, prefill: Prefill) -> Tensor | None:
         """Read on until answers that are being written have waited long enough."""
         pause = prefill.tokens + PREFILL_TOKENS
+        until = time.monotonic() + _READING_SECONDS
         logits_V = None
         while logits_V is None and prefill.tokens < pause and not reading.is_aborted:
             logits_V = prefill.advance()
+            if time.monotonic() >= until:
+                break
         return logits_V
 
     def _has_room(self, generation: Generation) -> bool:
@@ -408,7 +415,8 @@ def _take(generation: Generation, logits_V: Tensor) -> bool:
     try:
         return generation.take(logits_V)
     except TongwenError as error:
-        generation.fail(error.message)
+        is_request_at_fault = isinstance(error, InputError)
+        generation.fail(error.message, is_request_at_fault=is_request_at_fault)
         return False
     except Exception:
         logger.exception("a token could not be chosen")

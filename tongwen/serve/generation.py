@@ -61,6 +61,7 @@ class Delta:
         finish: `stop` at a stop id or stop string, `length` at a limit, `error` when it broke
             off; None while the answer goes on.
         error: what happened, for `error`.
+        is_request_at_fault: it was asked for what cannot be done, for `error`.
         scores: of the tokens whose text this is, where they were asked for.
         prompt_scores: of the prompt's tokens, in the first delta, where they were asked for.
         stop: the stop string that ended the answer.
@@ -70,6 +71,7 @@ class Delta:
     text: str
     finish: FinishReason | None = None
     error: str | None = None
+    is_request_at_fault: bool = False
     scores: tuple[TokenScore, ...] = ()
     prompt_scores: tuple[TokenScore, ...] = ()
     stop: str | None = None
@@ -145,10 +147,10 @@ class Generation:
         if self.request.reports_progress and not self.is_aborted:
             self._deliver(Delta("", read_tokens=read_tokens))
 
-    def fail(self, error: str) -> None:
+    def fail(self, error: str, *, is_request_at_fault: bool = False) -> None:
         """End the answer because it cannot be written."""
         if not self.is_aborted:
-            self._deliver(Delta("", "error", error))
+            self._deliver(Delta("", "error", error, is_request_at_fault))
 
     @property
     def _natural_end(self) -> FinishReason:

@@ -31,6 +31,9 @@ _LARGEST_EXACT = 2**53 - 1
 # From here to the limit every token costs a look ahead at the shortest end.
 _LONGEST_CLOSING_TOKENS = 512
 _MOST_GRAMMARS = 64
+_MOST_CHARACTERS = 200_000
+"""Of a grammar, also of one that a schema became. Compiling one of 500,000 took 7 s of a core, and
+one of 5 million more than a minute (2026-12)."""
 _NOT_SCHEMAS = frozenset(("const", "enum", "default", "examples", "example"))
 _BOUNDS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum")
 
@@ -129,6 +132,10 @@ class Grammars:
         )
 
     def _compile(self, grammar: str) -> tuple[llguidance.LLMatcher, bool]:
+        if len(grammar) > _MOST_CHARACTERS:
+            raise InputError(
+                f"the grammar has {len(grammar):,} characters; the most are {_MOST_CHARACTERS:,}"
+            )
         matcher = llguidance.LLMatcher(self._tokenizer, grammar, log_level=0, limits=self._limits)
         # The first mask finds out what the compiler leaves for later.
         if not matcher.is_error():
@@ -212,12 +219,20 @@ class GrammarState:
     def tokens_to_end(self, most: int) -> int | None:
         """Tokens of a short way to a possible end; None if it needs more than `most`."""
         state = self._copy()
-        for tokens in range(most + 1):
+        tokens = 0
+        while tokens <= most:
             if state._matcher.is_accepting():
                 return tokens
-            token_id = state._closing_id()
-            if token_id is None or not state._advance(token_id):
+            # All of a text that is forced at once: to ask for it again at each of its tokens takes
+            # time that grows as the square of its length.
+            forced = state._matcher.compute_ff_tokens()
+            if tokens + len(forced) > most:
                 return None
+            following: list[int | None] = [*map(int, forced)] or [state._closing_id()]
+            for token_id in following:
+                if token_id is None or not state._advance(token_id):
+                    return None
+            tokens += len(following)
         return None
 
     def _closing_id(self) -> int | None:

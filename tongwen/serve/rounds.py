@@ -3,11 +3,10 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import replace
-from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 from tongwen.serve.answers import Answer, Call
-from tongwen.serve.delivery import Parts
+from tongwen.serve.delivery import Holding, Parts
 from tongwen.serve.engine import EngineBusyError
 from tongwen.serve.fields import ApiError, busy
 from tongwen.serve.mcp_servers import McpServers, ToolResult
@@ -19,7 +18,7 @@ Write = Callable[[AnswerRequest], Parts]
 """Makes the answer to a request; raises ApiError where there cannot be one."""
 
 
-class Rounds:
+class Rounds(Holding):
     """The parts of one answer and of the calls in it; a `delivery.Source`.
 
     The calls of a round are made one after the other, their results join the dialogue, and the
@@ -43,24 +42,12 @@ class Rounds:
     ) -> None:
         self.count = 1
         self._wanted = wanted
-        self._parts = first
+        self._held = self._parts = first
         self._write = write
         self._servers = servers
         self._calls_left = most_calls
         self._before = Usage(0, 0)
         """Of the rounds that have ended."""
-
-    async def __aenter__(self) -> Self:
-        await self._parts.__aenter__()
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        await self._parts.__aexit__(kind, error, traceback)
 
     @property
     def usage(self) -> Usage:
@@ -130,7 +117,8 @@ class Rounds:
 
     async def _go_on(self, following: Parts) -> None:
         self._before += self._parts.usage
-        ended, self._parts = self._parts, following
+        ended = self._parts
+        self._held = self._parts = following
         await ended.__aexit__(None, None, None)
         try:
             await following.__aenter__()

@@ -25,9 +25,12 @@ export async function writeAnswer(message, view, prepare, { signal, drawn, writt
     message.model = model;
     const began = performance.now();
     let started = began;
+    /** @type {Reading[]} */
+    const readings = [];
     for await (const delta of streamChat({ model, messages, ...body }, { key, signal, server })) {
       if (delta.progress) {
-        showReading(view, delta.progress, (performance.now() - began) / 1000);
+        readings.push({ tokens: delta.progress.processed, seconds: (performance.now() - began) / 1000 });
+        showReading(view, delta.progress, readings);
         started = performance.now();
       }
       if (delta.call) {
@@ -61,16 +64,39 @@ export async function writeAnswer(message, view, prepare, { signal, drawn, writt
   return failure;
 }
 
+/** @typedef {{ tokens: number, seconds: number }} Reading how far it was, and when */
+
 /** @param {import("./view.js").MessageView} view
- * @param {import("./api.js").Progress} progress @param {number} seconds so far
+ * @param {import("./api.js").Progress} progress @param {Reading[]} readings
  */
-function showReading(view, { total, processed }, seconds) {
+function showReading(view, { total, processed }, readings) {
   if (processed >= total) {
     view.hideProgress();
     return;
   }
   const words = text("reading", { processed, total });
-  // The first piece also waited for its turn; two of them make a rate.
-  const left = processed > 0 ? Math.ceil((seconds / processed) * (total - processed)) : null;
-  view.showProgress(left === null ? words : words + text("timeLeft", { seconds: left }), processed / total);
+  const left = secondsLeft(readings, total);
+  view.showProgress(words + (left === null ? "" : leftWords(left)), processed / total);
+}
+
+/** @param {number} seconds */
+function leftWords(seconds) {
+  if (seconds > 120) return text("minutesLeft", { minutes: Math.ceil(seconds / 60) });
+  return text("timeLeft", { seconds: Math.ceil(seconds) });
+}
+
+/** Seconds until all is read. A token costs more the more tokens are before it, so the time so far
+ * is taken as a line and a square, through the first reading, the last, and one between them.
+ * @param {Reading[]} readings @param {number} total @returns {number | null} null: nothing is known yet
+ */
+export function secondsLeft(readings, total) {
+  const first = readings[0];
+  const last = /** @type {Reading} */ (readings.at(-1));
+  if (last.tokens <= first.tokens) return null;
+  const middle = readings.find(({ tokens }) => tokens >= (first.tokens + last.tokens) / 2) ?? last;
+  const rate = (/** @type {Reading} */ one) => (one.seconds - first.seconds) / (one.tokens - first.tokens);
+  const growth = middle === last ? 0 : (rate(last) - rate(middle)) / (last.tokens - middle.tokens);
+  const square = Math.min(Math.max(growth, 0), rate(last) / (last.tokens + first.tokens));
+  const line = rate(last) - square * (last.tokens + first.tokens);
+  return line * (total - last.tokens) + square * (total ** 2 - last.tokens ** 2);
 }

@@ -45,8 +45,16 @@ let model = null;
 let facts = null;
 /** Answers being written; aborting one ends it. @type {Map<string, AbortController>} */
 const running = new Map();
+/** What was asked last, until all of it is stored. @type {Promise<unknown>} */
+let asking = Promise.resolve();
+/** Documents of the conversation on show, until they are read. @type {Promise<void>} */
+let opening = Promise.resolve();
 /** What the text in the box will be an alternative to. @type {Message | null} */
 let editing = null;
+/** What is stored has been read; nothing can be asked before. */
+let isRestored = false;
+/** A conversation was opened by hand, so the page does not return to where this tab was. */
+let isPlaceChosen = false;
 
 const attachments = new Attachments({
   key: () => settings.apiKey,
@@ -57,10 +65,19 @@ const attachments = new Attachments({
 
 // ---------------------------------------------------------------- asking
 
-async function send() {
+/** Wait for what the page is still reading or storing; whether something can be asked then. */
+async function isFree() {
   await ready;
+  await opening;
+  const isStopping = [...running.values()].every(({ signal }) => signal.aborted);
+  if (isStopping) await asking;
+  return running.size === 0;
+}
+
+async function send() {
+  if (!(await isFree())) return;
   const content = box.value.trim();
-  if (!content || running.size > 0 || attachments.isReading) return;
+  if (!content || attachments.isReading) return;
   const replaced = editing;
   if (replaced?.role === "assistant") {
     tree.add(conversation, { parent: replaced.parent, role: "assistant", content, ended: "stop" });
@@ -71,29 +88,32 @@ async function send() {
   }
   const attached = attachments.documents;
   for (const one of attached) documents.set(one.id, one);
-  const before = conversation.leaf;
-  const question = tree.add(conversation, {
+  const asked = conversation;
+  const before = asked.leaf;
+  const question = tree.add(asked, {
     parent: replaced ? replaced.parent : before,
     role: "user",
     content,
     ...(attached.length > 0 && { documents: attached.map(({ id }) => id) }),
   });
   setDraft("");
-  const isAnswered = await answer(question);
-  if (isAnswered) return;
-  await remove([question], before);
-  setDraft(content, replaced, attached);
+  asking = answer(question).then(async (isAnswered) => {
+    if (isAnswered) return;
+    await remove([question], before, asked);
+    if (asked === conversation && !box.value) setDraft(content, replaced, attached);
+  });
 }
 
 /** @param {Message} message */
 async function regenerate(message) {
-  if (running.size > 0) return;
-  await answer(conversation.messages[message.parent ?? ""]);
+  if ((await isFree()) && message.id in conversation.messages) {
+    asking = answer(conversation.messages[message.parent ?? ""]);
+  }
 }
 
 /** @param {Message} message */
 async function resume(message) {
-  if (running.size === 0) await write(conversation, [message]);
+  if ((await isFree()) && message.id in conversation.messages) asking = write(conversation, [message]);
 }
 
 /** A new answer to a question, or two; whether a word of them came. @param {Message} question */
@@ -109,7 +129,7 @@ async function answer(question) {
   keep(asked);
   await write(asked, answers);
   const empty = answers.filter(({ content, ended }) => content === "" && ended !== "stop" && ended !== "length");
-  if (empty.length === 0) return true;
+  if (empty.length === 0 || asked !== conversation) return true; // where nobody looks nothing is taken back
   const left = answers.find((message) => !empty.includes(message));
   if (left) delete left.pair; // its partner is not there
   await remove(empty, left?.id ?? before, asked);
@@ -211,6 +231,7 @@ const actions = {
 
 function showConversation() {
   const top = scroller.scrollTop;
+  const growing = new Map([...views].filter(([id]) => running.has(id)));
   views.clear();
   log.replaceChildren();
   const path = tree.pathOf(conversation);
@@ -220,7 +241,10 @@ function showConversation() {
       : [message];
     const quotable = path.slice(0, place).flatMap((earlier) => tree.attachedTo(earlier, documents));
     const made = partner.map((one) => {
-      const view = new MessageView(one, { attached: tree.attachedTo(one, documents), quotable }, actions);
+      // What is being written goes on in the view where it began.
+      const view =
+        growing.get(one.id) ??
+        new MessageView(one, { attached: tree.attachedTo(one, documents), quotable }, actions);
       views.set(one.id, view);
       return view;
     });
@@ -246,10 +270,10 @@ function updateViews() {
 function showBusy() {
   const isBusy = running.size > 0;
   const isEmpty = conversation.leaf === null;
-  log.setAttribute("aria-busy", String(isBusy));
+  log.setAttribute("aria-busy", String(isBusy || !isRestored));
   find("send", HTMLButtonElement).hidden = isBusy;
   find("stop", HTMLButtonElement).hidden = !isBusy;
-  find("welcome", HTMLElement).hidden = !isEmpty;
+  find("welcome", HTMLElement).hidden = !isEmpty || !isRestored;
   find("export", HTMLElement).hidden = isEmpty;
   updateViews();
 }
@@ -301,6 +325,7 @@ function scrollToEnd() {
 
 /** Show a conversation from its newest message on. @param {Conversation} chosen */
 async function open(chosen) {
+  isPlaceChosen = true;
   if (chosen === conversation && running.size > 0) return;
   stop();
   const last = Object.values(chosen.messages).sort((a, b) => b.made - a.made)[0];
@@ -310,15 +335,20 @@ async function open(chosen) {
   closeReader();
   setDraft("");
   toggleSidebar(false);
-  await readTheirDocuments();
   showConversation();
   scrollToEnd();
   updateHistory();
   box.focus();
+  opening = readDocumentsOf(chosen).catch(() => showNotice(text("errorStorage"), text("errorStorageMore")));
+  await opening;
+  if (chosen !== conversation) return;
+  showConversation(); // with the documents
+  scrollToEnd();
 }
 
-async function readTheirDocuments() {
-  const missing = tree.documentIds(conversation).filter((id) => !documents.has(id));
+/** @param {Conversation} chosen */
+async function readDocumentsOf(chosen) {
+  const missing = tree.documentIds(chosen).filter((id) => !documents.has(id));
   if (missing.length === 0) return;
   for (const one of await database.readDocuments(missing)) documents.set(one.id, one);
 }
@@ -395,7 +425,7 @@ async function takeNews(id) {
   } else if (!mine) {
     conversations = [theirs, ...conversations];
   } else if (takeOver(mine, theirs) && mine === conversation && running.size === 0) {
-    await readTheirDocuments();
+    await readDocumentsOf(mine);
     showConversation();
     showNotice(text("changedElsewhere"), text("changedElsewhereMore"));
   }
@@ -428,7 +458,7 @@ async function forget(chosen) {
 function setDraft(draft, replaced = null, attached = []) {
   editing = replaced;
   find("editing", HTMLElement).hidden = !replaced;
-  box.value = draft;
+  if (box.value !== draft) box.value = draft; // an input method may be at work in it
   attachments.set(attached);
   fitHeight(box);
   if (draft) box.focus();
@@ -453,6 +483,7 @@ function exportJson() {
 
 /** @param {File[]} files */
 async function importFiles(files) {
+  await ready;
   for (const file of files) {
     const found = imported(await file.text());
     if (!found) {
@@ -484,7 +515,7 @@ function showLanguage() {
   showModel();
   showFacts(facts);
   attachments.show();
-  if (running.size === 0) showConversation();
+  showConversation();
 }
 
 function escape() {
@@ -501,16 +532,33 @@ function search() {
 }
 
 function keepPlace() {
-  const unfinished = [...running.keys()].flatMap((id) => conversation.messages[id] ?? []);
+  if (!isRestored && !isPlaceChosen) return; // the place of before is still to be returned to
+  const unfinished = [...running.keys()].flatMap((id) => {
+    const message = conversation.messages[id];
+    return message ? [conversation.messages[message.parent ?? ""], message] : [];
+  });
   writePlace({
     unfinished, // a database cannot be written to any more while the page is left
     conversation: conversation.id,
+    isStored: conversations.some(({ id }) => id === conversation.id),
     leaf: conversation.leaf,
     top: scroller.scrollTop,
     isAtEnd,
     draft: editing ? "" : box.value,
     attached: editing ? [] : attachments.documents.map(({ id }) => id),
   });
+}
+
+/** The conversation that this tab showed, with what was being written when it was left.
+ * @param {Partial<import("./place.js").Place>} place
+ */
+function placeOf({ conversation: id, leaf, isStored, unfinished = [] }) {
+  let last = conversations.find((item) => item.id === id);
+  if (!last && id && isStored === false && unfinished.length > 0) last = { ...tree.newConversation(), id };
+  if (!last) return undefined;
+  for (const message of unfinished) last.messages[message.id] = { ...last.messages[message.id], ...message };
+  if (leaf && last.messages[leaf]) last.leaf = leaf;
+  return last;
 }
 
 /** Read what is stored, and go back to where this tab was. */
@@ -523,22 +571,24 @@ async function restore() {
     conversations = await database.readConversations();
     database.onChange(takeNews);
     const place = readPlace();
-    const last = conversations.find(({ id }) => id === place.conversation);
-    if (last) {
-      conversation = last;
-      for (const message of place.unfinished ?? []) {
-        if (message.id in last.messages) Object.assign(last.messages[message.id], message);
-      }
-      if (place.unfinished?.length) keep(last);
-      if (place.leaf && last.messages[place.leaf]) last.leaf = place.leaf;
-      await readTheirDocuments();
-    }
+    const last = placeOf(place);
+    if (last) await readDocumentsOf(last);
     const attached = await database.readDocuments(place.attached ?? []);
-    if (!box.value) setDraft(place.draft ?? "", null, attached);
-    showConversation();
-    if (place.isAtEnd ?? true) scrollToEnd();
-    else scroller.scrollTop = place.top ?? 0;
+    isRestored = true;
+    if (last && place.unfinished?.length) keep(last);
+    if (isPlaceChosen) {
+      showConversation();
+    } else {
+      if (last) conversation = last;
+      // What was typed and attached meanwhile stays.
+      setDraft(box.value || (place.draft ?? ""), null, [...attached, ...attachments.documents]);
+      showConversation();
+      if (place.isAtEnd ?? true) scrollToEnd();
+      else scroller.scrollTop = place.top ?? 0;
+    }
   } catch {
+    isRestored = true;
+    showBusy();
     showNotice(text("errorStorage"), text("errorStorageMore"));
   }
   updateHistory();

@@ -2,7 +2,7 @@
 
 const PLACE = "tongwen.place";
 
-/** @typedef {{ conversation: string, leaf: string | null, top: number, isAtEnd: boolean, draft: string,
+/** @typedef {{ conversation: string, isStored: boolean, leaf: string | null, top: number, isAtEnd: boolean, draft: string,
  *   attached: string[], unfinished: import("./conversation.js").Message[] }} Place */
 
 /** @returns {Partial<Place>} */
