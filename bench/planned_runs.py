@@ -32,6 +32,7 @@ from tongwen.road.alone import run_loaded
 from tongwen.road.recipe import Recipe, load_recipe
 from tongwen.tokenizer.text import Tokenizer
 from tongwen.train.forecast import PLANNED_FORECASTS, SETTLEMENT, write_forecasts
+from tongwen.train.metrics import read_metrics
 
 Values = dict[str, Any]
 FIVE: dict[str, tuple[Values, Values]] = {
@@ -124,7 +125,7 @@ def plan(data: Path, name: str, out: Path) -> None:
         pretrain=recipe.pretrain,
     )
     found = make_plan(planned, out, out)
-    add_times(found, planned)
+    add_times(found, planned, out)
     write_json(out / "plan.json", found)
     write_forecasts(out / PLANNED_FORECASTS, forecasts(found, planned, {}))
 
@@ -139,7 +140,8 @@ def row_of(name: str, out: Path) -> Values:
     """Forecast and outcome of a finished run."""
     settled = {row["what"]: row for row in read_json(out / SETTLEMENT)["rows"]}
     found = read_json(out / "plan.json")
-    last = json.loads((out / "metrics.jsonl").read_text("utf-8").splitlines()[-1])
+    steps = [row for row in read_metrics(out / "metrics.jsonl") if row["kind"] == "train"]
+    seconds = [row["seconds"] for row in steps]
     return {
         "run": name,
         "parameters": found["model"]["parameters"],
@@ -151,7 +153,11 @@ def row_of(name: str, out: Path) -> Values:
         },
         "within": [row["within"] for row in settled.values()],
         "memory": found["stages"]["pretrain"]["memory"],
-        "last": last,
+        "step_seconds_forecast": found["stages"]["pretrain"]["seconds_per_step"],
+        "step_seconds_median": statistics.median(seconds),
+        "step_seconds_mean": statistics.mean(seconds),
+        "step_seconds_first": seconds[0],
+        "goodput": read_json(out / "manifest.json")["counts"],
         "machine": machine(),
     }
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from tongwen.plan.calibrate import seconds_per_step
+from tongwen.plan.calibrate import timed_steps
 from tongwen.plan.climb import LAW, Ascent, laws_of
 from tongwen.plan.ladder import Rung, own_flops
 
@@ -53,8 +53,8 @@ def dry_run_lines(ascent: Ascent) -> Iterator[str]:
 def _speed(rung: Rung) -> float | None:
     """FLOPs a second of this machine on a size."""
     settings = replace(rung.settings, complete_p=None)
-    seconds = seconds_per_step(rung.config, settings, steps=1, target_share=1.0)
-    return None if seconds is None else rung.flops / rung.settings.steps / seconds
+    found = timed_steps(rung.config, settings, steps=1, target_share=1.0)
+    return None if found is None else rung.flops / rung.settings.steps / found.step_seconds
 
 
 def result(ascent: Ascent) -> dict[str, Any]:
