@@ -141,7 +141,8 @@ def command(
 
         click.echo(json.dumps(result(ascent), ensure_ascii=False, indent=2))
     elif is_done:
-        _print(result_lines(ascent))
+        found = result(ascent)
+        _print([*result_lines(found), "", f"The laws are in {found['file']}."])
     else:
         _print([f"{len(ascent.left())} runs are left"])
 
