@@ -66,6 +66,12 @@ LADDER = {
     "是拟合所用最大一次的 {fitted} 倍；其损失的预测误差：英文 {en}，中文 {zh}。",
 }
 
+MEMORY = {
+    "en": "On one H200, 1.07B parameters, compiled, it says {low:.0f} to {high:.0f} % more than was "
+    "measured; several cards were not measured:",
+    "zh": "在一张 H200 上（1.07B 参数，已编译），公式比实测高 {low:.0f} % 到 {high:.0f} %；多卡未测：",
+}
+
 HEADS = {
     "en": {
         "answers": ("question", "`tongwen plan ...`", "size", "tokens", "days", "dollars",
@@ -154,7 +160,7 @@ def blocks(language: str) -> dict[str, str]:
         "adapters": table(heads["adapters"], [_adapter_row(words) for words in ADAPTERS]),
         "cards": table(heads["cards"], _card_rows(heads["planned"])),
         "laws": table(heads["laws"], _law_rows()),
-        "memory": table(heads["memory"], memory_rows()),
+        "memory": f"{memory_sentence(language)}\n\n{table(heads['memory'], memory_rows())}",
         "ladder": ladder_text(language),
         "devices": table(
             heads["devices"],
@@ -229,6 +235,12 @@ def memory_rows() -> list[list[str]]:
         gib = found.total / 2**30
         rows.append([f"{tokens:,}", f"{gib:.1f}", f"{measured:.1f}", f"{gib / measured - 1:+.1%}"])
     return rows
+
+
+def memory_sentence(language: str) -> str:
+    """How far the closed form is from what was measured on the GPU."""
+    shares = [float(row[-1].rstrip("%")) for row in memory_rows()]
+    return MEMORY[language].format(low=min(shares), high=max(shares))
 
 
 def ladder_text(language: str) -> str:
