@@ -67,9 +67,10 @@ LADDER = {
 }
 
 MEMORY = {
-    "en": "On one H200, 1.07B parameters, compiled, it says {low:.0f} to {high:.0f} % more than was "
-    "measured; several cards were not measured:",
-    "zh": "在一张 H200 上（1.07B 参数，已编译），公式比实测高 {low:.0f} % 到 {high:.0f} %；多卡未测：",
+    "en": "On one H200, 1.07B parameters, compiled, it says {low:.0f} to {high:.0f} % more than "
+    "was measured; several cards were not measured:",
+    "zh": "在一张 H200 上（1.07B 参数，已编译），"
+    "公式比实测高 {low:.0f} % 到 {high:.0f} %；多卡未测：",
 }
 
 HEADS = {
