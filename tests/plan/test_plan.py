@@ -147,10 +147,9 @@ def test_times_prices_and_memory_follow_from_timed_steps(
     """
     timed = Timed(
         pass_seconds=2.0, update_seconds=0.5, token_seconds=3e-3, first_seconds=3.0,
-        extra_bytes=90 << 20,
+        save_seconds=0.25, extra_bytes=90 << 20,
     )  # fmt: skip
     monkeypatch.setattr(planning, "timed_steps", lambda *_, **__: timed)
-    monkeypatch.setattr(planning, "seconds_to_write", lambda folder, size: 0.25)
     overrides = (
         "plan.price_per_hour=3.0", "extend=false", "tune=false", "pretrain.decay=wsd",
         "pretrain.max_tokens=12_288", "pretrain.batch_tokens=256", "pretrain.sequence_tokens=128",
@@ -172,7 +171,7 @@ def test_times_prices_and_memory_follow_from_timed_steps(
     assert less == before["memory"]["process"] - stage["memory"]["process"] == 110 << 20
 
 
-def test_timed_steps_measure_what_the_closed_form_leaves_out() -> None:
+def test_timed_steps_measure_what_the_closed_form_leaves_out(tmp_path: Path) -> None:
     config = ModelConfig(
         hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4,
         num_key_value_heads=2, head_dim=8, vocabulary_size=500,
@@ -180,8 +179,10 @@ def test_timed_steps_measure_what_the_closed_form_leaves_out() -> None:
     settings = TrainSettings(
         max_tokens=1_024, sequence_tokens=64, batch_tokens=512, micro_batch_tokens=128, device="cpu"
     )
-    found = timed_steps(config, settings, steps=2, target_share=1.0)
+    found = timed_steps(config, settings, steps=2, target_share=1.0, folder=tmp_path)
     assert found is not None
+    assert found.save_seconds > 0
+    assert not [*tmp_path.iterdir()]
     assert found.step_seconds == found.pass_seconds + found.update_seconds > 0
     assert found.first_seconds >= 0
     assert found.extra_bytes is not None

@@ -1,15 +1,20 @@
 """How fast this machine trains, and in how much memory: a few real steps."""
 
-import os
 import statistics
 import tempfile
 import time
+import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import psutil
 import torch
+from torch import Tensor, nn
+from torch.distributed.checkpoint.filesystem import FileSystemWriter
+from torch.distributed.checkpoint.state_dict_saver import save
 
 from tongwen.flow.memory import peak_memory_bytes, reset_peak_memory
 from tongwen.model.config import ModelConfig
@@ -21,7 +26,7 @@ from tongwen.train.data.sequences import Batch
 from tongwen.train.hardware import denormals_as_zero
 from tongwen.train.lanes import Lanes, lanes_for
 from tongwen.train.loss.softmax import IGNORED
-from tongwen.train.optim.build import build_optimizer
+from tongwen.train.optim.build import Optimizer, build_optimizer
 from tongwen.train.passes import add_gradients, loss_sum, training_loss
 from tongwen.train.settings import TrainSettings
 
@@ -38,7 +43,7 @@ _LEAST_SECONDS = 0.5
 _MOST_STEPS = 100
 
 _WRITTEN_BYTES = 32 << 20
-"""Of a file whose writing is timed, at most."""
+"""Of a checkpoint whose writing is timed, at most."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +54,8 @@ class Timed:
         pass_seconds: forward and backward of a whole batch.
         update_seconds: clipping and the optimizer.
         token_seconds: forward of a token whose loss is only measured.
-        first_seconds: what the first step took beyond the others.
+        first_seconds: what the first step and the first checkpoint took beyond the others.
+        save_seconds: a checkpoint; 0 where none was timed.
         extra_bytes: peak memory beyond what the process held before and what the closed form says
             of these steps: libraries that a first step loads, and what the allocator keeps. None
             on a GPU, where the process is not what is short.
@@ -59,6 +65,7 @@ class Timed:
     update_seconds: float
     token_seconds: float
     first_seconds: float
+    save_seconds: float
     extra_bytes: int | None
 
     @property
@@ -67,13 +74,24 @@ class Timed:
 
 
 def timed_steps(
-    config: ModelConfig, settings: TrainSettings, *, steps: int, target_share: float
+    config: ModelConfig,
+    settings: TrainSettings,
+    *,
+    steps: int,
+    target_share: float,
+    folder: Path | None = None,
 ) -> Timed | None:
     """What a training run's steps take here, or None when even one timed pass would take long.
 
     Takes optimizer steps on at most 4,096 random tokens: a first one, then `steps` more, and as
-    many as fit into half a second; medians count. `target_share` is the share of the tokens that
-    are in the loss.
+    many as fit into half a second; medians count.
+
+    Args:
+        config: the model.
+        settings: of the run.
+        steps: to time, at least.
+        target_share: share of the tokens that are in the loss.
+        folder: on the disk of the checkpoints; without one no checkpoint is timed.
     """
     arithmetic = Arithmetic.for_training(settings.device, settings.precision)
     micro_tokens = settings.sequences_per_micro_batch * settings.sequence_tokens
@@ -83,7 +101,7 @@ def timed_steps(
     if flops > _LARGEST_FLOPS and arithmetic.device.type == "cpu":
         return None
     with denormals_as_zero():
-        return _timed(config, settings, arithmetic, rows, steps, target_share)
+        return _timed(config, settings, arithmetic, rows, steps, target_share, folder)
 
 
 def _timed(
@@ -93,6 +111,7 @@ def _timed(
     rows: int,
     steps: int,
     target_share: float,
+    folder: Path | None,
 ) -> Timed:
     tokens = rows * settings.sequence_tokens
     config = replace(
@@ -137,6 +156,9 @@ def _timed(
         with torch.no_grad():
             loss_sum(model, batch, arithmetic.dtype)
         measured.append(_now(arithmetic) - started)
+    save_seconds, first_save_seconds = 0.0, 0.0
+    if folder is not None:
+        save_seconds, first_save_seconds = _seconds_to_save(_state(model, optimizer), folder)
     extra = None
     if arithmetic.device.type == "cpu":
         known = training_memory(
@@ -158,22 +180,47 @@ def _timed(
         pass_seconds=one_pass * settings.batch_tokens / tokens,
         update_seconds=update,
         token_seconds=min(measured) / tokens,
-        first_seconds=max(0.0, passes[0] - one_pass) + max(0.0, updates[0] - update),
+        first_seconds=max(0.0, passes[0] - one_pass)
+        + max(0.0, updates[0] - update)
+        + first_save_seconds,
+        save_seconds=save_seconds,
         extra_bytes=extra,
     )
 
 
-def seconds_to_write(folder: Path, size: int) -> float:
-    """Time of writing a file of `size` bytes there, to the disk; 32 MiB of it at most are tried."""
-    tried = min(size, _WRITTEN_BYTES)
-    with tempfile.TemporaryFile(dir=folder) as file:
-        content = os.urandom(tried)
+def _seconds_to_save(state: Mapping[str, Tensor], folder: Path) -> tuple[float, float]:
+    """Time of writing a checkpoint of these tensors there, and what the first one takes beyond it.
+
+    At most 32 MiB are written: a beginning of every tensor, so that what each tensor costs is in
+    it, and the bytes that are left out take as long as those that are not.
+    """
+    size = sum(tensor.numel() * tensor.element_size() for tensor in state.values())
+    share = min(1.0, _WRITTEN_BYTES / max(1, size))
+    part = {
+        name: tensor.detach().flatten()[: max(1, int(share * tensor.numel()))].clone()
+        for name, tensor in state.items()
+    }
+    nothing = {name: tensor[:1] for name, tensor in part.items()}
+    first, empty, full = (_saved(tensors, folder) for tensors in (nothing, nothing, part))
+    return empty + max(0.0, full - empty) / share, max(0.0, first - empty)
+
+
+def _saved(tensors: dict[str, Any], folder: Path) -> float:
+    with tempfile.TemporaryDirectory(dir=folder) as out, warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # that there is one process
         started = time.perf_counter()
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-        seconds = time.perf_counter() - started
-    return seconds * size / max(1, tried)
+        save({"state": tensors}, storage_writer=FileSystemWriter(out), no_dist=True)
+        return time.perf_counter() - started
+
+
+def _state(model: nn.Module, optimizer: Optimizer) -> dict[str, Tensor]:
+    """All tensors of a checkpoint."""
+    moments = {
+        f"{name} {kind}": tensor
+        for name, state in optimizer.state().items()
+        for kind, tensor in state.items()
+    }
+    return {**dict(model.named_parameters()), **moments}
 
 
 def _random_batch(

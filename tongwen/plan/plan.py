@@ -14,8 +14,8 @@ from tongwen.files import read_json
 from tongwen.model.config import ModelConfig
 from tongwen.model.device import Arithmetic, choose_device
 from tongwen.model.flops import flops_per_token
-from tongwen.plan.calibrate import seconds_to_write, timed_steps
-from tongwen.plan.formulas import checkpoint_bytes, state_bytes, training_memory
+from tongwen.plan.calibrate import timed_steps
+from tongwen.plan.formulas import checkpoint_bytes, training_memory
 from tongwen.plan.hints import hint_to_fit
 from tongwen.plan.settings import PlannedRun, PlanSettings, check_windows
 from tongwen.train.lanes import lanes_for
@@ -148,6 +148,7 @@ def add_times(plan: dict[str, Any], planned: PlannedRun, out: Path | None = None
                 training,
                 steps=settings.calibration_steps,
                 target_share=_TARGET_SHARE.get(name, 1.0),
+                folder=None if out is None else _existing(out),
             )
         if timed is None:
             continue
@@ -161,13 +162,11 @@ def add_times(plan: dict[str, Any], planned: PlannedRun, out: Path | None = None
         start_seconds = timed.first_seconds
         if stage["device"] == "cpu":
             start_seconds += _SPEED_TEST_SECONDS
-        save_seconds = 0.0
-        if out is not None:
-            save_seconds = _saves(training) * seconds_to_write(
-                _existing(out), state_bytes(config, training)
-            )
         stage["predicted_seconds"] = (
-            training.steps * timed.step_seconds + validation_seconds + start_seconds + save_seconds
+            training.steps * timed.step_seconds
+            + _saves(training) * timed.save_seconds
+            + validation_seconds
+            + start_seconds
         )
         stage["flops_per_second"] = stage["flops_per_token_full"] * stage["tokens_per_second"]
         if settings.price_per_hour is not None:
