@@ -1,6 +1,6 @@
 """A ladder of small runs on one's own texts: prepare the data, climb, print what was forecast.
 
-    python bench/ladder.py TEXTS --out DIR [--minutes 10] [-- options of `tongwen plan ladder`]
+    python bench/ladder.py TEXTS --out DIR [--minutes 10] [--record] [-- options of the ladder]
 
 TEXTS is a folder of `en-*.jsonl.zst` and `zh-*.jsonl.zst` with a `text` in each line. The first
 call trains a tokenizer of 4,000 pieces and encodes as much English as Chinese; every further call
@@ -19,6 +19,7 @@ import zstandard
 
 from tongwen.files import write_json
 from tongwen.formats.shards import shard_writer
+from tongwen.plan.ladder_text import result_lines
 from tongwen.tokenizer.export import write_tokenizer_folder
 from tongwen.tokenizer.special import EOS_ID
 from tongwen.tokenizer.text import Tokenizer
@@ -50,6 +51,7 @@ final_learning_rate_share = 0.0
 checkpoint_every_steps = 200
 validation_tokens = 30_000
 """
+RECORDED = Path(__file__).with_name("ladder.json")
 VOCABULARY = 4_000
 COVERAGE = 0.985
 """Of characters; the rarer ones are spelt in bytes, or they would take all 4,000 pieces."""
@@ -124,7 +126,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--megabytes", type=float, default=16, help="of text in each language")
     parser.add_argument("--minutes", type=float, default=10)
-    parser.add_argument("options", nargs="*")
+    parser.add_argument("--record", action="store_true")
+    parser.add_argument("options", nargs="*", help="of `tongwen plan ladder`")
     arguments = parser.parse_args()
     out = arguments.out
     if not (out / "data.json").exists():
@@ -132,7 +135,17 @@ def main() -> None:
     command = [sys.executable, "-m", "tongwen", "plan", "ladder", str(out / "recipe.toml")]
     data = ["--shards", str(out / "shards"), "--tokenizer", str(out / "tokenizer")]
     rest = ["--out", str(out / "ladder"), "--minutes", str(arguments.minutes)]
-    sys.exit(subprocess.call([*command, *data, *rest, *arguments.options]))
+    called = [*command, *data, *rest, *arguments.options]
+    if not arguments.record:
+        sys.exit(subprocess.call(called))
+    said = subprocess.run([*called, "--json"], check=True, stdout=subprocess.PIPE, text=True).stdout
+    if not said.startswith("{"):
+        sys.exit(said)
+    found = json.loads(said)
+    del found["file"]
+    written = f"python bench/ladder.py TEXTS --out DIR --megabytes {arguments.megabytes:g} -- "
+    write_json(RECORDED, {"command": written + " ".join(arguments.options), **found})
+    print("\n".join(result_lines(found)))
 
 
 if __name__ == "__main__":

@@ -3,7 +3,8 @@
     python tools/plan_page.py
 
 Text between `<!-- NAME: begin -->` and `<!-- NAME: end -->` in the pages is replaced. Nothing is
-measured: the same code gives the same pages on any machine.
+measured here: the same code gives the same pages on any machine. What benches measured is read from
+`bench/ladder.json`, `bench/planned_runs.jsonl` and `bench/transfer.jsonl`.
 """
 
 import json
@@ -16,13 +17,16 @@ from click.testing import CliRunner
 from page_blocks import with_blocks
 
 from tongwen.cli.plan import command
+from tongwen.files import read_json
 from tongwen.model.config import ModelConfig
 from tongwen.plan.devices import Devices
 from tongwen.plan.formulas import training_memory
+from tongwen.plan.ladder_text import result_lines
 from tongwen.plan.laws import RATE_LAWS, DelphiReference, recommended_rate
 from tongwen.train.settings import TrainSettings
 
-DOCS = Path(__file__).resolve().parent.parent / "docs"
+ROOT = Path(__file__).resolve().parent.parent
+DOCS = ROOT / "docs"
 
 QUESTIONS = (
     ("64 cards for 30 days", "64 张卡用 30 天", "--gpu h800 --gpus 64 --days 30"),
@@ -53,6 +57,21 @@ MEASURED_GIB = {16_384: 38.3, 32_768: 57.0}
 """Tokens of a pass -> peak memory, compiled, torch 2.11, 2026-11-28."""
 SHARES = (0.24, 0.30, 0.40, 0.50)
 EXAMPLE = "--gpu h800 --gpus 64 --days 30"
+
+LADDER = {
+    "en": "`{command}` printed it. The largest run has {smallest} times the FLOPs of the smallest, "
+    "{fitted} times those of the largest fitted one; its loss was forecast with an error of {en} "
+    "in English and {zh} in Chinese.",
+    "zh": "以下由 `{command}` 输出。最大的一次训练，FLOPs 是最小一次的 {smallest} 倍，"
+    "是拟合所用最大一次的 {fitted} 倍；其损失的预测误差：英文 {en}，中文 {zh}。",
+}
+
+MEMORY = {
+    "en": "On one H200, 1.07B parameters, compiled, it says {low:.0f} to {high:.0f} % more than "
+    "was measured; several cards were not measured:",
+    "zh": "在一张 H200 上（1.07B 参数，已编译），"
+    "公式比实测高 {low:.0f} % 到 {high:.0f} %；多卡未测：",
+}
 
 HEADS = {
     "en": {
@@ -142,7 +161,8 @@ def blocks(language: str) -> dict[str, str]:
         "adapters": table(heads["adapters"], [_adapter_row(words) for words in ADAPTERS]),
         "cards": table(heads["cards"], _card_rows(heads["planned"])),
         "laws": table(heads["laws"], _law_rows()),
-        "memory": table(heads["memory"], memory_rows()),
+        "memory": f"{memory_sentence(language)}\n\n{table(heads['memory'], memory_rows())}",
+        "ladder": ladder_text(language),
         "devices": table(
             heads["devices"],
             [
@@ -216,6 +236,32 @@ def memory_rows() -> list[list[str]]:
         gib = found.total / 2**30
         rows.append([f"{tokens:,}", f"{gib:.1f}", f"{measured:.1f}", f"{gib / measured - 1:+.1%}"])
     return rows
+
+
+def memory_sentence(language: str) -> str:
+    """How far the closed form is from what was measured on the GPU."""
+    shares = [float(row[-1].rstrip("%")) for row in memory_rows()]
+    return MEMORY[language].format(low=min(shares), high=max(shares))
+
+
+def ladder_text(language: str) -> str:
+    """The recorded ladder, and how far its largest run is from the others."""
+    found = read_json(ROOT / "bench" / "ladder.json")
+    flops = {part: [row["flops"] for row in found["runs"] if row["part"] == part]
+             for part in ("fitted", "held out")}  # fmt: skip
+    largest = max(flops["held out"])
+    values = {
+        "command": found["command"],
+        "smallest": f"{largest / min(flops['fitted']):.0f}",
+        "fitted": f"{largest / max(flops['fitted']):.1f}",
+    }
+    ends = {
+        code: max((row for row in found["forecasts"] if row["language"] == code),
+                  key=lambda row: row["flops"])["error"]
+        for code in ("en", "zh")
+    }  # fmt: skip
+    values |= {code: f"{error:+.2%}" for code, error in ends.items()}
+    return "\n".join([LADDER[language].format(**values), "", *result_lines(found)])
 
 
 def _law_rows() -> list[list[str]]:

@@ -172,6 +172,20 @@ def test_the_grid_shares_trunks_and_its_smaller_models_keep_the_family() -> None
     assert default_widths(ModelSettings()) == (256, 384, 512, 768, 1024)
 
 
+def test_budgets_in_tokens_are_the_same_for_every_size() -> None:
+    climb = replace(CLIMB, tokens=(1_024, 2_048, 4_096))
+    rungs = climb.rungs(5e-3, 128)
+    budgets: dict[int, list[int]] = {width: [] for width in climb.widths}
+    for rung in rungs:
+        budgets[rung.config.hidden_size].append(rung.tokens)
+    assert budgets == {width: [1_024, 2_048, 4_096] for width in climb.widths}
+    assert {rung.tokens for rung in climb.sweep()} == {2_048}
+    warmups = {rung.settings.warmup_tokens for rung in rungs}
+    assert warmups == {102.0}  # a tenth of the shortest
+    with pytest.raises(UsageError, match="--tokens is 1024, 2048"):
+        replace(CLIMB, tokens=(1_024, 2_048))
+
+
 @pytest.mark.parametrize(
     ("changed", "message", "hint"),
     [

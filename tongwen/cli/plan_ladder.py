@@ -55,6 +55,11 @@ def _numbers(kind: Any) -> Any:
     show_default=True,
     help="Training tokens for each parameter: the budgets of each size.",
 )
+@click.option(
+    "--tokens",
+    type=_numbers(int),
+    help="Training tokens, the same budgets for every size, in place of --tokens-per-parameter.",
+)
 @click.option("--rates", type=_numbers(float), help="Peak rates to sweep at the smallest size.")
 @click.option(
     "--batches", type=_numbers(int), help="Tokens of a batch to sweep at the smallest size."
@@ -83,6 +88,7 @@ def command(
     out: Path,
     widths: tuple[int, ...] | None,
     tokens_per_parameter: tuple[float, ...],
+    tokens: tuple[int, ...] | None,
     rates: tuple[float, ...] | None,
     batches: tuple[int, ...] | None,
     hold_out: int,
@@ -119,6 +125,7 @@ def command(
         vocabulary_size=Tokenizer.load(tokenizer).vocabulary_size,
         widths=default_widths(loaded.model) if widths is None else widths,
         tokens_per_parameter=tokens_per_parameter,
+        tokens=tokens or (),
         rates=rates or (),
         batches=batches or (),
         held_out=hold_out,
@@ -134,7 +141,8 @@ def command(
 
         click.echo(json.dumps(result(ascent), ensure_ascii=False, indent=2))
     elif is_done:
-        _print(result_lines(ascent))
+        found = result(ascent)
+        _print([*result_lines(found), "", f"The laws are in {found['file']}."])
     else:
         _print([f"{len(ascent.left())} runs are left"])
 

@@ -39,6 +39,8 @@ class Climb:
         vocabulary_size: of the tokenizer.
         widths: hidden sizes, ascending.
         tokens_per_parameter: budgets of each size, ascending; parameters counted with embeddings.
+        tokens: the same budgets for every size, ascending, in place of `tokens_per_parameter`:
+            where compute is short, small models then see as many tokens as the largest.
         rates: peak rates to sweep; absent, around the planner's own for the smallest size.
         batches: tokens of a batch to sweep; absent, likewise.
         held_out: rungs with the most FLOPs that are forecast before they are run.
@@ -49,12 +51,14 @@ class Climb:
     vocabulary_size: int
     widths: tuple[int, ...]
     tokens_per_parameter: tuple[float, ...] = (5.0, 10.0, 20.0, 40.0)
+    tokens: tuple[int, ...] = ()
     rates: tuple[float, ...] = ()
     batches: tuple[int, ...] = ()
     held_out: int = 3
 
     def __post_init__(self) -> None:
-        for name, least in (("widths", 3), ("tokens_per_parameter", 3)):
+        budgets = "tokens" if self.tokens else "tokens_per_parameter"
+        for name, least in (("widths", 3), (budgets, 3)):
             values = getattr(self, name)
             spelt = "--" + name.replace("_", "-")
             if any(not 0 < value < float("inf") for value in values):
@@ -68,7 +72,7 @@ class Climb:
                 raise UsageError(
                     f"{spelt} is {_listed(values)}", hint="name each once, from the smallest up"
                 )
-        rungs = len(self.widths) * len(self.tokens_per_parameter)
+        rungs = len(self.widths) * len(getattr(self, budgets))
         if not 0 <= self.held_out <= rungs - 6:
             raise UsageError(
                 f"--hold-out is {self.held_out} of {rungs} rungs; a law is fitted on 6 at least",
@@ -117,10 +121,16 @@ class Climb:
     def configs(self) -> list[ModelConfig]:
         return [self.config(width) for width in self.widths]
 
+    def budgets(self, config: ModelConfig) -> list[float]:
+        """Training tokens of a size, ascending."""
+        if self.tokens:
+            return [*map(float, self.tokens)]
+        return [share * config.parameters for share in self.tokens_per_parameter]
+
     def trunk(self, config: ModelConfig, rate: float, batch: int) -> PretrainSettings:
         """Settings of all budgets of a size, without `max_tokens` of its own."""
         base = self.configs[0]
-        shortest = self.tokens_per_parameter[0] * config.parameters
+        shortest = self.budgets(config)[0]
         return replace(
             self.settings,
             base=None,
@@ -142,8 +152,8 @@ class Climb:
     def sweep(self) -> Iterator["Rung"]:
         """Every rate with every batch, at the smallest size and its middle budget."""
         config = self.configs[0]
-        budget = self.tokens_per_parameter[len(self.tokens_per_parameter) // 2]
-        tokens = budget * config.parameters
+        budgets = self.budgets(config)
+        tokens = budgets[len(budgets) // 2]
         flops = tokens * flops_per_token(config, self.settings.sequence_tokens).full
         middle = recommended_rate(config.non_embedding_parameters, tokens, flops)
         rates = self.rates or tuple(factor * middle.rate for factor in _RATES)
@@ -155,14 +165,14 @@ class Climb:
             }
         )
         for rate, batch in product(rates, batches):
-            yield self._rung("sweep", config, budget, rate, batch)
+            yield self._rung("sweep", config, tokens, rate, batch)
 
     def rungs(self, rate: float, batch: int) -> list["Rung"]:
         """All sizes and budgets, the cheapest first; the last ones are held out."""
         found = [
             self._rung("fitted", config, budget, rate, batch)
             for config in self.configs
-            for budget in self.tokens_per_parameter
+            for budget in self.budgets(config)
         ]
         found.sort(key=lambda rung: rung.flops)
         first = len(found) - self.held_out
@@ -171,7 +181,7 @@ class Climb:
     def _rung(
         self, part: str, config: ModelConfig, budget: float, rate: float, batch: int
     ) -> "Rung":
-        tokens = max(1, round(budget * config.parameters / batch)) * batch
+        tokens = max(1, round(budget / batch)) * batch
         settings = replace(self.trunk(config, rate, batch), max_tokens=tokens)
         return Rung(part, config, settings)
 

@@ -1,11 +1,10 @@
 """What a ladder will cost and what it found, as people read it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
-from tongwen.plan.calibrate import seconds_per_step
+from tongwen.plan.calibrate import timed_steps
 from tongwen.plan.climb import LAW, Ascent, laws_of
 from tongwen.plan.ladder import Rung, own_flops
 
@@ -53,8 +52,8 @@ def dry_run_lines(ascent: Ascent) -> Iterator[str]:
 def _speed(rung: Rung) -> float | None:
     """FLOPs a second of this machine on a size."""
     settings = replace(rung.settings, complete_p=None)
-    seconds = seconds_per_step(rung.config, settings, steps=1, target_share=1.0)
-    return None if seconds is None else rung.flops / rung.settings.steps / seconds
+    found = timed_steps(rung.config, settings, steps=1, target_share=1.0)
+    return None if found is None else rung.flops / rung.settings.steps / found.step_seconds
 
 
 def result(ascent: Ascent) -> dict[str, Any]:
@@ -63,13 +62,10 @@ def result(ascent: Ascent) -> dict[str, Any]:
     laws, _ = laws_of(ascent.rows(rungs))
     runs = ascent.rows([*ascent.climb.sweep(), *rungs])
     return {
+        "file": str(ascent.ground.out / LAW),
         "runs": [row for place, row in enumerate(runs) if row not in runs[:place]],
         "laws": {
-            language: {
-                "formula": _formula(law),
-                "deviation": law.relative_deviation,
-                "file": str(ascent.ground.out / LAW),
-            }
+            language: {"formula": _formula(law), "deviation": law.relative_deviation}
             for language, law in laws.items()
         },
         "forecasts": [
@@ -91,9 +87,8 @@ def result(ascent: Ascent) -> dict[str, Any]:
     }
 
 
-def result_lines(ascent: Ascent) -> Iterator[str]:
-    """Tables in Markdown, as documentation takes them."""
-    found = result(ascent)
+def result_lines(found: Mapping[str, Any]) -> Iterator[str]:
+    """What `result` gives as tables in Markdown, as documentation takes them."""
     languages = sorted(found["laws"])
     yield "| run | parameters | tokens | FLOPs | rate | batch | " + " | ".join(languages) + " |"
     yield "|" + "---|" * (6 + len(languages))
@@ -112,11 +107,9 @@ def result_lines(ascent: Ascent) -> Iterator[str]:
     yield ""
     yield "What these runs cannot know:"
     yield from (f"- {text}" for text in found["cannot_know"])
-    yield ""
-    yield f"The laws are in {Path(next(iter(found['laws'].values()))['file'])}."
 
 
-def _forecast_lines(rows: list[dict[str, Any]]) -> Iterator[str]:
+def _forecast_lines(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     yield "| forecast of | tokens | FLOPs | language | forecast | 80 % | outcome | error | within |"
     yield "|---|---|---|---|---|---|---|---|---|"
     for row in rows:
@@ -126,9 +119,12 @@ def _forecast_lines(rows: list[dict[str, Any]]) -> Iterator[str]:
             f"{row['outcome']:.4f} | {row['error']:+.2%} | {'yes' if row['within'] else 'no'} |"
         )
     inside = sum(row["within"] for row in rows)
-    mean = sum(abs(row["error"]) for row in rows) / len(rows)
+    errors = [abs(row["error"]) for row in rows]
     yield ""
-    yield f"{inside} of {len(rows)} within the interval; mean error {mean:.2%}."
+    yield (
+        f"{inside} of {len(rows)} within the interval; mean error {sum(errors) / len(rows):.2%}, "
+        f"largest {max(errors):.2%}."
+    )
 
 
 def _formula(law: Any) -> str:

@@ -14,12 +14,13 @@ from tongwen.files import read_json
 from tongwen.model.config import ModelConfig
 from tongwen.model.device import Arithmetic, choose_device
 from tongwen.model.flops import flops_per_token
-from tongwen.plan.calibrate import seconds_per_step
+from tongwen.plan.calibrate import timed_steps
 from tongwen.plan.formulas import checkpoint_bytes, training_memory
 from tongwen.plan.hints import hint_to_fit
 from tongwen.plan.settings import PlannedRun, PlanSettings, check_windows
 from tongwen.train.lanes import lanes_for
 from tongwen.train.parallel.check import check_layout
+from tongwen.train.retention import Retention
 from tongwen.train.settings import TrainSettings
 from tongwen.train.weights import config_to_start_from
 
@@ -27,8 +28,11 @@ _TARGET_SHARE = {"tune": 0.33}
 """Share of tokens in the loss: all of a text, about a third of a dialogue."""
 
 _FIRST_STEP_BYTES = 200 << 20
-"""What torch and oneDNN load and set up in a first training step. With it, measured peaks of four
-shapes from 0.7 to 1.9 GiB are met within 3 % (2 cores, CPU, 2026-11)."""
+"""What torch and oneDNN load and set up in a first training step, until real steps say more: 200
+MiB were measured with bfloat16, 100 in float32."""
+
+_SPEED_TEST_SECONDS = 0.5
+"""That a run on a CPU begins with, for its share of peak speed: see `train.hardware`."""
 
 _REPEATS_WORTH_TRAINING = 4
 """Beyond so many epochs a repeated token teaches less than a new one: Muennighoff et al. 2023,
@@ -122,32 +126,62 @@ def _hint_to_fit(name: str, plan: Mapping[str, Any], planned: PlannedRun) -> str
     )
 
 
-def add_times(plan: dict[str, Any], planned: PlannedRun) -> None:
-    """Predict each stage's time from a few real steps, and its price where one is known."""
+def add_times(plan: dict[str, Any], planned: PlannedRun, out: Path | None = None) -> None:
+    """Predict each stage's time from a few real steps, and its price where one is known; correct
+    its memory by what these steps took.
+
+    Args:
+        plan: gets the values.
+        planned: what it was made of.
+        out: a folder on the disk that checkpoints will be written to; without one their time is
+            left out.
+    """
     settings = planned.plan
     vocabulary_size = plan["model"]["vocabulary_size"]
     config = config_to_start_from(planned.model, planned.pretrain, vocabulary_size)
     for name, stage in plan["stages"].items():
         training = planned.stages[name]
-        step_seconds = None
+        timed = None
         if settings.calibration_steps:
-            step_seconds = seconds_per_step(
+            timed = timed_steps(
                 config,
                 training,
                 steps=settings.calibration_steps,
                 target_share=_TARGET_SHARE.get(name, 1.0),
+                folder=None if out is None else _existing(out),
             )
-        if step_seconds is None:
+        if timed is None:
             continue
-        stage["seconds_per_step"] = step_seconds
-        stage["tokens_per_second"] = training.batch_tokens / step_seconds
-        # Validation is a forward pass, a third of a training step.
-        token_seconds = step_seconds / training.batch_tokens
-        validation_seconds = stage["validation_tokens"] * token_seconds / 3
-        stage["predicted_seconds"] = training.steps * step_seconds + validation_seconds
+        if timed.extra_bytes is not None:
+            change = timed.extra_bytes - _FIRST_STEP_BYTES
+            stage["memory"]["process"] += change
+            stage["predicted_memory_bytes"] += change
+        stage["seconds_per_step"] = timed.step_seconds
+        stage["tokens_per_second"] = training.batch_tokens / timed.step_seconds
+        validation_seconds = stage["validation_tokens"] * timed.token_seconds
+        start_seconds = timed.first_seconds
+        if stage["device"] == "cpu":
+            start_seconds += _SPEED_TEST_SECONDS
+        stage["predicted_seconds"] = (
+            training.steps * timed.step_seconds
+            + _saves(training) * timed.save_seconds
+            + validation_seconds
+            + start_seconds
+        )
         stage["flops_per_second"] = stage["flops_per_token_full"] * stage["tokens_per_second"]
         if settings.price_per_hour is not None:
             stage["predicted_price"] = stage["predicted_seconds"] / 3600 * settings.price_per_hour
+
+
+def _saves(settings: TrainSettings) -> int:
+    """Checkpoints that a run writes."""
+    retention = Retention.of(settings)
+    steps = {settings.steps, *range(retention.regular, settings.steps + 1, retention.regular)}
+    if retention.every is not None:
+        steps |= {*range(retention.every, settings.steps + 1, retention.every)}
+    if retention.branch_point is not None:
+        steps.add(retention.branch_point)
+    return len(steps)
 
 
 def _stage_plan(
@@ -213,12 +247,16 @@ def _machine(
         memory_bytes = torch.cuda.mem_get_info()[0]
     if settings.memory_gib is not None:
         memory_bytes = round(settings.memory_gib * 2**30)
-    folder = next(path for path in (out.absolute(), *out.absolute().parents) if path.is_dir())
     return {
         "memory_bytes": memory_bytes,
-        "disk_bytes": shutil.disk_usage(folder).free,
+        "disk_bytes": shutil.disk_usage(_existing(out)).free,
         "cores": psutil.cpu_count(logical=False) or psutil.cpu_count(),
     }
+
+
+def _existing(out: Path) -> Path:
+    """The folder, or the nearest above it that is there."""
+    return next(path for path in (out.absolute(), *out.absolute().parents) if path.is_dir())
 
 
 def _read_shards(folder: Path | None) -> dict[str, Any] | None:

@@ -30,7 +30,7 @@ def run(context: StageContext[PlannedRun]) -> Mapping[str, float]:
     plan = make_plan(context.settings, context.inputs.get("shards"), context.out)
     try:
         check_fit(plan, context.settings)
-        add_times(plan, context.settings)
+        add_times(plan, context.settings, context.out)
     finally:
         for line in plan_lines(plan):
             context.progress.say(f"  {line}")

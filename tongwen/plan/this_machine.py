@@ -5,7 +5,7 @@ import torch
 
 from tongwen.model.device import Arithmetic
 from tongwen.model.flops import flops_per_token
-from tongwen.plan.calibrate import seconds_per_step
+from tongwen.plan.calibrate import timed_steps
 from tongwen.plan.devices import THIS, Device, Devices, Measured
 from tongwen.plan.shapes import shape
 from tongwen.train.hardware import peak_flops_per_second
@@ -48,8 +48,8 @@ def this_machine(table: Devices) -> tuple[Device, Measured | None]:
 def _measured(peak: float) -> Measured | None:
     config = shape(256, 8_000, 256)
     settings = TrainSettings(max_tokens=_TOKENS, sequence_tokens=256, batch_tokens=_TOKENS)
-    seconds = seconds_per_step(config, settings, steps=2, target_share=1.0)
-    if seconds is None:
+    found = timed_steps(config, settings, steps=2, target_share=1.0)
+    if found is None:
         return None
     work = _TOKENS * flops_per_token(config, 256).full
     return Measured(
@@ -58,6 +58,6 @@ def _measured(peak: float) -> Measured | None:
         parameters=config.parameters,
         sequence_tokens=256,
         cards=1,
-        mfu=min(1.0, work / seconds / peak),
+        mfu=min(1.0, work / found.step_seconds / peak),
         source="two steps, just now",
     )
