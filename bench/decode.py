@@ -45,6 +45,7 @@ from tongwen.model.quantized.folder import (
     quantize_model,
     replace,
 )
+from tongwen.model.quantized.kernels import multiply
 from tongwen.model.quantized.linear import QuantizedEmbedding, QuantizedLinear
 from tongwen.stages import find_model_folder
 
@@ -160,10 +161,24 @@ def kernel_alone(int4: Llama, threads: int, turns: int) -> dict[str, Any]:
     """The product alone, over all layers' gates and ups, so that no cache holds them."""
     torch.set_num_threads(threads)
     layers = int4.model.layers
-    chain = [layer.get_submodule(f"mlp.{name}_proj") for layer in layers for name in ("gate", "up")]
-    x = torch.randn(1, int4.config.hidden_size)
+    chain: list[Any] = [
+        layer.get_submodule(f"mlp.{name}_proj") for layer in layers for name in ("gate", "up")
+    ]
     size = sum(item.packed.nbytes + item.packed_scale.nbytes for item in chain)
-    steps = {"roof": read_roof(threads), "ours": lambda: [item(x) for item in chain]}
+    groups, blocks = chain[0].packed.shape[1], chain[0].packed.shape[0]
+    rounded = torch.randint(-127, 128, (groups * grid.GROUP,), dtype=torch.int8)
+    scales, sums = torch.rand(groups), rounded.view(groups, -1).sum(1, dtype=torch.int32)
+    out = torch.empty(blocks * grid.BLOCK)
+    activations = tuple(tensor.data_ptr() for tensor in (rounded, scales, sums, out))
+    path = paths.NAMES.index(paths.chosen())
+    weights = [(item.packed.data_ptr(), item.packed_scale.data_ptr()) for item in chain]
+
+    def task(thread: int, all_threads: int) -> None:
+        first, end = paths.share(blocks, thread, all_threads)
+        for pair in weights:
+            multiply(path, 4, *pair, *activations, 1, groups, blocks * grid.BLOCK, first, end)
+
+    steps = {"roof": read_roof(threads), "ours": lambda: paths.run_on_team(threads, task)}
     found = taken_in_turns(steps, turns)
     return {"kernel": "int4 gate and up of all layers", "threads": threads,
             **roof_share(size, found)}  # fmt: skip
