@@ -15,14 +15,19 @@ from typing import Any
 import numpy as np
 
 from tongwen.kernels import ZERO, inner, kernel
-from tongwen.model.quantized.instructions import (
+from tongwen.model.quantized.kernels import multiply_blocks, quantize_groups
+from tongwen.model.quantized.lanes import (
     KIND_BFLOAT16,
     KIND_FLOAT32,
     KIND_INT8,
-    bfloat16_bits,
-    bfloat16_value,
     dot,
     dot_rows,
+    weighted_sum_8,
+    weighted_sum_32,
+)
+from tongwen.model.quantized.memory import (
+    bfloat16_bits,
+    bfloat16_value,
     floats,
     half_at,
     int8s,
@@ -31,10 +36,7 @@ from tongwen.model.quantized.instructions import (
     meet,
     power_of_two,
     uint16s,
-    weighted_sum_8,
-    weighted_sum_32,
 )
-from tongwen.model.quantized.kernels import multiply_blocks, quantize_groups
 
 Number = Any
 Table = Any
