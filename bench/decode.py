@@ -91,6 +91,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--shape", choices=SHAPES, default="1.1b")
     parser.add_argument("--model", type=Path, help="folder or run with plain weights")
+    parser.add_argument("--name", help="of the model in the lines; its folder's when absent")
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--turns", type=int, default=8)
     parser.add_argument("--only", nargs="+", default=["int4", "int8", "bf16", "torch"])
@@ -114,8 +115,9 @@ def main() -> None:
 
 def show(line: dict[str, Any], arguments: argparse.Namespace) -> None:
     """Print a line, and add it to the file of `--record`."""
-    model = f"shape {arguments.shape}" if arguments.model is None else arguments.model.name
-    line = {"model": model, **line}
+    folder = arguments.model
+    name = arguments.name or (f"shape {arguments.shape}" if folder is None else folder.name)
+    line = {"model": name, **line}
     print(json.dumps(line), flush=True)
     if arguments.record:
         line |= {"date": time.strftime("%Y-%m-%d"), "machine": machine(), "path": paths.chosen()}

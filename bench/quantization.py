@@ -10,8 +10,8 @@ calibration text (Frantar et al. 2022); embedding and head are int8 unless the v
 """
 
 import argparse
+import contextlib
 import json
-import subprocess
 import sys
 import tempfile
 import time
@@ -20,6 +20,7 @@ from typing import Any
 
 from record import machine
 
+from tongwen.cli.main import cli
 from tongwen.files import read_json
 from tongwen.model.config import ModelConfig
 from tongwen.stages import find_model_folder
@@ -94,11 +95,12 @@ def scores(model: Path, out: Path, arguments: argparse.Namespace) -> dict[str, A
 
 
 def tongwen(*words: Any) -> None:
-    """Run a command; a tuple among the words holds settings."""
-    command = [sys.executable, "-m", "tongwen"]
+    """Run a command in this process; a tuple among the words holds settings."""
+    command: list[Any] = []
     for word in words:
         command += [part for s in word for part in ("--set", s)] if type(word) is tuple else [word]
-    subprocess.run([str(part) for part in command], check=True, stdout=subprocess.DEVNULL)
+    with contextlib.redirect_stdout(sys.stderr):
+        cli.main([str(part) for part in command], standalone_mode=False)
 
 
 def show(line: dict[str, Any], config: ModelConfig, arguments: argparse.Namespace) -> None:
