@@ -2,6 +2,7 @@
 
     python bench/prefix.py                          4,096 tokens, a random model of 0.1 B weights
     python bench/prefix.py --tokens 30000
+    python bench/prefix.py --tokens 30000 --shape tiny --cache int8 --record bench/prefix.jsonl
     python bench/prefix.py --model FOLDER           a model of yours, plain, int8 or int4
 
 Seconds are CPU seconds of the process from the request to its first token. Tokens are drawn: what
@@ -18,7 +19,9 @@ from pathlib import Path
 
 import torch
 from decode import SHAPES
+from record import machine
 
+from tongwen.model.cache import new_cache
 from tongwen.model.config import ModelConfig
 from tongwen.model.llama import Llama
 from tongwen.model.quantized.folder import load_any_model
@@ -55,6 +58,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--answer", type=int, default=16)
     parser.add_argument("--no-check", action="store_true")
+    parser.add_argument("--record", type=Path, metavar="FILE", help="add the figures to a file")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     model = load(arguments)
@@ -78,12 +82,22 @@ def main() -> None:
         loaded = time.process_time() - started
     rows.append(ask(engine, document + questions[2], arguments.answer))
     engine.close()
-    for name, row in zip(("first", "second", "after a restart"), rows, strict=True):
-        share = f"{row['cpu_s'] / rows[0]['cpu_s']:.2%}"
+    held = new_cache(model, 1, arguments.tokens, arguments.cache).tensors()
+    line = {
+        "tokens": arguments.tokens,
+        "parameters": model.config.parameters,
+        "cache": str(held[0].dtype).removeprefix("torch."),
+        "cache_mb": round(sum(tensor.nbytes for tensor in held) / 1e6, 1),
+        "file_mb": round(megabytes, 1),
+        "save_cpu_s": round(saved, 3),
+        "load_cpu_s": round(loaded, 3),
+        "questions": {},
+    }
+    for name, row in zip(("first", "second", "restart"), rows, strict=True):
         shown = {key: value for key, value in row.items() if key != "text"}
-        print(json.dumps({"question": name, **shown, "of_first": share}))
-    print(json.dumps({"file_mb": round(megabytes, 1), "save_cpu_s": round(saved, 3),
-                      "load_cpu_s": round(loaded, 3)}))  # fmt: skip
+        line["questions"][name] = shown
+        print(json.dumps({"question": name, **shown, "of_first": row["cpu_s"] / rows[0]["cpu_s"]}))
+    print(json.dumps(line))
     if not arguments.no_check:
         plain = Engine(model, Silent(), (), cache=arguments.cache, prefix_bytes=0)
         for row, question in zip(rows[1:], questions[1:], strict=True):
@@ -92,6 +106,10 @@ def main() -> None:
                 raise SystemExit("another answer than without known prefixes")
         plain.close()
         print("the answers equal those of an engine that keeps no prefixes")
+    if arguments.record:
+        line |= {"date": time.strftime("%Y-%m-%d"), "machine": machine()}
+        with arguments.record.open("a", encoding="utf-8") as output:
+            output.write(json.dumps(line) + "\n")
 
 
 def load(arguments: argparse.Namespace) -> Llama:

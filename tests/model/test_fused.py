@@ -99,6 +99,28 @@ def test_a_row_gets_the_same_bits_alone_as_among_others(bits: Bits | None) -> No
         assert torch.equal(logits_of(model, [prompt])[:, 0], together[:, row])
 
 
+@needs_kernels
+@pytest.mark.parametrize("kind", ["bfloat16", "int8"])
+def test_tokens_tried_at_once_get_the_bits_of_one_after_the_other(kind: CacheKind) -> None:
+    model = model_with(4)
+    tried, one_by_one = DecodingBatch(model, kind), DecodingBatch(model, kind)
+    for batch in (tried, one_by_one):
+        for prompt in PROMPTS:
+            prefill = Prefill(model, prompt, kind=kind)
+            while prefill.advance() is None:
+                pass
+            batch.append(prefill)
+    ids = [[9, 10, 11, 12], [13], [14, 15]]
+    found = tried.try_tokens(ids)
+    for row, kept in enumerate((2, 1, 1)):
+        tried.keep(row, kept)
+    expected = [one_by_one.step([9, 13, 14]), one_by_one.step([10, 20, 21])]
+    assert torch.equal(torch.stack([logits[0] for logits in found]), expected[0])
+    assert torch.equal(found[0][1], expected[1][0])
+    # What was not kept is forgotten: the second and third row are a token behind the first.
+    assert torch.equal(tried.step([30, 20, 21])[1:], expected[1][1:])
+
+
 @pytest.mark.parametrize("bits", [4, 8])
 def test_greedy_text_is_the_same_on_every_path_and_on_torch(bits: Bits) -> None:
     model = model_with(bits)

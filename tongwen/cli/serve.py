@@ -186,6 +186,7 @@ def _engine(loaded: "ServedModel", settings: "ServeSettings") -> Iterator["Engin
         cache=settings.cache,
         context_tokens=settings.context_tokens,
         prefix_bytes=None if mib is None else mib << 20,
+        looks_up=settings.prompt_lookup,
     )
     try:
         digest = _load_prefixes(engine, settings, loaded.folder)

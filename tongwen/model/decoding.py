@@ -115,7 +115,7 @@ class DecodingBatch:
         assert len(token_ids) == rows, (len(token_ids), rows)
         self._reserve(rows, max(self._lengths) + 1)
         if self._fused is not None:
-            logits_BV = self._fused.step(token_ids, self._lengths, self._cache)
+            logits_BV = self._fused.step(token_ids, self._lengths, self._cache, range(rows))
             self._lengths = [length + 1 for length in self._lengths]
             return logits_BV
         device = self._cache.rows_B1.device
@@ -126,6 +126,35 @@ class DecodingBatch:
         )
         self._lengths = [length + 1 for length in self._lengths]
         return self._model.logits(hidden_BTM[:, 0])
+
+    @property
+    def can_try(self) -> bool:
+        """Whether `try_tokens` works here: where a step is one call into compiled code."""
+        return self._fused is not None
+
+    @torch.inference_mode()
+    def try_tokens(self, token_ids: Sequence[Sequence[int]]) -> list[Tensor]:
+        """Read tokens that may follow, for every row at least one; `keep` says which do.
+
+        Returns:
+            For each row the logits after each of its tokens, float32, (T, V), with the bits that
+            `step` gives for them.
+        """
+        assert self._fused is not None
+        assert len(token_ids) == len(self._lengths), (len(token_ids), len(self._lengths))
+        ends = [length + len(ids) for length, ids in zip(self._lengths, token_ids, strict=True)]
+        self._reserve(len(ends), max(ends))
+        flat, positions, rows = [], [], []
+        for row, ids in enumerate(token_ids):
+            flat += ids
+            positions += range(self._lengths[row], ends[row])
+            rows += [row] * len(ids)
+        logits = self._fused.step(flat, positions, self._cache, rows)
+        return list(logits.split([len(ids) for ids in token_ids]))
+
+    def keep(self, row: int, tokens: int) -> None:
+        """Take the first of the tokens that were tried into a row; the others are forgotten."""
+        self._lengths[row] += tokens  # what the cache holds behind them is written again
 
     def _reserve(self, rows: int, tokens: int) -> None:
         """Make room, doubling so that growing costs little."""

@@ -22,6 +22,7 @@ from tongwen.model.device import free_memory_bytes
 from tongwen.model.llama import Llama
 from tongwen.model.prefix_cache import PrefixCache
 from tongwen.serve.generation import Delta, Generation, GenerationRequest
+from tongwen.serve.lookup import ROWS_AT_ONCE
 from tongwen.serve.scores import PromptScores
 from tongwen.serve.waiting import WaitingLine
 from tongwen.tokenizer.text import Tokenizer
@@ -70,6 +71,8 @@ class Engine:
             memory where that is less.
         prefix_bytes: memory for keys and values of prompts that were read, for prompts that begin
             the same; None is an eighth of the free memory, 0 keeps none.
+        looks_up: guess the next tokens from the text before them, where that pays; changes no
+            answer.
     """
 
     def __init__(
@@ -85,6 +88,7 @@ class Engine:
         cache: CacheKind = "auto",
         context_tokens: int | None = None,
         prefix_bytes: int | None = None,
+        looks_up: bool = True,
     ) -> None:
         self.tokenizer = tokenizer
         self.config = model.config
@@ -112,6 +116,9 @@ class Engine:
         block_tokens = _GPU_BLOCK_TOKENS if model.device.type == "cuda" else _CPU_BLOCK_TOKENS
         if prefix_bytes is None:
             prefix_bytes = free_memory_bytes(model.device) // 8
+        self._looks_up = looks_up
+        self.guessed_tokens = self.right_tokens = 0
+        """Tokens that were guessed in all answers that have ended, and those of them written."""
         # These five belong to the engine's thread.
         self._prefixes = PrefixCache(prefix_bytes, block_tokens)
         self._reading: Generation | None = None
@@ -382,14 +389,49 @@ class Engine:
                 self._remove(row)
         if not self._writing:
             return
-        logits_BV = self._batch.step([generation.last_id for generation in self._writing])
-        # From the last row to the first: a removed row is replaced by one already dealt with.
-        for row in reversed(range(len(self._writing))):
-            if not _take(self._writing[row], logits_BV[row]):
+        guesses = self._guesses()
+        if not any(guesses):
+            logits_BV = self._batch.step([generation.last_id for generation in self._writing])
+            # From the last row to the first: a removed row is replaced by one already dealt with.
+            for row in reversed(range(len(self._writing))):
+                if not _take(self._writing[row], logits_BV[row]):
+                    self._remove(row)
+            return
+        writing = self._writing
+        tried = [[one.last_id, *guess] for one, guess in zip(writing, guesses, strict=True)]
+        logits = self._batch.try_tokens(tried)
+        for row in reversed(range(len(writing))):
+            if not self._take_tried(row, guesses[row], logits[row]):
                 self._remove(row)
+
+    def _guesses(self) -> list[list[int]]:
+        """What may follow each answer's last token: as many as a step has cheap rows left for."""
+        writing, space = self._writing, ROWS_AT_ONCE - len(self._writing)
+        if not self._looks_up or not self._batch.can_try or space < 1:
+            return [[] for _ in writing]
+        found: list[list[int]] = []
+        for number, generation in enumerate(writing):
+            guess = generation.guess(-(-space // (len(writing) - number)))
+            space -= len(guess)
+            found.append(guess)
+        return found
+
+    def _take_tried(self, row: int, guess: list[int], logits_TV: Tensor) -> bool:
+        """Take the tokens of one answer up to the first that was not guessed."""
+        generation = self._writing[row]
+        for number, logits_V in enumerate(logits_TV):
+            goes_on = _take(generation, logits_V)
+            is_right = number < len(guess) and generation.last_id == guess[number]
+            if not goes_on or not is_right:
+                generation.lookup.judge(len(guess), number + is_right)
+                self._batch.keep(row, number + 1)
+                return goes_on
+        raise AssertionError("the last logits have no guess to be right")
 
     def _remove(self, row: int) -> None:
         ended = self._writing[row]
+        self.guessed_tokens += ended.lookup.guessed
+        self.right_tokens += ended.lookup.right
         with self._wake:
             self._waiting.charge(ended.request.client, ended.completion_tokens)
         self._batch.remove(row)

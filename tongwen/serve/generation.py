@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from tongwen.model.sampler import Sampler, Sampling
+from tongwen.serve.lookup import PromptLookup
 from tongwen.serve.scores import PromptScores, TokenScore, token_scores
 from tongwen.serve.stop import StopText
 from tongwen.tokenizer.text import StreamingDecoder
@@ -99,6 +100,7 @@ class Generation:
         """Tokens of the prompt whose keys and values were known from an earlier one."""
         self.last_id = -1
         self.is_aborted = False
+        self.lookup = PromptLookup(request.prompt_ids)
         self.prompt_scores: PromptScores | None = None
         own = frozenset() if request.ignores_eos else stop_ids
         self._stop_ids = own | frozenset(request.stop_ids)
@@ -128,6 +130,7 @@ class Generation:
             score = token_scores(logits_V[None], [self.last_id], self.request.logprobs)[0]
             self._scores.append((self._written_characters, score))
         self.completion_tokens += 1
+        self.lookup.add(self.last_id)
         new = self._decoder.push(self.last_id)
         self._written_characters += len(new)
         text, is_stopped = self._stop_text.push(new)
@@ -141,6 +144,10 @@ class Generation:
         if text:
             self._send(text)
         return not self.is_aborted
+
+    def guess(self, most: int) -> list[int]:
+        """Tokens that may come next, at most so many and none beyond the last."""
+        return self.lookup.guess(min(most, self.max_tokens - self.completion_tokens - 1))
 
     def report(self, read_tokens: int) -> None:
         """Tell how much of the prompt has been read, if that was asked for."""

@@ -72,6 +72,9 @@ class ServeSettings:
     context_tokens: int | None = None
     """Longest prompt with its answer, in tokens. When absent, the model's window, or what fits
     in a quarter of the free memory where that is less; the start says which."""
+    prompt_lookup: bool = True
+    """Guess the next tokens from where the last ones stood before, in the prompt or the answer, and
+    verify several in one step. Only where that pays; answers are the same with and without."""
     prefix_cache_mib: int | None = None
     """Memory in MiB for keys and values of earlier prompts (prefix cache): of a prompt that
     begins the same, only the rest is read. When absent, an eighth of the free memory; 0 keeps

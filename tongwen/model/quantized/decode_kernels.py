@@ -1,5 +1,8 @@
 """One decoding step of a whole model: a token for each row, from its embedding to the logits.
 
+Rows of one sequence are tokens that follow one another in it, each at its own position of one row
+of the cache.
+
 Several threads call `decode` at once and meet after each phase, so that Python is entered once a
 step. Rows, heads and stretches of keys are computed in an order that depends on nothing but
 themselves: a row's logits are the same bits alone, among others, and with any number of threads.
@@ -12,14 +15,19 @@ from typing import Any
 import numpy as np
 
 from tongwen.kernels import ZERO, inner, kernel
-from tongwen.model.quantized.instructions import (
+from tongwen.model.quantized.kernels import multiply_blocks, quantize_groups
+from tongwen.model.quantized.lanes import (
     KIND_BFLOAT16,
     KIND_FLOAT32,
     KIND_INT8,
-    bfloat16_bits,
-    bfloat16_value,
     dot,
     dot_rows,
+    weighted_sum_8,
+    weighted_sum_32,
+)
+from tongwen.model.quantized.memory import (
+    bfloat16_bits,
+    bfloat16_value,
     floats,
     half_at,
     int8s,
@@ -28,10 +36,7 @@ from tongwen.model.quantized.instructions import (
     meet,
     power_of_two,
     uint16s,
-    weighted_sum_8,
-    weighted_sum_32,
 )
-from tongwen.model.quantized.kernels import multiply_blocks, quantize_groups
 
 Number = Any
 Table = Any
@@ -43,11 +48,11 @@ attention, arXiv:2205.14135, section 3.1."""
 # Of the whole step.
 (
     PATH, ROWS, LAYERS, HIDDEN, QUERY_HEADS, KEY_HEADS, HEAD_DIM, FEED_FORWARD, CACHE_KIND,
-    CACHE_TOKENS, MOST_STRETCHES, TOKEN_IDS, POSITIONS, COSINES, SINES, COUNTER, EPSILON,
-    SCALE, RESIDUAL, NORMED, ROUNDED, ROUNDED_SCALES, ROUNDED_SUMS, WIDTH, QUERIES, KEYS, VALUES,
-    GATES, UPS, ADDED, SCORES, PARTIALS, LAST_NORM, EMBEDDING, EMBEDDING_KIND,
+    CACHE_TOKENS, CACHE_ROWS, MOST_STRETCHES, TOKEN_IDS, POSITIONS, COSINES, SINES, COUNTER,
+    EPSILON, SCALE, RESIDUAL, NORMED, ROUNDED, ROUNDED_SCALES, ROUNDED_SUMS, WIDTH, QUERIES,
+    KEYS, VALUES, GATES, UPS, ADDED, SCORES, PARTIALS, LAST_NORM, EMBEDDING, EMBEDDING_KIND,
     EMBEDDING_SCALES, EMBEDDING_GROUPS, STEP_FIELDS,
-) = range(38)  # fmt: skip
+) = range(39)  # fmt: skip
 
 # Of a matrix.
 BITS, WEIGHTS, SCALES, GROUPS, BLOCKS, BIAS, OUT, MATRIX_FIELDS = range(8)
@@ -210,7 +215,7 @@ def _place_heads(step: Table, layer: Table, thread: Number, threads: Number) -> 
     )  # fmt: skip
     query_stride = table[MATRICES + QUERY * MATRIX_FIELDS + BLOCKS] * 16
     key_stride = table[MATRICES + KEY * MATRIX_FIELDS + BLOCKS] * 16
-    positions = int64s(step[POSITIONS], rows)
+    positions, cache_rows = int64s(step[POSITIONS], rows), int64s(step[CACHE_ROWS], rows)
     count = rows * (heads + key_heads)
     for item in range(_part(count, thread, threads), _part(count, thread + 1, threads)):
         row, head = item // (heads + key_heads), item % (heads + key_heads)
@@ -221,7 +226,7 @@ def _place_heads(step: Table, layer: Table, thread: Number, threads: Number) -> 
         head -= heads
         offset = (row * key_stride + head * size) * 4
         _rotate(step, step[KEYS] + offset, row, table[KEY_NORM])
-        place = (row * step[CACHE_TOKENS] + positions[row]) * key_heads + head
+        place = (cache_rows[row] * step[CACHE_TOKENS] + positions[row]) * key_heads + head
         _store(step, step[KEYS] + offset, table[CACHED_KEYS], table[KEY_SCALES], place)
         _store(step, step[VALUES] + offset, table[CACHED_VALUES], table[VALUE_SCALES], place)
 
@@ -258,7 +263,8 @@ def _attend_stretch(
     position = int64s(step[POSITIONS], step[ROWS])[row]
     start = stretch * STRETCH
     keys = min(position + 1 - start, np.int64(STRETCH))
-    first = (row * step[CACHE_TOKENS] + start) * key_heads + head
+    cache_row = int64s(step[CACHE_ROWS], step[ROWS])[row]
+    first = (cache_row * step[CACHE_TOKENS] + start) * key_heads + head
     item = size * (kind // 8)
     scale = floats(step[SCALE], 1)[0]
     shares = floats(scores, STRETCH)

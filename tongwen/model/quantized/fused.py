@@ -147,18 +147,26 @@ class FusedDecoder:
         return self._addresses == self._weight_addresses()
 
     def step(
-        self, token_ids: Sequence[int], positions: Sequence[int], cache: KeyValueCache
+        self,
+        token_ids: Sequence[int],
+        positions: Sequence[int],
+        cache: KeyValueCache,
+        cache_rows: Sequence[int],
     ) -> Tensor:
-        """Add a token to the first rows of a cache; logits of the tokens after, float32, (R, V).
+        """Add tokens to rows of a cache; logits of the tokens after each, float32, (R, V).
+
+        A row of the cache may get several, at positions that follow one another: each sees those
+        before it, and its logits have the bits that one step after the other would give.
 
         Args:
-            token_ids: one for each row.
+            token_ids: any number of them.
             positions: of these tokens.
             cache: with room for them; its other rows are left alone.
+            cache_rows: the row of the cache that each token belongs to.
         """
         kernels, rows, longest = self._kernels, len(token_ids), max(positions)
         threads = paths.threads_for(rows * self._work)
-        ids = torch.tensor([*token_ids, *positions])
+        ids = torch.tensor([*token_ids, *positions, *cache_rows])
         logits = torch.empty(rows, int(self._head_F[kernels.BLOCKS]) * 16)
         decode, tables, step_F = kernels.decode, self._tables, self._step_F
         with self._alone:
@@ -170,6 +178,7 @@ class FusedDecoder:
             step_F[kernels.ROWS] = rows
             step_F[kernels.TOKEN_IDS] = ids.data_ptr()
             step_F[kernels.POSITIONS] = ids.data_ptr() + 8 * rows
+            step_F[kernels.CACHE_ROWS] = ids.data_ptr() + 16 * rows
             self._head_F[kernels.OUT] = logits.data_ptr()
             paths.run_on_team(threads, lambda thread, all_: decode(*tables, thread, all_))
         return logits[:, : self._config.vocabulary_size]

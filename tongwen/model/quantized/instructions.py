@@ -17,7 +17,8 @@ import numba
 from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
-from numba.np import arrayobj
+
+from tongwen.model.quantized.memory import F16, F32, I8, I16, I32, I64, constant
 
 GENERIC, AVX2, AVX_VNNI, AVX512_VNNI = range(4)
 """Paths: any CPU; x86 with `pmaddubsw`; with `vpdpbusd` in 256 or in 512 bits."""
@@ -28,15 +29,8 @@ GROUP = 32
 BLOCK = 16
 """Output channels that are computed together."""
 
-KIND_INT8, KIND_BFLOAT16, KIND_FLOAT32 = 8, 16, 32
-"""Kinds of numbers in memory, by their bits."""
-
 _INT4_OFFSET = 8
-_LANES = 8
-_SPINS = 20_000
 _CHUNK_BYTES = 64  # four bytes of each of the 16 channels
-_I8, _I16, _I32, _I64 = (ir.IntType(bits) for bits in (8, 16, 32, 64))
-_F16, _F32 = ir.HalfType(), ir.FloatType()
 
 
 def cpu_features() -> dict[str, bool]:
@@ -92,10 +86,10 @@ class _Block:
             self.groups,
             self.out_stride,
         ) = arguments
-        self.integers = ir.VectorType(_I32, self.lanes)
-        self.halves = ir.VectorType(_I16, 2 * self.lanes)
-        self.bytes = ir.VectorType(_I8, 4 * self.lanes)
-        self.floats = ir.VectorType(_F32, self.lanes)
+        self.integers = ir.VectorType(I32, self.lanes)
+        self.halves = ir.VectorType(I16, 2 * self.lanes)
+        self.bytes = ir.VectorType(I8, 4 * self.lanes)
+        self.floats = ir.VectorType(F32, self.lanes)
 
     def write(self) -> None:
         """A loop over the groups; the results of each row and part are carried through it."""
@@ -105,7 +99,7 @@ class _Block:
         end = builder.append_basic_block("end")
         builder.branch(loop)
         builder.position_at_end(loop)
-        group = builder.phi(_I64)
+        group = builder.phi(I64)
         places = [(row, part) for row in range(self.rows) for part in range(self.parts)]
         carried = {place: builder.phi(self.floats) for place in places}
         sums = self._group_sums(group)
@@ -115,8 +109,8 @@ class _Block:
                 builder.sitofp(sums[row, part], self.floats), self._scale(group, row, part)
             )
             results[row, part] = builder.fadd(carried[row, part], product)
-        following = builder.add(group, _number(1))
-        group.add_incoming(_number(0), before)
+        following = builder.add(group, constant(1))
+        group.add_incoming(constant(0), before)
         group.add_incoming(following, loop)
         for place in places:
             carried[place].add_incoming(ir.Constant(self.floats, [0.0] * self.lanes), before)
@@ -124,8 +118,8 @@ class _Block:
         builder.cbranch(builder.icmp_unsigned("<", following, self.groups), loop, end)
         builder.position_at_end(end)
         for row, part in places:
-            offset = builder.mul(_number(row), self.out_stride)
-            offset = builder.add(offset, _number(part * self.lanes))
+            offset = builder.mul(constant(row), self.out_stride)
+            offset = builder.add(offset, constant(part * self.lanes))
             address = self._address(self.out, offset, 4)
             store = builder.store(
                 results[row, part], builder.inttoptr(address, self.floats.as_pointer())
@@ -138,11 +132,11 @@ class _Block:
         chunks = 4 if self.bits == 4 else 8
         totals: dict[tuple[int, int], Any] = {}
         narrow: dict[tuple[int, int], Any] = {}
-        base = builder.mul(group, _number(chunks * _CHUNK_BYTES))
+        base = builder.mul(group, constant(chunks * _CHUNK_BYTES))
         for chunk in range(chunks):
             inputs = [self._inputs(group, row, chunk) for row in range(self.rows)]
             for part in range(self.parts):
-                place = _number(chunk * _CHUNK_BYTES + part * 4 * self.lanes)
+                place = constant(chunk * _CHUNK_BYTES + part * 4 * self.lanes)
                 weights = self._load(self.weights, builder.add(base, place), self.bytes)
                 for row in range(self.rows):
                     here = (row, part)
@@ -163,12 +157,12 @@ class _Block:
     def _inputs(self, group: Any, row: int, chunk: int) -> tuple[Any, ...]:
         """The four activations that a chunk's weights meet, for all lanes; for int4 both fours."""
         builder = self.builder
-        start = builder.add(builder.mul(_number(row), self.groups), group)
-        start = builder.mul(start, _number(GROUP))
+        start = builder.add(builder.mul(constant(row), self.groups), group)
+        start = builder.mul(start, constant(GROUP))
         places = (4 * chunk, 16 + 4 * chunk) if self.bits == 4 else (4 * chunk,)
         found = []
         for place in places:
-            word = self._load(self.x, builder.add(start, _number(place)), _I32)
+            word = self._load(self.x, builder.add(start, constant(place)), I32)
             found.append(builder.bitcast(self._splat(word, self.integers), self.bytes))
         return tuple(found)
 
@@ -209,7 +203,7 @@ class _Block:
         if self.path == AVX2:
             return self._call("llvm.x86.avx2.pmadd.ub.sw", self.halves, [unsigned, x])
         builder = self.builder
-        wide = ir.VectorType(_I16, self.bytes.count)
+        wide = ir.VectorType(I16, self.bytes.count)
         products = builder.mul(builder.zext(unsigned, wide), builder.sext(x, wide))
         return self._add_neighbours(products)
 
@@ -218,14 +212,14 @@ class _Block:
         if self.path == AVX2:
             ones = ir.Constant(self.halves, [1] * self.halves.count)
             return self._call("llvm.x86.avx2.pmadd.wd", self.integers, [pairs, ones])
-        wide = ir.VectorType(_I32, self.halves.count)
+        wide = ir.VectorType(I32, self.halves.count)
         return self._add_neighbours(self.builder.sext(pairs, wide))
 
     def _add_neighbours(self, vector: Any) -> Any:
         builder, count = self.builder, vector.type.count
         halves = []
         for first in (0, 1):
-            places = ir.Constant(ir.VectorType(_I32, count // 2), list(range(first, count, 2)))
+            places = ir.Constant(ir.VectorType(I32, count // 2), list(range(first, count, 2)))
             undefined = ir.Constant(vector.type, ir.Undefined)
             halves.append(builder.shuffle_vector(vector, undefined, places))
         return builder.add(*halves)
@@ -239,22 +233,22 @@ class _Block:
         else:
             return total
         builder = self.builder
-        place = builder.add(builder.mul(_number(row), self.groups), group)
-        x_sum = self._load(self.x_sums, builder.mul(place, _number(4)), _I32)
-        scaled = builder.mul(x_sum, ir.Constant(_I32, offset))
+        place = builder.add(builder.mul(constant(row), self.groups), group)
+        x_sum = self._load(self.x_sums, builder.mul(place, constant(4)), I32)
+        scaled = builder.mul(x_sum, ir.Constant(I32, offset))
         return builder.sub(total, self._splat(scaled, self.integers))
 
     def _scale(self, group: Any, row: int, part: int) -> Any:
         builder = self.builder
-        place = builder.mul(group, _number(2 * BLOCK))
-        place = builder.add(place, _number(2 * part * self.lanes))
-        halves = self._load(self.scales, place, ir.VectorType(_F16, self.lanes), align=2)
-        row_place = builder.add(builder.mul(_number(row), self.groups), group)
-        x_scale = self._load(self.x_scales, builder.mul(row_place, _number(4)), _F32)
+        place = builder.mul(group, constant(2 * BLOCK))
+        place = builder.add(place, constant(2 * part * self.lanes))
+        halves = self._load(self.scales, place, ir.VectorType(F16, self.lanes), align=2)
+        row_place = builder.add(builder.mul(constant(row), self.groups), group)
+        x_scale = self._load(self.x_scales, builder.mul(row_place, constant(4)), F32)
         return builder.fmul(builder.fpext(halves, self.floats), self._splat(x_scale, self.floats))
 
     def _address(self, base: Any, offset: Any, item_bytes: int = 1) -> Any:
-        return self.builder.add(base, self.builder.mul(offset, _number(item_bytes)))
+        return self.builder.add(base, self.builder.mul(offset, constant(item_bytes)))
 
     def _load(self, base: Any, offset: Any, kind: Any, align: int = 1) -> Any:
         address = self.builder.add(base, offset)
@@ -264,8 +258,8 @@ class _Block:
 
     def _splat(self, value: Any, kind: Any) -> Any:
         undefined = ir.Constant(kind, ir.Undefined)
-        single = self.builder.insert_element(undefined, value, ir.Constant(_I32, 0))
-        places = ir.Constant(ir.VectorType(_I32, kind.count), [0] * kind.count)
+        single = self.builder.insert_element(undefined, value, ir.Constant(I32, 0))
+        places = ir.Constant(ir.VectorType(I32, kind.count), [0] * kind.count)
         return self.builder.shuffle_vector(single, undefined, places)
 
     def _call(self, name: str, result: Any, arguments: list[Any]) -> Any:
@@ -277,20 +271,16 @@ class _Block:
         return self.builder.call(function, arguments)
 
 
-def _number(value: int) -> Any:
-    return ir.Constant(_I64, value)
-
-
 def _write_all(builder: Any, rows: int, path: Any, bits: Any, arguments: Any) -> None:
     """Code for every path this CPU has and both widths; the numbers choose when it runs."""
     done = builder.append_basic_block("done")
     choices = [(p, b) for p in available_paths(cpu_features()) or [GENERIC] for b in (4, 8)]
-    chosen = builder.add(builder.mul(path, _number(16)), bits)
+    chosen = builder.add(builder.mul(path, constant(16)), bits)
     default = builder.append_basic_block("unknown")
     switch = builder.switch(chosen, default)
     for this_path, this_bits in choices:
         block = builder.append_basic_block(f"path{this_path}_int{this_bits}")
-        switch.add_case(_number(this_path * 16 + this_bits), block)
+        switch.add_case(constant(this_path * 16 + this_bits), block)
         builder.position_at_end(block)
         _Block(builder, this_path, this_bits, rows, arguments).write()
         builder.branch(done)
@@ -322,318 +312,3 @@ the block, quantized activations of the rows with their scales and sums, and whe
 """
 multiply_block_2: Any = intrinsic(_multiply_block(2))
 multiply_block_4: Any = intrinsic(_multiply_block(4))
-
-
-def _array_of(dtype: Any) -> Callable[..., Any]:
-    kind = types.Array(dtype, 1, "C")
-
-    def view(typing: Any, address: Any, count: Any) -> Any:
-        def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-            address, count = arguments
-            array = context.make_array(kind)(context, builder)
-            item = context.get_data_type(dtype)
-            item_bytes = context.get_abi_sizeof(item)
-            data = builder.inttoptr(address, item.as_pointer())
-            populate: Any = arrayobj.populate_array
-            populate(
-                array,
-                data=data,
-                shape=[count],
-                strides=[_number(item_bytes)],
-                itemsize=item_bytes,
-                meminfo=None,
-            )
-            return array._getvalue()
-
-        return kind(types.int64, types.int64), code
-
-    return view
-
-
-floats: Any = intrinsic(_array_of(types.float32))
-"""An array of `count` float32 numbers at an address: `floats(address, count)`."""
-int8s: Any = intrinsic(_array_of(types.int8))
-int32s: Any = intrinsic(_array_of(types.int32))
-int64s: Any = intrinsic(_array_of(types.int64))
-uint16s: Any = intrinsic(_array_of(types.uint16))
-
-
-def _intrinsic(function: Callable[..., Any]) -> Any:
-    """Numba's decorator, whose type takes the typing context for an argument of callers."""
-    return intrinsic(function)
-
-
-class _Lanes:
-    """Writes loops over numbers, eight at a time, in a fixed order: no CPU adds in another."""
-
-    def __init__(self, builder: Any) -> None:
-        self.builder = builder
-        self.floats = ir.VectorType(_F32, _LANES)
-
-    def load(self, kind: int, base: Any, place: Any) -> Any:
-        """Eight numbers of a kind from an address and the place of the first, as float32."""
-        builder = self.builder
-        item = {KIND_FLOAT32: _F32, KIND_BFLOAT16: _I16, KIND_INT8: _I8}[kind]
-        item_bytes = {KIND_FLOAT32: 4, KIND_BFLOAT16: 2, KIND_INT8: 1}[kind]
-        vector = ir.VectorType(item, _LANES)
-        address = builder.add(base, builder.mul(place, _number(item_bytes)))
-        loaded = builder.load(builder.inttoptr(address, vector.as_pointer()))
-        loaded.align = item_bytes
-        if kind == KIND_FLOAT32:
-            return loaded
-        integers = ir.VectorType(_I32, _LANES)
-        if kind == KIND_INT8:
-            return builder.sitofp(builder.sext(loaded, integers), self.floats)
-        shift = ir.Constant(integers, [16] * _LANES)
-        return builder.bitcast(builder.shl(builder.zext(loaded, integers), shift), self.floats)
-
-    def store(self, base: Any, place: Any, value: Any) -> None:
-        address = self.builder.add(base, self.builder.mul(place, _number(4)))
-        stored = self.builder.store(value, self.builder.inttoptr(address, self.floats.as_pointer()))
-        stored.align = 4
-
-    def zeros(self) -> Any:
-        return ir.Constant(self.floats, [0.0] * _LANES)
-
-    def splat(self, value: Any) -> Any:
-        undefined = ir.Constant(self.floats, ir.Undefined)
-        single = self.builder.insert_element(undefined, value, ir.Constant(_I32, 0))
-        places = ir.Constant(ir.VectorType(_I32, _LANES), [0] * _LANES)
-        return self.builder.shuffle_vector(single, undefined, places)
-
-    def total(self, vector: Any) -> Any:
-        """The sum of eight numbers, as a tree."""
-        builder = self.builder
-        for width in (4, 2, 1):
-            places = ir.Constant(
-                ir.VectorType(_I32, _LANES), [(lane + width) % _LANES for lane in range(_LANES)]
-            )
-            other = builder.shuffle_vector(vector, ir.Constant(self.floats, ir.Undefined), places)
-            vector = builder.fadd(vector, other)
-        return builder.extract_element(vector, ir.Constant(_I32, 0))
-
-    def loop(self, count: Any, step: int, carried: list[Any], body: Callable[..., Any]) -> Any:
-        """`carried = body(place, carried)` for place 0, step, ... below count, at least once."""
-        builder = self.builder
-        before = builder.block
-        block = builder.append_basic_block("lanes")
-        end = builder.append_basic_block("lanes_end")
-        builder.branch(block)
-        builder.position_at_end(block)
-        place = builder.phi(_I64)
-        values = [builder.phi(value.type) for value in carried]
-        results = body(place, values)
-        following = builder.add(place, _number(step))
-        place.add_incoming(_number(0), before)
-        place.add_incoming(following, builder.block)
-        for value, first, result in zip(values, carried, results, strict=True):
-            value.add_incoming(first, before)
-            value.add_incoming(result, builder.block)
-        builder.cbranch(builder.icmp_signed("<", following, count), block, end)
-        builder.position_at_end(end)
-        return results
-
-
-def _for_each_kind(builder: Any, kind: Any, write: Callable[[int], None]) -> None:
-    """Code for each kind of number; `kind` chooses when it runs."""
-    done = builder.append_basic_block("done")
-    switch = builder.switch(kind, done)
-    for number in (KIND_FLOAT32, KIND_BFLOAT16, KIND_INT8):
-        block = builder.append_basic_block(f"kind{number}")
-        switch.add_case(_number(number), block)
-        builder.position_at_end(block)
-        write(number)
-        builder.branch(done)
-    builder.position_at_end(done)
-
-
-@_intrinsic
-def dot(typing: Any, kind: Any, a: Any, b: Any, count: Any) -> Any:
-    """The product of `count` float32 numbers at `a` and numbers of a kind at `b`.
-
-    `count` is a multiple of 8.
-    """
-
-    def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        kind, a, b, count = arguments
-        lanes = _Lanes(builder)
-        result = builder.alloca(_F32)
-
-        def write(number: int) -> None:
-            def body(place: Any, carried: list[Any]) -> list[Any]:
-                first, second = lanes.load(KIND_FLOAT32, a, place), lanes.load(number, b, place)
-                return [builder.fadd(carried[0], builder.fmul(first, second))]
-
-            sums = lanes.loop(count, _LANES, [lanes.zeros()], body)
-            builder.store(lanes.total(sums[0]), result)
-
-        _for_each_kind(builder, kind, write)
-        return builder.load(result)
-
-    return types.float32(*[types.int64] * 4), code
-
-
-@_intrinsic
-def dot_rows(
-    typing: Any, kind: Any, x: Any, weights: Any, stride: Any, count: Any, out: Any
-) -> Any:
-    """Products of the float32 numbers at `x` with four rows of weights, to four places at `out`.
-
-    `count` is a multiple of 8, `stride` from row to row in numbers.
-    """
-
-    def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        kind, x, weights, stride, count, out = arguments
-        lanes = _Lanes(builder)
-
-        def write(number: int) -> None:
-            def body(place: Any, carried: list[Any]) -> list[Any]:
-                value = lanes.load(KIND_FLOAT32, x, place)
-                results = []
-                for row, total in enumerate(carried):
-                    here = builder.add(place, builder.mul(stride, _number(row)))
-                    product = builder.fmul(value, lanes.load(number, weights, here))
-                    results.append(builder.fadd(total, product))
-                return results
-
-            sums = lanes.loop(count, _LANES, [lanes.zeros()] * 4, body)
-            for row, total in enumerate(sums):
-                address = builder.add(out, _number(4 * row))
-                stored = builder.store(
-                    lanes.total(total), builder.inttoptr(address, _F32.as_pointer())
-                )
-                stored.align = 4
-
-        _for_each_kind(builder, kind, write)
-        return context.get_dummy_value()
-
-    return types.void(*[types.int64] * 6), code
-
-
-def _weighted_sum(vectors: int) -> Callable[..., Any]:
-    def weighted_sum(
-        typing: Any, kind: Any, shares: Any, rows: Any, stride: Any, count: Any, out: Any
-    ) -> Any:
-        def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-            kind, shares, rows, stride, count, out = arguments
-            lanes = _Lanes(builder)
-
-            def write(number: int) -> None:
-                def body(place: Any, carried: list[Any]) -> list[Any]:
-                    address = builder.add(shares, builder.mul(place, _number(4)))
-                    share = builder.load(builder.inttoptr(address, _F32.as_pointer()))
-                    share.align = 4
-                    factor, start = lanes.splat(share), builder.mul(place, stride)
-                    results = []
-                    for vector, total in enumerate(carried):
-                        here = builder.add(start, _number(vector * _LANES))
-                        product = builder.fmul(factor, lanes.load(number, rows, here))
-                        results.append(builder.fadd(total, product))
-                    return results
-
-                sums = lanes.loop(count, 1, [lanes.zeros()] * vectors, body)
-                for vector, total in enumerate(sums):
-                    lanes.store(out, _number(vector * _LANES), total)
-
-            _for_each_kind(builder, kind, write)
-            return context.get_dummy_value()
-
-        return types.void(*[types.int64] * 6), code
-
-    return weighted_sum
-
-
-weighted_sum_8: Any = intrinsic(_weighted_sum(1))
-"""The sum of rows of eight numbers, each times its float32 share.
-
-`kind, shares, rows, stride, count, out`: `stride` from row to row in numbers, `count` rows.
-"""
-weighted_sum_32: Any = intrinsic(_weighted_sum(4))
-
-
-@_intrinsic
-def power_of_two(typing: Any, exponent: Any) -> Any:
-    """2 to an int32 in -126..127, float32."""
-
-    def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        biased = builder.add(arguments[0], ir.Constant(_I32, 127))
-        return builder.bitcast(builder.shl(biased, ir.Constant(_I32, 23)), _F32)
-
-    return types.float32(types.int32), code
-
-
-@_intrinsic
-def bfloat16_bits(typing: Any, value: Any) -> Any:
-    """A float32 number rounded to bfloat16, half to even, as uint16. Not for NaN."""
-
-    def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        bits = builder.bitcast(arguments[0], _I32)
-        sixteen = ir.Constant(_I32, 16)
-        odd = builder.and_(builder.lshr(bits, sixteen), ir.Constant(_I32, 1))
-        rounded = builder.add(bits, builder.add(odd, ir.Constant(_I32, 0x7FFF)))
-        return builder.trunc(builder.lshr(rounded, sixteen), _I16)
-
-    return types.uint16(types.float32), code
-
-
-@_intrinsic
-def bfloat16_value(typing: Any, bits: Any) -> Any:
-    """The float32 number that the uint16 bits of a bfloat16 number stand for."""
-
-    def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        wide = builder.zext(arguments[0], _I32)
-        return builder.bitcast(builder.shl(wide, ir.Constant(_I32, 16)), _F32)
-
-    return types.float32(types.uint16), code
-
-
-@_intrinsic
-def half_at(typing: Any, address: Any) -> Any:
-    """The float16 number at an address, as float32."""
-
-    def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        loaded = builder.load(builder.inttoptr(arguments[0], _F16.as_pointer()))
-        loaded.align = 2
-        return builder.fpext(loaded, _F32)
-
-    return types.float32(types.int64), code
-
-
-@_intrinsic
-def meet(typing: Any, counter: Any, expected: Any) -> Any:
-    """Wait for all threads: add one to the int64 at `counter`, go on when it is `expected`.
-
-    Spins for some microseconds and then lets other threads run, so that a machine with fewer free
-    cores than threads goes on, too.
-    """
-
-    def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        address, expected = arguments
-        pointer = builder.inttoptr(address, _I64.as_pointer())
-        builder.atomic_rmw("add", pointer, _number(1), "seq_cst")
-        module = builder.module
-        kind = ir.FunctionType(_I32, [])
-        give_way = module.globals.get("sched_yield") or ir.Function(module, kind, "sched_yield")
-        before = builder.block
-        look, wait, yields, end = (
-            builder.append_basic_block(name) for name in ("look", "wait", "yields", "met")
-        )
-        builder.branch(look)
-        builder.position_at_end(look)
-        tries = builder.phi(_I64)
-        seen = builder.load_atomic(pointer, "acquire", 8)
-        builder.cbranch(builder.icmp_signed(">=", seen, expected), end, wait)
-        builder.position_at_end(wait)
-        following = builder.add(tries, _number(1))
-        many = builder.icmp_signed(">", following, _number(_SPINS))
-        builder.cbranch(many, yields, look)
-        builder.position_at_end(yields)
-        builder.call(give_way, [])
-        builder.branch(look)
-        tries.add_incoming(_number(0), before)
-        tries.add_incoming(following, wait)
-        tries.add_incoming(following, yields)
-        builder.position_at_end(end)
-        return context.get_dummy_value()
-
-    return types.void(types.int64, types.int64), code

@@ -6,13 +6,11 @@ import numpy as np
 
 from tongwen.kernels import ZERO, inner, kernel
 from tongwen.model.quantized.instructions import (
-    floats,
-    int8s,
-    int32s,
     multiply_block_1,
     multiply_block_2,
     multiply_block_4,
 )
+from tongwen.model.quantized.memory import floats, int8s, int32s
 
 Number = Any
 Array = Any
