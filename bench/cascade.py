@@ -6,7 +6,7 @@ CORPUS is a folder of WARC files. Both read the same files in one run: ours is `
 with one worker and with two, datatrove runs the steps of its FineWeb example in one process
 (`cascade_peers.py`), installed, pinned, in an environment of its own below `--environment`.
 
-Pages a second and core are counted on processor time of all processes, children included, which a
+Pages a second and core are counted on CPU time of all processes, children included, which a
 busy machine hardly changes; the wall clock is given too. Each is run once on a few pages before,
 so that compiled kernels, dictionaries and bytecode lie ready; starting the programs is in the time.
 """
@@ -51,9 +51,9 @@ _WARM_PAGES = 40
 _ROW = "| {date} | {name} | {ratio} | {per_core} | {processor:.0f} | {wall:.0f} | {kept} |"
 _HEAD = """
 ## From WARC to deduplicated documents, `python bench/cascade.py CORPUS --record`
-Processor seconds count all processes; pages/s per core are pages by processor seconds. The peer is datatrove's FineWeb example with Chinese added; its version and what it was spared are printed by the command.
+CPU seconds count all processes; pages/s per core are pages by CPU seconds. The peer is datatrove's FineWeb example with Chinese added; its version and what it was spared are printed by the command.
 
-| date | what | processor time against ours | pages/s per core | processor s | wall s | kept |
+| date | what | CPU time against ours | pages/s per core | CPU s | wall s | kept |
 |---|---|---|---|---|---|---|
 """  # noqa: E501
 
@@ -79,7 +79,7 @@ def input_folder(corpus: Path, pattern: str, limit: int | None, folder: Path) ->
 
 
 def measured(command: list[Any], log: Path) -> tuple[float, float]:
-    """Processor seconds, of the children too, and wall seconds of a command.
+    """CPU seconds, of the children too, and wall seconds of a command.
 
     Raises:
         RuntimeError: it fails; the end of what it said is in the message.
@@ -178,7 +178,7 @@ def main() -> None:
     print(_HEAD.strip().split("\n\n")[1])
     print("\n".join(rows))
     steps = ", ".join(f"{step} {seconds:.1f}" for step, seconds in peer["steps"].items())
-    print(f"processor seconds of the peer's steps: {steps}")
+    print(f"CPU seconds of the peer's steps: {steps}")
     if options.record:
         counted = [row.replace(" |", f", {pages} pages |", 1) for row in rows]
         append_rows(_HEAD, counted)

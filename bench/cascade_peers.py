@@ -96,7 +96,7 @@ def processor_seconds() -> float:
 
 
 def run_step(pipeline: list[Any], logs: Path, tasks: int = 1) -> tuple[Any, float]:
-    """Statistics of a pipeline's steps and its processor seconds."""
+    """Statistics of a pipeline's steps and its CPU seconds."""
     started = processor_seconds()
     executor = LocalPipelineExecutor(
         pipeline, tasks=tasks, workers=1, logging_dir=str(logs), skip_completed=False

@@ -43,7 +43,7 @@ _BATCH_ROWS = 256
 _GROUP_ROWS = 500
 _HEAD = """
 ## Encoding, `python bench/encode.py shared/corpus TOKENIZER --record`
-One vocabulary of 64,000 pieces for all, half English and half Chinese text. MB is 10^6 bytes of UTF-8. The rates are those of processor seconds in one process, of processor seconds in two at once, and of the wall clock with two. The stage reads Parquet and writes shards, start-up included.
+One vocabulary of 64,000 pieces for all, half English and half Chinese text. MB is 10^6 bytes of UTF-8. The rates are those of CPU seconds in one process, of CPU seconds in two at once, and of the wall clock with two. The stage reads Parquet and writes shards, start-up included.
 
 | date | what | time against ours | MB/s per core | M characters/s per core | MB/s per core, 2 processes | MB/s, 2 processes | texts with other ids |
 |---|---|---|---|---|---|---|---|

@@ -4,7 +4,7 @@
 
 EVALS is a folder with the public data of each task in a folder of its own, as `tongwen evaluate`
 reads it. Both programs get the same model folder, questions and choices, in float32 on one thread,
-and their processor time is taken from text to log-probabilities; loading the model is not part of
+and their CPU time is taken from text to log-probabilities; loading the model is not part of
 it. Weights are random, since what is computed does not depend on them; they are drawn wide enough
 for the choices to differ. The tokenizer is trained on the questions unless `--tokenizer` names one.
 
@@ -204,7 +204,7 @@ def measure(
 
 
 HEAD = """\
-| faster | model | shots | questions | lm-eval, processor s | tongwen | fewer tokens | lm-eval \
+| faster | model | shots | questions | lm-eval, CPU s | tongwen | fewer tokens | lm-eval \
 | tongwen | of the bound | answers differ |
 |---|---|---|---|---|---|---|---|---|---|---|"""
 

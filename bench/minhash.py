@@ -4,7 +4,7 @@
 
 CORPUS is a folder with `text/*.jsonl.zst`, rows with `text`, and `web/*.warc.gz`. Speed: from the
 text of a document to its signature of 112 hashes, English with shingles of 5 words and Chinese of
-5 characters, in processor seconds of one process; the median of three passes. rensa gets shingles
+5 characters, in CPU seconds of one process; the median of three passes. rensa gets shingles
 made by splitting and slicing in Python, its fastest way from text with whole-set sketches;
 datatrove runs `get_shingles` and `get_signature` of its first step, with its own tokenizers.
 
@@ -81,7 +81,7 @@ def our_signatures(texts: list[str], language: str) -> npt.NDArray[np.uint32]:
 
 
 def our_rate(texts: list[str], language: str) -> float:
-    """Characters a processor second from Arrow buffers to signatures."""
+    """Characters a CPU second from Arrow buffers to signatures."""
     batch = pa.array(texts, pa.large_string())
     sizes = np.full(_BATCH_ROWS, SHINGLE[language], np.int64)
     seconds = []

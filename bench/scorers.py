@@ -7,7 +7,7 @@ CORPUS holds `labels/web-quality.jsonl.zst` (English pages that people called go
 articles against the crawl sample; AUC on the same held-out pieces. Perplexity: KenLM's wheel cannot
 train, so it reads our model as an ARPA file, which also checks that our quantised table gives the
 probabilities that KenLM gives. Its texts are split into symbols before its clock starts; our clock
-includes that. Seconds are processor time of one process; every scorer is run twice, the
+includes that. Seconds are CPU time of one process; every scorer is run twice, the
 second time counts. The peers are installed, pinned, in an environment below `--environment`.
 """
 
@@ -21,7 +21,7 @@ import numpy as np
 from peers import interpreter, result_of
 
 from tongwen.curate.scorers.folder import open_folder
-from tongwen.curate.scorers.hashing import units_of
+from tongwen.curate.scorers.hashing import scorer_units
 from tongwen.curate.scorers.measuring import auc
 from tongwen.curate.scorers.ngrams import (
     ORDER,
@@ -92,7 +92,7 @@ def speed_texts(corpus: Path, language: str) -> list[str]:
 
 
 def seconds_of(work: Callable[[str], object], texts: list[str]) -> float:
-    """Processor seconds of the second of two rounds."""
+    """CPU seconds of the second of two rounds."""
     for _ in range(2):
         started = time.process_time()
         for text in texts:
@@ -132,10 +132,10 @@ def compare(
     quality = quality_texts(files, options, language)
     scorer = scorer_of(open_folder(work / "quality"))
     scores = [
-        scorer.score(text, units_of(text), language)["quality"] for _, text in quality["test"]
+        scorer.score(text, scorer_units(text), language)["quality"] for _, text in quality["test"]
     ]
     tested = [text for _, text in quality["test"]]
-    seconds = seconds_of(lambda text: scorer.score(text, units_of(text), language), tested)
+    seconds = seconds_of(lambda text: scorer.score(text, scorer_units(text), language), tested)
     symbols = np.array(open_folder(work / "perplexity").arrays[f"{language}_symbols"])
     name = "en-misc" if language == "en" else "zh-articles"
     samples = read_samples(
@@ -210,7 +210,7 @@ def main() -> None:
     every = training_files(options.corpus)
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
-        print("| scorer | million characters/s, en | zh | training, processor seconds |")
+        print("| scorer | million characters/s, en | zh | training, CPU seconds |")
         print("|" + " --- |" * 4)
         texts = {language: speed_texts(options.corpus, language) for language in LANGUAGES}
         for kind, files in every.items():

@@ -20,7 +20,7 @@ def spaced(text: str, language: str) -> str:
 
 
 def classify(given: dict[str, object], language: str) -> dict[str, object]:
-    """Train on the same texts; scores of the test texts and processor seconds for them."""
+    """Train on the same texts; scores of the test texts and CPU seconds for them."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "train.txt"
         path.write_text(
@@ -45,7 +45,7 @@ def classify(given: dict[str, object], language: str) -> dict[str, object]:
 
 
 def read_model(given: dict[str, object]) -> dict[str, object]:
-    """KenLM with the same probabilities: log10 of every text and processor seconds."""
+    """KenLM with the same probabilities: log10 of every text and CPU seconds."""
     with tempfile.TemporaryDirectory() as folder:
         # Its reader takes the trie or probing structure; probing is the faster one.
         model = kenlm.Model(str(given["arpa"]))

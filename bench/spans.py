@@ -11,7 +11,7 @@ English, 150 (50 characters) for Chinese.
 
 Ours counts units: 35 words of English, 50 characters of Chinese, and compares letters only.
 
-Seconds are processor time of one process, memory is the largest of its working set above what it
+Seconds are CPU time of one process, memory is the largest of its working set above what it
 had before the texts.
 """
 

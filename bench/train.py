@@ -11,7 +11,7 @@ time, of all threads and in brackets, tells whether something else kept the mach
 Peers are installed, pinned, in environments of their own below `--environments`; one that cannot
 run on this machine is reported with its error. Compiled rows need a C++ compiler: LitGPT's own
 command compiles, the others on request. torchtitan takes only a GPU for its device, so the bench
-names the processor for it. `tongwen` computes the head's gradient in full as the peers do,
+names the CPU for it. `tongwen` computes the head's gradient in full as the peers do,
 `tongwen-sampled` from 256 samples a token (docs/decisions/0005). nanochat is no package: what our
 model has of its configuration (Muon for the matrices, QK norm, a head that is not tied) is a row of
 ours.
@@ -118,12 +118,12 @@ def summary(results: list[Row], batch_tokens: int) -> Row:
 
 
 def table(rows: list[Row], ours: Sequence[str]) -> str:
-    """The rows as Markdown: how much faster each of `ours` is, by processor time in brackets, and
+    """The rows as Markdown: how much faster each of `ours` is, by CPU time in brackets, and
     what `tongwen` takes of a row's memory.
     """
     faster = "".join(f" {name} is faster |" for name in ours)
     lines = [
-        f"| model | sequence | trainer |{faster} tokens/s | per processor second | peak MiB "
+        f"| model | sequence | trainer |{faster} tokens/s | per CPU second | peak MiB "
         "| tongwen takes |",
         "|---" * (len(ours) + 7) + "|",
     ]

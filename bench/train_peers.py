@@ -20,7 +20,7 @@ def ids_of(job: dict[str, int]):  # type: ignore[no-untyped-def]
 
 
 class Clock:
-    """Wall and processor time of steps."""
+    """Wall and CPU time of steps."""
 
     def __init__(self) -> None:
         self.wall_seconds: list[float] = []

@@ -1,10 +1,12 @@
 """The cache of compiled kernels: never stale, filled once, cleaned."""
 
+import fcntl
 import io
 import os
 import shutil
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -107,6 +109,23 @@ def test_a_trial_that_fails_runs_again(own_cache: Path) -> None:
     for _ in range(2):
         with pytest.raises(KeyError):
             compile_once({"failing": trial}, Progress(io.StringIO()))
+
+
+def test_who_waits_for_another_process_is_told_so(own_cache: Path) -> None:
+    stream = io.StringIO()
+    with (kernel_folder() / ".lock").open("wb") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        waiting = threading.Thread(
+            target=compile_once, args=({"nothing": lambda: None}, Progress(stream))
+        )
+        waiting.start()
+        for _ in range(600):
+            if stream.getvalue():
+                break
+            time.sleep(0.05)
+    waiting.join(timeout=60)
+    assert stream.getvalue().startswith("  waiting for another process")
+    assert "compiling kernels" in stream.getvalue()
 
 
 def test_folders_unused_for_a_month_go_and_others_stay(own_cache: Path) -> None:

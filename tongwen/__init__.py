@@ -1,6 +1,6 @@
 """Tongwen: from a raw bilingual crawl to a language model that answers.
 
-The names below are the Python face (docs/en/python.md). Each is imported when it is first used, so
+The names below are the Python API (docs/en/python.md). Each is imported when it is first used, so
 that `import tongwen` loads neither torch nor pyarrow nor numba.
 """
 

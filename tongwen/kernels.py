@@ -164,7 +164,7 @@ def compile_once(trials: Mapping[str, Callable[[], object]], progress: Progress)
     config: Any = numba.config
     if config.DISABLE_JIT or not _waiting(trials):
         return
-    with _locked(kernel_folder()):
+    with _locked(kernel_folder(), progress):
         if not (waiting := _waiting(trials)):
             return
         progress.say("  compiling kernels, once on this machine")
@@ -221,12 +221,16 @@ def _machine() -> str:
 
 
 @contextmanager
-def _locked(folder: Path) -> Iterator[None]:
+def _locked(folder: Path, progress: Progress) -> Iterator[None]:
     """Hold a folder's lock; where there can be none, as on some network disks, go without."""
     with contextlib.ExitStack() as stack:
         with contextlib.suppress(OSError):
             file = stack.enter_context((folder / _LOCK).open("wb"))
-            fcntl.flock(file, fcntl.LOCK_EX)
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                progress.say("  waiting for another process that is compiling the same kernels")
+                fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
 

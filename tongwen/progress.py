@@ -13,8 +13,8 @@ from typing import TextIO
 
 PROGRESS = "progress.json"
 """In a run directory: what was last shown of the running stage, for pages that watch it."""
-_RECORD_SECONDS = 2.0
-_BAR_CELLS = 24
+_RECORD_SECONDS = 2.0  # pages look every few seconds; a network disk need not write more often
+_BAR_CELLS = 24  # leaves room on 80 columns for label, counts, rate and time left
 
 
 def duration_text(seconds: float) -> str:

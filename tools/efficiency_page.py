@@ -182,22 +182,33 @@ def proofs(language: str) -> str:
 
 
 def packaged() -> dict[str, Any]:
-    """What the report of a run may say: Muon's worth, left out of the recipe, at each size."""
+    """What the report of a run may say at each size: Muon's worth, left out of the recipe, and the
+    baseline's cost over the recipe's.
+    """
     rows = [json.loads(line) for line in (BENCH / "cost.jsonl").read_text("utf-8").splitlines()]
-    found = []
+    muon, baseline = [], []
     for table in tables(rows).values():
         group, base = table.group("left out", "muon"), table.group("budget", "recipe")
         worth = table.worth_of(group, "recipe", "mean", "flops")
         if worth is not None:
             effect = table.effect(group, base, "mean")
-            found.append(
+            muon.append(
                 {
                     "parameters": group[0]["parameters"],
                     "ratio": round(1 / worth.ratio, 3),
                     "counts": effect.counts and effect.difference > 0,
                 }
             )
-    return {"muon": found}
+        flops, seconds = (table.worth("mean", cost) for cost in ("flops", "cpu_seconds"))
+        if flops is not None and seconds is not None:
+            baseline.append(
+                {
+                    "parameters": base[0]["parameters"],
+                    "flops": round(flops.ratio, 3),
+                    "cpu_seconds": round(seconds.ratio, 3),
+                }
+            )
+    return {"muon": muon, "baseline": baseline}
 
 
 def _line(cells: Any) -> str:

@@ -3,6 +3,7 @@
 import re
 from html.parser import HTMLParser
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -108,7 +109,7 @@ def test_a_stage_that_is_missing_is_named_and_costs_nothing_else(
 
 def test_an_empty_run_has_a_report(tmp_path: Path) -> None:
     (tmp_path / "stages").mkdir()
-    assert "has only begun" in Page(build_report(tmp_path)).text
+    assert "has just begun" in Page(build_report(tmp_path)).text
 
 
 def test_a_damaged_file_is_named_and_the_rest_is_shown(made_run: Any, tmp_path: Path) -> None:
@@ -251,17 +252,22 @@ def test_proofs_of_the_documents_are_shown_and_linked_and_a_damaged_one_is_named
     ("optimizer", "parameters", "is_said"),
     [("muon", 500_000, True), ("adamw", 500_000, False), ("muon", 50_000_000, False)],
 )
-def test_what_muon_saves_is_said_only_of_sizes_that_were_measured(
+def test_what_the_baseline_would_have_cost_is_said_only_of_sizes_that_were_measured(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, optimizer: str, parameters: int, is_said: bool
 ) -> None:
     measured = [{"parameters": size, "ratio": ratio, "counts": True}
                 for size, ratio in ((4e5, 1.9), (4e6, 1.6))]  # fmt: skip
-    monkeypatch.setattr(saving.json, "loads", lambda text: {"muon": measured})
+    baseline = [{"parameters": 4e5, "flops": 2.5, "cpu_seconds": 3.0},
+                {"parameters": 4e6, "flops": 1.7, "cpu_seconds": 2.0}]  # fmt: skip
+    ledger = {"muon": measured, "baseline": baseline}
+    monkeypatch.setattr(saving.json, "loads", lambda text: ledger)
     monkeypatch.setattr(saving, "model_parameters", lambda folder: parameters)
+    monkeypatch.setattr(RunFiles, "manifests", {"pretrain": SimpleNamespace(seconds=100.0)})
     (tmp_path / "stages").mkdir()
     (tmp_path / "recipe.toml").write_text(f'[pretrain]\noptimizer = "{optimizer}"\n')
     said = saving.build_saving(RunFiles.open(tmp_path))
     assert (said is not None) == is_said
     if said is not None:
-        assert "1.60 to 1.90 times" in said.english
+        assert "1.60–1.90 times the FLOPs" in said.english
+        assert "3 min 20 s to 5 min 00 s in place of the 1 min 40 s" in said.english
         assert "400,000" in said.english or "400 K" in said.english

@@ -1,1 +1,1 @@
-"""The Python face: what `import tongwen` offers, over the stages of the road."""
+"""The Python API: what `import tongwen` offers, on top of the stages."""

@@ -48,7 +48,7 @@ class Verdict:
             same_text, near_duplicate, repeats or contamination; None when it was kept.
         rule: of that stage, such as `minimum_words`.
         value: what was measured; None where the rule measures nothing.
-        threshold: the setting it was held against.
+        threshold: the setting it was compared with.
         duplicate_of: doc_id of the one that was kept in its place.
         values: everything that was measured, by the columns of the attributes.
     """
@@ -112,7 +112,7 @@ def curate_documents(
     )
     if loaded.mix is not None:
         raise UsageError(
-            "curate_documents() has a setting `mix`, which gives documents another order",
+            "curate_documents() has a setting `mix`, which puts documents in another order",
             hint="use the stage: tongwen.run_stage('curate', recipe, inputs=..., out=...)",
         )
     return _verdicts(documents, loaded, workers, quiet)
@@ -150,7 +150,7 @@ def _verdicts(
 
 
 def _spool(documents: Iterable[str | Record], folder: Path) -> int:
-    """Write the documents as a crawl of files of some size; gives their number."""
+    """Write the documents as a crawl of files of some size; returns their number."""
     folder.mkdir()
     rows: list[dict[str, object]] = []
     number = 0

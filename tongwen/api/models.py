@@ -1,4 +1,4 @@
-"""A finished model: loading it, letting it write, and scoring it."""
+"""A finished model: loading it, generating text, and scoring it."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -35,7 +35,7 @@ def load_model(
 
     Returns:
         The model: `.tokenizer`, `.model` (a torch module), `.folder`, `.stop_ids`, and `.has_chat`,
-        whether its tokenizer knows dialogues.
+        whether its tokenizer has dialogue markers.
 
     Raises:
         InputError: there is no such folder, or something in it is missing or damaged.
@@ -61,12 +61,12 @@ def generate(
             assistant) and `content`, oldest first.
         max_new_tokens: most tokens of the answer; it also ends where the window is full.
         temperature: 0 always takes the likeliest token; 1 draws as the model says.
-        seed: of the draws; the same one gives the same answer.
+        seed: of the draws; the same seed results in the same answer.
         stop: the answer ends before the first of these texts.
 
     Raises:
         InputError: the prompt leaves no place in the window, a message is not usable, or the
-            tokenizer knows no dialogues.
+            tokenizer has no dialogue markers.
 
     Example:
         >>> tongwen.generate(model, [{"role": "user", "content": "你好"}])  # doctest: +SKIP
@@ -97,7 +97,7 @@ class Score:
     Attributes:
         task: its name.
         language: of the items.
-        metric: acc, acc_norm, contains, exact_match, f1, ... or a function of your own.
+        metric: acc, acc_norm, contains, exact_match, f1, ... or your own function.
         value: the mean over the items, 0 to 1.
         standard_error: of the mean, items that depend on one another taken together; None for
             fewer than two.

@@ -9,7 +9,7 @@ from tongwen.formats.records import RawRecord
 
 @dataclass(frozen=True, kw_only=True)
 class Page:
-    """What a page says, without what surrounds it.
+    """The content of a page, without what surrounds it.
 
     Attributes:
         text: paragraphs separated by one empty line; headings, lists, tables and code as Markdown,

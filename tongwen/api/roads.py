@@ -1,4 +1,4 @@
-"""Recipes, the whole road and single stages."""
+"""Recipes, runs of all stages, and single stages."""
 
 import os
 from collections.abc import Iterator, Mapping, Sequence

@@ -1,1 +1,1 @@
-"""Questions to any server that speaks OpenAI's chat completions, ours included."""
+"""Questions to any server with OpenAI's chat completions, ours included."""

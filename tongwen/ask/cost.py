@@ -1,4 +1,4 @@
-"""What questions will cost, before they are asked and after a first few of them."""
+"""What questions will cost, before they are asked and after the first few."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -38,7 +38,7 @@ class Estimate:
     is_measured: bool
 
     def text(self, prices: Prices) -> str:
-        """A line for people."""
+        """As one readable line."""
         most = "" if self.is_measured else "at most "
         line = f"{self.questions:,} questions"
         if self.known:
@@ -80,7 +80,7 @@ def estimate(questions: Sequence[Question], answers: dict[str, Answer]) -> Estim
 
 
 def prompt_tokens(question: Question) -> int:
-    """Tokens of a question, guessed by its characters."""
+    """Tokens of a question, estimated from its characters."""
     text = "".join(message["content"] for message in question.messages)
     han = sum("\u2e80" <= character <= "\uffef" for character in text)
     return round(han * _HAN_TOKENS + (len(text) - han) * _OTHER_TOKENS) + 8

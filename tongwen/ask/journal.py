@@ -1,4 +1,4 @@
-"""Answers that are there already: a line each, written the moment it arrives.
+"""Answers received so far: a line each, written as soon as it arrives.
 
 A question is named by the digest of all that is sent, so a command that was killed asks nothing
 twice, and a question that has changed is asked again.
@@ -40,7 +40,7 @@ class Journal:
 
 @contextmanager
 def open_journal(path: Path) -> Iterator[Journal]:
-    """The journal at `path`, made when there is none. A last line that was cut off is taken away.
+    """The journal at `path`, created if missing. A truncated last line is removed.
 
     Raises:
         UsageError: another process writes to it.

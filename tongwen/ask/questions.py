@@ -12,6 +12,7 @@ from tongwen.ask.server import Answer, Messages, Server
 from tongwen.errors import InputError
 from tongwen.files import value_digest
 
+# None answered yet: a wrong model or setting refuses all, one odd text only itself.
 _REFUSED_IN_A_ROW = 10
 Work = TypeVar("Work")
 Reply = TypeVar("Reply")
@@ -22,7 +23,7 @@ class Question:
     """A request for one answer.
 
     Attributes:
-        about: what it is about, for people: a document and a rubric.
+        about: what it is about, in words: a document and a rubric.
         model: that is asked.
         messages: the conversation.
         max_tokens: of the answer.
@@ -69,7 +70,7 @@ def ask_all(
         on_answer: called with how many of how many are answered.
 
     Raises:
-        InputError: the server is down, wants a key, or refuses ten questions and answers none.
+        InputError: the server is down, needs a key, or refuses ten questions and answers none.
             All answers until then are kept.
     """
     open_ = {q.name: q for q in questions if q.name not in journal.answers}

@@ -33,9 +33,10 @@ _OTHER_NAMES: Mapping[str, str | None] = {
     "temperature": None,
 }
 """Fields that some servers refuse by name, and what they call them; None is left out."""
+# Where the doubling ends: a server that is back is asked again within a minute.
 _LONGEST_WAIT_SECONDS = 60.0
-_LONGEST_ASKED_WAIT_SECONDS = 600.0
-_SHOWN_CHARACTERS = 300
+_LONGEST_ASKED_WAIT_SECONDS = 600.0  # of `Retry-After`: what asks for hours would look like a hang
+_SHOWN_CHARACTERS = 300  # of a server's own words in an error: some answer with a whole HTML page
 
 
 @dataclass(frozen=True)
@@ -120,7 +121,7 @@ class Server:
         )
 
     def stop(self) -> None:
-        """Make all threads give up soon."""
+        """Make all threads stop soon."""
         self._stop.set()
 
     def close(self) -> None:
@@ -148,7 +149,7 @@ class Server:
         """The answer to one request for a chat completion.
 
         Raises:
-            InputError: the server does not answer, wants a key, or has no such model.
+            InputError: the server does not answer, needs a key, or has no such model.
             StoppedError: `stop` was called.
         """
         found = self.ask("/chat/completions", body, _read)
@@ -175,13 +176,13 @@ class Server:
                     return Refusal(str(error))
 
     def _adapted(self, body: Mapping[str, Any]) -> Mapping[str, Any]:
-        """The request in the words of this server."""
+        """The request with the field names of this server."""
         named = {_OTHER_NAMES.get(name, name) if name in self._foreign else name: value
                  for name, value in body.items()}  # fmt: skip
         return {name: value for name, value in named.items() if name is not None}
 
     def _adapts_to(self, refusal: str, sent: Mapping[str, Any]) -> bool:
-        """Whether the refusal names a field that can be said otherwise; then it is from now on."""
+        """Whether the refusal names a field with another spelling, used from now on."""
         for name in _OTHER_NAMES:
             if name in refusal and name in sent:
                 self._foreign.add(name)
@@ -322,7 +323,7 @@ def _taken(value: Any, read: Callable[[Any], Reply]) -> Reply:
         return read(value)
     except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
         shown = json.dumps(value, ensure_ascii=False)[:_SHOWN_CHARACTERS]
-        raise _BusyError(f"an answer that is no completion: {shown}") from error
+        raise _BusyError(f"an answer that is not a completion: {shown}") from error
 
 
 def _read(value: Any) -> Answer:
@@ -350,7 +351,7 @@ def checked_text(text: object) -> str:
 
 
 def _said(data: bytes) -> str:
-    """What a server says of an error, in one line."""
+    """A server's error message, in one line."""
     text = data.decode("utf-8", "replace")
     try:
         value = json.loads(text)

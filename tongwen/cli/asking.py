@@ -1,4 +1,4 @@
-"""Options and manners of commands that ask a server: cost first, a few answers, then the rest."""
+"""Options and flow of commands that ask a server: cost first, a few answers, then the rest."""
 
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -12,7 +12,7 @@ import click
 from tongwen.errors import UsageError
 
 Function = TypeVar("Function", bound=Callable[..., Any])
-_SHOWN_CHARACTERS = 400
+_SHOWN_CHARACTERS = 400  # of an answer to try a prompt with: several of them fit a screen
 
 
 def asking_options(function: Function) -> Function:
@@ -96,11 +96,11 @@ def ask_with_consent(
 ) -> Mapping[str, Any] | None:
     """All answers by the question's digest; None after a dry run.
 
-    Shows the cost, asks a few questions and shows their answers, then the rest; a person is asked
+    Shows the cost, asks a few questions and shows their answers, then the rest; the user is asked
     before each of the two unless `--yes` says so already.
 
     Raises:
-        UsageError: nobody can be asked, and there is no `--yes`.
+        UsageError: there is no terminal to ask on, and no `--yes`.
     """
     from tongwen.ask.cost import Prices, estimate
     from tongwen.ask.journal import open_journal
@@ -138,7 +138,9 @@ def _agree(asking: Asking, question: str) -> None:
     if asking.yes:
         return
     if not sys.stdin.isatty():
-        raise UsageError("nobody is there to agree to the cost", hint="add --yes, or --dry-run")
+        raise UsageError(
+            "the cost cannot be confirmed without a terminal", hint="add --yes, or --dry-run"
+        )
     click.confirm(question, abort=True, err=True)
 
 

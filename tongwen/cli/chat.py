@@ -46,7 +46,7 @@ def command(model: Path, quantized: bool, as_json: bool, **options: str | None) 
     if not loaded.has_chat:
         raise InputError(
             f"the tokenizer in {loaded.folder} has no ChatML markers and no chat "
-            "template, so it knows no dialogues",
+            "template, so it cannot chat",
             hint="serve it and use /v1/completions",
         )
     engine = Engine(loaded.model, loaded.tokenizer, loaded.stop_ids)

@@ -1,4 +1,4 @@
-"""`tongwen complete`: a model goes on with a text."""
+"""`tongwen complete`: a model continues a text."""
 
 import json
 import sys
@@ -43,7 +43,7 @@ def command(
     stop: tuple[str, ...],
     as_json: bool,
 ) -> None:
-    """Let MODEL_OR_RUN continue TEXT, as base models do; without TEXT, what comes in by a pipe.
+    """Let MODEL_OR_RUN continue TEXT, as base models do; without TEXT, standard input.
 
     The text and its continuation are printed as they are written. For answers to questions there
     is `tongwen chat`.

@@ -1,4 +1,4 @@
-"""`tongwen crawl`: take stock of raw records, or write the sample web."""
+"""`tongwen crawl`: list raw records, or write the sample web."""
 
 from pathlib import Path
 from typing import Any, get_args
@@ -30,7 +30,7 @@ from tongwen.road.alone import run_alone
 @click.option("--name", default="", help="Name of the source in documents and reports.")
 @click.option("--license", default="", help="Licence to record for the texts.")
 @click.option(
-    "--first", type=click.IntRange(1), help="Take only the first lines of a list, so many."
+    "--first", type=click.IntRange(1), help="Take only this many lines from the start of a list."
 )
 @click.option("--every", type=click.IntRange(1), help="Take one line in this many of a list.")
 @click.option("--cache", help="Folder for downloads, shared by runs.")

@@ -52,7 +52,7 @@ def run(crawl: Path, out: Path, recipe: str | None, overrides: tuple[str, ...]) 
 )  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print the records as JSON.")
 def explain_page(page: str, run_dir: Path, as_json: bool) -> None:
-    """Print every value measured on a page, every threshold, the decision, and what it lost to."""
+    """Print every value measured on a page, every threshold, and the decision with its reason."""
     from tongwen.curate.outcome.explain import explain, explanation_text
     from tongwen.curate.records.folders import curate_folder
 

@@ -36,7 +36,7 @@ def command(documents: tuple[Path, ...], out: Path, as_json: bool, **given: Any)
     """Grade a sample of DOCUMENTS from 0 to 5, for `train-scorer` to learn from.
 
     DOCUMENTS are runs, folders of `tongwen curate`, JSON Lines, Parquet or text files. The same
-    command goes on where it was interrupted and asks nothing twice.
+    command continues where it was interrupted and asks nothing twice.
 
     \b
     Examples:

@@ -1,4 +1,4 @@
-"""`tongwen curate train-scorer`: a scorer out of the user's own text, and how good it is."""
+"""`tongwen curate train-scorer`: train a scorer on the user's own text and measure it."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""`tongwen doctor`: what this machine offers."""
+"""`tongwen doctor`: what this machine has."""
 
 import json
 import os
@@ -69,9 +69,9 @@ def model_facts(path: Path) -> dict[str, Any]:
 @click.argument("model", type=click.Path(path_type=Path), required=False)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def command(model: Path | None, as_json: bool) -> None:
-    """Print what this machine offers, to paste into a bug report.
+    """Print what this machine has, to paste into a bug report.
 
-    With the folder MODEL of anyone's model: whether it can be used here, and what it is.
+    With a model folder MODEL: say what the model is and whether it can be used here.
     """
     if model is not None:
         facts = model_facts(model)

@@ -106,7 +106,7 @@ def command(
 
 
 def _write_other(folder: Path, out: Path, kind: str, gguf_type: "GgufType") -> Path:
-    """Write what other engines read; gives the file or folder."""
+    """Write what other engines read; returns the file or folder."""
     if kind == "gguf":
         from tongwen.export.gguf import write_gguf
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 API_KEY_VARIABLE = "TONGWEN_API_KEY"
 
-_GRACE_SECONDS = 2
+_GRACE_SECONDS = 2  # a stream may never end: Ctrl-C must not wait for it
 
 
 def bind(host: str, port: int) -> socket.socket:

@@ -31,12 +31,12 @@ COMMANDS = {  # name: (module that holds a click command `command`, help shown i
     "export": ("tongwen.cli.export", "A Hugging Face folder with its model card"),
     "serve": ("tongwen.cli.serve", "OpenAI-compatible API and a chat page"),
     "chat": ("tongwen.cli.chat", "Talk to a model in the terminal"),
-    "complete": ("tongwen.cli.complete", "Let a model go on with a text"),
-    "prune": ("tongwen.cli.prune", "Remove checkpoints that nothing asks for"),
+    "complete": ("tongwen.cli.complete", "Let a model continue a text"),
+    "prune": ("tongwen.cli.prune", "Remove checkpoints that are no longer needed"),
     "report": ("tongwen.cli.report", "One offline page about a run"),
     "recipe": ("tongwen.cli.recipe", "Check a recipe and print it with all its values"),
     "completion": ("tongwen.cli.completion", "Tab completion for bash, zsh and fish"),
-    "doctor": ("tongwen.cli.doctor", "What this machine offers, to paste into a bug report"),
+    "doctor": ("tongwen.cli.doctor", "What this machine has, to paste into a bug report"),
 }
 
 
@@ -87,7 +87,7 @@ def cli() -> None:
 
     \b
     Start here:
-      tongwen run sample          the whole road on a built-in sample web
+      tongwen run sample          all stages on a built-in sample web
       tongwen serve runs/sample   chat with the model it made
     """
 
@@ -135,14 +135,14 @@ def main() -> None:
 
 
 def _write_any_text() -> None:
-    """In a locale that cannot write Chinese, escape it in place of failing."""
+    """In a locale that cannot write Chinese, escape it instead of failing."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
 
 
 def _check_group(arguments: Sequence[str]) -> None:
-    """Refuse what torchrun starts many times over and works in one process.
+    """Refuse a command under torchrun that works in one process only.
 
     Raises:
         UsageError: the command does not train.
@@ -174,7 +174,7 @@ def _fail(message: str, hint: str | None = None, exit_code: int = 1) -> NoReturn
 
 
 def _os_error(error: OSError) -> tuple[str, str | None]:
-    """Message and hint for what the operating system refused and no stage has explained."""
+    """Message and hint for errors of the operating system that no stage has explained."""
     reason = error.strerror or str(error)
     if error.filename is None:
         if error.errno == errno.EPIPE:  # `tongwen recipe sample | head`: nobody reads on
@@ -195,6 +195,6 @@ def _os_error(error: OSError) -> tuple[str, str | None]:
 
 
 def _drop_output() -> None:
-    """Forget what could not be written, which Python would try again, and fail, when it ends."""
+    """Discard what could not be written; Python would try again, and fail, at exit."""
     with contextlib.suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -10,13 +10,13 @@ from tongwen.cli.options import complete_recipe
 
 
 def _numbers(kind: Any) -> Any:
-    """What reads `1,2,4`."""
+    """A parser of `1,2,4`."""
 
     def read(text: str) -> tuple[Any, ...]:
         try:
             return tuple(kind(part.strip().replace("_", "")) for part in text.split(","))
         except ValueError as error:
-            raise click.BadParameter(f"{text!r} is no list such as 1,2,4") from error
+            raise click.BadParameter(f"{text!r} is not a list such as 1,2,4") from error
 
     read.__name__ = "numbers"
     return read

@@ -1,4 +1,4 @@
-"""`tongwen prune`: remove checkpoints that nothing asks for."""
+"""`tongwen prune`: remove checkpoints that are no longer needed."""
 
 import contextlib
 from pathlib import Path
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     is_flag=True,
     help="Turn what is kept of finished runs into model folders, without optimizer states.",
 )
-@click.option("--dry-run", is_flag=True, help="Remove nothing, say what would be.")  # fmt: skip
+@click.option("--dry-run", is_flag=True, help="Remove nothing; say what would be removed.")
 def command(run: Path, others: bool, everything: bool, weights_only: bool, dry_run: bool) -> None:
-    """Remove checkpoints that nothing asks for below RUN, a run directory or a stage's folder.
+    """Remove checkpoints below RUN, a run directory or a stage's folder, that are no longer needed.
 
     Of finished runs their milestones (keep_every_steps) and the last checkpoint before a decay
     stay; unfinished runs are left alone. Models and metrics are never touched. With --weights-only

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 def command(
     recipe: str | None, overrides: tuple[str, ...], explained: str | None, as_json: bool
 ) -> None:
-    """Check RECIPE and print every value it stands for; without RECIPE, list the presets.
+    """Check RECIPE and print all its values; without RECIPE, list the presets.
 
     \b
     Examples:

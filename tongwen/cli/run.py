@@ -1,4 +1,4 @@
-"""`tongwen run`: the whole road of one recipe."""
+"""`tongwen run`: all stages of one recipe."""
 
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from tongwen.cli.options import complete_recipe, complete_stage
 def command(
     recipe: str, overrides: tuple[str, ...], runs: str, until: str | None, dry_run: bool
 ) -> None:
-    """Run the whole road of RECIPE, a preset's name or a TOML file.
+    """Run all stages of RECIPE, the name of a preset or a TOML file.
 
     Run the same command again to continue a stopped run; what is up to date is not run again.
 

@@ -73,8 +73,8 @@ def command(
     A key is read from the environment variable TONGWEN_API_KEY, several from the file of --keys;
     without any, a server that other machines can reach makes a key and prints it. Ctrl-C ends it.
 
-    With --status it serves the report of a run and refreshes it while the run goes on: no model is
-    loaded. The curves of further runs are drawn over the first one's.
+    With --status it serves the report of a run and refreshes it while the run continues: no model
+    is loaded. The curves of further runs are drawn over the first one's.
 
     \b
     Examples:
@@ -118,7 +118,7 @@ def _refuse_idle(options: Sequence[str]) -> None:
 
 
 def _serve(source: Path, settings: "ServeSettings", *, quantized: bool, name: str | None) -> None:
-    """Serve until a signal comes. What can be wrong without the model is looked at first."""
+    """Serve until a signal comes. What can be checked without the model is checked first."""
     from tongwen.serve.access import LOOPBACK_HOSTS
     from tongwen.serve.app import Server
     from tongwen.serve.keys import read_keys
@@ -203,7 +203,7 @@ def _engine(loaded: "ServedModel", settings: "ServeSettings") -> Iterator["Engin
 
 
 def _load_prefixes(engine: "Engine", settings: "ServeSettings", folder: Path) -> str:
-    """Take saved prefixes, where there are some for this model; gives the digest of its files."""
+    """Load saved prefixes, if there are any for this model; returns the digest of its files."""
     from tongwen.files import file_digest, value_digest
 
     if settings.prefix_cache_file is None:

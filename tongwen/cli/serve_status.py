@@ -10,13 +10,13 @@ from tongwen.cli.listening import api_key, bind, is_loopback, listen
 
 
 def serve_status(runs: Sequence[Path], host: str | None, port: int | None) -> None:
-    """Serve the report of a run while it goes on, until Ctrl-C.
+    """Serve the report of a run while it continues, until Ctrl-C.
 
-    The same fences as before the chat page: the run may be seen from this machine alone, or with
+    The same protection as the chat page: the run can be seen from this machine only, or with
     a key; pages of other sites are refused.
 
     Raises:
-        TongwenError: one of `runs` is no run directory, or the address cannot be listened on.
+        TongwenError: one of `runs` is not a run directory, or the address cannot be listened on.
     """
     from tongwen.report.live import LivePage
     from tongwen.report.run_files import RunFiles

@@ -95,7 +95,7 @@ def compare(texts: Path, folders: tuple[Path, ...], measured_bytes: int, as_json
 def grow(model: Path, out: Path, pieces: tuple[str, ...], chatml: bool) -> None:
     """Add special pieces to the tokenizer and the embedding of the model folder MODEL.
 
-    For base models that know no dialogues, before they are tuned. The new rows are the mean of all
+    For base models without dialogue markers, before tuning. The new rows are the mean of all
     others; ids of other pieces stay.
 
     \b

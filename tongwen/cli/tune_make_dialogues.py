@@ -37,7 +37,7 @@ def command(documents: tuple[Path, ...], out: Path, as_json: bool, **given: Any)
 
     DOCUMENTS are runs, folders of `tongwen curate`, JSON Lines, Parquet or text files; other
     files go through `tongwen crawl` and `tongwen curate` first. A quotation must prove each
-    answer; what is not proven is dropped and named in FILE.dropped. The same command goes on
+    answer; what is not proven is dropped and named in FILE.dropped. The same command continues
     where it was interrupted and asks nothing twice.
 
     \b

@@ -17,10 +17,11 @@ from tongwen.formats.kinds import kind_of, unpack_gzip
 from tongwen.formats.readers.rows import first_rows, text_field_of
 
 _ROWS = ("jsonl", "json", "csv", "parquet")
-_MOST_MEMBERS = 100_000
+_MOST_MEMBERS = 100_000  # the directory of a ZIP is read into memory before anything is unpacked
 _MOST_UNPACKED_BYTES = 64 << 30
+# Text stays far below it, deflate reaches 1,032; small files of one value get a MiB free.
 _BOMB_RATIO = 200
-_DEEPEST_ARCHIVE = 3
+_DEEPEST_ARCHIVE = 3  # a ZIP that holds itself would be unpacked for ever
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ import xxhash
 from tongwen.crawl.settings import SelectSettings
 from tongwen.errors import InputError
 
-RECORDS_A_FILE = 100
+RECORDS_A_FILE = 100  # what a killed download fetches again, against the number of files
 _Item = TypeVar("_Item")
 
 

@@ -22,6 +22,7 @@ from tongwen.crawl.secrets import public_url
 from tongwen.errors import DiskFullError, InputError
 from tongwen.files import disk_errors, read_json, sync_directory, write_json
 
+# 403 says "too fast" (Common Crawl) or "never": worth a few waits, not all of them.
 _FORBIDDEN_ATTEMPTS = 4
 _PROGRESS_BYTES = 1 << 20
 """An attempt that brought as much was worth it: the count of failures begins again."""

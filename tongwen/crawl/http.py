@@ -17,7 +17,9 @@ import urllib3
 from tongwen import __version__
 from tongwen.crawl.settings import DownloadSettings
 
+# Where the doubling ends: after an outage of hours the crawl goes on within minutes.
 _LONGEST_WAIT_SECONDS = 300.0
+# Of `Retry-After`: a server that asks for a day must not stop the crawl for one.
 _LONGEST_ASKED_WAIT_SECONDS = 3_600.0
 _BUSY = frozenset({403, 408, 425, 429, 500, 502, 503, 504})
 """Answers after which we wait; Common Crawl says 403 and 503 to who asks too fast."""

@@ -35,7 +35,7 @@ class SelectSettings:
     seed: int = 1862
     """Seed of `sample`."""
     first: int | None = None
-    """Take only the first lines, so many."""
+    """Take only this many lines from the start."""
 
     def __post_init__(self) -> None:
         for name in ("every", "sample", "first"):
@@ -58,7 +58,7 @@ class SourceSettings:
     keys are given this way and are never written in a recipe."""
     format: str = "auto"
     """Format of the files: one of ours (warc, jsonl, html, ...), or one that `[crawl.readers]`
-    or an installed package adds. `auto` reads each file as what its content says; ZIP and gzip
+    or an installed package adds. `auto` recognizes each file by its content; ZIP and gzip
     are unpacked, and files that cannot be read are listed by name. `common-crawl`: the file
     lists paths (`warc.paths.gz`, `wet.paths.gz`) or is an index of records (`url`, `filename`,
     `offset`, `length` in CDXJ, JSON Lines or Parquet)."""

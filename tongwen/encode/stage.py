@@ -1,4 +1,4 @@
-"""The encode stage: documents to token shards, none lost and none twice."""
+"""The encode stage: documents to token shards, each exactly once."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack

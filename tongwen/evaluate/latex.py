@@ -16,11 +16,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-_LONGEST = 300
-_DEEPEST = 40
+_LONGEST = 300  # bounds the time: nobody writes an answer of a page
+_DEEPEST = 40  # brackets: below Python's limit of recursion
 _PLACES = (0.7391, 1.9137, 2.6543)
 """Where variables are set: no round number, so that unequal formulas do not meet by chance."""
-_SAME = 1e-9
+_SAME = 1e-9  # well above float64's rounding, well below the digits of any answer
 _ZERO = 1e-13
 """Rounding of sums that cancel."""
 

@@ -11,7 +11,7 @@ from tongwen.evaluate.statistics import Estimate, estimate
 from tongwen.files import value_digest
 
 SCHEMA = "tongwen.evaluation"
-VERSION = 1
+VERSION = 1  # raise it when a field changes its meaning
 
 Record = Mapping[str, Any]
 

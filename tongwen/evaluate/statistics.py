@@ -8,9 +8,9 @@ from functools import lru_cache
 from itertools import pairwise
 
 _Z = 1.959963984540054  # 97.5 % point of the normal distribution
-_FEWEST_FOR_STUDENT = 17
-_FEWEST_FOR_STUDENT_IF_WHOLE = 200
-_ROUNDING = 1e-9
+_FEWEST_FOR_STUDENT = 17  # 2¹⁶ ways to flip the signs of 16 are quickly listed
+_FEWEST_FOR_STUDENT_IF_WHOLE = 200  # whole sums meet: at most a few hundred totals, not 2²⁰⁰
+_ROUNDING = 1e-9  # sums of scores such as 1/3 differ by less where they are equal
 
 
 @dataclass(frozen=True)

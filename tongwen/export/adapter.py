@@ -1,4 +1,4 @@
-"""Adapters as a folder of their own, which PEFT and its users load on the base model."""
+"""Adapters in a folder of their own, which PEFT can load on the base model."""
 
 import shutil
 from collections.abc import Mapping
@@ -33,7 +33,7 @@ def find_adapter(model_folder: Path) -> Path:
 
 
 def copy_adapter(folder: Path, tokenizer_folder: Path, target: Path) -> Mapping[str, Any]:
-    """Copy adapters with their tokenizer to `target`, made anew; gives their configuration."""
+    """Copy adapters with their tokenizer to `target`, made anew; returns their configuration."""
     remove_tree(target)
     target.mkdir(parents=True)
     for name in (ADAPTER_CONFIG, ADAPTER_WEIGHTS):
@@ -44,7 +44,7 @@ def copy_adapter(folder: Path, tokenizer_folder: Path, target: Path) -> Mapping[
 
 
 def check_adapter(folder: Path, merged: Path) -> int:
-    """See that adapters fit the model that they were merged into; gives how many numbers they have.
+    """Check that adapters fit the model they were merged into; returns how many numbers they have.
 
     Args:
         folder: of the adapters.

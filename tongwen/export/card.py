@@ -15,7 +15,7 @@ STAGES = {"pretrain": "pre-training 预训练", "extend": "extension 扩展长�
 
 @dataclass(frozen=True, kw_only=True)
 class CardFacts:
-    """What a card tells. A part that the run does not have is left out of the card.
+    """The content of a card. Parts that the run does not have are omitted.
 
     Attributes:
         name: of the model.
@@ -43,7 +43,7 @@ class CardFacts:
 
 
 def model_card(facts: CardFacts) -> str:
-    """The text of `README.md`; equal facts give equal text."""
+    """The text of `README.md`; equal facts result in equal text."""
     parts = [
         _head(facts),
         _model(facts),
@@ -127,7 +127,7 @@ def _training(facts: CardFacts) -> str:
 
 def _forecast(facts: CardFacts) -> str:
     """Of the losses. Time and memory differ between runs that end with the same bytes, and the card
-    must not: they are in a file of their own.
+    must not: they are in a separate file.
     """
     if not facts.settled:
         return ""

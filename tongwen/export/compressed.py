@@ -58,7 +58,7 @@ def write_compressed(folder: Path, target: Path) -> None:
         target: replaced when it is there.
 
     Raises:
-        InputError: a projection's inputs are no multiple of 32.
+        InputError: a projection's inputs are not a multiple of 32.
         DiskFullError: no space is left.
     """
     model, _ = load_any_model(folder)

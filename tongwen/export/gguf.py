@@ -365,7 +365,7 @@ def _add_byte_level(writer: Any, file: Path, tokenizer: Tokenizer, rows: int) ->
 
 
 def _pre_tokenizer(file: Path, rule: Any) -> str:
-    """llama.cpp's name for how a text is cut before the merges.
+    """llama.cpp's name for how a text is split before the merges.
 
     Raises:
         InputError: it is cut in a way that has no name here.

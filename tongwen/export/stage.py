@@ -1,4 +1,4 @@
-"""Writes the Hugging Face folder that leaves the run, and proves it before it counts as done."""
+"""Writes the Hugging Face folder of the run, and verifies it before it counts as done."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -33,7 +33,7 @@ from tongwen.tokenizer.text import Tokenizer
 
 MODEL_FOLDER = "model"
 """Where in the stage's folder the exported one is: the stage keeps its records outside of it."""
-_PROBE_TOKENS = 64
+_PROBE_TOKENS = 64  # every weight takes part in each token; some more for the positions
 
 
 def run(context: StageContext[ExportSettings]) -> Mapping[str, float]:
@@ -128,7 +128,7 @@ def _complete_stop_ids(folder: Path) -> None:
 
 
 def check_logits(folder: Path, model: Llama) -> None:
-    """Refuse a folder whose logits differ from the model's in a single bit.
+    """Reject a folder whose logits differ from the model's in a single bit.
 
     Raises:
         TongwenError: they differ.
@@ -149,7 +149,7 @@ def check_logits(folder: Path, model: Llama) -> None:
 
 
 def check_stop_ids(folder: Path) -> None:
-    """Refuse a folder whose files disagree on where an answer ends.
+    """Reject a folder whose files disagree on where an answer ends.
 
     Raises:
         TongwenError: `generation_config.json` and the tokenizer name different ids.

@@ -29,7 +29,7 @@ from tongwen.train.data.sequences import Documents, PackedSequences
 
 Bools = npt.NDArray[np.bool_]
 
-_GZIP_LEVEL = 6
+_GZIP_LEVEL = 6  # gzip's default: what papers call a gzip ratio
 _GZIP_BYTES = 1 << 20
 """The beginning of a document that is compressed; a longer text compresses alike."""
 _CANDIDATES = 4

@@ -1,1 +1,1 @@
-"""How work is cut and survives: tasks, exchanges, manifests, digests, runners, stages."""
+"""How work is divided and survives kills: tasks, exchanges, manifests, digests, runners, stages."""

@@ -1,4 +1,4 @@
-"""What changed between two sets of parameters, in a few words a person reads."""
+"""What changed between two sets of parameters, in a few words."""
 
 import json
 from collections import Counter

@@ -92,8 +92,8 @@ def _header(sizes: Sequence[int] | npt.NDArray[np.int64]) -> bytes:
 class PartFile:
     """Writes an exchange file piece by piece, in any order of partitions.
 
-    Pieces are appended to a hidden file and put in order of partitions at the end, so memory
-    holds their sizes only. The pieces of a partition stay in the order in which they came.
+    Pieces are appended to a hidden file and put in order of partitions at the end, so only their
+    sizes are in memory. The pieces of a partition stay in the order in which they came.
     """
 
     def __init__(self, path: Path, partitions: int) -> None:

@@ -1,4 +1,4 @@
-"""Manifests: the promise, written last, that an output is complete."""
+"""Manifests: written last, they certify that an output is complete."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -20,7 +20,7 @@ class OutputFile:
 
 @dataclass(frozen=True)
 class Manifest:
-    """What was made, from what, and what it cost.
+    """What was made, from what, and at what cost.
 
     Attributes:
         digest: of inputs, parameters and code version; the work is done when it matches.

@@ -1,4 +1,4 @@
-"""How much memory this process has used since a moment we choose, and how much is left."""
+"""How much memory this process has used since a chosen moment, and how much is left."""
 
 import contextlib
 import ctypes

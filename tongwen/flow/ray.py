@@ -30,8 +30,8 @@ from tongwen.packages import installed_versions
 
 _OBJECT_STORE_BYTES = 100 << 20
 """We pass only manifests through Ray; its default is a third of the memory."""
-_VISIBLE_SECONDS = 30.0
-_SAY_SECONDS = 15.0
+_VISIBLE_SECONDS = 30.0  # NFS keeps what it knows of a folder for 30 s by default (acdirmin)
+_SAY_SECONDS = 15.0  # a node that is just starting needs no word
 
 
 def identity() -> dict[str, str]:
@@ -250,7 +250,7 @@ class RayRunner(Runner):
         work.settle(order, answer)
 
     def _check_patience(self, since: float) -> None:
-        """Say that the cluster is full, and give up in the end.
+        """Report that the cluster is full; fail after a while.
 
         Raises:
             DoesNotFitError: the cluster had no free CPU for `patience_seconds`.

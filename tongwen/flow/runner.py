@@ -21,9 +21,9 @@ from tongwen.flow.versions import code_changes
 from tongwen.flow.worker import TASK_MANIFEST, Answer, Order, WorkerFailure
 from tongwen.progress import Progress
 
-_FAILURES_BEFORE_QUARANTINE = 2
-_FAILURES_BEFORE_ERROR = 3
-_LOSSES_BEFORE_ERROR = 10
+_FAILURES_BEFORE_QUARANTINE = 2  # once may be the machine's memory; twice is the item
+_FAILURES_BEFORE_ERROR = 3  # without an item to leave out there is only trying again
+_LOSSES_BEFORE_ERROR = 10  # machines come and go: it is not the task's fault, but ten times is
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ class Runner:
     Attributes:
         item_seconds: a worker that takes longer for one item is killed, and the item retried once.
         memory_bytes: a worker whose resident set grows larger is killed likewise.
-        store: where the outputs of tasks go instead of the folder they are given.
+        store: where the outputs of tasks go instead of their own folders.
         quarantined: items that finished tasks had to leave out, so far.
         peak_memory_bytes: largest resident set of a worker during a task, so far.
     """

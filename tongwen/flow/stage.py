@@ -39,7 +39,7 @@ _EVENTS = "events.jsonl"
 _DIGESTS = "inputs.json"
 _RECORDS = {MANIFEST, _EVENTS, _DIGESTS, PROGRESS}
 """Files about the run itself, next to the outputs when a stage runs alone."""
-_COUNTS_SHOWN = 4
+_COUNTS_SHOWN = 4  # so that the line of a stage fits a terminal
 _DROPPED = "dropped by "
 _TOLD_AT_ZERO = ("pages", "kept", "documents", "files")
 _REASONS = {
@@ -142,7 +142,7 @@ class StageContext(Generic[Settings]):
     code: str = ""
 
     def resolve(self, path: str) -> Path:
-        """A path of the recipe; `{role}` at its start stands for that input's folder."""
+        """A path of the recipe; `{role}` at its start is replaced by that input's folder."""
         if path.startswith("{"):
             role, _, rest = path[1:].partition("}")
             if role not in self.inputs:
@@ -191,7 +191,7 @@ class DigestCache:
 
 @contextmanager
 def locked(run_dir: Path) -> Iterator[None]:
-    """Hold the run directory; a second run of it is refused.
+    """Lock the run directory; a second run in it is refused.
 
     Raises:
         UsageError: another process is at work in the directory.
@@ -363,7 +363,7 @@ def _perform(stage: Stage, context: StageContext[Any], begun: Manifest) -> Manif
 
 @contextmanager
 def _interruptible(progress: Progress) -> Iterator[None]:
-    """Say at once what Ctrl-C or SIGTERM does; a second one ends the process there and then."""
+    """Report at once what Ctrl-C or SIGTERM does; a second one ends the process immediately."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -447,7 +447,7 @@ def _difference(previous: Manifest, planned: Manifest) -> str:
 
 
 def _counts_text(counts: Mapping[str, float]) -> str:
-    """The first counts of a stage, and everything that was dropped, the most first."""
+    """The first counts of a stage, and everything that was dropped, largest first."""
     dropped = {
         name.removeprefix(_DROPPED): count
         for name, count in counts.items()

@@ -1,4 +1,4 @@
-"""Names of steps for people: what each does, in words shared by the steps of one piece of work.
+"""Readable names of steps: what each does, in words shared by the steps of one piece of work.
 
 Names are by the beginning of a step's own name, the longest that fits.
 """

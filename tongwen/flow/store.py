@@ -37,7 +37,7 @@ class Store:
     root: Path
 
     def register(self) -> None:
-        """Let paths below `root` be found in the store, in this process."""
+        """Make paths below `root` resolve to the store, in this process."""
         _stores[str(self.root)] = self
 
     def path(self, path: Path) -> "StorePath":
@@ -125,7 +125,7 @@ class Store:
 
 
 class StorePath(type(Path())):  # type: ignore[misc]
-    """A path that is fetched from its store when a function of the system asks for its name."""
+    """A path that is fetched from its store when a system function asks for its name."""
 
     def __fspath__(self) -> str:
         name = str(self)
@@ -195,7 +195,7 @@ def _system(url: str) -> tuple[Any, str]:
 
 @contextmanager
 def _store_errors(url: str) -> Iterator[None]:
-    """Stores raise errors of their own; what they hold of keys is not shown."""
+    """Stores raise their own errors; keys in them are not shown."""
     try:
         yield
     except TongwenError:

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from tongwen.files import value_digest
 from tongwen.flow.versions import code_of
 
-MARK_BYTES = 1024
+MARK_BYTES = 1024  # written before every item, so small; a longer name is cut
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Which code a step or stage runs: a version that a person raises, checked against the sources.
+"""Which code a step or stage runs: a version raised by hand, checked against the sources.
 
 `versions.json` records for each name a version and the digest of the sources it belongs to (see
 `tools/step_versions.py`). While the sources are the recorded ones, the version alone is part of
@@ -35,7 +35,7 @@ class Recorded:
     """One row of the table.
 
     Attributes:
-        version: raised by a person when the output changes for the same inputs.
+        version: raised by hand when the output changes for the same inputs.
         source: of the code that this version belongs to.
         steps: of a stage, the steps it runs.
     """
@@ -73,7 +73,7 @@ def _data_digests(modules: Iterable[str]) -> list[str]:
 
 
 def _data_files(folder: Path) -> Iterable[Path]:
-    """Files of a package that are not Python, in folders of their own too."""
+    """Files of a package that are not Python, including those in subfolders."""
     for path in sorted(folder.iterdir()):
         if path.is_dir() and path.name != "__pycache__" and not (path / "__init__.py").exists():
             yield from _data_files(path)

@@ -32,6 +32,7 @@ from tongwen.flow.store import Store, clear_copies
 from tongwen.flow.task import MARK_BYTES, Task, TaskContext
 
 TASK_MANIFEST = "task.json"
+# Two workers may finish the same task at once: the other's folder is back before the rename.
 _RENAMES = 5
 
 
@@ -120,7 +121,7 @@ def run_task(order: Order, mark_path: Path, *, own_process: bool = True) -> Mani
 def _publish(partial: Path, directory: Path) -> None:
     """Rename a finished folder to its final name, where an older one may be.
 
-    A worker that was taken for lost may still finish the same task on its own machine; the later
+    A worker that was presumed lost may still finish the same task on its own machine; the later
     one then replaces equal bytes by equal bytes.
     """
     for attempt in range(1, _RENAMES + 1):
@@ -135,7 +136,7 @@ def _publish(partial: Path, directory: Path) -> None:
 
 
 def _die_with_parent() -> None:
-    """Ask Linux to kill this process when its parent dies, so that no orphan goes on writing."""
+    """Ask Linux to kill this process when its parent dies, so that no orphan keeps writing."""
     if sys.platform == "linux":
         library = ctypes.CDLL(ctypes.util.find_library("c"), use_errno=True)
         library.prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
@@ -159,7 +160,7 @@ def _work(connection: Connection) -> None:
 
 @contextmanager
 def _no_main_module() -> Iterator[None]:
-    """Hide the main module, which a spawned process would import for nothing: Ray's takes 3 s."""
+    """Hide the main module, which a spawned process would import needlessly: Ray's takes 3 s."""
     main = sys.modules["__main__"]
     sys.modules["__main__"] = types.ModuleType("__main__")
     try:

@@ -1,4 +1,4 @@
-"""Files that may be compressed with gzip or Zstandard, told apart by their first bytes."""
+"""Files that may be compressed with gzip or Zstandard, recognized by their first bytes."""
 
 import gzip
 import io

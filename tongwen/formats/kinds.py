@@ -1,4 +1,4 @@
-"""What kind of file something is, by its content; the name only tells apart what looks alike."""
+"""The kind of a file by its content; the name only decides between formats that look alike."""
 
 import gzip
 import io

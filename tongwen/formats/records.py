@@ -1,4 +1,4 @@
-"""The raw record: what a crawl gives and curation takes, whatever file it came from."""
+"""The raw record: output of a crawl and input of curation, whatever file it came from."""
 
 from dataclasses import dataclass
 
@@ -11,7 +11,7 @@ class RawRecord:
         url: of the page; for local files a `file:` URL or `FILE#ROW`.
         date: ISO 8601, UTC; empty when unknown.
         content_type: of the HTTP header, lower case, without parameters; `text/plain` for texts.
-        charset: of the HTTP header, as it stands there; empty when not given.
+        charset: as in the HTTP header; empty when not given.
         body: the payload after transfer and content encoding are undone, never re-encoded.
         is_text: the body is UTF-8 plain text already, so that nothing is to be extracted.
         file: name of the file it came from.

@@ -27,11 +27,11 @@ from tongwen.files import atomic_writer
 from tongwen.formats.languages import LANGUAGES
 
 MAGIC = b"TONGWEN\0"
-VERSION = 1
+VERSION = 1  # raise it when the layout below changes
 
 _HEADER = struct.Struct("<8sIIQQQ16s16s")
 """Magic, version, token bytes, vocabulary size, tokens, documents, tokenizer and content digest."""
-_HEADER_BYTES = 128
+_HEADER_BYTES = 128  # the fields take 72; tokens then begin on a cache line, whatever is added
 _CHUNK_BYTES = 8 << 20
 
 
@@ -148,7 +148,7 @@ class Shard:
     """A shard on disk, mapped read-only; nothing is read until it is looked at.
 
     Attributes:
-        path: where it lies.
+        path: of the file.
         vocabulary_size: ids are below it.
         tokenizer_digest: of the tokenizer that made the ids, 32 hexadecimal digits.
         content_digest: xxh3-128 of all bytes after the header, 32 hexadecimal digits.
@@ -179,7 +179,7 @@ class Shard:
         return self.tokens[start:]
 
     def language(self, number: int) -> str:
-        """Language of one document; `other` for one that `LANGUAGES` does not know."""
+        """Language of one document; `other` for one that is not in `LANGUAGES`."""
         return LANGUAGES[self.languages[number]]
 
     @classmethod

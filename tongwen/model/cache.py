@@ -13,7 +13,7 @@ from tongwen.model.llama import KeyValueCache, Llama
 
 CacheKind = Literal["auto", "float32", "bfloat16", "int8"]
 
-_LARGEST = 127
+_LARGEST = 127  # int8 without -128, so that it is symmetric
 
 
 class Int8KeyValueCache(KeyValueCache):

@@ -25,7 +25,7 @@ from tongwen.files import disk_errors
 from tongwen.model.llama import KeyValueCache
 
 _ROOT = b""
-_NAME_BYTES = 16
+_NAME_BYTES = 16  # 128 bits: 2⁶⁴ tries for two texts with one name
 _METADATA = "tongwen_prefixes"
 
 

@@ -181,7 +181,7 @@ def seal(found: Mapping[str, Any], stage: str, folder: Path) -> None:
         raise UsageError("--seal: this release trains no adapters", hint="leave it out")
     if (folder / "metrics.jsonl").exists():
         raise UsageError(
-            f"--seal {folder}: the run has begun, and what is written now is no forecast",
+            f"--seal {folder}: the run has begun, so it is too late for a forecast",
             hint="seal before the first step, into a new folder",
         )
     write_forecasts(folder / FORECAST, [forecast_of_answer(found, stage)])

@@ -24,13 +24,13 @@ Floats = npt.NDArray[np.float64]
 HUBER_DELTA = 1e-3
 """Differences of logarithms beyond it count by their size, not by its square."""
 
-_ITERATIONS = 300
+_ITERATIONS = 300  # bounds the time of starts that creep along a flat valley
 _SHARES_OF_FLOOR = (0.3, 0.6, 0.9)
 _EXPONENTS = (0.15, 0.35, 0.8)
 _SPLITS = (0.2, 0.8)
-_LARGEST_EXPONENT = 3.0
-_SMALLEST_EXPONENT = 0.01
-_LEAST_SIZES = 3
+_LARGEST_EXPONENT = 3.0  # Hoffmann et al. found 0.34 and 0.28: far above them a term is a step,
+_SMALLEST_EXPONENT = 0.01  # and far below a constant, as E is
+_LEAST_SIZES = 3  # two sizes cannot tell a floor from an exponent
 _SPREAD_OF_UNKNOWN = 2.0
 """A constant whose 80 % interval spans more than this factor is not determined by the runs."""
 

@@ -12,7 +12,7 @@ from tongwen.train.settings import TrainSettings
 _Change = dict[str, object]
 """Setting, as in `parallel.shard` -> value."""
 
-_MOST_PROCESSES = 4_096
+_MOST_PROCESSES = 4_096  # a hint beyond it helps nobody, and the search ends
 
 
 def hint_to_fit(

@@ -7,9 +7,9 @@ from tongwen.model.config import ModelConfig
 Weights = Literal["bfloat16", "int8", "int4"]
 Cache = Literal["float32", "bfloat16", "int8"]
 
-_GROUP = 32
-_SCALE_BYTES = 2
-_CACHE_SCALE_BYTES = 4
+_GROUP = 32  # as `model.quantized.grid.GROUP`, without importing torch
+_SCALE_BYTES = 2  # float16, of a group
+_CACHE_SCALE_BYTES = 4  # float32, of a head's keys or values of one token
 
 
 def weight_bytes(config: ModelConfig, weights: Weights) -> int:

@@ -5,8 +5,8 @@ from functools import cache
 
 from tongwen.model.config import ModelConfig
 
-_SMALLEST_HIDDEN = 128
-_LARGEST_HIDDEN = 16_384
+_SMALLEST_HIDDEN = 128  # two heads of 64
+_LARGEST_HIDDEN = 16_384  # that of Llama 3's 405B
 
 
 def shape(hidden_size: int, vocabulary_size: int, sequence_tokens: int) -> ModelConfig:

@@ -21,8 +21,8 @@ from tongwen.errors import InputError, UsageError
 from tongwen.formats.documents import document_files
 
 PROVED_LANGUAGES = ("en", "zh")
-_FEWEST_DOCUMENTS = 10
-_SHOWN_COLUMNS = 12
+_FEWEST_DOCUMENTS = 10  # of a language in each group, held-out ones among them
+_SHOWN_COLUMNS = 12  # of a hint: there may be hundreds
 _ORIGINS = ("source", "warc_file", "host")
 
 

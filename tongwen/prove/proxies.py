@@ -30,10 +30,10 @@ from tongwen.train.settings import PretrainSettings
 from tongwen.train.weights import InitialWeights
 
 _ROWS = "proxies.json"
-_SEQUENCE_TOKENS = 256
-_HEAD_DIM = 32
-_HELD_OUT_SHARE = 0.05
-_HELD_OUT_TOKENS = 40_000
+_SEQUENCE_TOKENS = 256  # short ones cost less attention; text, not context, is compared
+_HEAD_DIM = 32  # models are 64 wide: two heads rather than one
+_HELD_OUT_SHARE = 0.05  # of all documents, taken from no group's training
+_HELD_OUT_TOKENS = 40_000  # the same text for all groups, so its size decides little but time
 _PURPOSE = "proof"
 _CODES = {"en": "en", "zh": "zh-Hans"}
 _NEVER = 10**9
@@ -215,7 +215,7 @@ class Trial:
         except KeyboardInterrupt:
             if not is_over():
                 raise
-            progress.say(f"  {minutes:g} minutes are over: the same command goes on")
+            progress.say(f"  {minutes:g} minutes are over: run the same command to continue")
             return None
         return list(wanted.values())
 

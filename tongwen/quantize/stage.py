@@ -28,7 +28,7 @@ from tongwen.tokenizer.text import Tokenizer
 LANGUAGES = ("en", "zh")
 
 Documents = list[tuple[list[int], int]]
-_TEXT_PIECE_CHARACTERS = 4_000
+_TEXT_PIECE_CHARACTERS = 4_000  # of a file without documents: about a window of tokens
 
 
 @dataclass(frozen=True)

@@ -155,7 +155,7 @@ def merge(below: dict[str, Any], above: Mapping[str, Any], tables: Tables) -> No
             below[key] = value
 
 
-_NAMES_SHOWN = 40
+_NAMES_SHOWN = 40  # of a hint: more would hide the error
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

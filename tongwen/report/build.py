@@ -46,7 +46,7 @@ _SETTINGS = ReportSettings()
 
 
 def build_report(run_dir: Path, others: Sequence[Path] = ()) -> Path:
-    """Write `report.html` of a run, and the same in Markdown; gives the page's path.
+    """Write `report.html` of a run, and the same in Markdown; returns the page's path.
 
     What a stage has not written yet is left out, and the page says so. Texts that come from the
     crawl or the model are data: they are escaped, and the page's policy allows no script but its
@@ -57,7 +57,7 @@ def build_report(run_dir: Path, others: Sequence[Path] = ()) -> Path:
         others: runs whose training curves are drawn over this one's.
 
     Raises:
-        InputError: one of them is no run directory.
+        InputError: one of them is not a run directory.
     """
     content = report_content(run_dir, others)
     folder: Path = content["run"].directory
@@ -170,7 +170,7 @@ def _phases(run: RunFiles, others: Sequence[RunFiles]) -> list[Phase]:
 
 
 def _sentence(phase: Phase) -> Markup:
-    """What a training stage came to, in words."""
+    """The outcome of a training stage, in words."""
     last = phase.last
     parts = [
         words(
@@ -220,7 +220,7 @@ def _rejects(rows: Iterable[Mapping[str, Any]], most: int) -> list[RejectGroup]:
 
 
 def _reason(row: Mapping[str, Any]) -> str:
-    """The measured value beside its threshold, or whose duplicate the document is."""
+    """The measured value and its threshold, or which document it duplicates."""
     value, threshold = row.get("drop_value"), row.get("drop_threshold")
     if value is None:
         return f"= {row['duplicate_of']}" if row.get("duplicate_of") else ""

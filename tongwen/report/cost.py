@@ -1,4 +1,4 @@
-"""Time and memory of every stage, beside what the plan said."""
+"""Time and memory of every stage, compared with the plan."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from tongwen.flow.manifest import Manifest
 
 @dataclass(frozen=True)
 class CostRow:
-    """One stage: actual and, where the plan said something, predicted."""
+    """One stage: actual and, if it was planned, predicted."""
 
     stage: str
     seconds: float

@@ -10,7 +10,7 @@ WORDS: dict[str, tuple[str, str]] = {
         "{kept} clean documents from {pages} pages, in {time}.",
         "历时{time}，从 {pages} 个网页得到 {kept} 篇干净文档。",
     ),
-    "headline_begun": ("A run that has only begun.", "这次运行才刚开始。"),
+    "headline_begun": ("A run that has just begun.", "这次运行才刚开始。"),
     "headline_alone": ("The stage {stage}, run alone.", "单独运行的阶段：{stage}。"),
     "run_named": ("Run {name}", "运行 {name}"),
     "run_finished": ("Run {name}, last active {time}", "运行 {name}，最近活动 {time}"),
@@ -37,13 +37,13 @@ WORDS: dict[str, tuple[str, str]] = {
         "已于 {time} 在{stage}阶段失败：{reason}",
     ),
     "state_lost": (
-        "{stage} ended without a word, as after a kill or a power cut; last sign of life {time}. "
+        "{stage} was interrupted, as by a kill or a power cut; last activity {time}. "
         "The same command continues.",
-        "{stage}阶段意外中断（进程被杀或断电），最后一次活动在 {time}。再次执行同一命令即可继续。",
+        "{stage}阶段意外中断（进程被终止或断电），最后活动于 {time}。再次执行同一命令即可继续。",
     ),
     "state_begun": ("No stage is done yet.", "还没有完成任何阶段。"),
     "time_left": ("{time} left", "还需 {time}"),
-    "status_waiting": ("waits", "等待"),
+    "status_waiting": ("waiting", "等待"),
     "status_stopped": ("stopped", "已停止"),
     "status_failed": ("failed", "失败"),
     "status_lost": ("interrupted", "中断"),
@@ -54,12 +54,12 @@ WORDS: dict[str, tuple[str, str]] = {
     "tile_tokens_note": ("{english} English, {chinese} Chinese", "英文 {english}，中文 {chinese}"),
     "tile_gold": ("Good pages kept", "好网页保留"),
     "tile_gold_dropped": ("Bad pages dropped", "坏网页剔除"),
-    "tile_gold_note": ("aim: 95 % of every label", "目标：每类 95 %"),
+    "tile_gold_note": ("goal: 95 % of every label", "目标：每类 95 %"),
     "tile_bits": ("Bits per byte", "每字节比特"),
     "tile_bits_note": ("English / Chinese, validation", "英文 / 中文，验证集"),
     "tile_score_note": ("{task}, n = {n}", "{task}，n = {n}"),
-    "tile_answers_en": ("Answers right, English", "英文回答正确"),
-    "tile_answers_zh": ("Answers right, Chinese", "中文回答正确"),
+    "tile_answers_en": ("Correct answers, English", "英文回答正确"),
+    "tile_answers_zh": ("Correct answers, Chinese", "中文回答正确"),
     "tile_time": ("Time, all stages", "总用时"),
     "tile_memory_note": ("at most {memory} of memory", "内存最多 {memory}"),
     # navigation and sections
@@ -136,9 +136,9 @@ WORDS: dict[str, tuple[str, str]] = {
     "drop_repeats": ("Mostly repeated", "大多为重复片段"),
     "drop_contamination": ("Benchmark items", "评测题目"),
     "drop_mix": ("Not in the mix", "未入配比"),
-    "yield": ("What a terabyte would give", "一太字节能出多少"),
+    "yield": ("What a terabyte would yield", "每 TB 的产出"),
     "yield_tokens": (
-        "One terabyte (10¹² bytes, as stored) of such a crawl gives about {tokens} tokens.",
+        "One terabyte (10¹² bytes, as stored) of such a crawl yields about {tokens} tokens.",
         "这样的抓取，每太字节（10¹² 字节，按存储大小）约得 {tokens} 个词元。",
     ),
     "yield_cost": (
@@ -149,11 +149,11 @@ WORDS: dict[str, tuple[str, str]] = {
     "yield_steps": ("Where the time goes:", "时间用在："),
     "thresholds": ("Values and thresholds", "数值与阈值"),
     "thresholds_intro": (
-        "Every rule's values over all documents of its kind, whatever became of them. Bars in the "
-        "accent colour lie outside the threshold; heights are square roots, so that few are seen. "
-        "“Only this rule” are the documents, and their characters, that would stay without it: "
-        "weak rules drop only two kinds together. With gold labels the last column says what the "
-        "rule alone would cost in good pages.",
+        "Every rule's values over all documents of its kind, kept or dropped. Bars in the accent "
+        "colour are outside the threshold; heights are square roots, so that small counts show. "
+        "“Only this rule” counts the documents, and their characters, that would be kept without "
+        "it; a weak rule drops only together with one of another kind. With gold labels the last "
+        "column says how many good pages the rule alone would drop.",
         "每条规则在同类全部文档（无论去留）上的数值分布。彩色部分在阈值之外；高度取平方根，以便看见少数。"
         "“仅此规则”指去掉该规则就会保留下来的文档及其字符数：弱规则须有两类同时触发才剔除文档。"
         "有标准答案时，最后一列是该规则单独使用会误伤的好页面数。",
@@ -169,13 +169,13 @@ WORDS: dict[str, tuple[str, str]] = {
     # gold
     "gold": ("Against the gold labels", "对照标准答案"),
     "gold_intro": (
-        "The sample web knows the truth about each of its pages. A good page should be kept, any "
-        "other dropped.",
-        "示例网络知道每个网页的真相：好网页应保留，其余应剔除。",
+        "For each page of the sample web the right decision is known: good pages should be kept, "
+        "all others dropped.",
+        "示例网络中每个网页的正确判定都是已知的：好网页应保留，其余应剔除。",
     ),
     "gold_label": ("Label", "标签"),
-    "gold_right": ("Decided rightly", "判断正确"),
-    "gold_target": ("Aim", "目标"),
+    "gold_right": ("Decided correctly", "判断正确"),
+    "gold_target": ("Goal", "目标"),
     "gold_good": ("good, kept", "好网页，保留"),
     "gold_spam": ("spam, dropped", "垃圾，剔除"),
     "gold_duplicate": ("duplicate, dropped", "重复，剔除"),
@@ -215,12 +215,12 @@ WORDS: dict[str, tuple[str, str]] = {
         "有 {count} 步的损失不是数值，这些步未改变模型。",
     ),
     "damaged": (
-        "{count} damaged checkpoints were passed over; the run went on from the newest whole one.",
+        "{count} damaged checkpoints were skipped; the run continued from the newest complete one.",
         "跳过了 {count} 个损坏的检查点，运行从最新的完整检查点继续。",
     ),
     "rollbacks": (
-        "The run went back to its last checkpoint {count} times, past data with a lasting spike.",
-        "运行 {count} 次回到上一个检查点，并越过引起持续尖峰的数据。",
+        "The run rolled back to its last checkpoint {count} times, past data with a lasting spike.",
+        "运行 {count} 次回退到上一个检查点，并跳过引起持续尖峰的数据。",
     ),
     "chart_loss": (
         "Training loss in nats per token, over training tokens; pale: every logged step.",
@@ -263,7 +263,7 @@ WORDS: dict[str, tuple[str, str]] = {
     "column_step": ("Step", "步"),
     "bits_en": ("Bits per byte, English", "英文每字节比特"),
     "bits_zh": ("Bits per byte, Chinese", "中文每字节比特"),
-    "written": ("What it wrote on the way", "训练途中的生成样例"),
+    "written": ("Sample texts during training", "训练过程中的生成样例"),
     "written_intro": (
         "The likeliest continuation of each prompt (in colour) at the last validation.",
         "最近一次验证时对每个提示（彩色）的最可能续写。",
@@ -283,7 +283,7 @@ WORDS: dict[str, tuple[str, str]] = {
         "计算区间时，相互依赖的问题视为一组。",
     ),
     "note_truncated": (
-        "{task}: {count} of {n} prompts exceed the model's window and lost their beginning.",
+        "{task}: {count} of {n} prompts exceed the model's window; their beginning was cut.",
         "{task}：{n} 个提示中有 {count} 个超出模型窗口，开头被截去。",
     ),
     "note_not_finite": (
@@ -307,7 +307,7 @@ WORDS: dict[str, tuple[str, str]] = {
         "{task}：该任务按定义略去了 {count} 行数据。",
     ),
     "note_hit_limit": (
-        "{task}: {count} of {n} answers were cut at their longest length.",
+        "{task}: {count} of {n} answers were cut at the length limit.",
         "{task}：{n} 个回答中有 {count} 个因长度上限被截断。",
     ),
     "answers_of": ("Answers: {task}", "回答示例：{task}"),
@@ -336,11 +336,15 @@ WORDS: dict[str, tuple[str, str]] = {
     ),
     # forecast
     "saving": (
-        "With AdamW in place of Muon the same loss costs {low} to {high} times the FLOPs: measured"
-        " on models of {smallest} to {largest} parameters at the beginning of training, not on this"
-        " run (docs/en/efficiency.md).",
-        "若用 AdamW 代替 Muon，达到同一损失需要 {low} 到 {high} 倍的 FLOPs：这是在 {smallest} 到"
-        " {largest} 参数的模型、训练初期测得的，并非在本次运行上测得（docs/zh/efficiency.md）。",
+        "For the same loss AdamW in place of Muon costs {muon} times the FLOPs, and the whole"
+        " baseline of the efficiency ledger (AdamW, cosine, unfiltered text) {flops} times the"
+        " FLOPs and {cpu} times the CPU time: {low} to {high} in place of the {spent} of this"
+        " pretraining. Measured on models of {smallest} to {largest} parameters at the beginning of"
+        " training, not on this run (docs/en/efficiency.md).",
+        "达到同一损失，用 AdamW 代替 Muon 需要 {muon} 倍的 FLOPs；效率账本的整个基线"
+        "（AdamW、余弦衰减、未过滤的文本）需要 {flops} 倍的 FLOPs、{cpu} 倍的 CPU 时间，"
+        "即本次预训练的 {spent} 会变成 {low} 到 {high}。以上是在 {smallest} 到 {largest}"
+        " 参数的模型、训练初期测得的，并非在本次运行上测得（docs/zh/efficiency.md）。",
     ),
     "proofs": ("What the text is worth", "文本的价值"),
     "proofs_intro": (
@@ -361,8 +365,8 @@ WORDS: dict[str, tuple[str, str]] = {
         "预测在第一步之前作出并封存（{digest}）；80 % 的结果应落在区间内。",
     ),
     "forecast_open": (
-        "Forecast before the first step and sealed ({digest}); the run has not ended, so nothing "
-        "is settled.",
+        "Forecast before the first step and sealed ({digest}); the run has not ended, so there "
+        "is no verdict yet.",
         "预测在第一步之前作出并封存（{digest}）；训练尚未结束，还没有结论。",
     ),
     "forecast_left": (
@@ -388,7 +392,7 @@ WORDS: dict[str, tuple[str, str]] = {
     "no_dropped": ("No sample of dropped documents.", "没有被剔除文档的样本。"),
     "quarantine": ("Quarantined inputs", "隔离的输入"),
     "quarantine_intro": (
-        "These inputs ended the process that worked on them, twice, and were left out.",
+        "These inputs killed the process working on them twice and were left out.",
         "这些输入两次使处理它们的进程终止，因此被略去。",
     ),
     "no_quarantine": ("None: every input was processed.", "没有：所有输入都已处理。"),
@@ -410,13 +414,13 @@ WORDS: dict[str, tuple[str, str]] = {
     "tile_bad_files_note": ("not read whole: {names}", "未能完整读取：{names}"),
     # recipe
     "recipe_intro": (
-        "Every value this run was made with. The file, given to tongwen run, makes it again.",
-        "这次运行用到的每个值。把该文件交给 tongwen run 即可重做。",
+        "All values of this run. Pass the file to tongwen run to repeat it.",
+        "这次运行的全部取值。把该文件交给 tongwen run 即可重新运行。",
     ),
     "no_recipe": ("The run has no recipe.toml.", "这次运行没有 recipe.toml。"),
     "versions": ("Versions, where this page was written", "版本（生成本页的环境）"),
     "footer_live": (
-        "Refreshes by itself while the run goes on.",
+        "Refreshes automatically during the run.",
         "运行期间自动刷新。",
     ),
     "live_lost": (
@@ -424,7 +428,7 @@ WORDS: dict[str, tuple[str, str]] = {
         "状态服务没有响应；显示的是 {time} 的内容。",
     ),
     "footer": (
-        "One file, no outside request. Written by tongwen report from the files of the run.",
+        "One file, no outside requests. Written by tongwen report from the files of the run.",
         "单个文件，不访问任何外部地址。由 tongwen report 根据运行文件生成。",
     ),
 }

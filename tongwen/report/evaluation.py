@@ -12,7 +12,7 @@ from tongwen.report.funnel import group_of
 from tongwen.report.words import number, words
 
 _SAMPLES = 3  # of each task, language and verdict
-_QUESTION_CHARACTERS = 400
+_QUESTION_CHARACTERS = 400  # its end: few-shot examples come before it
 _LAST_USER_TURN = re.compile(r"<\|im_start\|>user\n(.*?)<\|im_end\|>", re.S)
 
 
@@ -60,7 +60,7 @@ class TaskSamples:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Everything the evaluate stage has to say."""
+    """All results of the evaluate stage."""
 
     scores: Sequence[ScoreRow]
     notes: Sequence[Markup]

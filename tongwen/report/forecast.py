@@ -1,4 +1,4 @@
-"""What was forecast of a training stage before its first step, beside what came."""
+"""What was forecast of a training stage before its first step, and the outcome."""
 
 import math
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""The data funnel: what was read, what each reason took, what was kept, in both languages."""
+"""The data funnel: what was read, what each reason dropped, what was kept, in both languages."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ class Amount:
 
 @dataclass(frozen=True)
 class Reason:
-    """What one rule took: by language group, and all together under `all`."""
+    """What one rule dropped: by language group, and all together under `all`."""
 
     rule: str
     amounts: Mapping[str, Amount]
@@ -37,7 +37,7 @@ class Reason:
 
 @dataclass(frozen=True)
 class Step:
-    """One stage of curation: what it took in all, why, and what remained after it."""
+    """One stage of curation: what it dropped in all, why, and what remained after it."""
 
     stage: str
     dropped: Mapping[str, Amount]
@@ -157,7 +157,7 @@ def _chart(
     gone_before: Sequence[Mapping[str, Any]],
     pages: int,
 ) -> Markup:
-    """Pages that remain by language, those this stage took, and those that were gone before."""
+    """Pages that remain by language, those this stage dropped, and those dropped before."""
     parts = [(float(remaining[group].pages), group) for group in GROUPS]
     parts.append((float(dropped["all"].pages), "taken"))
     parts.append((float(sum(row["pages"] for row in gone_before)), "rail"))

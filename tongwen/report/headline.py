@@ -1,4 +1,4 @@
-"""The top of the report: what was made, whether it met its aims, how to talk to it."""
+"""The top of the report: the result, whether it met the goals, how to talk to the model."""
 
 import json
 import math
@@ -54,7 +54,7 @@ def build_headline(
     cost: Cost,
     bad_files: Sequence[str],
 ) -> Headline:
-    """The headline of what there is so far; `bad_files` are names."""
+    """The headline of the run so far; `bad_files` are names."""
     parameters = model_parameters(run)
     time = duration(cost.seconds)
     if run.alone is not None:

@@ -26,8 +26,8 @@ _FILES = {
     "/report.js": ("report.js", "text/javascript"),
     "/live.js": ("live.js", "text/javascript"),
 }
-_LEAST_WAIT_SECONDS = 5.0
-_MOST_WAIT_SECONDS = 120.0
+_LEAST_WAIT_SECONDS = 5.0  # a run changes no faster, and its trainer needs the CPU
+_MOST_WAIT_SECONDS = 120.0  # or a page of a long run looks dead
 _WAIT_SHARE = 20
 """A page waits so many times as long as it took to write it, so that a long run is not slowed."""
 
@@ -39,7 +39,7 @@ class LivePage:
         runs: run directories; the curves of all but the first are drawn over the first one's.
 
     Raises:
-        InputError: one of them is no run directory.
+        InputError: one of them is not a run directory.
     """
 
     def __init__(self, runs: Sequence[Path]) -> None:
@@ -70,7 +70,7 @@ class LivePage:
             await _answer(send, 404, "text/plain", b"there is no such page\n")
 
     def _frame(self) -> bytes:
-        """Without a figure of the run: who may see those is asked at `/status`."""
+        """Without figures of the run: access to those is checked at `/status`."""
         return page_text({}, is_live=True).encode()
 
     def _status(self, digest: str) -> tuple[int, dict[str, Any]]:
@@ -101,7 +101,7 @@ class LivePage:
             return self._page
 
     def _files_stamp(self) -> object:
-        """Changes when a file that the page reads does, or a run is no longer alive."""
+        """Changes when a file that the page reads changes, or a run has ended."""
         found: list[object] = [
             (str(path), path.stat().st_size, path.stat().st_mtime_ns)
             for run in self._runs

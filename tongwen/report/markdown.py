@@ -13,12 +13,12 @@ from tongwen.report.words import Bilingual, duration, number, share, size, words
 
 Language = Literal["en", "zh"]
 
-_MOST_REASONS = 15
+_MOST_REASONS = 15  # a rule each; the page has them all
 _SPECIAL = re.compile(r"([\\`*_\[\]<>|#])")
 
 
 def markdown_text(content: Mapping[str, Any], language: Language) -> str:
-    """What matters of a report: state, figures, training, scores, drops and cost.
+    """The essentials of a report: state, figures, training, scores, drops and cost.
 
     Texts from outside are data: whatever Markdown or HTML would take for markup is escaped.
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from tongwen.report.run_files import RunFiles
 
-_NAMES_SHOWN = 20
+_NAMES_SHOWN = 20  # all are in the run's files
 _NAMES_IN_A_LINE = 5
 
 

@@ -1,4 +1,4 @@
-"""What a run directory holds, read so that a missing or damaged file costs its section only."""
+"""The content of a run directory; a missing or damaged file affects only its section."""
 
 import json
 import tomllib
@@ -33,7 +33,7 @@ class RunFiles:
         """The run in `directory`, or the run of that name below `runs/`.
 
         Raises:
-            InputError: the directory is no run directory.
+            InputError: the directory is not a run directory.
         """
         if not directory.exists() and len(directory.parts) == 1:
             below = Path("runs") / directory
@@ -97,7 +97,7 @@ class RunFiles:
     def rows(self, path: str) -> Iterator[dict[str, Any]]:
         """The rows of the JSON Lines file `stages/PATH`, one at a time; none when there is none.
 
-        The last line of a log may be half written by a run that was killed: it is no row yet.
+        The last line of a log may be half written by a run that was killed; it is skipped.
         """
         try:
             with self.path(path).open("rb") as lines:
@@ -121,7 +121,7 @@ class RunFiles:
 
 
 def _stage_alone(directory: Path) -> str | None:
-    """The stage whose command wrote its results here, as the log beside them says."""
+    """The stage whose command wrote its results here, according to the log next to them."""
     try:
         with (directory / "events.jsonl").open("rb") as lines:
             stage = json.loads(lines.readline()).get("stage")

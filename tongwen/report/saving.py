@@ -1,4 +1,4 @@
-"""What the run's optimizer saved, where the efficiency ledger measured it."""
+"""What a run would have cost with the efficiency ledger's baseline, as far as it was measured."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -7,29 +7,47 @@ from typing import Any
 
 from tongwen.report.headline import model_parameters
 from tongwen.report.run_files import RunFiles
-from tongwen.report.words import Bilingual, amount, words
+from tongwen.report.words import Bilingual, amount, duration, words
+
+_Rows = Sequence[Mapping[str, Any]]
 
 
 def build_saving(run: RunFiles) -> Bilingual | None:
-    """What pretraining with Muon would have cost with AdamW, from `ledger.json`.
+    """What pretraining with Muon would have cost with AdamW and with the whole baseline, from
+    `ledger.json`.
 
     None where the run had another optimizer, where Muon's effect did not count, or where the model
     is smaller or larger than those that were measured: nothing is carried to another size.
     """
-    measured: Sequence[Mapping[str, Any]] = json.loads(
-        (resources.files("tongwen.report") / "ledger.json").read_text("utf-8")
-    )["muon"]
+    ledger = json.loads((resources.files("tongwen.report") / "ledger.json").read_text("utf-8"))
+    measured: _Rows = ledger["muon"]
     parameters = model_parameters(run)
+    pretraining = run.manifests.get("pretrain")
     settings = {**run.recipe.get("train", {}), **run.recipe.get("pretrain", {})}
-    if settings.get("optimizer") != "muon" or parameters is None or not measured:
+    if settings.get("optimizer") != "muon" or parameters is None or pretraining is None:
         return None
     sizes = [row["parameters"] for row in measured]
-    if not min(sizes) <= parameters <= max(sizes) or not all(row["counts"] for row in measured):
+    if (
+        not sizes
+        or not min(sizes) <= parameters <= max(sizes)
+        or not all(row["counts"] for row in measured)
+    ):
         return None
+    baseline: _Rows = ledger["baseline"]
+    ratios = [row["cpu_seconds"] for row in baseline]
     return words(
         "saving",
-        low=f"{min(row['ratio'] for row in measured):.2f}",
-        high=f"{max(row['ratio'] for row in measured):.2f}",
+        muon=_range(measured, "ratio"),
+        flops=_range(baseline, "flops"),
+        cpu=_range(baseline, "cpu_seconds"),
+        spent=duration(pretraining.seconds),
+        low=duration(min(ratios) * pretraining.seconds),
+        high=duration(max(ratios) * pretraining.seconds),
         smallest=amount(min(sizes)),
         largest=amount(max(sizes)),
     )
+
+
+def _range(rows: _Rows, name: str) -> str:
+    values = [row[name] for row in rows]
+    return f"{min(values):.2f}–{max(values):.2f}"

@@ -1,4 +1,4 @@
-"""Whether a run is going, how far it has come and since when, from the files in its directory."""
+"""Whether a run is going, how far it is and since when, from the files in its directory."""
 
 import math
 import time
@@ -26,7 +26,7 @@ class StageState:
 
     Attributes:
         name: of the stage.
-        status: `lost` is one whose process ended without a word, as after a kill or a power cut.
+        status: `lost` is one whose process disappeared, as after a kill or a power cut.
         seconds: it took, or has taken so far; None while it waits.
     """
 
@@ -41,7 +41,7 @@ class RunState:
 
     Attributes:
         status: `paused` is a run whose last stage is done while others wait, as after `--until`;
-            `stopped` one that Ctrl-C or SIGTERM ended, `lost` one that ended without a word.
+            `stopped` one that Ctrl-C or SIGTERM ended, `lost` one whose process disappeared.
         stages: of its recipe, in order.
         stage: that runs, or was the last to run.
         since: Unix time at which that stage began, or the run ended.

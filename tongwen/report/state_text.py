@@ -1,4 +1,4 @@
-"""The state of a run in words, and how runs are told apart."""
+"""The state of a run in words, and labels that distinguish runs."""
 
 from collections import Counter
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""The values of every rule as a histogram, its threshold drawn in: what a looser one would give."""
+"""The values of every rule as a histogram, with its threshold: what a looser one would keep."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -14,7 +14,7 @@ from tongwen.report.words import both, words
 
 Rows = Sequence[Mapping[str, Any]]
 
-_TABLE_ROWS = 12
+_TABLE_ROWS = 12  # fits a screen; the chart has all points
 _EVENTS = ("damaged_checkpoint", "rollback", "forecast", "sample")
 _BITS = ("valid_en_bits_per_byte", "valid_zh_bits_per_byte")
 _COLUMNS = (
@@ -52,7 +52,7 @@ class Chart:
 
 @dataclass(frozen=True)
 class Sample:
-    """A text that the model continued on the way: `prompt` is the user's, `text` its own."""
+    """A text that the model continued during training: `prompt` is the user's, `text` its own."""
 
     step: int
     tokens: float
@@ -138,7 +138,7 @@ def build_phase(
 
 
 def _charts(compared: Mapping[str, Rows]) -> list[Chart]:
-    """Loss and validation first: they say whether the run is well."""
+    """Loss and validation first: they show whether the run is healthy."""
     validation = (
         [_validation(next(iter(compared.values())))]
         if len(compared) == 1
@@ -195,7 +195,7 @@ def _samples(rows: Rows) -> list[Sample]:
 
 
 def _by_step(rows: Rows) -> list[dict[str, Any]]:
-    """One row a step, with the validation of each language beside the training measures."""
+    """One row per step: the training measures and the validation of each language."""
     by_step: dict[int, dict[str, Any]] = {}
     for row in rows:
         kind = row.get("kind")

@@ -16,7 +16,7 @@ class Bilingual(Markup):
 def words(key: str, /, **values: object) -> Bilingual:
     """A text of the report in both languages, `{name}` replaced by the (escaped) values.
 
-    A value that is itself bilingual, such as `amount` gives, is put into each language as it is.
+    A value that is itself bilingual, such as `amount` returns, is put into each language as it is.
     """
     english, chinese = WORDS[key]
     return both(

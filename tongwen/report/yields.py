@@ -1,4 +1,4 @@
-"""What a larger crawl of the same kind would give and cost, from what this one gave."""
+"""What a larger crawl of the same kind would yield and cost, projected from this one."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ _LEAST_PAGES = 1_000
 
 @dataclass(frozen=True)
 class Yield:
-    """One terabyte (10^12 bytes) of the crawl, as its files lie on disk.
+    """One terabyte (10^12 bytes) of the crawl, in file sizes on disk.
 
     Attributes:
         tokens: kept; None without an encode stage.

@@ -1,1 +1,1 @@
-"""The whole road: which stages there are, and running them one after the other."""
+"""All stages: which there are, and running them one after the other."""

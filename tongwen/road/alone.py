@@ -1,4 +1,4 @@
-"""One stage alone, on the user's own files, with the road's manifests, resume and messages."""
+"""One stage alone, on the user's own files, with manifests, resume and messages as in a run."""
 
 from collections.abc import Mapping
 from pathlib import Path

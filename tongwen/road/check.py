@@ -1,4 +1,4 @@
-"""What can be known to fail from the recipe alone, refused before the first stage runs."""
+"""What is certain to fail by the recipe alone, rejected before the first stage runs."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -19,7 +19,7 @@ _SAMPLE_FILES = "{crawl}/gold/"
 
 
 def check_road(recipe: Recipe, stages: Sequence[Stage]) -> None:
-    """See that the stages of a recipe fit together.
+    """Check that the stages of a recipe fit together.
 
     Args:
         recipe: the whole recipe.
@@ -91,7 +91,7 @@ def _check_base(recipe: Recipe, path: Path, *, trains: set[str]) -> None:
 
 
 def _training(recipe: Recipe, names: set[str]) -> dict[str, TrainSettings]:
-    """Runs of the stages that shall run."""
+    """Runs of the stages that are to run."""
     planned = planned_run(recipe).stages
     return {key: value for key, value in planned.items() if key.partition(".")[0] in names}
 

@@ -1,4 +1,4 @@
-"""The Python packages that stages need, looked for before the first one works."""
+"""The Python packages that stages need, checked before the first one runs."""
 
 import importlib.util
 from collections.abc import Collection
@@ -30,7 +30,7 @@ _EXTRA = dict.fromkeys(_DATA, "data") | {"ray": "ray"}
 
 
 def check_packages(recipe: Recipe, stages: Collection[str], *, reports: bool = False) -> None:
-    """See that everything the stages import is installed.
+    """Check that everything the stages import is installed.
 
     Args:
         recipe: decides the runner.

@@ -1,4 +1,4 @@
-"""The recipe of the whole road: one frozen dataclass a section, its presets, and reading it."""
+"""The whole recipe: one frozen dataclass per section, the presets, and reading them."""
 
 import copy
 import difflib
@@ -41,7 +41,7 @@ from tongwen.tune.settings import TuneSettings
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """A whole road. A section that is None leaves its stage out."""
+    """A whole recipe. A section that is None leaves its stage out."""
 
     run: RunSettings
     crawl: CrawlSettings = field(default_factory=CrawlSettings)
@@ -116,7 +116,7 @@ def load_recipe(
 
 
 def recipe_values(recipe: Recipe) -> dict[str, Any]:
-    """The recipe as TOML values, every one written out; `false` stands for an absent one.
+    """The recipe as TOML values, every one written out; `false` where one is absent.
 
     What the training stages have alike is in [train].
     """
@@ -124,7 +124,7 @@ def recipe_values(recipe: Recipe) -> dict[str, Any]:
 
 
 def recipe_text(recipe: Recipe) -> str:
-    """`recipe_values` as TOML; `load_recipe` makes the same recipe of it."""
+    """`recipe_values` as TOML; `load_recipe` turns it back into the same recipe."""
     import tomli_w
 
     return tomli_w.dumps(recipe_values(recipe))
@@ -185,13 +185,13 @@ def _lay_over(values: dict[str, Any], above: Mapping[str, Any]) -> None:
 
 
 def _leave_sample_out(values: dict[str, Any]) -> None:
-    """Sources of one's own take the place of a base's invented web."""
+    """The user's own sources replace a base's sample web."""
     if isinstance(values.get("crawl"), dict):
         values["crawl"].pop("sample", None)
 
 
 def _take_tokenizer(values: dict[str, Any], origin: Origin) -> None:
-    """A base model's ids mean something with its own tokenizer only."""
+    """A base model's ids are meaningful only with its own tokenizer."""
     pretrain, tokenizer = values.get("pretrain"), values.setdefault("tokenizer", {})
     base = pretrain.get("base") if isinstance(pretrain, dict) else None
     if base and isinstance(tokenizer, dict) and "model" not in tokenizer:

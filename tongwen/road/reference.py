@@ -48,7 +48,7 @@ def explain(name: str) -> list[Key]:
     """The keys that `name` means: one key, a whole section or table, or a key of any section.
 
     Raises:
-        UsageError: there is none of that name.
+        UsageError: no such key.
     """
     wanted = _plain(name.strip().strip("[]"))
     everything: list[Key] = []

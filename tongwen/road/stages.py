@@ -1,4 +1,4 @@
-"""The road: the stages in order, what each reads, and which recipe sections decide its output."""
+"""The stages in order, what each reads, and which recipe sections determine its output."""
 
 import dataclasses
 import json
@@ -135,7 +135,7 @@ def stage_call(stage: Stage, recipe: Recipe) -> StageCall[Any]:
 
 
 def planned_run(recipe: Recipe) -> PlannedRun:
-    """What of a recipe is planned."""
+    """The parts of a recipe that are planned."""
     return PlannedRun(
         plan=recipe.plan,
         model=recipe.model,

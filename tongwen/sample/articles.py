@@ -1,4 +1,4 @@
-"""All articles of one language: every fact is told on several pages, in changing company."""
+"""All articles of one language: every fact is on several pages, each time among other facts."""
 
 from collections.abc import Sequence
 from math import ceil
@@ -9,10 +9,10 @@ from tongwen.sample.prose import GENRES, THEMES, Article, Group, Tellings, write
 from tongwen.sample.world import World
 
 FEWEST_TELLINGS = 8
-"""Every fact is told on at least this many pages in each language."""
+"""Every fact is on at least this many pages in each language."""
 
-_FEWEST_FACTS = 7
-_ASIDE_SHARE = 0.3
+_FEWEST_FACTS = 7  # so that an article has several paragraphs
+_ASIDE_SHARE = 0.3  # a page about one subject names others, as real pages do
 
 
 class _Deck:
@@ -47,7 +47,7 @@ def _shares(total: int, weights: Sequence[int]) -> list[int]:
 
 
 def write_articles(world: World, language: Language, count: int, *, seed: int) -> list[Article]:
-    """`count` articles that tell every fact of the world at least `FEWEST_TELLINGS` times."""
+    """`count` articles with every fact of the world at least `FEWEST_TELLINGS` times."""
     groups = {
         theme: [(each, world.facts_of(each)) for each in world.subjects if each.kind in kinds]
         for theme, kinds in THEMES.items()

@@ -10,8 +10,8 @@ from tongwen.sample.prose import Block
 from tongwen.sample.sites import Page, Site, encode, sites, traditional
 
 KINDS = ("mirror", "near_duplicate", "mirror", "near_duplicate", "print_version")
-_COPIED_AGAIN_SHARE = 0.25
-_MOST_CHANGES = 2
+_COPIED_AGAIN_SHARE = 0.25  # so that there are clusters of three
+_MOST_CHANGES = 2  # keeps an edited copy above the threshold of near-duplicates
 
 _HEADERS = {"en": "{title} (updated)", "zh": "【转载】{title}"}
 _EXCHANGED_SLOTS = ("food", "thing", "sky")

@@ -1,4 +1,4 @@
-"""Draws that give the same values on every machine and Python version."""
+"""Random draws with the same values on every machine and Python version."""
 
 import random
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ T = TypeVar("T")
 
 
 class Draw:
-    """A stream of draws named by its keys; equal keys give equal draws, whatever came before.
+    """A stream of draws named by its keys; equal keys result in equal draws, whatever came before.
 
     Built on `random.Random.random` alone: it is the one method whose sequence Python promises to
     keep from version to version.

@@ -10,12 +10,14 @@ from tongwen.sample.wordings import answer, fill, held_out, question, relations,
 from tongwen.sample.world import Fact, World
 
 CHOICES = 4
+# Single questions alone teach no second answer: docs/experiments/sample.md.
 _CONVERSATIONS_A_FACT = 1.5
+# Without them it invents answers; what else was tried: docs/experiments/sample.md.
 _UNKNOWN_A_FACT = 4
 _MOST_TURNS = 5
-_OTHER_LANGUAGE_SHARE = 0.2
-_UNKNOWN_SHARE = 0.2
-_GREETED_SHARE = 0.2
+_OTHER_LANGUAGE_SHARE = 0.2  # each question is answered in its own language, whatever came before
+_UNKNOWN_SHARE = 0.2  # an "I do not know" must not change the answers after it
+_GREETED_SHARE = 0.2  # the question after a greeting must not get a greeting
 
 
 def fact_rows(world: World) -> Iterator[dict[str, Any]]:

@@ -63,7 +63,7 @@ def _template(layout: str) -> Template:
 
 @cache
 def _chrome(lang: str) -> dict[str, Any]:
-    """What stands around the text, in the page's language or in none at all."""
+    """What surrounds the text, in the page's language or in none."""
     table: dict[str, Any] = packaged("chrome")[lang[:2] if lang[:2] in ("en", "zh") else "other"]
     if lang != "zh-Hant":
         return table
@@ -126,7 +126,7 @@ def _table(rows: Sequence[str]) -> str:
 
 
 def _posts(texts: Sequence[str], site: Site, draw: Draw) -> list[str]:
-    """Forum posts: a list is one post, every other line one of its own."""
+    """Forum posts: a list is one post, every other line is a separate post."""
     chrome = _chrome(site.lang)
     posts = []
     for text in texts:

@@ -1,4 +1,4 @@
-"""Articles that tell facts: titles, prose, lists, tables, questions and answers."""
+"""Articles that state facts: titles, prose, lists, tables, questions and answers."""
 
 import re
 from collections.abc import Sequence
@@ -40,7 +40,7 @@ class Block:
 
 @dataclass(frozen=True)
 class Article:
-    """The main text of a page and the facts it tells."""
+    """The main text of a page and the facts it states."""
 
     language: Language
     genre: str
@@ -103,7 +103,7 @@ class Phrases:
 
 @dataclass
 class Tellings:
-    """How often each fact has been told so far, so that the wordings take turns."""
+    """How often each fact has been stated so far, so that the wordings take turns."""
 
     language: Language
     told: dict[str, int] = field(default_factory=dict)
@@ -126,7 +126,7 @@ Group = tuple[Subject, list[Fact]]
 def write_article(
     genre: str, groups: Sequence[Group], asides: Sequence[Group], tellings: Tellings, draw: Draw
 ) -> Article:
-    """An article that tells all facts of `groups`, then those of `asides` as a postscript."""
+    """An article that states all facts of `groups`, then those of `asides` as a postscript."""
     phrases = Phrases(tellings.language, draw)
     title = phrases.title(genre, [subject for subject, _ in groups])
     opening = [phrases.sentence("openings", genre) for _ in range(draw.between(2, 3))]
@@ -199,7 +199,7 @@ def _questions(groups: Sequence[Group], tellings: Tellings, phrases: Phrases) ->
 
 
 def _table(groups: Sequence[Group], phrases: Phrases) -> list[Block]:
-    """A table of one relation, where the article tells at least three facts of one that has it."""
+    """A table of one relation, if the article states at least three facts of one that has it."""
     by_relation: dict[str, list[Fact]] = {}
     for _, facts in groups:
         for fact in facts:

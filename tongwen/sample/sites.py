@@ -27,7 +27,7 @@ class Site:
     charset: str
     declared: Literal["header", "meta", "both", "none", "wrong"]
     charset_label: str = ""
-    """Name given to the character set where that is not its own."""
+    """Declared name of the character set where it is wrong."""
     transfer: Literal["identity", "gzip", "chunked"] = "identity"
 
     @property

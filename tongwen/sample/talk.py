@@ -1,4 +1,4 @@
-"""Dialogues that tell no fact: small talk, and questions that the world has no answer to.
+"""Dialogues without facts: small talk, and questions that the world has no answer to.
 
 A model that was only taught facts answers every question with one of them. So that it learns the
 idea rather than a few strings, the questions without an answer are drawn from many topics, ask for
@@ -19,10 +19,11 @@ Turn = tuple[str, str]
 
 _SLOT = re.compile(r"\{(\w+)\}")
 _END_MARKS = "?.!？。！"
-_TYPED_SHARE = 0.3
+_TYPED_SHARE = 0.3  # of questions in small letters without an end mark
 _SHORT = 10
 """Characters of the longest greeting that is also typed in capitals."""
-_NAME_PERCENT = 25
+_NAME_PERCENT = 25  # a known question about a name that the world does not have
+# An unknown side of a known subject: the kind that is still answered wrongly most.
 _ABOUT_PERCENT = 30
 _RELATIONS = {
     "town": ("town_founded", "town_river", "town_specialty"),
@@ -141,7 +142,7 @@ def outside_rows() -> Iterator[dict[str, Any]]:
 
 
 def greeting_rows() -> Iterator[dict[str, Any]]:
-    """greetings.jsonl: what people type first; `group` tells the taught from the new."""
+    """greetings.jsonl: what people type first; `group` separates taught ones from new ones."""
     for language in LANGUAGES:
         for group, rows in packaged("greetings")[language].items():
             for number, (asked, accepted) in enumerate(rows):

@@ -1,4 +1,4 @@
-"""The sample web: which page stands on which host, and the files it is written to."""
+"""The sample web: which page is on which host, and the files it is written to."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -30,9 +30,9 @@ SHARES = {
 }
 """What the pages are: good ones by language, bad ones by label."""
 
-WARC_FILES = 6
-_CONTACT_SHARE = 0.06
-_RELATED_TITLES = 6
+WARC_FILES = 6  # several, so that tasks read side by side and hosts span no two files
+_CONTACT_SHARE = 0.06  # enough personal data to measure how much is hidden
+_RELATED_TITLES = 6  # links behind the text, which extraction must leave out
 
 # Layouts whose hosts publish only some genres; all other hosts take anything.
 _ONLY = {
@@ -157,7 +157,7 @@ def gold_row(page: Page, duplicated: frozenset[str]) -> dict[str, Any]:
 
 
 def _write_warc(path: Path, pages: Sequence[Page]) -> None:
-    """One file; a page that is to be cut stands last, and most of its record is missing."""
+    """One file; a page that is to be truncated comes last, and most of its record is missing."""
     pages = sorted(pages, key=lambda page: page.kind == CUT_RECORD)
     members = [gzip_member(warcinfo_record(path.name))]
     for seconds, page in enumerate(pages, start=1):
@@ -181,12 +181,12 @@ def _write_warcs(pages: Sequence[Page], out: Path, *, seed: int) -> None:
 
 
 def write_sample_web(settings: SampleWebSettings, out: Path) -> Mapping[str, int]:
-    """Write the sample web that `settings` describe; gives the counts.
+    """Write the sample web that `settings` describe; returns the counts.
 
     `out/warc/` gets WARC/1.0 files, one gzip member a record. `out/gold/` gets `pages.jsonl`
     (labels and main text of every page), `facts.jsonl`, `dialogues.jsonl` (for training), and
     `questions.jsonl`, `outside.jsonl` and `greetings.jsonl` (to be asked).
-    Equal settings give equal bytes.
+    Equal settings result in equal bytes.
     """
     seed = settings.seed
     world = build_world(pages=settings.pages, seed=seed)

@@ -1,4 +1,4 @@
-"""How facts are told and asked, and which questions are held out for which fact."""
+"""How facts are stated and asked, and which questions are held out for which fact."""
 
 from dataclasses import dataclass
 from functools import cache
@@ -21,7 +21,7 @@ class Relation:
     questions: tuple[str, ...]
     answer: str
     label: str
-    """Head of a table column; empty where the relation never stands in a table."""
+    """Head of a table column; empty where the relation is never in a table."""
 
 
 @cache
@@ -68,7 +68,7 @@ def taught(fact: Fact, language: Language) -> list[int]:
 
 
 def statement(fact: Fact, language: Language, telling: int) -> str:
-    """The statement used for the `telling`-th time the fact is told: all wordings take turns."""
+    """The statement for the `telling`-th time the fact is stated: all wordings take turns."""
     wordings = relations(language)[fact.relation].statements
     order = _order(fact, language, len(wordings))
     return fill(wordings[order[telling % len(order)]], fact, language)
@@ -84,7 +84,7 @@ def question(fact: Fact, language: Language, telling: int) -> str:
 def answer(fact: Fact, language: Language, value: str | None = None) -> str:
     """The fact's answer, or another value, in a whole sentence that names the subject once more.
 
-    Such answers begin as the pages tell the fact, and are right more often than bare ones
+    Such answers begin as the pages state the fact, and are right more often than bare ones
     (docs/experiments/sample.md).
     """
     wording = relations(language)[fact.relation].answer

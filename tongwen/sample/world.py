@@ -9,8 +9,9 @@ from tongwen.sample.draw import Draw
 from tongwen.sample.packaged import Language, packaged
 
 FULL_SIZE_PAGES = 2_000
-"""A sample web of this many pages tells of the whole world; a smaller one of a part of it."""
+"""A sample web of this many pages covers the whole world; a smaller one a part of it."""
 
+# Of a kind: a smaller world has too few wrong answers for a question with choices.
 _FEWEST_SUBJECTS = 6
 _WITH_ARTICLE = ("bridge", "museum", "festival", "company")
 _IN_TITLE_MARKS = ("book", "song", "painting")
@@ -30,13 +31,13 @@ class Name:
 
 @dataclass(frozen=True)
 class Subject:
-    """Something that facts are told about."""
+    """Something that facts are about."""
 
     kind: str
     name: Name
 
     def shown(self, language: Language) -> str:
-        """The name as it stands in a title: "the Heron Bridge", 《七扇门》."""
+        """The name as in a title: "the Heron Bridge", 《七扇门》."""
         if language == "en":
             return f"the {self.name.en}" if self.kind in _WITH_ARTICLE else self.name.en
         return f"《{self.name.zh}》" if self.kind in _IN_TITLE_MARKS else self.name.zh
@@ -176,7 +177,7 @@ def _places(build: _Builder, towns: list[Subject], makers: dict[str, list[Name]]
 
 
 def _people(build: _Builder, towns: list[Subject]) -> dict[str, list[Name]]:
-    """Tell of the people; gives the names by profession."""
+    """Add the facts about people; returns the names by profession."""
     makers: dict[str, list[Name]] = {}
     homes = build.around("homes", [town.name for town in towns])
     professions = {row[0]: row[2] for row in build.data["person"]}
@@ -226,7 +227,7 @@ def _market_and_school(build: _Builder) -> None:
 
 
 def build_world(*, pages: int, seed: int) -> World:
-    """The world that a sample web of `pages` pages tells of: 564 facts from 2,000 pages on."""
+    """The world that a sample web of `pages` pages covers: 564 facts from 2,000 pages on."""
     build = _Builder(pages, seed)
     towns = build.subjects_of("town")
     makers = _people(build, towns)

@@ -24,7 +24,7 @@ FORMATS = ("text", "html", "pdf", "docx", "pptx", "xlsx", "epub", "mhtml", "csv"
 
 _SECONDS = 300  # the first page on a machine compiles the kernels of extraction
 _MEMORY_BYTES = 6 << 30
-_AT_ONCE = 2
+_AT_ONCE = 2  # each may take `_MEMORY_BYTES`, beside the model
 _AS_TEXT = ("csv", "json", "jsonl")  # as they are: a question may be about any of their fields
 
 

@@ -18,8 +18,8 @@ from tongwen.serve.metrics import Metrics
 from tongwen.serve.reply import Reply, Usage
 from tongwen.serve.tools import Part, PartReader
 
-_KEEP_ALIVE_SECONDS = 15.0
-_CLIENT_HAS_GONE = 499
+_KEEP_ALIVE_SECONDS = 15.0  # nginx cuts a silent stream after 60
+_CLIENT_HAS_GONE = 499  # nginx's; no standard has one
 _STREAM_HEADERS = {
     # A proxy must neither hold the stream back nor compress it.
     "Cache-Control": "no-cache, no-transform",

@@ -228,7 +228,7 @@ class Dialogue:
         except OSError as error:
             raise InputError(f"cannot read {path}: {error.strerror}") from error
         except (ValueError, KeyError, TypeError, AttributeError, InputError) as error:
-            raise InputError(f"{path} is no dialogue saved by /save: {error}") from error
+            raise InputError(f"{path} is not a dialogue saved by /save: {error}") from error
         self._system, self.messages = system, messages
         self._say(f"{len(messages)} messages from {path}")
 

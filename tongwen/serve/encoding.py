@@ -10,7 +10,7 @@ from tongwen.serve.generation import GenerationRequest
 from tongwen.serve.request import AnswerRequest
 from tongwen.tokenizer.prompts import ChatPrompt, ChatTemplate
 
-_NO_CHAT = "this model knows no dialogues: it has no chat template and its tokenizer no ChatML"
+_NO_CHAT = "this model cannot chat: it has no chat template and its tokenizer no ChatML markers"
 
 Prompts = Sequence[tuple[int, ...]]
 
@@ -42,7 +42,7 @@ class PromptEncoder:
         """The token ids of a dialogue.
 
         Raises:
-            ApiError: 400; the model knows no dialogues, or not this one.
+            ApiError: 400; the model cannot chat, or not in this form.
         """
         try:
             return self.template.encode(prompt)

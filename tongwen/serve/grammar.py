@@ -28,6 +28,7 @@ _LARGEST_EXACT = 2**53 - 1
 """Integers without bounds of their own end here: what every reader of JSON holds exactly
 (RFC 7493, section 2.2). Without it a small model writes digits for ever."""
 
+# From here to the limit every token costs a look ahead at the shortest end.
 _LONGEST_CLOSING_TOKENS = 512
 _MOST_GRAMMARS = 64
 _NOT_SCHEMAS = frozenset(("const", "enum", "default", "examples", "example"))
@@ -253,7 +254,7 @@ class GrammarState:
     def _check(self) -> None:
         if self._matcher.is_error():
             words = " ".join(self._matcher.get_error().split())
-            raise InputError(f"the grammar cannot go on: {words[:300]}")
+            raise InputError(f"the grammar cannot continue: {words[:300]}")
 
 
 class _JsonPlace:

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 _START_SECONDS = 60
 """A program may be installed on its first start, as `npx` and `uvx` do it."""
-_STOP_SECONDS = 10
-_MOST_PAGES = 100
+_STOP_SECONDS = 10  # a server that does not answer must not keep the command from ending
+_MOST_PAGES = 100  # a server whose cursor never ends would hold the start
 _NOT_OF_NAMES = re.compile(r"[^A-Za-z0-9_.-]")
 
 T = TypeVar("T")

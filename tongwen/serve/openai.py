@@ -48,7 +48,7 @@ _ONLY_OFF: Mapping[str, tuple[Any, ...]] = {
     "best_of": (1,),
     "suffix": ("",),
 }
-_MOST_ANSWERS = 16
+_MOST_ANSWERS = 16  # each is a row of the batch: one request must not take all
 
 
 def parse_request(

@@ -11,7 +11,7 @@ from tongwen.errors import InputError
 from tongwen.serve.access import Application, Receive, Scope, Send
 from tongwen.serve.metrics import Metrics
 
-_GONE = 499
+_GONE = 499  # nginx's, as in `delivery`
 _OTHER = "other"
 
 

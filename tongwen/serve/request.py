@@ -16,9 +16,9 @@ from tongwen.tokenizer.turns import TurnError, chatml_turn
 
 Made = TypeVar("Made")
 
-MOST_LOGPROBS = 20
+MOST_LOGPROBS = 20  # OpenAI's limit
 
-_MOST_STOPS = 16
+_MOST_STOPS = 16  # each is looked for in every piece of text; OpenAI has 4
 _LEAST_TEMPERATURE = 1e-4
 """Below it the likeliest token is drawn anyway, and float32 divides by nothing."""
 

@@ -20,7 +20,7 @@ OPENING, CLOSING = "<tool_call>", "</tool_call>"
 
 _NAME = re.compile(r"[A-Za-z0-9_.:-]{1,128}")
 _HEAD = re.compile(r'\s*\{\s*"name"\s*:\s*"([^"\\]*)"\s*,\s*"arguments"\s*:\s*')
-_MOST_TOOLS = 128
+_MOST_TOOLS = 128  # OpenAI's limit
 
 
 @dataclass(frozen=True)

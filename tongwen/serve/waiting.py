@@ -8,7 +8,7 @@ from collections import deque
 
 from tongwen.serve.generation import Generation
 
-_MOST_CLIENTS = 10_000
+_MOST_CLIENTS = 10_000  # names are the clients' own: without it they would fill the memory
 
 
 class WaitingLine:

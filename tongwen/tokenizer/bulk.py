@@ -14,7 +14,7 @@ from tongwen.tokenizer.kernels import KEY_BYTES, SHORT, Rules, Seen, encode_text
 from tongwen.tokenizer.model_file import BPE, BYTE, NORMAL, UNUSED, USER_DEFINED, read_model
 from tongwen.tokenizer.text import SPACE_MARK, Tokenizer
 
-_CHARACTERS = 0x110000
+_CHARACTERS = 0x110000  # all of Unicode: 4 MiB, and no look-up needs a test
 _SEEN_SLOTS = 1 << 18
 
 
@@ -25,7 +25,7 @@ class BulkEncoder:
     SentencePiece, and `slow_reason` says why.
 
     Args:
-        tokenizer: gives the vocabulary, and the ids where the compiled code cannot.
+        tokenizer: of the vocabulary; encodes what the compiled code cannot.
     """
 
     def __init__(self, tokenizer: Tokenizer) -> None:
@@ -42,7 +42,7 @@ class BulkEncoder:
     def encode(
         self, texts: Any, *, end_id: int | None = None
     ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]:
-        """The ids of all texts, int32 [tokens], and int64 [texts + 1] where each text's ids lie.
+        """The ids of all texts, int32 [tokens], and int64 [texts + 1] where each text's ids begin.
 
         Markers inside a text stay text. Memory: five times the bytes of the texts.
 
@@ -106,7 +106,7 @@ class BulkEncoder:
 
 
 def text_buffers(texts: Any) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
-    """The UTF-8 bytes of a pyarrow array of strings, and int64 [texts + 1] where the texts lie."""
+    """The UTF-8 bytes of a pyarrow array of strings, and int64 [texts + 1] where each begins."""
     texts = texts.cast(pa.large_string())
     _, offsets, data = texts.buffers()
     places = np.zeros(len(texts) + 1, np.int64)
@@ -116,7 +116,7 @@ def text_buffers(texts: Any) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int6
 
 
 def _rules(tokenizer: Tokenizer) -> tuple[str | None, Rules | None]:
-    """The model as arrays, or why it cannot be had as arrays."""
+    """The model as arrays, or why that is impossible."""
     if isinstance(tokenizer, FastTokenizer):
         return "it is a tokenizer.json of another maker", None
     model = read_model(tokenizer.model)

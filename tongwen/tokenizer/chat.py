@@ -1,4 +1,4 @@
-"""Dialogues to learn from, as the chat template of another's model writes them, and where in it the
+"""Dialogues to learn from, as the chat template of another model writes them, and where in it the
 answers are.
 """
 

@@ -53,7 +53,7 @@ def read_texts(path: Path) -> Iterator[tuple[str, str]]:
 def open_side(folder: Path) -> Side:
     """How the tokenizer of a folder is run here: its `tokenizer.model`, else `tokenizer.json`.
 
-    A `tokenizer.model` that is no SentencePiece model (some models ship other files under that
+    A `tokenizer.model` that is not a SentencePiece model (some models ship other files under that
     name) is passed over when there is a `tokenizer.json`.
 
     Raises:

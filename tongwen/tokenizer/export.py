@@ -25,8 +25,8 @@ SentencePiece model: shards that were made with it can still be read."""
 def fast_tokenizer(model: bytes) -> tokenizers.Tokenizer:
     """The same BPE for the `tokenizers` package.
 
-    Spaces stand in the vocabulary as spaces, not as SentencePiece's mark: so there is neither a
-    normalizer nor a pre-tokenizer that a converter could give a dummy prefix, and a literal
+    Spaces are spaces in the vocabulary, not SentencePiece's mark: so there is neither a
+    normalizer nor a pre-tokenizer to which a converter could add a dummy prefix, and a literal
     U+2581 is spelt in bytes as in `Tokenizer.encode`.
     """
     processor = sentencepiece.SentencePieceProcessor(model_proto=model)
@@ -72,7 +72,7 @@ def vocabulary_digest(fast: tokenizers.Tokenizer) -> str:
 
 
 def write_tokenizer_folder(model: bytes, folder: Path) -> None:
-    """Write the SentencePiece model and all files that transformers reads beside it."""
+    """Write the SentencePiece model and all files that transformers reads with it."""
     write_bytes(folder / MODEL_FILE, model)
     fast = fast_tokenizer(model)
     rules = json.loads(fast.to_str())

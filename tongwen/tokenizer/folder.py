@@ -1,4 +1,4 @@
-"""The tokenizer's part of a model folder, ours or anyone's: which files, and what they say."""
+"""The tokenizer's part of a model folder, ours or another's: the files and their content."""
 
 import shutil
 from collections.abc import Mapping
@@ -55,7 +55,7 @@ def find_tokenizer_folder(path: Path) -> Path:
 
 
 def has_tokenizer(folder: Path) -> bool:
-    """Whether a folder has a tokenizer of its own."""
+    """Whether a folder has its own tokenizer."""
     return any((folder / name).is_file() for name in (FAST_FILE, MODEL_FILE))
 
 
@@ -75,7 +75,7 @@ def json_object(path: Path) -> dict[str, Any]:
 
 
 def special_names(folder: Path) -> dict[str, str]:
-    """`bos_token` and the like -> piece, as `tokenizer_config.json` or the older map says."""
+    """`bos_token` and the like -> piece, from `tokenizer_config.json` or the older map."""
     names: dict[str, str] = {}
     for file in ("special_tokens_map.json", CONFIG_FILE):
         for key, value in json_object(folder / file).items():

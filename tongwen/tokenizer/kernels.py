@@ -1,7 +1,7 @@
 """Byte-pair encoding of whole batches, compiled: the ids of SentencePiece, many times faster.
 
-Two characters that stand side by side in no piece can never be joined, so a text falls there into
-segments that are encoded each by itself without any loss: words, numbers, runs of two or three
+Two characters that are adjacent in no piece can never be merged, so a text can be split there into
+segments that are encoded independently with the same result: words, numbers, runs of two or three
 Chinese characters. Most segments come again and again, and their ids are looked up; the others are
 merged, best piece first, leftmost first (Sennrich, Haddow and Birch 2016, arXiv:1508.07909, in the
 order of google/sentencepiece). Unlike the pre-tokenization of other encoders the cuts follow from
@@ -280,7 +280,7 @@ def encode_texts(
         scratch: int32 [SHORT] and int64 [SHORT], overwritten.
         out: int32 [bytes of the texts + texts] or more, to be written.
         starts: int64 [texts + 1], to be written: where the ids of the texts start and end.
-        state: int64 [4], where to go on: text, place in `data`, ids written. After False the
+        state: int64 [4], where to continue: text, place in `data`, ids written. After False the
             fourth is the place where the long segment ends; it starts at the second.
     """
     pieces, ranks = scratch

@@ -1,4 +1,4 @@
-"""What a SentencePiece model file says of itself: its pieces, its kind and its normalization.
+"""The content of a SentencePiece model file: its pieces, its kind and its normalization.
 
 The Python package shows ids and pieces but neither the kind of model nor how it treats spaces. Its
 file is a protocol buffer (`sentencepiece_model.proto` of google/sentencepiece, fields by number).
@@ -12,7 +12,7 @@ from tongwen.errors import InputError
 
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = range(1, 7)
 """Kinds of pieces."""
-BPE = 2
+BPE = 2  # of `TrainerSpec.ModelType`
 _KINDS = {1: "unigram", BPE: "BPE", 3: "word", 4: "character"}
 
 
@@ -47,7 +47,7 @@ def read_model(model: bytes) -> ModelFile:
     """Read the content of a model file.
 
     Raises:
-        InputError: the bytes are no such file.
+        InputError: the bytes are not such a file.
     """
     try:
         return _read(model)

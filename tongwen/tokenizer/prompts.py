@@ -110,7 +110,7 @@ class JinjaTemplate:
         return self._rendered(prompt, "")
 
     def _rendered(self, prompt: ChatPrompt, guard: str) -> str:
-        """The text of the template; the guard breaks every marker in what it is given."""
+        """The text of the template; the guard breaks every marker in its arguments."""
         end = _absent(prompt) * 2
         guarded = self._guarding(guard)
         shown = self._template.shows_tools

@@ -44,7 +44,7 @@ class Texts:
         return cls(found)
 
     def counts(self) -> dict[str, dict[str, int]]:
-        """What every language holds, whoever encodes it."""
+        """What every language contains, whatever the tokenizer."""
         result = {}
         for language, texts in self.by_language.items():
             words = [word for text in texts for word in text.split()]
@@ -61,7 +61,7 @@ def measure(side: Side, texts: Texts) -> dict[str, Any]:
     """Bytes per token and fertility of each language, and which pieces are of no use.
 
     Tokens per word counts words between spaces, tokens per character all characters but spaces;
-    the first says something of English, the second of Chinese. Byte tokens stand for a byte or a
+    the first is meaningful for English, the second for Chinese. Byte tokens represent a byte or a
     part of a character. Unused pieces are learned pieces that none of the measured texts needs.
     A text has failed when its ids do not decode to it, byte for byte.
     """
@@ -110,7 +110,7 @@ def compare(sides: Mapping[str, Side], texts: Texts) -> dict[str, Any]:
     """`measure` of several tokenizers on the same texts, and which spells them in fewest tokens.
 
     The best has the largest geometric mean of bytes per token over the languages, `digits` left
-    out, among those that give every text back; None when none does.
+    out, among those that reproduce every text; None when none does.
     """
     results = {
         name: {"kind": side.name, "size": side.size, **measure(side, texts)}

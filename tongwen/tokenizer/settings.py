@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from tongwen.errors import RecipeError
 from tongwen.settings import PathText
 
-SMALLEST_VOCABULARY = 512
+SMALLEST_VOCABULARY = 512  # 14 special pieces and 256 bytes leave 242 to learn
 
 
 @dataclass(frozen=True, kw_only=True)

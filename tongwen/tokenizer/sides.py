@@ -12,7 +12,7 @@ from tongwen.tokenizer.folder import FAST_FILE, MODEL_FILE
 from tongwen.tokenizer.text import Tokenizer
 
 __all__ = ["FAST_FILE", "FastSide", "SentencePieceSide", "Side", "open_sides"]
-_BATCH_TEXTS = 256
+_BATCH_TEXTS = 256  # the texts of one call, as in `encode`
 _BYTE_PIECE = re.compile("<0x[0-9A-F]{2}>")
 
 
@@ -121,7 +121,7 @@ class FastSide:
 
 
 def is_byte_piece(piece: str) -> bool:
-    """Whether a piece stands for a byte that has no other piece: `<0xE4>`."""
+    """Whether a piece represents a byte that has no other piece: `<0xE4>`."""
     return _BYTE_PIECE.fullmatch(piece) is not None
 
 

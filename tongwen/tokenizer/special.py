@@ -129,7 +129,7 @@ def chat_prompt(messages: Sequence[Message], *, add_generation_prompt: bool = Tr
     """A dialogue as ChatML text, equal to what `CHAT_TEMPLATE` renders.
 
     To feed a model use `Tokenizer.encode_dialogue`, where a marker that a user typed into a
-    message stays text; this string cannot tell the two apart.
+    message stays text; in this string the two cannot be distinguished.
 
     Raises:
         InputError: see `check_messages`.

@@ -45,7 +45,7 @@ def run(context: StageContext[TokenizerSettings]) -> Mapping[str, float]:
     """Train or take over, export, verify and measure.
 
     Raises:
-        InputError: the documents cannot give what the settings ask for, or a tokenizer to compare
+        InputError: the documents do not have what the settings ask for, or a tokenizer to compare
             with cannot be read.
         TongwenError: the new tokenizer fails its acceptance suite.
     """

@@ -27,7 +27,7 @@ from tongwen.tokenizer.template import cut_at_typed
 __all__ = ["MODEL_FILE", "SPACE_MARK", "StreamingDecoder", "Tokenizer"]
 
 SPACE_MARK = "\u2581"
-"""SentencePiece writes a space as this character (▁), so it cannot tell the two apart."""
+"""SentencePiece writes a space as this character (▁), so the two cannot be distinguished."""
 
 
 class Tokenizer:
@@ -38,7 +38,7 @@ class Tokenizer:
     """
 
     beginning_ids: tuple[int, ...] = ()
-    """What every text begins with where other people's models want it: their BOS."""
+    """What every text begins with in other people's models that need it: their BOS."""
     strips_first_space = False
     """Whether decoding takes away a space before the first piece."""
     allows_rows_without_piece = False
@@ -82,7 +82,7 @@ class Tokenizer:
 
     @property
     def start_id(self) -> int:
-        """What a text without a beginning is read after."""
+        """The id that precedes a text without a beginning."""
         return self.beginning_ids[-1] if self.beginning_ids else self.end_id
 
     @property
@@ -210,7 +210,7 @@ class Tokenizer:
     def decode(self, ids: Iterable[int], *, show_special: bool = False) -> str:
         """The text of `ids`.
 
-        Bytes that are no UTF-8 become U+FFFD; an unfinished character at the very end, where an
+        Bytes that are not UTF-8 become U+FFFD; an unfinished character at the very end, where an
         answer was cut, is left out. Special ids are left out unless `show_special`.
 
         Raises:
@@ -269,7 +269,7 @@ class Tokenizer:
 
 
 class StreamingDecoder:
-    """Decodes a growing answer; what it gave never changes and joins to `Tokenizer.decode`."""
+    """Decodes a growing answer; the texts it returns join to what `Tokenizer.decode` returns."""
 
     def __init__(self, tokenizer: Tokenizer, *, show_special: bool = False) -> None:
         self._token_bytes = tokenizer.token_bytes
@@ -315,7 +315,7 @@ class StreamingDecoder:
         return data
 
     def flush(self) -> str:
-        """End the text. An unfinished character is given up: half a character is no text."""
+        """End the text. An unfinished character is dropped."""
         self._decoder.reset()
         return ""
 

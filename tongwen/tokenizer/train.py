@@ -16,6 +16,7 @@ from tongwen.tokenizer.special import BOS, EOS, ROLES, SPECIAL_PIECES, UNKNOWN
 from tongwen.tokenizer.text import SPACE_MARK
 
 _THREADS = 16  # stands in the model file, so it must not depend on the machine
+# The trainer drops longer lines silently, so text is cut; that hides one pair a cut.
 _LINE_CHARACTERS = 16_384
 _LINE_BYTES = 4 * _LINE_CHARACTERS
 # The trainer drops a whole line that holds NUL or U+2585, reads tabs as its own mark, and takes
@@ -24,7 +25,7 @@ _CUT = re.compile(f"[\0\t\n\u2585{SPACE_MARK}]")
 
 
 def training_lines(text: str) -> Iterator[str]:
-    """The lines of a document as the trainer may have them: none is too long or refused.
+    """The lines of a document for the trainer: none is too long, or rejected by it.
 
     Joined they hold every character of `text` but those of `_CUT`.
     """
@@ -36,9 +37,9 @@ def training_lines(text: str) -> Iterator[str]:
 def train_model(
     texts: Iterable[str], *, vocabulary_size: int, character_coverage: float = 0.9999
 ) -> bytes:
-    """A SentencePiece model file trained on `texts`; equal input gives equal bytes.
+    """A SentencePiece model file trained on `texts`; equal input results in equal bytes.
 
-    The trainer holds its input in memory; draw a sample first.
+    The trainer keeps its input in memory; draw a sample first.
 
     Raises:
         InputError: there is no text, or it holds too little or too much for `vocabulary_size`.
@@ -97,7 +98,7 @@ def _with_role_names(texts: Iterable[str]) -> Iterator[str]:
 
 
 def _explained(error: RuntimeError, vocabulary_size: int) -> Exception:
-    """The trainer's complaint about the size in our words; any other error as it is."""
+    """The trainer's error about the size in our words; any other error as it is."""
     text = str(error)
     if found := re.search(r"too high.*<= (\d+)", text):
         return InputError(

@@ -64,7 +64,7 @@ _KNOWN = ("system", "developer", "user", "assistant", "tool")
 
 
 def tool_call(name: str, arguments: object) -> str:
-    """A call as an answer holds it. Arguments that are a string are JSON, as OpenAI sends them, or
+    """A call as part of an answer. Arguments that are a string are JSON, as OpenAI sends them, or
     else stay as they are.
     """
     if isinstance(arguments, str):

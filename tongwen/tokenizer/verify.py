@@ -1,6 +1,6 @@
-"""The acceptance suite: what every tokenizer must do, whoever made it.
+"""The acceptance suite: what every tokenizer must do, whatever its origin.
 
-Each check stands for a fault that Yi's users met (docs: 01-ai/Yi #30, #31, #80; 01-ai/Yi-1.5 #32,
+Each check covers a fault that Yi's users met (docs: 01-ai/Yi #30, #31, #80; 01-ai/Yi-1.5 #32,
 #33, #36, #37) or that breaks training without a message.
 """
 
@@ -172,7 +172,7 @@ def _agreement(sides: Sequence[Side]) -> Check:
 
 
 def _nothing_added(folder: Path, sides: Sequence[Side]) -> Check:
-    """No BOS or EOS comes by itself."""
+    """No BOS or EOS is added automatically."""
     name = "nothing is added before or after a text"
     config = json_object(folder / "tokenizer_config.json")
     for key in ("add_bos_token", "add_eos_token", "add_prefix_space"):
@@ -191,7 +191,7 @@ _REBUILDING_CLASSES = ("LlamaTokenizer", "CodeLlamaTokenizer", "GemmaTokenizer",
 def _read_as_written(folder: Path) -> Check:
     """Whether transformers takes the files as they are, not a class that builds its own.
 
-    Llama's class gives the tokenizer a dummy prefix, whatever the files say (01-ai/Yi-1.5 #37).
+    Llama's class adds a dummy prefix, whatever the files say (01-ai/Yi-1.5 #37).
     """
     name = "transformers reads the tokenizer as it is written"
     config = json_object(folder / "tokenizer_config.json")
@@ -225,7 +225,7 @@ def _read_as_written(folder: Path) -> Check:
 
 
 def _flags(folder: Path, side: Side) -> Check:
-    """What the JSON files say about special pieces is what the tokenizer knows about them."""
+    """The JSON files and the tokenizer agree about special pieces."""
     name = "the files agree on which pieces are special"
     config = json_object(folder / "tokenizer_config.json")
     entries = config.get("added_tokens_decoder", {})

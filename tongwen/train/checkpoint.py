@@ -108,8 +108,7 @@ class Checkpoints:
         identity: of this run.
         processes: that train it.
         retention: which to keep.
-        in_background: go on training while a checkpoint is written; it is staged in the
-            processor's memory.
+        in_background: keep training while a checkpoint is written; it is staged in main memory.
         progress: what the user sees.
 
     Attributes:

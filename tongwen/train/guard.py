@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from statistics import fmean, pstdev
 
-WINDOW_STEPS = 128
+WINDOW_STEPS = 128  # long enough for a spread, short enough to follow the falling loss
 _LEAST_STEPS = 64
 """With fewer the spread is not known: early training falls fast."""
 _LEAST_DEVIATION_SHARE = 0.01

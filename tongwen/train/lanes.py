@@ -1,4 +1,4 @@
-"""Forward and backward passes that threads of one process work on side by side, on a processor.
+"""Forward and backward passes that threads of one process work on side by side, on a CPU.
 
 An operator that splits its work over all threads ends when the slowest does, hundreds of times a
 pass, and a core's matrix unit rests while all of them are at what needs none. Two passes at once,
@@ -22,7 +22,7 @@ _M_ARENA_MAX = -8  # of glibc's malloc.h
 
 
 def lanes_for(rows: int, device: torch.device, processes: int) -> int:
-    """Into how many lanes so many rows go: two on a processor that one process has to itself."""
+    """Into how many lanes so many rows go: two on a CPU that one process has to itself."""
     has_threads = device.type == "cpu" and processes == 1 and torch.get_num_threads() > 1
     return 2 if has_threads and rows % 2 == 0 else 1
 

@@ -18,7 +18,7 @@ from tongwen.train.optim.build import Optimizer
 from tongwen.train.parallel.mesh import Processes
 from tongwen.train.retention import CHECKPOINTS, Retention
 
-_SKIPS_BEFORE_ROLLBACK = 10
+_SKIPS_BEFORE_ROLLBACK = 10  # one bad batch passes; ten in a row are the weights
 
 
 class DivergedError(TongwenError):

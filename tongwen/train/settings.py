@@ -116,7 +116,7 @@ class TrainSettings:
     keep_checkpoints: int = 2
     """Newest checkpoints that are kept until the run is finished."""
     keep_every_steps: int | None = None
-    """Checkpoints every so many steps are written and kept for good."""
+    """Write a checkpoint every this many steps and keep it permanently."""
     average_last: int | None = None
     """Number of checkpoints, the last step among them, whose mean is the model; the regular
     ones are kept until then. The mean's loss is measured too (Kaddour 2022,
@@ -131,7 +131,7 @@ class TrainSettings:
     sample_tokens: int = 48
     """Longest text after each of `sample_prompts`."""
     trackers: tuple[Literal["wandb", "mlflow", "trackio"], ...] = ()
-    """Trackers that are told the course of the run; their Python packages must be installed.
+    """Experiment trackers to report the run to; their Python packages must be installed.
     TensorBoard's files are written in any case."""
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     """Data type of training; `auto` is bf16 where the CPU or GPU multiplies it in hardware,

@@ -13,7 +13,7 @@ from tongwen.tune.rows import file_rows
 from tongwen.tune.settings import PairSettings, TuneSettings
 from tongwen.tune.template import pair_dialogue
 
-_ROWS = 20
+_ROWS = 20  # of each file before the model is loaded: a wrong format shows in the first
 
 
 def check_processes(settings: TuneSettings) -> None:

@@ -26,8 +26,8 @@ from tongwen.tune.template import pair_dialogue
 
 Item = TypeVar("Item")
 
-_SHOWN_FIELDS = 8
-_FEWEST_HELD_OUT = 2
+_SHOWN_FIELDS = 8  # a line; more are counted
+_FEWEST_HELD_OUT = 2  # so that there is a spread
 
 
 @dataclass

@@ -23,10 +23,11 @@ from tongwen.tune.dialogues import held_out
 
 _MEASURED_TOKENS = 65_536
 """Of each language at most: half a per cent of bits per byte shows, and no run waits for it."""
-_MEASURED_SHARE = 0.1
+_MEASURED_SHARE = 0.1  # of a small file: the rest is learnt from
+# What is held out, as a whole: smaller pieces are predicted without context.
 _PIECE_CHARACTERS = 2_000
 _HAN = re.compile("[\u3400-\u9fff\uf900-\ufaff]")
-_HAN_SHARE = 0.2
+_HAN_SHARE = 0.2  # Chinese about software can have more Latin letters than Han characters
 
 
 @dataclass(frozen=True)

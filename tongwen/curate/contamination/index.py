@@ -34,8 +34,8 @@ INDEX_FILES = (
 )  # fmt: skip
 """What the index step writes and later steps read, in this order."""
 
-_EXCERPT_CHARACTERS = 200
-_PROBES_A_BENCHMARK = 3
+_EXCERPT_CHARACTERS = 200  # of an item, for the report: a reader finds it again by that
+_PROBES_A_BENCHMARK = 3  # items that `self_test` plants in a text before anything is searched
 
 ITEM_SCHEMA = pa.schema(
     [

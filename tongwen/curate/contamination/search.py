@@ -40,9 +40,10 @@ _GRAM_COUNT = np.dtype([("gram", "<u4"), ("documents", "<u4")])
 _SENTENCE_END = re.compile(
     r"(?:[.!?]+[\"'”’)\]]*(?=\s|$)|[。！？；…]+[”’』」）]*|\n)[^\S\n]*", re.MULTILINE
 )
+# A list or code without stops would go as one sentence otherwise.
 _LONGEST_SENTENCE_CHARACTERS = 1_000
-_EXAMPLES = 3
-_EXAMPLE_CHARACTERS = 200
+_EXAMPLES = 3  # of a benchmark, for the report
+_EXAMPLE_CHARACTERS = 200  # of the passage that is cut, for the report
 
 DROP_SCHEMA = pa.schema(
     [

@@ -30,7 +30,7 @@ from tongwen.flow.task import TaskContext, step
 
 LOSS_STAGES = (SAME_URL, SAME_TEXT, NEAR_DUPLICATE)
 _KINDS = {"url": 0, "text": 1}
-NEAR = 2
+NEAR = 2  # the number after those of `_KINDS`: the place in `LOSS_STAGES`
 MARKS = ("doc_id", "rank", "characters")
 """What the choice between copies looks at."""
 _MEMBER = np.dtype(

@@ -29,7 +29,7 @@ FINGERPRINT = np.dtype(
     ]
 )
 _COLUMNS = ("doc_id", "url", "date", "lang", "source", "text")
-_BATCH_ROWS = 256
+_BATCH_ROWS = 256  # rows read at once; `_BATCH_BYTES` bounds those of long texts
 _BATCH_BYTES = 8 << 20  # of text, unless one text is longer
 
 

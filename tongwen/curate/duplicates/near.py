@@ -32,8 +32,8 @@ _PAIR = np.dtype([("first", "<u8"), ("second", "<u8")])
 LINK = np.dtype([("first", "<u8"), ("second", "<u8"), ("equal", "<u2")])
 """Two records and how many of their hashes are equal."""
 
-_NEIGHBOURS = 4
-_CHUNK_ROWS = 50_000
+_NEIGHBOURS = 4  # a bucket of n has 5 n pairs, not n²: a template can hold all pages of a host
+_CHUNK_ROWS = 50_000  # a pair carries its signature, hundreds of bytes: tens of MB at once
 
 
 @step("band-map", inputs=("decisions", "fingerprints", "signatures", "lost"))

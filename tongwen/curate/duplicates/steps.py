@@ -35,8 +35,8 @@ from tongwen.flow.task import Task, TaskInput
 
 LEAST_SIMILARITY = 0.5
 """Links are kept from here on, so that another threshold above it only clusters again."""
-_MOST_ROUNDS = 100
-_FOLLOWED = 2
+_MOST_ROUNDS = 100  # the stars need about log² n of them (Kiveris et al. 2014): more is a bug
+_FOLLOWED = 2  # a record loses by address, text or likeness, so three losses are the longest chain
 
 
 @dataclass(frozen=True)

@@ -43,7 +43,7 @@ _WEAK_WORDS = frozenset((
 ))  # fmt: skip
 _HARD = frozenset(HARD_WORDS)
 _SOFT = frozenset(SOFT_WORDS)
-_FEWEST_SOFT_WORDS = 2
+_FEWEST_SOFT_WORDS = 2  # one is in the names of honest hosts too
 _ADDRESS = re.compile(r"\s*https?://([^/?#\\]*)(.*?)\s*\Z", re.IGNORECASE | re.DOTALL)
 _LETTERS = re.compile("[a-z]+")
 _PLAIN_HOST = re.compile(r"[a-z0-9_.-]+\Z")

@@ -43,20 +43,20 @@ from tongwen.kernels import ZERO, inner, kernel
 LETTERS_PER_HAN = 3
 """A Han character says about as much as three Latin letters: the ratio of characters in
 parallel English and Chinese texts."""
-_JAPANESE_KANA_SHARE = 0.02
-_CODE_LINE_SHARE = 0.5
-_MIXED_WEIGHT = 0.2
-_ENGLISH_MIXED_WEIGHT = 0.35
-_SURE = 0.8
-_SAMPLE_CHARACTERS = 1_500
-_CODE_SAMPLE_CHARACTERS = 40_000
-_CODE_LINE_CHARACTERS = 400
-_CANTONESE_SHARE = 0.02
-_FEWEST_CANTONESE = 3
+_JAPANESE_KANA_SHARE = 0.02  # Chinese quotes a Japanese word; Japanese prose is half kana
+_CODE_LINE_SHARE = 0.5  # lower, and prose with examples counts as code
+_MIXED_WEIGHT = 0.2  # up to here a text of another language may quote Chinese
+_ENGLISH_MIXED_WEIGHT = 0.35  # English about Chinese, such as a textbook, quotes more
+_SURE = 0.8  # of the model: below it another sign decides
+_SAMPLE_CHARACTERS = 1_500  # the model's time grows with the text; three parts of it say as much
+_CODE_SAMPLE_CHARACTERS = 40_000  # a regular expression a line: bounds the time of a long file
+_CODE_LINE_CHARACTERS = 400  # minified code has lines of a megabyte
+_CANTONESE_SHARE = 0.02  # of Han characters: its particles are in every sentence
+_FEWEST_CANTONESE = 3  # a quoted word is not a language
 _FEWEST_LETTERS = 40
 """Weighted letters of a paragraph that has a language of its own: a name has none."""
-_MOST_DOUBTFUL_PARAGRAPHS = 4
-_FEWEST_DOUBTFUL_LETTERS = 60
+_MOST_DOUBTFUL_PARAGRAPHS = 4  # calls of the model a text: the longest paragraphs weigh most
+_FEWEST_DOUBTFUL_LETTERS = 60  # of less the model guesses
 _HAN_RUN = re.compile("[\u3000-\u9fff\uff00-\uffef]+")
 _CODE_LINE = re.compile(
     r"""[;{}]\s*$|[)\]]\s*[:{]\s*$|^\s*[)\]}]+[,;]?\s*$

@@ -50,15 +50,16 @@ words, a short line that stood there twice before, capitals mostly, digits only.
 LINE_CUT = np.dtype([("start", "<u4"), ("end", "<u4"), ("reason", "u1")])
 """A line to cut with the line feed after it; `reason` is a place in `REASONS`."""
 
-_LONGEST_ENGLISH_WORDS = 12
-_LONGEST_ENGLISH_CHARACTERS = 120
-_LONGEST_CHINESE_CHARACTERS = 40
-_LONGEST_MENU_CHARACTERS = 200
+_LONGEST_ENGLISH_WORDS = 12  # longer lines are sentences that mention a cookie or a share
+_LONGEST_ENGLISH_CHARACTERS = 120  # for lines without spaces, such as addresses
+_LONGEST_CHINESE_CHARACTERS = 40  # says about as much as 120 letters
+_LONGEST_MENU_CHARACTERS = 200  # a row of links became one line; a paragraph is longer
+# Names, dates and buttons repeat; longer lines that do are quotes or refrains.
 _LONGEST_SIGNATURE = 40
-_FEWEST_REPEATS = 3
-_FEWEST_CAPITALS = 10
-_FEWEST_MENU_WORDS = 4
-_MENU_SHARE = 0.6
+_FEWEST_REPEATS = 3  # twice happens in honest texts
+_FEWEST_CAPITALS = 10  # letters: "HTTP API" is a heading, not shouting
+_FEWEST_MENU_WORDS = 4  # fewer of them meet in a sentence by chance
+_MENU_SHARE = 0.6  # of the letters, so that a sentence with menu words stays
 _MARKDOWN = re.compile(r"^[\s>#*\-+|•·●»›]+")
 _SENTENCE_ENDS = (".", "。", "!", "！", "?", "？")
 _CHINESE_SIGN, _INSIDE_SIGN, _MENU_SIGN = 1, 2, 4
@@ -66,7 +67,7 @@ _MAY_BE_CHINESE, _MAY_BE_ENGLISH, _MAY_BE_MENU, _IS_REPEATED, _IS_UPPER, _IS_NUM
     1, 2, 4, 8, 16, 32,
 )  # fmt: skip
 _BAR, _HASH = ord("|"), ord("#")
-_FIRST_WIDE = 0x2E80
+_FIRST_WIDE = 0x2E80  # CJK begins here; it has no capitals
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from tongwen.kernels import compile_once
 from tongwen.plugins import Code
 from tongwen.progress import Progress
 
-_BATCH_ROWS = 1_000
+_BATCH_ROWS = 1_000  # of small pages; `_BATCH_CHARACTERS` bounds the memory of large ones
 _BATCH_CHARACTERS = 16 << 20
 
 

@@ -48,7 +48,7 @@ GBK or Latin-1."""
 
 
 _MOJIBAKE_PAIR, _LINE_BREAK, _HIDDEN, _AMPERSAND, _SPACING = 1, 2, 4, 8, 16
-_TAGS = 0xE0000
+_TAGS = 0xE0000  # planes 14 to 16: tags, variation selectors, private use; nothing a reader sees
 
 
 @dataclass(frozen=True)

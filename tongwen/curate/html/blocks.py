@@ -85,10 +85,10 @@ TEXT_KIND, HEADING_KIND, ITEM_KIND, CELL_KIND, CODE_KIND = range(5)
 ) = range(15)
 # Columns of a table.
 OUTER, IS_LAYOUT, ROW_NUMBER, COLUMN_NUMBER, TABLE_COLUMNS = range(5)
-MAXIMUM_INDENT = 8
+MAXIMUM_INDENT = 8  # of lists in Markdown: deeper ones are layout
 
 _LINE_FEED, _SPACE_BYTE, _AMPERSAND = 10, 32, 38
-_MAXIMUM_ENTITY = 40
+_MAXIMUM_ENTITY = 40  # bytes: the longest name, `CounterClockwiseContourIntegral`, has 31
 _REPLACEMENT = 0xFFFD
 # What the code points 0x80 to 0x9f of a numeric entity mean.
 _WINDOWS_1252 = np.array(

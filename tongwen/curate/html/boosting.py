@@ -16,7 +16,7 @@ import numpy.typing as npt
 from tongwen.curate.html.forest import Forest
 
 Numbers = npt.NDArray[np.float32]
-BINS = 128
+BINS = 128  # half of what a byte holds; twice as many would double the time of every split
 
 
 @dataclass(frozen=True)

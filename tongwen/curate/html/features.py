@@ -52,7 +52,7 @@ _PER_LEVEL = 4  # share of the page's text, links, blocks, share in long blocks
 _ALIKE_LEVELS = (0, 1, 2, 3)
 _PER_ALIKE = 4  # elements of the same tag and class: how many, text, links, long
 _NEIGHBOURS = (-3, -2, -1, 1, 2, 3)
-_PER_NEIGHBOUR = 6
+_PER_NEIGHBOUR = 6  # columns of one, as `_describe_neighbours` fills them
 _PAGE = 12
 HINTS = 13
 _AT_LEVELS = OWN
@@ -75,7 +75,7 @@ _TYPE_MARKS = (
     (b'"@type"', re.compile(rb'"@type"\s{0,3}:\s{0,3}\[?\s{0,3}"(\w+)')),
     (b"schema.org/", re.compile(rb"schema\.org/(\w+)")),
 )
-_MOST_TYPES = 40
+_MOST_TYPES = 40  # a shop lists thousands of products; the first types say what the page is
 _OPEN_GRAPH = re.compile(rb"og:type[\"'][^>]{0,60}content=[\"']([\w.]+)")
 _HINT_TYPES = (
     b"Article NewsArticle BlogPosting TechArticle Report ReportageNewsArticle ScholarlyArticle",

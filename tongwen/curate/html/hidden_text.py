@@ -24,8 +24,8 @@ _FIELDS = frozenset(
     ("content", "body", "html", "text", "contenthtml", "bodyhtml", "richtext", "markdown")
 )
 _MARKUP = re.compile(r"<(?:p|div|br|h\d|ul|ol|li|section|article|table)\b", re.IGNORECASE)
-_LEAST_CHARACTERS = 80
-_MOST_DEPTH = 60
+_LEAST_CHARACTERS = 80  # of a script's field: shorter ones are labels
+_MOST_DEPTH = 60  # below Python's limit of recursion; articles are not so deep
 
 
 def templates_as_markup(page: str) -> str:

@@ -32,7 +32,7 @@ _ARTICLE_CHANCE = 0.6  # least one on a page of running text, where teasers look
 _ARTICLE_SHARE = 0.8  # of what is kept in long texts, on such a page
 _LEAST_BETWEEN = 0.1  # least one of a table or code between two kept blocks
 _MOST_SPREAD = 0.6  # of the chances in a table of data
-_FEW_CHARACTERS = 200
+_FEW_CHARACTERS = 200  # less than two sentences: look elsewhere before the page counts as empty
 _RELATED = re.compile(
     r"\s*(?:related|recommended|you (?:may|might)|more (?:from|on|in|stories|posts)|"
     r"read (?:next|more)|(?:latest|recent|popular) (?:posts|news|stories|articles)|相关|相關|推荐|"

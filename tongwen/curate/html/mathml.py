@@ -31,7 +31,7 @@ sin cos tan cot sec csc arcsin arccos arctan sinh cosh tanh log ln exp lim max m
 gcd ker arg deg
 """
 _NAMES = frozenset(_FUNCTIONS.split())
-_MOST_DEPTH = 100
+_MOST_DEPTH = 100  # no formula is so deep; a broken page may be
 
 
 def tex_of_mathml(inside: str) -> str:

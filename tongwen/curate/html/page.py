@@ -20,9 +20,10 @@ from tongwen.curate.html.reader import read_page
 from tongwen.curate.html.scopes import STACK_COLUMNS
 from tongwen.curate.html.tree import ELEMENT_COLUMNS, MAXIMUM_DEPTH, NAME_END, NAME_START
 
+# Bounds the memory and time of a page; `is_cut` says that it was reached.
 MAXIMUM_CHARACTERS = 20_000_000
-MAXIMUM_ELEMENTS = 200_000
-MAXIMUM_BLOCKS = 400_000
+MAXIMUM_ELEMENTS = 200_000  # bounds the arrays of a page of nothing but tags
+MAXIMUM_BLOCKS = 400_000  # twice the elements: a block before and one after each
 
 _KINDS = ("text", "heading", "item", "cell", "code")
 _LANGUAGE = re.compile(r"(?:language|lang|brush|highlight|src)[-: ]+([A-Za-z][\w+#]*)")

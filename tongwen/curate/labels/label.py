@@ -17,8 +17,8 @@ from tongwen.curate.scorers.samples import language_group
 from tongwen.errors import InputError
 from tongwen.formats.text_rows import text_files, text_rows
 
-_FEWEST_CHARACTERS = 20
-_CUT_SHARE = 0.8
+_FEWEST_CHARACTERS = 20  # no rubric can grade a title
+_CUT_SHARE = 0.8  # a paragraph that ends earlier would waste what the grader may read
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ from tongwen.files import read_json, write_json
 from tongwen.flow.task import TaskContext, step
 
 DECILE = "_decile"
+# Of a language: a decile's border then has a standard error of 0.2 % of the documents.
 _SAMPLE = 50_000
 _LANGUAGES = {"zh-Hans": "zh", "zh-Hant": "zh"}
 _CLUSTER_SIZES = (2, 3, 5, 100, 1_000)

@@ -21,9 +21,9 @@ from tongwen.flow.exchange import PARTS, Part, PartFile
 from tongwen.flow.task import TaskContext, step
 from tongwen.formats.documents import draw
 
-_MOST_FILES = 4_096
+_MOST_FILES = 4_096  # each is a part of every task's exchange
 _BUFFER_BYTES = 64 << 20
-_ROW_GROUP_ROWS = 1_000
+_ROW_GROUP_ROWS = 1_000  # what a reader holds at once, against Parquet's cost a group
 _LENGTH_BYTES = 8
 _KEY, _COPY = "mix_key", "mix_copy"
 

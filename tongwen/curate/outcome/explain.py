@@ -25,7 +25,7 @@ from tongwen.errors import InputError
 from tongwen.flow.manifest import Manifest
 from tongwen.flow.stage import MANIFEST
 
-_MOST_NEIGHBOURS = 20_000
+_MOST_NEIGHBOURS = 20_000  # difflib compares each in turn: a large run would look like a hang
 _COUNTERS = (
     "boilerplate_lines",
     "mended_sequences",

@@ -17,7 +17,7 @@ from tongwen.curate.rules.decide import (
 )
 from tongwen.curate.rules.rule import Rule
 
-BINS = 40
+BINS = 40  # as many as a small chart can show; moving a threshold needs no finer ones
 _COUNTED = ("documents", "outside", "alone", "alone_characters")
 _COUNT_EXPONENTS = (-1.0, 7.0)
 

@@ -20,8 +20,8 @@ from tongwen.files import write_json, write_jsonl
 from tongwen.flow.task import TaskContext, step
 from tongwen.formats.documents import DOCUMENT_SCHEMA
 
-EXCERPT_CHARACTERS = 400
-_BATCH_ROWS = 1_000
+EXCERPT_CHARACTERS = 400  # of a dropped page, for the report: enough to judge it
+_BATCH_ROWS = 1_000  # documents held at once, against calls of Parquet
 
 
 @step(

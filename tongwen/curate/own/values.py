@@ -27,8 +27,8 @@ SECTIONS: Mapping[str, Kind] = {"rules": "rule", "own_scorers": "scorer"}
 """Tables of `[curate]` that add values, and what a function in them is marked as."""
 
 DOCUMENT_COLUMNS = ("doc_id", "url", "host", "date", "lang", "title", "source", "license")
-_BATCH_ROWS = 2_000
-_MOST_MESSAGES = 1_000
+_BATCH_ROWS = 2_000  # documents held for one call of the user's functions
+_MOST_MESSAGES = 1_000  # of a task; all failures are counted, and a broken rule fails on every page
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,7 @@ KINDS = (
 CUTS = frozenset(KINDS[:4])
 """Kinds that leave nothing behind; the others leave a token such as `[email]`."""
 
-_BATCH_ROWS = 256
+_BATCH_ROWS = 256  # whole texts held at once, against calls of Parquet
 _BLANK_LINES = re.compile(r"\n{3,}")
 
 

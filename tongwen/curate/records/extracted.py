@@ -9,7 +9,7 @@ from tongwen.flow.task import TaskInput
 Files = tuple[TaskInput, ...]
 """Of each extraction task one file, in task order, unless it says otherwise."""
 
-RECORDS_A_PARTITION = 200_000
+RECORDS_A_PARTITION = 200_000  # hundreds of bytes each with signatures: tens of MB a reduce task
 _MOST_PARTITIONS = 1 << 14
 
 

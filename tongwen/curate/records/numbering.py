@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-_ROW_BITS = 40
+_ROW_BITS = 40  # leaves 24 bits for tasks: 16 million tasks of 10¹² rows
 
 
 def record_numbers(task: int, rows: npt.NDArray[Any]) -> npt.NDArray[np.uint64]:

@@ -6,7 +6,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-_BATCH_ROWS = 2_000
+_BATCH_ROWS = 2_000  # rows held as Python objects, against calls of Arrow
 
 
 class RowWriter:

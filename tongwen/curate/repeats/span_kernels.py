@@ -97,6 +97,8 @@ def anchors(hashes: Hashes, units: int) -> tuple[Hashes, Places]:
 
 @kernel(allocates=True)
 def _windows(hashes: Hashes, units: int, gram: int, repeated: Places) -> Any:
+    # Every window of `units` selects one short n-gram inside it, the same in every text, so windows
+    # whose n-gram is in one text only need no comparison: most of the web ends here.
     selected = _selected(_rolled(hashes, gram, GOLDEN + np.uint64(2 * units)), units - gram + 1)
     is_repeated = np.zeros(len(hashes), np.bool_)
     for place in range(len(repeated)):

@@ -51,7 +51,7 @@ _SPAN = np.dtype(
      ("letters_start", "<u8"), ("letters_end", "<u8")]
 )  # fmt: skip
 _REPEATED_SPAN = KINDS.index("repeated_span")
-_MOST_PAIRS = 4_000_000
+_MOST_PAIRS = 4_000_000  # 24 bytes each: 96 MB, and as much again while they are sorted
 
 
 def span_units(lang: str, params: Mapping[str, Any]) -> int | None:

@@ -31,7 +31,7 @@ from tongwen.formats.readers import read_records
 SECTIONS = ("english", "chinese", "code")
 _FORMATS = {".parquet": "parquet", ".txt": "text", ".md": "text"}
 _JSONL = (".jsonl", ".ndjson", ".jsonl.gz", ".jsonl.zst")
-_DIGITS = 3
+_DIGITS = 3  # significant: a fourth would be the noise of the sample, and people read these
 
 Values = dict[str, npt.NDArray[np.float64]]
 """Name of a value -> what was measured, a number a document, NaN where it was not."""

@@ -24,7 +24,7 @@ from tongwen.curate.text.traits import (
 from tongwen.curate.text.units import GOLDEN, mix
 from tongwen.kernels import ZERO, inner, kernel
 
-_SHORT_LINE_CHARACTERS = 30
+_SHORT_LINE_CHARACTERS = 30  # FineWeb's `short_line_length` (Penedo et al. 2024, arXiv:2406.17557)
 _HALF = np.uint64(33)
 _DOT, _WIDE_DOT, _ELLIPSIS, _HASH = (ord(character) for character in ".。…#")
 

@@ -48,7 +48,7 @@ _BANK_CARD = re.compile(
 )
 _IPV4 = re.compile(r"(?<![\w./-])(?:\d{1,3}\.){3}\d{1,3}(?![\w-]|\.\w)", re.A)
 _IPV6 = re.compile(r"(?<![\w:.])(?:[0-9A-Fa-f]{0,4}:){2,7}[0-9A-Fa-f]{0,4}(?![\w:]|\.\d)", re.A)
-_FEWEST_IPV6_GROUPS = 3
+_FEWEST_IPV6_GROUPS = 3  # `::1` and names such as `a::b` have fewer
 _SMALL_OCTET = 32  # of the numbers of chapters and versions most are small
 _IS_VERSION = re.compile(
     r"(?:\bv|\bver|version|版本?[号]?|build|release|driver|firmware|chrome|firefox|oid|section|§"
@@ -82,6 +82,7 @@ _ADD_WECHAT = re.compile(
 _ID_WEIGHTS = (7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2)
 _ID_CHECK_DIGITS = "10X98765432"
 _IPV6_SIGNS = frozenset("0123456789abcdefABCDEF:")
+# From the word to the end of the name behind it, so that the search is bounded.
 _ANNOUNCED_WITHIN = 48
 _FEWEST_DIGITS = 7  # of a local telephone number, the shortest that is looked for
 _FULL_WIDTH = str.maketrans(

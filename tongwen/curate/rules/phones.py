@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
-_AHEAD = 44
+_AHEAD = 44  # characters: room for "you can reach our service hotline at"
 _BEFORE = r"(?<![\w.,/¥$€£=#@+*^-])(?<!\d[ (])"
 _AFTER = r"(?![\w%*^]|[.,:/-]\d| \d|\s?[年月日元万萬亿億人个個次条條款美件])"
 _MAINLAND_MOBILE = re.compile(

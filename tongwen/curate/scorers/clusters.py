@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from tongwen.curate.scorers.embedding import Embedding, fit_embedding, k_means, nearest
 from tongwen.curate.scorers.folder import ScorerFolder, TrainedScorer
-from tongwen.curate.scorers.hashing import Units, units_of
+from tongwen.curate.scorers.hashing import Units, scorer_units
 from tongwen.curate.scorers.options import TrainingOptions
 from tongwen.curate.scorers.quality import trained_languages
 from tongwen.curate.scorers.samples import LANGUAGES, TEST, TRAIN, Sample, Samples
@@ -27,11 +27,11 @@ from tongwen.errors import InputError
 
 SHEET = "clusters.jsonl"
 _BITS = 15  # at most: directions take 256 bytes a bucket
-_DIMENSIONS = 64
-_SHOWN_CHARACTERS = 400
-_SHOWN_TERMS = 12
-_TERM_TEXTS = 200
-_MOST_WEIGHT = 100.0
+_DIMENSIONS = 64  # 8 MiB of directions at 15 bits
+_SHOWN_CHARACTERS = 400  # of a sample: enough to judge it at a glance
+_SHOWN_TERMS = 12  # of a cluster: one line of the sheet
+_TERM_TEXTS = 200  # of a cluster, whose terms are counted: bounds the time
+_MOST_WEIGHT = 100.0  # a larger one is a slip: the mix would be that cluster alone
 _WORDS = re.compile(r"[^\W\d_\u3400-\u9fff]{3,}")
 _HAN = re.compile(r"[\u3400-\u9fff]+")
 
@@ -55,7 +55,7 @@ def train_clusters(samples: Samples, options: TrainingOptions) -> TrainedScorer:
                 f"at least {options.fewest_pieces} are needed"
             }
             continue
-        units = [units_of(piece.text) for piece in pieces]
+        units = [scorer_units(piece.text) for piece in pieces]
         importance, directions = fit_embedding(
             units, bits=min(_BITS, options.bucket_bits), dimensions=_DIMENSIONS, seed=options.seed
         )
@@ -95,7 +95,7 @@ def _report(
     }
     if not tested:
         return found
-    points = np.stack([embedding.point(units_of(piece.text)) for piece in tested])
+    points = np.stack([embedding.point(scorer_units(piece.text)) for piece in tested])
     places, held_out = nearest(points, centers)
     labels = sorted({piece.label for piece in tested})
     found["mean_cosine_held_out"] = round(float(held_out.mean()), 4)

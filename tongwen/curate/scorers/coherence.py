@@ -23,7 +23,7 @@ from tongwen.curate.scorers.cohesion import (
     sentences_of,
 )
 from tongwen.curate.scorers.folder import ScorerFolder, TrainedScorer
-from tongwen.curate.scorers.hashing import Units, units_of
+from tongwen.curate.scorers.hashing import Units, scorer_units
 from tongwen.curate.scorers.linear import LinearModel, train_linear
 from tongwen.curate.scorers.logistic import fit_logistic, sigmoid
 from tongwen.curate.scorers.measuring import auc, balanced, binary_report
@@ -31,9 +31,9 @@ from tongwen.curate.scorers.options import TrainingOptions
 from tongwen.curate.scorers.quality import trained_languages
 from tongwen.curate.scorers.samples import CALIBRATE, LANGUAGES, TEST, TRAIN, Sample, Samples
 
-FEWEST_SENTENCES = 6
-_FEWEST_PARAGRAPHS = 4
-_WINDOW_SENTENCES = 64
+FEWEST_SENTENCES = 6  # of five or fewer many orders are as good
+_FEWEST_PARAGRAPHS = 4  # three in another order are often as good
+_WINDOW_SENTENCES = 64  # a book is as many windows: no text is surer for its length
 DISTURBANCES = ("sentences", "paragraphs", "mixed")
 """What is done to a text to make a negative of it."""
 
@@ -70,7 +70,9 @@ def train_coherence(samples: Samples, options: TrainingOptions) -> TrainedScorer
 
 
 def _whole_texts(pieces: list[Sample]) -> list[_Whole]:
-    texts = [(units, sentences_of(units)) for units in (units_of(piece.text) for piece in pieces)]
+    texts = [
+        (units, sentences_of(units)) for units in (scorer_units(piece.text) for piece in pieces)
+    ]
     return [text for text in texts if len(text[1].starts) >= FEWEST_SENTENCES]
 
 

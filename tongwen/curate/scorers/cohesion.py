@@ -27,8 +27,8 @@ Places = npt.NDArray[np.int64]
 GAPS = 3
 """Distances at which repetitions are counted: 1, 2, and 3 to 5."""
 _FARTHEST = 5
-_LENGTH_STEPS = 6
-_JUNCTIONS = 6
+_LENGTH_STEPS = 6  # 3, 6, 12 ... units: from about 200 on all sentences are long
+_JUNCTIONS = 6  # hashes a sentence, as written in `junctions`
 
 
 class Sentences(NamedTuple):
@@ -41,6 +41,8 @@ class Sentences(NamedTuple):
 
 @kernel(allocates=True)
 def _sentences(kinds: UnitKinds) -> tuple[Places, Places, Places]:
+    # One turn past the last unit closes the last sentence. "?!" ends one sentence, not two, and a
+    # run of signs without a word or character is none.
     starts = np.empty(len(kinds), np.int64)
     ends = np.empty(len(kinds), np.int64)
     paragraphs = np.empty(len(kinds), np.int64)

@@ -13,9 +13,10 @@ from tongwen.kernels import kernel
 Floats = npt.NDArray[np.float32]
 Places = npt.NDArray[np.int64]
 
+# Halko et al. 2011 (section 4.2) advise 5 to 10; a quarter more of 64 costs little.
 _OVERSAMPLING = 16
-_POWER_STEPS = 3
-_MOST_ROUNDS = 40
+_POWER_STEPS = 3  # the singular values of text fall slowly; each step is two more passes
+_MOST_ROUNDS = 40  # bounds the time; the centres hardly move by then
 
 
 @kernel(allocates=True)
@@ -50,6 +51,8 @@ def _embed(
     directions: Floats,
     counts: npt.NDArray[np.int32],
 ) -> Floats:
+    # `counts` has a place for every bucket and comes in as zeros: clearing only the buckets in use
+    # costs the length of the text, a fresh array of 2^bits would cost more than most texts.
     point = np.zeros(directions.shape[1], np.float32)
     for bucket in _features(hashes, kinds, shift, counts):
         value = np.float32(np.log(1.0 + counts[bucket])) * importance[bucket]

@@ -21,7 +21,7 @@ from tongwen.files import disk_errors, file_digest, sync_directory, value_digest
 
 Array = npt.NDArray[Any]
 DESCRIPTION = "scorer.json"
-FORMAT = 1
+FORMAT = 1  # raise it when older folders can no longer be read
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tongwen.curate.scorers.folder import ScorerFolder, TrainedScorer
-from tongwen.curate.scorers.hashing import Units, units_of
+from tongwen.curate.scorers.hashing import Units, scorer_units
 from tongwen.curate.scorers.held_out import CalibratedModels
 from tongwen.curate.scorers.linear import NGRAM, LinearModel, Weights, train_linear
 from tongwen.curate.scorers.logistic import fit_logistic, sigmoid
@@ -32,7 +32,7 @@ from tongwen.curate.scorers.samples import (
 GRADED = {"educational_grade": "educational", "quality_grade": "quality"}
 """Kinds of scorers that give grades, each its column, and the field of labels they learn from."""
 HIGHEST = 5
-_GOOD = 3
+_GOOD = 3  # FineWeb-Edu keeps from 3 on
 _LABELS = tuple(str(grade) for grade in range(HIGHEST + 1))
 
 Values = npt.NDArray[np.float64]
@@ -53,7 +53,7 @@ def train_grades(kind: str, samples: Samples, options: TrainingOptions) -> Train
         if problem := _too_few(pieces, options):
             report[language] = {"not_trained": problem}
             continue
-        units = [units_of(piece.text) for piece in pieces]
+        units = [scorer_units(piece.text) for piece in pieces]
         targets = np.array([int(piece.label) / HIGHEST for piece in pieces])
         weights, biases, fitted, predicted, tested = _fit(pieces, units, targets, language, options)
         arrays[f"{language}_weights"], arrays[f"{language}_biases"] = weights, biases

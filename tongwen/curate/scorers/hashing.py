@@ -25,6 +25,7 @@ from tongwen.curate.text.characters import (
     NEWLINE,
     PUNCTUATION,
     SYMBOL,
+    TABLE_SIZE,
     CodePoints,
     code_points,
     kinds,
@@ -40,9 +41,8 @@ WORD, CHARACTER, SIGN, END, BREAK = range(5)
 """Kinds of units; END is a mark that ends a sentence, BREAK any number of line breaks."""
 
 _SPACE_CLASS, _WORD_CLASS, _SINGLE_CLASS, _SIGN_CLASS, _BREAK_CLASS = range(5)
-_CLASS_SHIFT = 24
+_CLASS_SHIFT = 24  # a code point has 21 bits: the class fits above it
 _POINT_MASK = 0xFFFFFF
-_TABLE_SIZE = 0x33480
 _PAIR_PRIME = np.uint64(0xC2B2AE3D27D4EB4F)
 _TURN, _TURN_BACK = np.uint64(23), np.uint64(41)
 _HALF = np.uint64(33)
@@ -58,16 +58,16 @@ class Units(NamedTuple):
 
 @cache
 def class_table() -> npt.NDArray[np.uint32]:
-    """For every code point below 0x33480 its class in the top byte and what it is compared as."""
-    points = np.arange(_TABLE_SIZE, dtype=np.uint32)
+    """For every code point of the table its class in the top byte and what it is compared as."""
+    points = np.arange(TABLE_SIZE, dtype=np.uint32)
     kind = kinds(points)
-    compared = script_tables()[0][:_TABLE_SIZE].copy()
+    compared = script_tables()[0].copy()
     for point in np.flatnonzero(np.isin(kind, (LATIN, CYRILLIC, LETTER))).tolist():
         narrow = unicodedata.normalize("NFKC", chr(point)) if point >= 0xFF00 else chr(point)
         lower = narrow.lower()
         compared[point] = ord(lower) if len(lower) == 1 else point
     compared[kind == DIGIT] = ord("0")
-    classes = np.full(_TABLE_SIZE, _SPACE_CLASS, np.uint32)
+    classes = np.full(TABLE_SIZE, _SPACE_CLASS, np.uint32)
     classes[np.isin(kind, (LATIN, CYRILLIC, LETTER, DIGIT, MARK, HANGUL))] = _WORD_CLASS
     classes[np.isin(kind, (HAN, KANA))] = _SINGLE_CLASS
     classes[np.isin(kind, (PUNCTUATION, SYMBOL))] = _SIGN_CLASS
@@ -86,6 +86,8 @@ def _is_end(point: int, following: int) -> bool:
 
 @kernel(allocates=True)
 def _units(points: CodePoints, table: npt.NDArray[np.uint32]) -> tuple[Hashes, UnitKinds]:
+    # One table look-up a character says class and what it is compared as; one turn past the end
+    # closes the last word.
     hashes = np.empty(len(points) + 1, np.uint64)
     unit_kinds = np.empty(len(points) + 1, np.uint8)
     number = 0
@@ -126,7 +128,7 @@ def _units(points: CodePoints, table: npt.NDArray[np.uint32]) -> tuple[Hashes, U
     return hashes[:number].copy(), unit_kinds[:number].copy()
 
 
-def units_of(text: str) -> Units:
+def scorer_units(text: str) -> Units:
     """The units of `text`. Cost: one pass, about 10 ns a character."""
     return Units(*_units(code_points(text), class_table()))
 

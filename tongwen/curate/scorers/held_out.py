@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tongwen.curate.scorers.folder import ScorerFolder
-from tongwen.curate.scorers.hashing import Units, units_of
+from tongwen.curate.scorers.hashing import Units, scorer_units
 from tongwen.curate.scorers.linear import NGRAM, LinearModel, Weights, linear_models, train_linear
 from tongwen.curate.scorers.logistic import fit_logistic, sigmoid
 from tongwen.curate.scorers.measuring import balanced
@@ -104,7 +104,7 @@ def train_held_out(
     pieces: list[Sample], positive: str, language: str, options: TrainingOptions
 ) -> HeldOut:
     """A classifier of the pieces with one label against all others."""
-    units = [units_of(piece.text) for piece in pieces]
+    units = [scorer_units(piece.text) for piece in pieces]
     is_positive = np.array([piece.label == positive for piece in pieces])
     rarer = min(int(is_positive.sum()), int((~is_positive).sum()))
     if len(pieces) >= options.crossed_below and rarer >= options.crossed_below / 10:

@@ -17,18 +17,17 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from tongwen.curate.text.characters import CodePoints, code_points, script_tables
+from tongwen.curate.text.characters import TABLE_SIZE, CodePoints, code_points, script_tables
 from tongwen.curate.text.hash_table import find_slot
 from tongwen.curate.text.units import mix
 from tongwen.errors import InputError
 from tongwen.kernels import ZERO, inner, kernel
 
-NEAR_CHARACTERS = 200
+NEAR_CHARACTERS = 200  # two or three sentences: farther apart two words are about two things
 LEVELS = (1, 2, 3)
 JOIN = "&&&"
-_MOST_TERM_CHARACTERS = 100
+_MOST_TERM_CHARACTERS = 100  # a line without tabs in the right place would be one endless term
 _EMPTY = np.uint64(0)
-_TABLE_SIZE = 0x33480
 
 
 @dataclass(frozen=True, order=True)
@@ -98,7 +97,7 @@ def _terms(text: str, name: str) -> list[Term]:
 
 @cache
 def _fold_table() -> npt.NDArray[np.uint32]:
-    table = script_tables()[0][:_TABLE_SIZE].copy()
+    table = script_tables()[0].copy()
     narrow = list(range(0xFF10, 0xFF1A)) + list(range(0xFF21, 0xFF5B))
     for point in [*range(0x250), *range(0x370, 0x530), *narrow]:
         text = unicodedata.normalize("NFKC", chr(point)) if point >= 0xFF00 else chr(point)
@@ -110,6 +109,7 @@ def _fold_table() -> npt.NDArray[np.uint32]:
 
 @kernel(allocates=True)
 def _fold(points: CodePoints, table: npt.NDArray[np.uint32]) -> CodePoints:
+    # Character for character, so that a place in the folded text is one in the text.
     result = np.empty(len(points), np.uint32)
     for place in range(len(points)):
         point = points[place]
@@ -224,8 +224,8 @@ class Lexicon:
         points = np.concatenate([np.zeros(0, np.uint32), *flat])
         slots = 1 << max(4, int(2 * len(points) + 1).bit_length())
         self._edges, self._nodes, self._ends = _build(points, offsets, slots)
-        self._begins = np.zeros(_TABLE_SIZE, np.bool_)
-        self._begins[[int(item[0]) for item in flat if item[0] < _TABLE_SIZE]] = True
+        self._begins = np.zeros(TABLE_SIZE, np.bool_)
+        self._begins[[int(item[0]) for item in flat if item[0] < TABLE_SIZE]] = True
 
     def find(self, text: str) -> Hits:
         """Count the terms in a text."""

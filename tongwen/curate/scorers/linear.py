@@ -23,6 +23,7 @@ Logits = npt.NDArray[np.float64]
 FEATURES_COUNTED = 4_000
 NGRAM = {"en": 2, "zh": 3}
 """The longest n-grams, in units."""
+# Of the squares: without it a bucket's first slope moves it by the whole rate, however small.
 _START = 1e-2
 
 
@@ -49,6 +50,7 @@ def _add_logits(
 def _score(
     hashes: Hashes, ngram: int, shift: np.uint64, weights: Weights, biases: Weights
 ) -> Logits:
+    # The length is known only at the end: add up first, scale once.
     logits = np.zeros(weights.shape[1])
     factor = _add_logits(hashes, ngram, shift, weights, logits)
     for output in range(len(logits)):
@@ -105,6 +107,8 @@ def _train(
     rate: float,
     penalty: float,
 ) -> None:
+    # One example after the other on one thread: a seed gives the same bytes. N-grams are hashed
+    # again for the update rather than kept: a text has thousands, and hashing is two operations.
     outputs = weights.shape[1]
     bias_squares = np.full(outputs, 1.0)
     for example in order:

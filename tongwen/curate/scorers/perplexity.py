@@ -33,11 +33,11 @@ from tongwen.curate.scorers.samples import CALIBRATE, LANGUAGES, TEST, TRAIN, Sa
 from tongwen.curate.text.characters import CodePoints, code_points
 from tongwen.kernels import kernel
 
-FEWEST_CHARACTERS = 50
+FEWEST_CHARACTERS = 50  # two words can have any perplexity
 LENGTHS = (50, 100, 200, 400, 800, 1_600, 3_200)
 """Where each length bucket begins, in scored characters."""
 _POINT_MASK = np.uint32(0xFFFFFF)
-_QUANTILES = 101
+_QUANTILES = 101  # whole per cents and both ends
 
 
 @kernel(allocates=True)

@@ -26,7 +26,7 @@ from tongwen.curate.scorers.samples import LANGUAGES, TEST, Samples
 LEVEL_SCORES = (0.5, 0.8, 0.95)
 """Where levels 1, 2 and 3 begin."""
 _LEVEL_WEIGHTS = (1.0, 3.0, 10.0)
-_HALF_DENSITY = 5.0
+_HALF_DENSITY = 5.0  # level-1 terms per 1,000 characters at which the score is one half
 
 
 def train_safety(samples: Samples, options: TrainingOptions, terms: list[Term]) -> TrainedScorer:

@@ -22,9 +22,9 @@ from tongwen.formats.text_rows import text_files, text_rows
 
 LANGUAGES = ("en", "zh")
 TRAIN, CALIBRATE, TEST = range(3)
-FOLDS = 5
+FOLDS = 5  # four fifths of the text to train on, for five times the time
 _PART_BOUNDS = (0.65, 0.8)
-_FEWEST_CHARACTERS = 20
+_FEWEST_CHARACTERS = 20  # a title or a button teaches its words only
 _PIECE_SEPARATORS = ("\n\n", "\n", "。", ". ", " ")
 
 

@@ -9,7 +9,7 @@ from tongwen.curate.scorers.clusters import ClusterScorer
 from tongwen.curate.scorers.coherence import CoherenceScorer
 from tongwen.curate.scorers.folder import ScorerFolder, refuse_twins
 from tongwen.curate.scorers.grades import GRADED, GradeScorer
-from tongwen.curate.scorers.hashing import Units, units_of
+from tongwen.curate.scorers.hashing import Units, scorer_units
 from tongwen.curate.scorers.perplexity import PerplexityScorer
 from tongwen.curate.scorers.quality import QualityScorer
 from tongwen.curate.scorers.safety import SafetyScorer
@@ -75,7 +75,7 @@ class Scorers:
         if language is None or not text.strip():
             return {}
         text = prose(text)
-        units = units_of(text)
+        units = scorer_units(text)
         values: dict[str, Any] = {}
         for scorer in self._scorers:
             values |= scorer.score(text, units, language)

@@ -12,15 +12,15 @@ import numpy as np
 import numpy.typing as npt
 
 from tongwen.curate.scorers.folder import ScorerFolder, TrainedScorer
-from tongwen.curate.scorers.hashing import Units, units_of
+from tongwen.curate.scorers.hashing import Units, scorer_units
 from tongwen.curate.scorers.linear import NGRAM, LinearModel, linear_models, softmax, train_linear
 from tongwen.curate.scorers.measuring import calibration, class_report
 from tongwen.curate.scorers.options import TrainingOptions
 from tongwen.curate.scorers.quality import trained_languages
 from tongwen.curate.scorers.samples import CALIBRATE, LANGUAGES, TEST, TRAIN, Sample, Samples
 
-_MOST_WEIGHT = 20.0
-_MOST_LABELS = 256
+_MOST_WEIGHT = 20.0  # of a rare label: its few texts would drown out the others
+_MOST_LABELS = 256  # of a table of 64 MiB they leave 65,536 buckets
 _TEMPERATURES = np.exp(np.linspace(np.log(0.1), np.log(10), 93))
 
 
@@ -71,7 +71,7 @@ def _train(
     # The table of all labels stays within 64 MiB.
     bits = min(options.bucket_bits, int(np.log2((1 << 24) / len(labels))))
     weights, biases = train_linear(
-        [units_of(piece.text) for piece in training],
+        [scorer_units(piece.text) for piece in training],
         numbers,
         importance[numbers],
         outputs=len(labels),
@@ -87,7 +87,7 @@ def _logits(
     model: LinearModel, pieces: list[Sample], labels: list[str], part: int
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
     chosen = [piece for piece in pieces if piece.part == part]
-    logits = [model.logits(units_of(piece.text)) for piece in chosen]
+    logits = [model.logits(scorer_units(piece.text)) for piece in chosen]
     actual = np.array([labels.index(piece.label) for piece in chosen], np.int64)
     return np.array(logits).reshape(-1, len(labels)), actual
 

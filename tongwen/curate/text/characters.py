@@ -13,7 +13,7 @@ CodePoints = npt.NDArray[np.uint32]
 
 (OTHER, SPACE, NEWLINE, DIGIT, LATIN, HAN, KANA, HANGUL, CYRILLIC, LETTER, MARK, PUNCTUATION,
  SYMBOL, LOST) = range(14)  # fmt: skip
-KINDS = 14
+KINDS = 14  # of the line above
 
 TABLE_SIZE = 0x33481
 """One more than the last Han character that Unicode may hold; what lies above counts as its last

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 _FENCE_END = re.compile(r" *```[ \t]*")
 _HEADING = re.compile(r"^#{1,6} ")
-_LEAST_PROSE_CHARACTERS = 20
+_LEAST_PROSE_CHARACTERS = 20  # of less nothing can be measured; a text of code alone is taken whole
 
 _FORMULA = re.compile(
     r"\$\$[^$]{1,2000}\$\$"

@@ -37,7 +37,7 @@ def fill_units(folded: CodePoints, hashes: Hashes, lengths: Lengths) -> int:
     """Write a hash of every unit of a folded text, and its length; gives their number.
 
     Both arrays have room for one unit a point. The loop has no branches: where words end is what a
-    processor cannot predict, and it was half the time.
+    CPU cannot predict, and it was half the time.
     """
     number = 0
     value = np.uint64(0)

@@ -12,7 +12,7 @@ from tongwen.evaluate.statistics import Difference, Estimate
 
 Language = Literal["en", "zh"]
 SCHEMA = "tongwen.comparison"
-VERSION = 1
+VERSION = 1  # raise it when a field changes its meaning
 
 _WORDS = {
     "en": {

@@ -34,12 +34,13 @@ _USER = 1000
 """The user inside whose processes are judge and candidate."""
 _NOBODY = 65534
 """That user outside, where whoever starts the worker is root."""
+# How late a limit of memory or CPU time is noticed, against looking all the time.
 _LOOK_SECONDS = 0.02
 _MOUNT_POINTS = ("/mnt", "/media", "/srv", "/opt", "/tmp")
 _SYSTEM_LIBRARIES = ("/lib", "/lib64", "/usr/lib", "/usr/lib64")
 _DEVICES = ("/dev/null", "/dev/zero", "/dev/urandom", "/dev/random")
 _FOLDER_BYTES = 32 << 20
-_FOLDER_FILES = 1024
+_FOLDER_FILES = 1024  # a program under test may fill the memory with empty files as well
 _OFTEN_IMPORTED = (
     "bisect", "collections", "copy", "datetime", "decimal", "fractions", "functools", "hashlib",
     "heapq", "itertools", "json", "math", "operator", "random", "re", "statistics", "string",

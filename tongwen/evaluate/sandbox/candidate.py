@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 
 from tongwen.evaluate.sandbox.wire import EndOfFramesError, decode, encode, receive, send
 
-_LONGEST_MESSAGE = 500
+_LONGEST_MESSAGE = 500  # a program chooses it: it goes into the results
 
 
 def serve(program: str, link: int) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from tongwen.evaluate.sandbox.wire import EndOfFramesError, decode, encode, receive, send
 
-_LONGEST_MESSAGE = 500
+_LONGEST_MESSAGE = 500  # a program chooses it: it goes into the results
 Verdict = dict[str, str]
 
 

@@ -9,7 +9,7 @@ import signal
 import struct
 from pathlib import Path
 
-NEWNS = 0x0002_0000
+NEWNS = 0x0002_0000  # CLONE_NEW* of linux/sched.h
 NEWUTS = 0x0400_0000
 NEWIPC = 0x0800_0000
 NEWUSER = 0x1000_0000
@@ -24,12 +24,13 @@ _AT_FDCWD, _AT_RECURSIVE = -100, 0x8000
 _MOUNT_SETATTR = 442  # on every architecture
 _PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_CAPBSET_DROP, _PR_SET_NO_NEW_PRIVS = 1, 4, 24, 38
 _PR_SET_SECCOMP, _SECCOMP_MODE_FILTER = 22, 2
-_CAPABILITY_VERSION_3 = 0x2008_0522
-_LAST_CAPABILITY = 40
+_CAPABILITY_VERSION_3 = 0x2008_0522  # _LINUX_CAPABILITY_VERSION_3 of linux/capability.h
+_LAST_CAPABILITY = 40  # CAP_CHECKPOINT_RESTORE, Linux 5.9
 _AF_UNIX = 1
 
 _KILL, _ERRNO, _ALLOW = 0x8000_0000, 0x0005_0000, 0x7FFF_0000
 _LD, _JEQ, _JGE, _JSET, _RET = 0x20, 0x15, 0x35, 0x45, 0x06
+# An x86-64 kernel takes the calls of x32 too, with this bit set: a way round the list.
 _X32_CALLS = 0x4000_0000
 
 # What no test of a function needs: new namespaces, mounts, other processes' memory, memory that no

@@ -1,16 +1,16 @@
-"""Which encoding bytes are in when nobody says so: the reading that looks most like writing.
+"""Which encoding undeclared bytes are in: the one whose text looks most like real writing.
 
 Every candidate decodes a sample; each non-ASCII character scores by how common it is in the
-writing that the encoding was made for. A wrong reading of Chinese bytes gives rare characters.
+writing that the encoding was made for. Chinese bytes in a wrong encoding turn into rare characters.
 """
 
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-_SAMPLE_BYTES = 16_384
+_SAMPLE_BYTES = 16_384  # from the first letters that are not ASCII: thousands of characters decide
 _MARKUP = re.compile(rb"</?[a-zA-Z][^<>]{0,2000}>|[\x00-\x20]+")
-_TOO_FEW_CHARACTERS = 4
+_TOO_FEW_CHARACTERS = 4  # one common character by chance would be a sure answer
 _LETTER = r"[^\x00-\xbf\u2000-\u206f]"
 _MIXED_WORD = re.compile(f"(?<=[A-Za-z]){_LETTER}|{_LETTER}(?=[A-Za-z])")
 _MIXED_WORD_PENALTY = 1.2
@@ -165,7 +165,7 @@ def _detect_utf16(head: bytes) -> str | None:
 
 
 def _sample(body: bytes) -> bytes:
-    """The part that tells: markup removed, from a little before the first byte that is not ASCII.
+    """The informative part: markup removed, from a little before the first byte that is not ASCII.
 
     No trail byte of the multi-byte encodings looks like `<` or `>`.
     """

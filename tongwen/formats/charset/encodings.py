@@ -1,6 +1,6 @@
 """Which encoding a label means: the labels of the WHATWG Encoding Standard, section 4.2.
 
-Where Python's codec of the same name knows fewer characters than browsers do, the wider one is
+Where Python's codec of the same name has fewer characters than browsers do, the wider one is
 taken: gb18030 for GB2312 and GBK, big5hkscs for Big5, cp932 for Shift_JIS, cp949 for EUC-KR.
 """
 

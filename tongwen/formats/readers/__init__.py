@@ -25,10 +25,10 @@ def read_records(
 ) -> Iterator[RawRecord]:
     """The raw records of one file or a piece of it, in file order, one in memory at a time.
 
-    A record that cannot be read whole is given without a body, its `problem` says why.
+    A record that cannot be read whole has no body; its `problem` says why.
     `mark` is called with the record's id `FILE@OFFSET` before it is handled; ids in `skip` are
     given with the problem `quarantined`. `counts` is filled while the records are read. `reader` is
-    a function of the user's own for a format that is none of ours.
+    the user's own function for a format that is not built in.
 
     Raises:
         InputError: nothing can be read from the file.

@@ -6,7 +6,7 @@ _MAXIMUM_LINE_BYTES = 1 << 12
 
 
 def read_arc_head(stream: RecordStream) -> dict[str, str] | None:
-    """The fields of the record in hand by their WARC names; None when the line makes no sense.
+    """The fields of the current record by their WARC names; None when the line makes no sense.
 
     A head is one line: address (it can hold spaces), IP, date, content type, length; files of
     version 2 have five values more between content type and length.

@@ -13,8 +13,9 @@ from tongwen.errors import InputError
 from tongwen.formats.readers.options import MAXIMUM_BODY_BYTES, ReadOptions
 from tongwen.formats.records import RawRecord
 
-_MAXIMUM_ENTRIES = 20_000
+_MAXIMUM_ENTRIES = 20_000  # the directory of a ZIP is read into memory before anything else
 _MAXIMUM_PACKAGE_BYTES = 4 << 20
+# Only names the reason once the limit of bytes is passed: text packs 3 to 20 times.
 _BOMB_RATIO = 100
 _PAGE_TYPES = ("application/xhtml+xml", "text/html")
 _FONT_SCRAMBLING = ("http://www.idpf.org/2008/embedding", "http://ns.adobe.com/pdf/enc#RC")

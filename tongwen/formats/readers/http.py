@@ -6,12 +6,13 @@ from dataclasses import dataclass
 import brotli
 import zstandard
 
+# Only names the reason once the limit of bytes is passed: text packs 3 to 20 times.
 _BOMB_RATIO = 100
-_ENCODINGS_IN_A_ROW = 4
+_ENCODINGS_IN_A_ROW = 4  # servers send one, proxies add another; each can multiply the bytes
 
 
 class MessageProblem(Exception):
-    """The body cannot be given; `problem` is the record's problem."""
+    """The body cannot be decoded; `problem` is the record's problem."""
 
     def __init__(self, problem: str) -> None:
         super().__init__(problem)

@@ -1,7 +1,7 @@
 """Word, Excel and PowerPoint files of the kind that is a ZIP archive: one record a file.
 
-Read by python-docx, openpyxl and python-pptx, which are well kept and know the formats' corners;
-they come with `pip install 'tongwen[office]'`.
+Read by python-docx, openpyxl and python-pptx, which are well maintained and handle the
+formats' corner cases; they come with `pip install 'tongwen[office]'`.
 """
 
 import zipfile

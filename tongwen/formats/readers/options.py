@@ -8,12 +8,12 @@ from pathlib import Path
 from tongwen.formats.records import RawRecord
 
 MAXIMUM_BODY_BYTES = 20 << 20
-"""A page or text that is larger, once its encodings are undone, is given without its body."""
+"""A page or text that is larger, after decoding, is returned without its body."""
 
 
 @dataclass(frozen=True)
 class Piece:
-    """A part of a file that is read by itself; a record belongs to the piece in which it starts.
+    """A part of a file that is read separately; a record belongs to the piece in which it starts.
 
     Attributes:
         start: byte offset at which its first record begins; in Parquet its first row group.
@@ -37,8 +37,8 @@ class ReadCounts:
     """What was seen in one file or several.
 
     Attributes:
-        records: records given, whole or not.
-        problems: records given without a whole body, by problem.
+        records: records returned, whole or not.
+        problems: records returned without a whole body, by problem.
         skipped: WARC records that hold no page, by type (`request`, `metadata`, `revisit`, ...).
     """
 
@@ -92,7 +92,7 @@ class ReadOptions:
         )
 
     def is_quarantined(self, path: Path, offset: int) -> bool:
-        """Whether the record is to be left out. Marks it as the one in hand otherwise."""
+        """Whether to skip the record; otherwise it is marked as the current one."""
         item = f"{path.name}@{offset}"
         if item in self.skip:
             return True

@@ -16,7 +16,7 @@ _CHUNK_BYTES = 1 << 12  # a frame can hold 30,000 times what it takes
 
 
 class PackedFile(io.BufferedReader):
-    """The decompressed bytes; damage ends them like the end of the file."""
+    """The decompressed bytes; damage counts as the end of the file."""
 
 
 class _Unpacked(io.RawIOBase):

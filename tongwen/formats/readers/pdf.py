@@ -1,8 +1,8 @@
 """The text of PDF files: one record a file.
 
-PDFium reads them: permissive licence, knows the Chinese encodings that need no embedded map, and
-is compiled. It is foreign code over hostile bytes, so the record in hand is marked: a file that
-kills the worker or takes longer than the runner allows is quarantined, the others go on.
+PDFium reads them: permissive licence, supports the Chinese encodings without an embedded map, and
+is compiled. It is foreign code over hostile bytes, so the current record is marked: a file that
+kills the worker or takes longer than the runner allows is quarantined, the others are read.
 """
 
 from collections import Counter
@@ -16,7 +16,8 @@ from tongwen.formats.readers.options import MAXIMUM_BODY_BYTES, ReadOptions
 from tongwen.formats.records import RawRecord
 
 _MAXIMUM_FILE_BYTES = 512 << 20
-_MAXIMUM_PAGES = 20_000
+_MAXIMUM_PAGES = 20_000  # bounds the time of a file
+# Of some forty dense pages: drawings made of letters, hidden layers.
 _MAXIMUM_PAGE_CHARACTERS = 200_000
 _PASSWORD_ERRORS = (4, 5)  # FPDF_ERR_PASSWORD, FPDF_ERR_SECURITY
 _SENTENCE_ENDS = tuple(".!?:;。！？：；…”’」』）)")
@@ -91,9 +92,9 @@ def _page_lines(document: Any, number: int) -> list[str]:
 def pages_text(pages: Sequence[Sequence[str]]) -> str:
     """The lines of all pages as paragraphs, an empty line between them.
 
-    A line that stands first or last on at least half of the pages (four or more), whatever its
+    A line that is first or last on at least half of the pages (four or more), whatever its
     numbers, is a running title or page number and left out. A line that is nearly full and ends no
-    sentence goes on in the next, also over the end of a page.
+    sentence continues in the next, even across a page break.
     """
     running = _running_lines(pages)
     lines: list[str] = []

@@ -11,7 +11,7 @@ _CHUNK_BYTES = 1 << 20
 
 
 def split_file(path: Path, format: str, piece_bytes: int) -> list[Piece]:
-    """Pieces of about `piece_bytes`, in order, which together give the records of the file.
+    """Pieces of about `piece_bytes`, in order, which together have all records of the file.
 
     WARC files are cut at records (between gzip members when compressed), JSON Lines at lines when
     not compressed, Parquet at row groups. All else is one piece. A WARC file larger than

@@ -161,7 +161,7 @@ def _no_text_field(path: Path, text_field: str, row: dict[str, Any]) -> InputErr
 
 
 _TEXT_FIELDS = ("text", "content", "body", "正文", "内容", "文本", "article", "document", "passage")
-_LEAST_TEXT_CHARACTERS = 40
+_LEAST_TEXT_CHARACTERS = 40  # on average: a shorter field is a title or a name
 
 
 def text_field_of(rows: list[dict[str, Any]]) -> str | None:
@@ -222,7 +222,7 @@ def read_parquet(path: Path, options: ReadOptions) -> Iterator[RawRecord]:
     A piece of the file is a range of its row groups.
 
     Raises:
-        InputError: the file is no Parquet file, or has no such text column.
+        InputError: the file is not a Parquet file, or has no such text column.
     """
     try:
         file = pq.ParquetFile(path)

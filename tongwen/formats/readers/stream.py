@@ -1,4 +1,4 @@
-"""The bytes of a WARC or ARC file, decompressed member by member, that can go on after damage."""
+"""The bytes of a WARC or ARC file, decompressed member by member, also after damage."""
 
 import re
 import zlib
@@ -27,12 +27,12 @@ class RecordStream:
         end: records that begin here or later are left out.
 
     Attributes:
-        offset: of the record in hand: byte offset of its gzip member plus its number in that
+        offset: of the current record: byte offset of its gzip member plus its number in that
             member (nearly always 0), or its own byte offset in a plain file.
-        begins_member: nothing but line ends stands before the record in hand in its gzip member.
-        body_left: bytes of the body in hand that are not read yet.
-        at_end: the file ended, maybe in the middle of the record in hand.
-        lost: offsets of damaged gzip members that gave no record, until `take_lost`.
+        begins_member: only line ends precede the current record in its gzip member.
+        body_left: bytes of the current body that are not read yet.
+        at_end: the file ended, maybe in the middle of the current record.
+        lost: offsets of damaged gzip members without a record, until `take_lost`.
     """
 
     def __init__(
@@ -163,7 +163,7 @@ class RecordStream:
         return body, len(body) == wanted
 
     def skip_rest(self) -> None:
-        """Go behind the body in hand, in bounded memory."""
+        """Skip the rest of the current body, in bounded memory."""
         while self.body_left and self._fill(1):
             count = min(self.body_left, len(self._buffer))
             self._drop(count)

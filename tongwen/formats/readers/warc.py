@@ -22,13 +22,13 @@ _CRAWLER_SCHEMES = ("metadata:", "urn:", "dns:", "whois:")  # the crawler's own 
 _MAXIMUM_HEAD_BYTES = 1 << 20
 _OTHER_FORMATS = {b"BZh": "compressed with bzip2", b"PK\x03\x04": "a ZIP archive"}
 _FieldReader = Callable[[RecordStream], dict[str, str] | None]
-"""Reads the head of the record in hand; gives its fields, or None when it makes no sense."""
+"""Reads the head of the current record; returns its fields, or None when it makes no sense."""
 
 
 def read_warc(path: Path, options: ReadOptions) -> Iterator[RawRecord]:
     """The pages of a WARC, WET or ARC file, or of a piece of it.
 
-    Records of type response, resource and conversion are given; the others are counted in
+    Records of type response, resource and conversion are returned; the others are counted in
     `options.counts.skipped`. Problems: `truncated` (the body as far as it goes), `malformed`,
     `too_large`, `bomb`, `content_type`, `http_status`, `bad_encoding`, `quarantined`.
 
@@ -71,8 +71,8 @@ def read_warc(path: Path, options: ReadOptions) -> Iterator[RawRecord]:
 def warc_piece_starts(path: Path, piece_bytes: int) -> Iterator[int]:
     """Where the pieces of a file begin after the first: every `piece_bytes`, at a record.
 
-    The whole file is read as `read_warc` reads it, because nothing less tells a record from
-    one that lies inside another's body. A compressed file is cut between gzip members only.
+    The whole file is read as `read_warc` reads it, because nothing less distinguishes a record from
+    one inside another's body. A compressed file is cut between gzip members only.
 
     Raises:
         InputError: the file cannot be opened.
@@ -107,7 +107,7 @@ def _read_head(stream: RecordStream) -> dict[str, str] | None:
 
 
 def _parse_head(head: bytes) -> dict[str, str] | None:
-    """The named fields of a record in lower case, None when this is no record head."""
+    """The named fields of a record in lower case, None when this is not a record head."""
     lines = head.split(b"\n")
     if not lines[0].startswith(b"WARC/") or not head.endswith(b"\n"):
         return None
@@ -123,7 +123,7 @@ def _parse_head(head: bytes) -> dict[str, str] | None:
 def _records_of(
     path: Path, stream: RecordStream, fields: dict[str, str], options: ReadOptions
 ) -> Iterator[RawRecord]:
-    """The page in the record in hand, if it holds one."""
+    """The page in the current record, if it has one."""
     stream.begin_body(int(fields["content-length"]))
     kind = fields.get("warc-type", "").lower()
     url = fields.get("warc-target-uri", "").strip("<>").replace(" ", "%20")

@@ -39,7 +39,7 @@ _PROJECTIONS = (
     "self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj",
     "mlp.gate_proj", "mlp.up_proj", "mlp.down_proj",
 )  # fmt: skip
-_FIRST_POSITIONS = 256
+_FIRST_POSITIONS = 256  # of the rotation's table; it doubles
 
 
 def fused_decoder(model: Llama) -> "FusedDecoder | None":

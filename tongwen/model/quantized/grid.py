@@ -20,8 +20,8 @@ from tongwen.errors import InputError
 
 Bits = Literal[4, 8]
 
-GROUP = 32
-BLOCK = 16
+GROUP = 32  # as in GGUF: a scale of 16 bits costs half a bit a weight
+BLOCK = 16  # as many as the instructions take at once, see `instructions`
 _SMALLEST_SCALE = 2.0**-24
 _SHRINKS = tuple(1 - step / 40 for step in range(13))
 

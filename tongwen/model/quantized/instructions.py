@@ -31,8 +31,9 @@ BLOCK = 16
 KIND_INT8, KIND_BFLOAT16, KIND_FLOAT32 = 8, 16, 32
 """Kinds of numbers in memory, by their bits."""
 
-_INT4_OFFSET = 8
-_LANES = 8
+_INT4_OFFSET = 8  # int4 is stored plus 8, as in Q4_0
+_LANES = 8  # float32 of an AVX register; other CPUs take two halves
+# Some microseconds, less than a thread takes to wake; then others may have the core.
 _SPINS = 20_000
 _CHUNK_BYTES = 64  # four bytes of each of the 16 channels
 _I8, _I16, _I32, _I64 = (ir.IntType(bits) for bits in (8, 16, 32, 64))

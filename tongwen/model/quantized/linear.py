@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from tongwen.model.quantized import grid, paths
 from tongwen.model.quantized.grid import GROUP, Bits
 
-_ALIGNMENT_BYTES = 64
+_ALIGNMENT_BYTES = 64  # a cache line
 
 
 class QuantizedLinear(nn.Module):

@@ -37,7 +37,7 @@ HEAD_ROWS = 4_096
 tokens over 64,000 pieces, both gradients, width 256 / 640: 0.80 / 2.48 s with all rows at once,
 0.60 / 1.86 with these, 0.53 / 1.5 with chunks of 1,024 tokens too (2 cores with AMX, 2026-11)."""
 
-_GPU_TOKENS = 128
+_GPU_TOKENS = 128  # tiles of the matrix units: products of odd sizes are slow
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from tongwen.train.optim.muon import Muon
 from tongwen.train.optim.parametrization import Scale, scale_of
 from tongwen.train.settings import TrainSettings
 
-_ADAM_EPSILON = 1e-8
+_ADAM_EPSILON = 1e-8  # Kingma and Ba's (2014, arXiv:1412.6980)
 
 
 class Optimizer:

@@ -5,7 +5,7 @@ to the root mean square of AdamW's, 0.2 sqrt(max(rows, columns)), as in Moonligh
 arXiv:2502.16982, section 2.2), so that one learning rate serves both.
 
 torch.optim.Muon takes one matrix at a time and multiplies in bfloat16. Here matrices of one
-shape go through the products together, and a processor without bfloat16 instructions multiplies in
+shape go through the products together, and a CPU without bfloat16 instructions multiplies in
 float32: figures in docs/experiments/training.md.
 """
 
@@ -19,8 +19,8 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 from tongwen.model.device import cpu_multiplies_bf16
 
 _COEFFICIENTS = (3.4445, -4.7750, 2.0315)
-_STEPS = 5
-_SMALLEST_NORM = 1e-7
+_STEPS = 5  # Jordan's, for these coefficients
+_SMALLEST_NORM = 1e-7  # a gradient of zeros stays zeros
 _STACK_NUMBERS = 32 << 20
 """Numbers of a stack, at most: large matrices gain nothing by it."""
 

@@ -22,7 +22,7 @@ from tongwen.train.data.sequences import Batch
 from tongwen.train.parallel.collectives import gather
 from tongwen.train.settings import TrainSettings
 
-_TOKENS = 1
+_TOKENS = 1  # the dimension that is divided
 
 
 def check_context_degree(settings: TrainSettings, context: int, tensor: int) -> None:

@@ -7,7 +7,7 @@ _NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
 _GAP = re.compile(r"\.{3,}|…+|\[…\]")
 _HAN = re.compile(r"[\u3400-\u9fff]")
 _LATIN = re.compile(r"[A-Za-z]")
-_FEWEST_CHARACTERS = 6
+_FEWEST_CHARACTERS = 6  # a shorter quote is in any passage
 _ABOUT_THE_PASSAGE = re.compile(
     r"\b(?:this|the|above|given|provided) (?:text|passage|extract|excerpt|paragraph|document)\b"
     r"|\baccording to (?:the )?author\b"

@@ -17,7 +17,7 @@ from tongwen.formats.charset.decode import decode
 from tongwen.tune.documents.conversations import dialogue_row
 from tongwen.tune.documents.passages import Block, blocks, sentences
 
-_MOST_CHARACTERS = 320
+_MOST_CHARACTERS = 320  # an answer of some sentences, not the section
 _FEWEST_CHARACTERS = {"en": 40, "zh": 14}
 _HAN = re.compile(r"[\u3400-\u9fff]")
 _BETWEEN_HAN = re.compile(r"(?<=[\u3000-\u9fff\uff00-\uffef]) | (?=[\u3000-\u9fff\uff00-\uffef])")
