@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from tongwen.tokenizer.text import Tokenizer
 
 _SAMPLES_AT_ONCE = 256
-_SEED = 1234
+SEED = 1234
 _FENCE = re.compile(r"^```[^\n`]*\n(.*?)(?:^```|\Z)", re.DOTALL | re.MULTILINE)
 Report = Callable[[int, int], None]
 
@@ -95,7 +95,7 @@ def sample_answers(
     rows = rows_at_once(prompts, max_new_tokens, batch_tokens, cache_tokens)
     drawn = [
         _draw(
-            model, tokenizer, prompts, _SEED + number * len(prompts), stops=stops,
+            model, tokenizer, prompts, SEED + number * len(prompts), stops=stops,
             max_new_tokens=max_new_tokens, rows=rows,
             temperature=programs.temperature,
             report=lambda done, total, number=number: report(  # type: ignore[misc]
