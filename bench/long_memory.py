@@ -2,33 +2,35 @@
 transformers on the same weights.
 
     python bench/long_memory.py                                  # 8,192 and 32,768 tokens
-    python bench/long_memory.py --lengths 65536 200000 --only tongwen
+    python bench/long_memory.py --lengths 32768 65536 200000 --record
     python bench/long_memory.py --pieces 4096                    # attention of a prompt in pieces
 
 Random weights of a tiny shape, one row, float32, one thread, a process for each measurement. Memory
 is what the process's peak grew by after the model was loaded. Training recomputes whole layers; a
 prompt is read in pieces of 1,024, but in one by transformers; decode is the mean of 8 tokens behind
-a full cache.
+a full cache. A process that needs more than `--most-gib` is ended: it does not fit.
+`python tools/long_page.py` makes the pages' table of what was recorded.
 """
 
 import argparse
 import json
 import resource
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 SHAPE = {
     "hidden_size": 64,
     "intermediate_size": 192,
-    "num_hidden_layers": 3,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "head_dim": 16,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 1,
+    "num_key_value_heads": 1,
+    "head_dim": 64,
     "max_position_embeddings": 262_144,
     "rope_theta": 5_000_000.0,
     "tie_word_embeddings": True,
@@ -36,13 +38,18 @@ SHAPE = {
 VOCABULARY = 4_096
 DECODED = 8
 PASSES = ("forward", "backward", "prefill", "decode")
+ENGINES = ("tongwen", "transformers")
+ROWS = Path(__file__).with_suffix(".jsonl")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--lengths", nargs="+", type=int, default=[8_192, 32_768])
-    parser.add_argument("--only", choices=["tongwen", "transformers"])
+    parser.add_argument("--only", choices=ENGINES)
     parser.add_argument("--passes", nargs="+", choices=PASSES, default=list(PASSES))
+    parser.add_argument("--repeat", type=int, default=1, help="measurements of each; the median")
+    parser.add_argument("--most-gib", type=float, default=6.0)
+    parser.add_argument("--record", action="store_true", help=f"add rows to {ROWS.name}")
     parser.add_argument("--pieces", type=int, metavar="TOKENS")
     parser.add_argument("--child", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -52,15 +59,29 @@ def main() -> None:
     if arguments.pieces:
         _compare_pieces(arguments.pieces)
         return
-    engines = [arguments.only] if arguments.only else ["tongwen", "transformers"]
+    engines = [arguments.only] if arguments.only else ENGINES
     with tempfile.TemporaryDirectory() as folder:
         _write_model(Path(folder))
-        print("| tokens | pass | " + " | ".join(f"{e}: CPU s | MiB" for e in engines) + " |")
-        print("|---|---|" + "---|" * 2 * len(engines))
         for tokens in arguments.lengths:
             for name in arguments.passes:
-                cells = [_child(engine, name, tokens, folder) for engine in engines]
-                print(f"| {tokens:,} | {name} | {' | '.join(cells)} |", flush=True)
+                for engine in engines:
+                    most = arguments.most_gib
+                    row = _median(
+                        [_child(engine, name, tokens, folder, most)
+                         for _ in range(arguments.repeat)]
+                    )  # fmt: skip
+                    print(json.dumps(row), flush=True)
+                    if arguments.record:
+                        with ROWS.open("a", encoding="utf-8") as file:
+                            file.write(json.dumps(row) + "\n")
+
+
+def _median(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The row of one measurement with the medians of all; one that did not fit stays as it is."""
+    if any(row["seconds"] is None for row in rows):
+        return rows[0]
+    middle = {key: statistics.median(row[key] for row in rows) for key in ("seconds", "mib")}
+    return rows[0] | middle | {"measurements": len(rows)}
 
 
 def _compare_pieces(tokens: int, piece: int = 1_024) -> None:
@@ -96,16 +117,44 @@ def _compare_pieces(tokens: int, piece: int = 1_024) -> None:
             print(f"{name:8} {time.process_time() - started:.3f} CPU s")
 
 
-def _child(engine: str, name: str, tokens: int, folder: str) -> str:
-    values = {"engine": engine, "name": name, "tokens": tokens, "folder": folder}
+def _child(engine: str, name: str, tokens: int, folder: str, most_gib: float) -> dict[str, Any]:
+    values = {
+        "engine": engine, "name": name, "tokens": tokens, "folder": folder, "most_gib": most_gib,
+    }  # fmt: skip
     run = subprocess.run(
         [sys.executable, __file__, "--child", json.dumps(values)],
         capture_output=True, text=True, check=False,
     )  # fmt: skip
+    row: dict[str, Any] = {"engine": engine, "pass": name, "tokens": tokens, "shape": SHAPE}
+    row |= {"vocabulary": VOCABULARY, "most_gib": most_gib, "machine": _machine()}
     if run.returncode:
-        return f"failed ({run.stderr.strip().splitlines()[-1][:60] or run.returncode}) | "
-    found = json.loads(run.stdout.splitlines()[-1])
-    return f"{found['seconds']:.2f} | {found['mib']:,.0f}"
+        if "memory" not in run.stderr.lower():
+            raise SystemExit(run.stderr)
+        return row | {"seconds": None, "mib": None, "measurements": 1}
+    row |= json.loads(run.stdout.splitlines()[-1])
+    if (engine, name) == ("tongwen", "backward"):
+        row["planned_mib"] = _planned_mib(tokens)
+    return row
+
+
+def _planned_mib(tokens: int) -> float:
+    """What `tongwen plan` reckons with above the loaded model, without an optimizer."""
+    from tongwen.model.config import ModelConfig
+    from tongwen.plan.formulas import training_memory
+    from tongwen.train.settings import TrainSettings
+
+    settings = TrainSettings(
+        max_tokens=tokens, sequence_tokens=tokens, batch_tokens=tokens, micro_batch_tokens=tokens,
+        recompute="layer",
+    )  # fmt: skip
+    config = ModelConfig(**SHAPE, vocabulary_size=VOCABULARY)  # type: ignore[arg-type]
+    memory = training_memory(config, settings, bf16=False, on_cpu=True, process_bytes=0)
+    return (memory.activations + memory.logits + memory.gradients) / 2**20
+
+
+def _machine() -> str:
+    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    return next(line.partition(": ")[2] for line in lines if line.startswith("model name"))
 
 
 def _write_model(folder: Path) -> None:
@@ -123,10 +172,12 @@ def _write_model(folder: Path) -> None:
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
 
 
-def _measure(engine: str, name: str, tokens: int, folder: str) -> dict[str, float]:
+def _measure(engine: str, name: str, tokens: int, folder: str, most_gib: float) -> dict[str, float]:
     import torch
 
     torch.set_num_threads(1)
+    limit = int(most_gib * 2**30)
+    resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
     work = {"tongwen": _ours, "transformers": _theirs}[engine](name, tokens, Path(folder))
     before = _peak_mib()
     started = time.process_time()
