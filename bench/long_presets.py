@@ -67,18 +67,19 @@ micro_batch_tokens = 4_096
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    presets = sorted(name for name in preset_names() if name.endswith("200k"))
+    parser.add_argument("--preset", nargs="+", choices=presets, default=presets)
     parser.add_argument("--text-tokens", type=int, default=200_000)
     parser.add_argument("--documents", type=Path, default=ROOT / "docs" / "zh" / "how-to")
     arguments = parser.parse_args()
-    presets = sorted(name for name in preset_names() if name.endswith("200k"))
     worst = 0.0
     print("| preset | window | RoPE base | tokens | last positions | largest difference of logits "
           "| CPU s, ours | CPU s, transformers |\n|---|---|---|---|---|---|---|---|")  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:
-        for preset in presets:
+        for preset in arguments.preset:
             model = _exported(preset, arguments.documents, Path(folder) / preset)
             tokens = [COMPARED]
-            if preset == presets[0] and arguments.text_tokens:
+            if preset == arguments.preset[0] and arguments.text_tokens:
                 tokens.append(arguments.text_tokens)
             for number in tokens:
                 worst = max(worst, _compare(preset, model, number))

@@ -1,6 +1,6 @@
 """Validation at 4,096 tokens before and after an extension to 16,384, in both languages.
 
-    python bench/long_validation.py --record          # about four CPU minutes
+    python bench/long_validation.py --record          # about two CPU minutes
     python bench/long_validation.py --runs runs       # keeps the run; the same command continues
 
 A small model is pretrained at 4,096 tokens on this project's documents and extended by one stage
@@ -62,19 +62,19 @@ evaluate_every_steps = 20
 validation_tokens = 40_960
 
 [pretrain]
-max_tokens = 655_360
+max_tokens = 393_216
 sequence_tokens = {WINDOW}
 batch_tokens = 8_192
 micro_batch_tokens = {WINDOW}
 
 [extend]
-max_tokens = 163_840
+max_tokens = 131_072
 batch_tokens = {LONGER}
 peak_learning_rate = 1e-3
 
 [[extend.stages]]
 sequence_tokens = {LONGER}
-max_tokens = 163_840
+max_tokens = 131_072
 mix = {{ long_tokens = 4_096 }}
 """
 
