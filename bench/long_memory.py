@@ -2,47 +2,55 @@
 transformers on the same weights.
 
     python bench/long_memory.py                                  # 8,192 and 32,768 tokens
-    python bench/long_memory.py --lengths 65536 200000 --only tongwen
+    python bench/long_memory.py --lengths 32768 65536 200000 --record
     python bench/long_memory.py --pieces 4096                    # attention of a prompt in pieces
 
 Random weights of a tiny shape, one row, float32, one thread, a process for each measurement. Memory
 is what the process's peak grew by after the model was loaded. Training recomputes whole layers; a
 prompt is read in pieces of 1,024, but in one by transformers; decode is the mean of 8 tokens behind
-a full cache.
+the prompt's cache. A process that needs more than `--most-gib` is ended: it does not fit.
+`python tools/long_page.py` makes the pages' table of what was recorded.
 """
 
 import argparse
 import json
 import resource
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 SHAPE = {
     "hidden_size": 64,
     "intermediate_size": 192,
-    "num_hidden_layers": 3,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "head_dim": 16,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 1,
+    "num_key_value_heads": 1,
+    "head_dim": 64,
     "max_position_embeddings": 262_144,
     "rope_theta": 5_000_000.0,
     "tie_word_embeddings": True,
 }
 VOCABULARY = 4_096
 DECODED = 8
-PASSES = ("forward", "backward", "prefill", "decode")
+WORK = {"forward": ("forward",), "backward": ("backward",), "prompt": ("prefill", "decode")}
+"""What one process does -> the passes it measures."""
+ENGINES = ("tongwen", "transformers")
+ROWS = Path(__file__).with_suffix(".jsonl")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--lengths", nargs="+", type=int, default=[8_192, 32_768])
-    parser.add_argument("--only", choices=["tongwen", "transformers"])
-    parser.add_argument("--passes", nargs="+", choices=PASSES, default=list(PASSES))
+    parser.add_argument("--only", choices=ENGINES)
+    parser.add_argument("--work", nargs="+", choices=WORK, default=list(WORK))
+    parser.add_argument("--repeat", type=int, default=1, help="measurements of each; the median")
+    parser.add_argument("--most-gib", type=float, default=6.0)
+    parser.add_argument("--record", action="store_true", help=f"add rows to {ROWS.name}")
     parser.add_argument("--pieces", type=int, metavar="TOKENS")
     parser.add_argument("--child", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -52,15 +60,28 @@ def main() -> None:
     if arguments.pieces:
         _compare_pieces(arguments.pieces)
         return
-    engines = [arguments.only] if arguments.only else ["tongwen", "transformers"]
+    engines = [arguments.only] if arguments.only else ENGINES
     with tempfile.TemporaryDirectory() as folder:
         _write_model(Path(folder))
-        print("| tokens | pass | " + " | ".join(f"{e}: CPU s | MiB" for e in engines) + " |")
-        print("|---|---|" + "---|" * 2 * len(engines))
         for tokens in arguments.lengths:
-            for name in arguments.passes:
-                cells = [_child(engine, name, tokens, folder) for engine in engines]
-                print(f"| {tokens:,} | {name} | {' | '.join(cells)} |", flush=True)
+            for work in arguments.work:
+                for engine in engines:
+                    most = arguments.most_gib
+                    every = [_child(engine, work, tokens, folder, most)
+                             for _ in range(arguments.repeat)]  # fmt: skip
+                    for row in map(_median, zip(*every, strict=True)):
+                        print(json.dumps(row), flush=True)
+                        if arguments.record:
+                            with ROWS.open("a", encoding="utf-8") as file:
+                                file.write(json.dumps(row) + "\n")
+
+
+def _median(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The row of one measurement with the medians of all; one that did not fit stays as it is."""
+    if any(row["seconds"] is None for row in rows):
+        return rows[0]
+    middle = {key: statistics.median(row[key] for row in rows) for key in ("seconds", "mib")}
+    return rows[0] | middle | {"measurements": len(rows)}
 
 
 def _compare_pieces(tokens: int, piece: int = 1_024) -> None:
@@ -96,16 +117,49 @@ def _compare_pieces(tokens: int, piece: int = 1_024) -> None:
             print(f"{name:8} {time.process_time() - started:.3f} CPU s")
 
 
-def _child(engine: str, name: str, tokens: int, folder: str) -> str:
-    values = {"engine": engine, "name": name, "tokens": tokens, "folder": folder}
+def _child(
+    engine: str, work: str, tokens: int, folder: str, most_gib: float
+) -> list[dict[str, Any]]:
+    values = {
+        "engine": engine, "work": work, "tokens": tokens, "folder": folder, "most_gib": most_gib,
+    }  # fmt: skip
     run = subprocess.run(
         [sys.executable, __file__, "--child", json.dumps(values)],
         capture_output=True, text=True, check=False,
     )  # fmt: skip
-    if run.returncode:
-        return f"failed ({run.stderr.strip().splitlines()[-1][:60] or run.returncode}) | "
-    found = json.loads(run.stdout.splitlines()[-1])
-    return f"{found['seconds']:.2f} | {found['mib']:,.0f}"
+    if run.returncode and "memory" not in run.stderr.lower():
+        raise SystemExit(run.stderr)
+    nothing = [{"seconds": None, "mib": None}] * len(WORK[work])
+    found = nothing if run.returncode else json.loads(run.stdout.splitlines()[-1])
+    rows = []
+    for name, values in zip(WORK[work], found, strict=True):
+        row = {"engine": engine, "pass": name, "tokens": tokens, "shape": SHAPE,
+               "vocabulary": VOCABULARY, "most_gib": most_gib, "machine": _machine(),
+               "measurements": 1}  # fmt: skip
+        if (engine, name) == ("tongwen", "backward"):
+            row["planned_mib"] = _planned_mib(tokens)
+        rows.append(row | values)
+    return rows
+
+
+def _planned_mib(tokens: int) -> float:
+    """What `tongwen plan` reckons with above the loaded model, without an optimizer."""
+    from tongwen.model.config import ModelConfig
+    from tongwen.plan.formulas import training_memory
+    from tongwen.train.settings import TrainSettings
+
+    settings = TrainSettings(
+        max_tokens=tokens, sequence_tokens=tokens, batch_tokens=tokens, micro_batch_tokens=tokens,
+        recompute="layer",
+    )  # fmt: skip
+    config = ModelConfig(**SHAPE, vocabulary_size=VOCABULARY)  # type: ignore[arg-type]
+    memory = training_memory(config, settings, bf16=False, on_cpu=True, process_bytes=0)
+    return (memory.activations + memory.logits + memory.gradients) / 2**20
+
+
+def _machine() -> str:
+    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    return next(line.partition(": ")[2] for line in lines if line.startswith("model name"))
 
 
 def _write_model(folder: Path) -> None:
@@ -123,20 +177,30 @@ def _write_model(folder: Path) -> None:
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
 
 
-def _measure(engine: str, name: str, tokens: int, folder: str) -> dict[str, float]:
+def _measure(
+    engine: str, work: str, tokens: int, folder: str, most_gib: float
+) -> list[dict[str, float]]:
     import torch
 
     torch.set_num_threads(1)
-    work = {"tongwen": _ours, "transformers": _theirs}[engine](name, tokens, Path(folder))
+    limit = int(most_gib * 2**30)
+    resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+    passes = {"tongwen": _ours, "transformers": _theirs}[engine](tokens, Path(folder))
     before = _peak_mib()
-    started = time.process_time()
-    seconds = work()
-    spent = seconds if isinstance(seconds, float) else time.process_time() - started
-    return {"seconds": spent, "mib": _peak_mib() - before}
+    found = []
+    for name in WORK[work]:
+        Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+        started = time.process_time()
+        passes[name]()
+        spent = time.process_time() - started
+        seconds = spent / DECODED if name == "decode" else spent
+        found.append({"seconds": seconds, "mib": _peak_mib() - before})
+    return found
 
 
 def _peak_mib() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1024
 
 
 def _ids(tokens: int) -> Any:
@@ -145,14 +209,7 @@ def _ids(tokens: int) -> Any:
     return torch.randint(3, VOCABULARY, (1, tokens), generator=torch.Generator().manual_seed(1))
 
 
-def _decode_seconds(step: Callable[[], Any]) -> float:
-    started = time.process_time()
-    for _ in range(DECODED):
-        step()
-    return (time.process_time() - started) / DECODED
-
-
-def _ours(name: str, tokens: int, folder: Path) -> Callable[[], Any]:
+def _ours(tokens: int, folder: Path) -> dict[str, Callable[[], None]]:
     import torch
     from safetensors.torch import load_file
 
@@ -178,21 +235,22 @@ def _ours(name: str, tokens: int, folder: Path) -> Callable[[], Any]:
             model, Batch(ids_BT, ids_BT.roll(-1, 1), positions_BT, None, tokens), torch.float32
         )
 
-    def read() -> Any:
+    batch = DecodingBatch(model)
+
+    def read() -> None:
         prefill = Prefill(model, ids_BT[0].tolist())
         while prefill.advance() is None:
             pass
-        return prefill
+        batch.append(prefill)
 
-    def decode() -> float:
-        batch = DecodingBatch(model)
-        batch.append(read())
-        return _decode_seconds(lambda: batch.step([5]))
+    def decode() -> None:
+        for _ in range(DECODED):
+            batch.step([5])
 
-    return {"forward": forward, "backward": backward, "prefill": read, "decode": decode}[name]
+    return {"forward": forward, "backward": backward, "prefill": read, "decode": decode}
 
 
-def _theirs(name: str, tokens: int, folder: Path) -> Callable[[], Any]:
+def _theirs(tokens: int, folder: Path) -> dict[str, Callable[[], None]]:
     import torch
     from transformers import LlamaForCausalLM
 
@@ -208,20 +266,18 @@ def _theirs(name: str, tokens: int, folder: Path) -> Callable[[], Any]:
         model.gradient_checkpointing_enable({"use_reentrant": False})
         model(ids_BT, labels=ids_BT, use_cache=False).loss.backward()
 
-    def read() -> Any:
+    caches: list[Any] = []
+
+    def read() -> None:
         with torch.inference_mode():
-            return model(ids_BT, use_cache=True, logits_to_keep=1).past_key_values
+            caches.append(model(ids_BT, use_cache=True, logits_to_keep=1).past_key_values)
 
-    def decode() -> float:
-        cache = read()
+    def decode() -> None:
+        with torch.inference_mode():
+            for _ in range(DECODED):
+                model(torch.tensor([[5]]), past_key_values=caches[0], use_cache=True)
 
-        def step() -> None:
-            with torch.inference_mode():
-                model(torch.tensor([[5]]), past_key_values=cache, use_cache=True)
-
-        return _decode_seconds(step)
-
-    return {"forward": forward, "backward": backward, "prefill": read, "decode": decode}[name]
+    return {"forward": forward, "backward": backward, "prefill": read, "decode": decode}
 
 
 if __name__ == "__main__":

@@ -341,8 +341,8 @@ def compare_scores(
               help="Text to hide needles in: a UTF-8 file or a folder of .txt, .md, .rst. May be "
               "repeated; when absent, in a checkout, the project's documentation.")  # fmt: skip
 @click.option("--kind", "kinds", multiple=True, metavar="NAME",
-              help="single, multi_key, multi_value, multi_query, variables, common_words; all when "
-              "absent. May be repeated.")  # fmt: skip
+              help="code, single, multi_key, multi_value, multi_query, variables, common_words; "
+              "all when absent. May be repeated.")  # fmt: skip
 @click.option("--language", "languages", type=click.Choice(["en", "zh"]), multiple=True,
               help="Language of text and questions; both when absent.")  # fmt: skip
 @click.option("--depths", type=click.IntRange(min=1), default=5, show_default=True,

@@ -1,8 +1,9 @@
 """Needles: facts hidden in a haystack, and what is asked about them.
 
 The kinds are those of RULER (Hsieh et al. 2024, arXiv:2404.06654, section 3), in English and
-Chinese. Unlike there one haystack holds the needles of many questions, so that a long text is read
-once: the facts of other questions are further distractors for each.
+Chinese, and an easier one: in `code` the number follows its key at once, so that copying what came
+after the key is enough. Unlike in RULER one haystack holds the needles of many questions, so that a
+long text is read once: the facts of other questions are further distractors for each.
 """
 
 import itertools
@@ -12,7 +13,7 @@ import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-KINDS = ("single", "multi_key", "multi_value", "multi_query", "variables", "common_words")
+KINDS = ("code", "single", "multi_key", "multi_value", "multi_query", "variables", "common_words")
 
 _ASCII_LETTERS = "ABCDEFGHJKLMNPQRSTUVWXYZ"
 _NAMES = {
@@ -35,6 +36,8 @@ class Wording:
     """How facts and questions sound in one language. Answers begin as a base model would go on."""
 
     joint: str
+    code: str
+    ask_code: str
     number: str
     ask_number: str
     ask_numbers: str
@@ -50,6 +53,8 @@ class Wording:
 WORDINGS = {
     "en": Wording(
         joint=" ",
+        code="The code {key}{value} is valid.",
+        ask_code="\n\nThe code {key}",
         number="The special number of {key} is {value}.",
         ask_number="\n\nQuestion: What is the special number of {key}?\n"
         "Answer: The special number of {key} is",
@@ -68,6 +73,8 @@ WORDINGS = {
     ),
     "zh": Wording(
         joint="",
+        code="代码{key}{value}有效。",
+        ask_code="\n\n代码{key}",
         number="{key}的特殊数字是{value}。",
         ask_number="\n\n问：{key}的特殊数字是多少？\n答：{key}的特殊数字是",
         ask_numbers="\n\n问：{key}的所有特殊数字是多少？\n答：{key}的特殊数字是",
@@ -121,6 +128,11 @@ class NeedleMaker:
         """A new question of a kind about facts at a depth."""
         made: Question = getattr(self, f"_{kind}")(cell)
         return made
+
+    def _code(self, cell: int) -> Question:
+        key, value = self._key(), self._number()
+        facts = (self._wording.code.format(key=key, value=value),)
+        return Question("code", cell, facts, self._wording.ask_code.format(key=key), (value,), 16)
 
     def _single(self, cell: int) -> Question:
         key, value = self._key(), self._number()
