@@ -77,6 +77,15 @@ SHAPES = {
         "head_dim": 32,
         "vocabulary_size": 16_000,
     },
+    "micro": {
+        "hidden_size": 128,
+        "intermediate_size": 352,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "head_dim": 32,
+        "vocabulary_size": 4_000,
+    },
 }
 ROWS = (1, 4, 8)
 PROMPT_TOKENS = 512

@@ -18,6 +18,7 @@ from page_blocks import with_blocks
 ROOT = Path(__file__).resolve().parent.parent
 BENCH, DOCS = ROOT / "bench", ROOT / "docs"
 Row = dict[str, Any]
+_BOTH = ("ours_per_cpu_s", "llama_cpp_per_cpu_s")
 
 SAID = {
     "en": {
@@ -121,7 +122,7 @@ def speed(rows: list[Row], said: Any) -> str:
                     f"**{_join(found, 'ours_to_llama_cpp')}**",
                     _join([prompt], "ours_to_llama_cpp"),
                     _join(found, "ours_per_cpu_s"), _join(found, "llama_cpp_per_cpu_s"),
-                    ", ".join(_join([prompt], f"{who}_per_cpu_s") for who in ("ours", "llama_cpp")),
+                    ", ".join(_join([prompt], key) for key in _BOTH if prompt),
                     f"{found[0]['of_roof']:.0%}" if "of_roof" in found[0] else "",
                 )
             )
@@ -192,7 +193,7 @@ def resident(rows: list[Row], said: Any) -> str:
 
 
 def _join(rows: Sequence[Row], key: str) -> str:
-    return ", ".join(f"{row[key]:.2f}" if row[key] < 10 else f"{row[key]:.0f}"
+    return ", ".join(f"{row[key]:.2f}" if row[key] < 10 else f"{row[key]:,.0f}"
                      for row in rows if key in row)  # fmt: skip
 
 

@@ -144,13 +144,15 @@ class DecodingBatch:
         assert len(token_ids) == len(self._lengths), (len(token_ids), len(self._lengths))
         ends = [length + len(ids) for length, ids in zip(self._lengths, token_ids, strict=True)]
         self._reserve(len(ends), max(ends))
-        flat, positions, rows = [], [], []
+        flat: list[int] = []
+        positions: list[int] = []
+        rows: list[int] = []
         for row, ids in enumerate(token_ids):
             flat += ids
             positions += range(self._lengths[row], ends[row])
             rows += [row] * len(ids)
         logits = self._fused.step(flat, positions, self._cache, rows)
-        return list(logits.split([len(ids) for ids in token_ids]))
+        return list(torch.split(logits, [len(ids) for ids in token_ids]))
 
     def keep(self, row: int, tokens: int) -> None:
         """Take the first of the tokens that were tried into a row; the others are forgotten."""
