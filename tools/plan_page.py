@@ -8,6 +8,7 @@ measured here: the same code gives the same pages on any machine. What benches m
 """
 
 import json
+import sys
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -27,6 +28,9 @@ from tongwen.train.settings import TrainSettings
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
+sys.path.append(str(ROOT / "bench"))
+import planned_runs  # noqa: E402
+import transfer  # noqa: E402
 
 QUESTIONS = (
     ("64 cards for 30 days", "64 张卡用 30 天", "--gpu h800 --gpus 64 --days 30"),
@@ -155,7 +159,7 @@ def blocks(language: str) -> dict[str, str]:
         for place, (english, chinese, words) in enumerate(QUESTIONS)
     ]
     example = CliRunner().invoke(command, EXAMPLE.split(), catch_exceptions=False).output
-    return {
+    return measured_blocks() | {
         "example": f"```text\n$ tongwen plan {EXAMPLE}\n{example.rstrip()}\n```",
         "answers": table(heads["answers"], answers),
         "adapters": table(heads["adapters"], [_adapter_row(words) for words in ADAPTERS]),
@@ -262,6 +266,18 @@ def ladder_text(language: str) -> str:
     }  # fmt: skip
     values |= {code: f"{error:+.2%}" for code, error in ends.items()}
     return "\n".join([LADDER[language].format(**values), "", *result_lines(found)])
+
+
+def measured_blocks() -> dict[str, str]:
+    """Tables of the benches whose records are there."""
+    tables = {"planned_runs": planned_runs.lines, "transfer": transfer.table}
+    found = {}
+    for name, lines in tables.items():
+        record = ROOT / "bench" / f"{name}.jsonl"
+        if record.exists():
+            rows = [json.loads(row) for row in record.read_text("utf-8").splitlines()]
+            found[name] = "\n".join(lines(rows))
+    return found
 
 
 def _law_rows() -> list[list[str]]:
