@@ -136,25 +136,8 @@ def _child(
         row = {"engine": engine, "pass": name, "tokens": tokens, "shape": SHAPE,
                "vocabulary": VOCABULARY, "most_gib": most_gib, "machine": _machine(),
                "measurements": 1}  # fmt: skip
-        if (engine, name) == ("tongwen", "backward"):
-            row["planned_mib"] = _planned_mib(tokens)
         rows.append(row | values)
     return rows
-
-
-def _planned_mib(tokens: int) -> float:
-    """What `tongwen plan` reckons with above the loaded model, without an optimizer."""
-    from tongwen.model.config import ModelConfig
-    from tongwen.plan.formulas import training_memory
-    from tongwen.train.settings import TrainSettings
-
-    settings = TrainSettings(
-        max_tokens=tokens, sequence_tokens=tokens, batch_tokens=tokens, micro_batch_tokens=tokens,
-        recompute="layer",
-    )  # fmt: skip
-    config = ModelConfig(**SHAPE, vocabulary_size=VOCABULARY)  # type: ignore[arg-type]
-    memory = training_memory(config, settings, bf16=False, on_cpu=True, process_bytes=0)
-    return (memory.activations + memory.logits + memory.gradients) / 2**20
 
 
 def _machine() -> str:

@@ -17,6 +17,10 @@ from typing import Any
 
 from page_blocks import with_blocks
 
+from tongwen.model.config import ModelConfig
+from tongwen.plan.formulas import training_memory
+from tongwen.train.settings import TrainSettings
+
 ROOT = Path(__file__).resolve().parent.parent
 BENCH, DOCS = ROOT / "bench", ROOT / "docs"
 PASSES = ("forward", "backward", "prefill", "decode")
@@ -96,8 +100,8 @@ def _ratios(
         if forward and prefill:
             ratio = prefill["seconds"] / forward["seconds"]
             read.append(said["at"].format(ratio=ratio, tokens=tokens))
-        if backward and "planned_mib" in backward:
-            ratio = backward["planned_mib"] / backward["mib"]
+        if backward:
+            ratio = planned_mib(backward) / backward["mib"]
             planned.append(said["at"].format(ratio=ratio, tokens=tokens))
     named = (("prefill", read), ("planned", planned))
     return [said[name].format(ratios=said["joint"].join(all_)) for name, all_ in named if all_]
@@ -113,6 +117,18 @@ def _cells(
         return ["–", "–", *own, "–", said["too_big"].format(gib=f"{theirs['most_gib']:g}")]
     ratios = [f"{theirs[key] / ours[key]:.2f}" for key in ("seconds", "mib")]
     return [*ratios, *own, f"{theirs['seconds']:.3g}", f"{theirs['mib']:,.0f}"]
+
+
+def planned_mib(row: Mapping[str, Any]) -> float:
+    """What `tongwen plan` reckons with above the loaded model, without an optimizer."""
+    tokens = row["tokens"]
+    settings = TrainSettings(
+        max_tokens=tokens, sequence_tokens=tokens, batch_tokens=tokens, micro_batch_tokens=tokens,
+        recompute="layer",
+    )  # fmt: skip
+    config = ModelConfig(**row["shape"], vocabulary_size=row["vocabulary"])
+    memory = training_memory(config, settings, bf16=False, on_cpu=True, process_bytes=0)
+    return (memory.activations + memory.logits + memory.gradients) / 2**20
 
 
 def validation_table(rows: Sequence[Mapping[str, Any]], language: str) -> str:
