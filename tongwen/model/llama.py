@@ -14,7 +14,7 @@ wider dtype than the arithmetic: each is rounded to the dtype of the activations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -108,6 +108,21 @@ class _Context:
     near: Visibility
     """The same in the layers that have a sliding window."""
     keys: KeyStore | None
+    wanted_T: Tensor | None = None
+    """Which queries are wanted, where not all are."""
+    wanted: "_Context | None" = None
+    """The same for these alone."""
+
+    def only(self, wanted_T: Tensor) -> "_Context":
+        """For a layer whose other queries nobody wants."""
+        wanted = replace(
+            self,
+            cosine=self.cosine[:, wanted_T],
+            sine=self.sine[:, wanted_T],
+            visibility=self.visibility.of_queries(wanted_T),
+            near=self.near.of_queries(wanted_T),
+        )
+        return replace(self, wanted_T=wanted_T, wanted=wanted)
 
 
 class Linear(nn.Linear):
@@ -186,16 +201,18 @@ class Attention(nn.Module):
         self.has_window = layer in config.windowed_layers
 
     def forward(self, x_BTM: Tensor, context: _Context) -> Tensor:
-        q_BTHD = self.q_proj(x_BTM).unflatten(-1, (-1, self.head_dim))
+        asking = context.wanted or context
+        asking_BTM = x_BTM if context.wanted_T is None else x_BTM[:, context.wanted_T]
+        q_BTHD = self.q_proj(asking_BTM).unflatten(-1, (-1, self.head_dim))
         k_BTKD = self.k_proj(x_BTM).unflatten(-1, (-1, self.head_dim))
         v_BTKD = self.v_proj(x_BTM).unflatten(-1, (-1, self.head_dim))
         if self.has_qk_norm:
             q_BTHD, k_BTKD = self.q_norm(q_BTHD), self.k_norm(k_BTKD)
-        q_BTHD = apply_rope(q_BTHD, context.cosine, context.sine)
+        q_BTHD = apply_rope(q_BTHD, asking.cosine, asking.sine)
         k_BTKD = apply_rope(k_BTKD, context.cosine, context.sine)
         if context.keys is not None:
             k_BTKD, v_BTKD = context.keys.store(self.layer, k_BTKD, v_BTKD)
-        visibility = context.near if self.has_window else context.visibility
+        visibility = asking.near if self.has_window else asking.visibility
         out_BTHD = attend(q_BTHD, k_BTKD, v_BTKD, visibility)
         out_BTM: Tensor = self.o_proj(out_BTHD.flatten(2))
         return out_BTM
@@ -228,7 +245,9 @@ class DecoderLayer(nn.Module):
         self.residual_scale = config.residual_scale
 
     def forward(self, x_BTM: Tensor, context: _Context) -> Tensor:
-        x_BTM = x_BTM + self._branch(self.self_attn(self.input_layernorm(x_BTM), context))
+        attended_BTM = self._branch(self.self_attn(self.input_layernorm(x_BTM), context))
+        x_BTM = x_BTM if context.wanted_T is None else x_BTM[:, context.wanted_T]
+        x_BTM = x_BTM + attended_BTM
         out_BTM: Tensor = x_BTM + self._branch(self.mlp(self.post_attention_layernorm(x_BTM)))
         return out_BTM
 
@@ -288,6 +307,7 @@ class Llama(nn.Module):
         documents_BT: Tensor | None = None,
         keys: KeyStore | None = None,
         dtype: torch.dtype | None = None,
+        wanted_T: Tensor | None = None,
     ) -> Tensor:
         """Hidden states as the output head takes them, (B, T, M).
 
@@ -299,6 +319,8 @@ class Llama(nn.Module):
             keys: takes the keys and values and says what to attend to; a `KeyValueCache` when
                 generating.
             dtype: of the arithmetic; as the weights when absent.
+            wanted_T: places whose hidden states are wanted, all when absent: the last layer reads
+                the others' keys and values only. With `keys` that have masks alone.
         """
         if positions_BT is None:
             positions_BT = torch.arange(token_ids_BT.shape[1], device=token_ids_BT.device)
@@ -322,8 +344,10 @@ class Llama(nn.Module):
             x_BTM = x_BTM.to(dtype)
         if config.embedding_scale != 1:
             x_BTM = x_BTM * config.embedding_scale
-        for layer in self.model.layers:
+        *layers, last = self.model.layers
+        for layer in layers:
             x_BTM = layer(x_BTM, context)
+        x_BTM = last(x_BTM, context if wanted_T is None else context.only(wanted_T))
         hidden_BTM: Tensor = self.model.norm(x_BTM)
         return hidden_BTM if config.output_scale == 1 else hidden_BTM * config.output_scale
 
