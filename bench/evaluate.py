@@ -31,9 +31,10 @@ from peers import interpreter, result_of
 from record import append_section, machine
 
 from tongwen.evaluate.choices import choice_requests
-from tongwen.evaluate.evaluator import Evaluator, Questions
+from tongwen.evaluate.evaluator import Evaluator
 from tongwen.evaluate.items import Item, make_items, plain_prompt
 from tongwen.evaluate.readers import read_rows
+from tongwen.evaluate.records import Questions
 from tongwen.evaluate.settings import EvaluateSettings, TaskSettings
 from tongwen.evaluate.spec import TaskSpec, builtin_spec
 from tongwen.evaluate.trie import Requests, Trie

@@ -15,7 +15,9 @@ from tongwen.evaluate import trie
 from tongwen.evaluate.choices import Fit, choice_requests, score
 from tongwen.evaluate.evaluator import Evaluator
 from tongwen.evaluate.items import Item
+from tongwen.evaluate.records import Questions
 from tongwen.evaluate.results import summaries
+from tongwen.evaluate.settings import EvaluateSettings
 from tongwen.evaluate.spec import TaskSpec, builtin_spec
 from tongwen.evaluate.trie import Request
 from tongwen.model.llama import Llama
@@ -96,6 +98,33 @@ def test_the_greedy_continuation_is_recognised(model: Llama, tokenizer: Tokenize
         with torch.inference_mode():
             ids.append(int(model.logits(model(torch.tensor([ids]))[0, -1]).argmax()))
     assert score(model, [Request(tuple(ids), context_tokens)], batch_tokens=64)[0].is_greedy
+
+
+def test_a_task_reads_no_padding_and_its_examples_once(
+    model: Llama, tokenizer: Tokenizer, spec: TaskSpec
+) -> None:
+    spec = replace(spec, unconditional="")
+    shot = ("Goal: how do you carry water uphill?\nAnswer:", " in the old market")
+    items = [
+        item_of(
+            "Goal:" + " bells" * (n % 7 + 1), " yes", " no, " + "not " * n, "翻译", shots=[shot]
+        )
+        for n in range(10)
+    ]
+    read = [
+        request.token_ids[:-1] for item in items for request in requests_of(spec, item, tokenizer)
+    ]
+    least = len({ids[:end] for ids in read for end in range(1, len(ids) + 1)})
+    assert sum(map(len, read)) > 4 * least  # what is read one by one, without padding
+    tokens: list[int] = []
+    handle = model.register_forward_pre_hook(lambda _, given: tokens.append(given[0].numel()))
+    try:
+        settings = EvaluateSettings(device="cpu", precision="fp32")
+        evaluator = Evaluator.of(model, tokenizer, settings)
+        evaluator.choice_records([Questions(spec, items, chat=False)], report=lambda *_: None)
+    finally:
+        handle.remove()
+    assert sum(tokens) == least
 
 
 def test_choices_of_one_token_cost_one_reading_of_the_question(
@@ -192,7 +221,10 @@ def test_a_choice_longer_than_the_window_is_counted_and_not_scored(
     records = records_of(model, tokenizer, spec, items)
     assert [record["not_scored"] for record in records] == ["too_long", None]
     (result,) = summaries("piqa", spec, records)
-    assert (result["n"], result["not_scored"]) == (1, {"not_finite": 0, "too_long": 1})
+    assert (result["n"], result["not_scored"]) == (
+        1,
+        {"not_finite": 0, "too_long": 1, "refused": 0},
+    )
     assert "1 of 2 items are not scored" in result["warnings"][0]
     with pytest.raises(InputError, match="none of 1 items fits"):
         summaries("piqa", spec, records[:1])

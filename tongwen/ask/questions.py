@@ -1,11 +1,11 @@
 """Many questions to one server: a few at a time, and every answer is kept."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
-from typing import Any
+from typing import Any, TypeVar
 
 from tongwen.ask.journal import Journal
 from tongwen.ask.server import Answer, Messages, Server
@@ -14,6 +14,8 @@ from tongwen.files import value_digest
 
 # None answered yet: a wrong model or setting refuses all, one odd text only itself.
 _REFUSED_IN_A_ROW = 10
+Work = TypeVar("Work")
+Reply = TypeVar("Reply")
 
 
 @dataclass(frozen=True)
@@ -72,28 +74,42 @@ def ask_all(
             All answers until then are kept.
     """
     open_ = {q.name: q for q in questions if q.name not in journal.answers}
-    waiting = iter(open_.values())
-    refused = answered = 0
+    counts = {"refused": 0, "answered": 0}
+
+    def count(_: Question, answer: Answer) -> None:
+        counts["answered" if answer.refused is None else "refused"] += 1
+        if counts["refused"] >= _REFUSED_IN_A_ROW and not counts["answered"]:
+            raise InputError(
+                f"{server.url} refused the first {counts['refused']} questions; the last: "
+                f"{answer.refused}",
+                hint="check --model; a document may be too long for it: --characters",
+            )
+        on_answer(sum(counts.values()), len(open_))
+
+    ask_in_parallel(server, open_.values(), lambda one: _ask(server, one, journal), parallel, count)
+
+
+def ask_in_parallel(
+    server: Server,
+    work: Iterable[Work],
+    call: Callable[[Work], Reply],
+    parallel: int,
+    on_reply: Callable[[Work, Reply], None],
+) -> None:
+    """Call `call` on each piece of work, `parallel` at a time; `on_reply`, in this thread, gets
+    what it returns, in the order in which calls end. Where either fails, the server is stopped, and
+    with it the calls under way.
+    """
+    waiting = iter(work)
     with ThreadPoolExecutor(parallel, thread_name_prefix="ask") as pool:
-        running: set[Future[Answer]] = set()
+        running: dict[Future[Reply], Work] = {}
         try:
-            running |= {pool.submit(_ask, server, q, journal) for q in islice(waiting, parallel)}
+            running |= {pool.submit(call, one): one for one in islice(waiting, parallel)}
             while running:
-                done, running = wait(running, return_when=FIRST_COMPLETED)
+                done, _ = wait(running, return_when=FIRST_COMPLETED)
                 for future in done:
-                    answer = future.result()
-                    refused += answer.refused is not None
-                    answered += answer.refused is None
-                    if refused >= _REFUSED_IN_A_ROW and not answered:
-                        raise InputError(
-                            f"{server.url} refused the first {refused} questions; the last: "
-                            f"{answer.refused}",
-                            hint="check --model; a document may be too long for it: --characters",
-                        )
-                    on_answer(refused + answered, len(open_))
-                running |= {
-                    pool.submit(_ask, server, q, journal) for q in islice(waiting, len(done))
-                }
+                    on_reply(running.pop(future), future.result())
+                running |= {pool.submit(call, one): one for one in islice(waiting, len(done))}
         except BaseException:
             server.stop()
             for future in running:

@@ -1,18 +1,19 @@
-"""One server that speaks OpenAI's chat completions: one request, repeated while it is busy.
+"""One server that speaks OpenAI's interface: one request, repeated while it is busy.
 
 By urllib3, which the data stages have anyway: the work is a single POST, and OpenAI's own package
-would bring five more for it. The key is read from an environment variable when a request is made,
-and only from one that the user names, so that no key reaches a server it was not meant for; it is
-in no message, journal or result.
+would bring five more for it. The key is read from an environment variable or a file when a request
+is made, and only from one that the user names, so that no key reaches a server it was not meant
+for; it is in no message, journal or result.
 """
 
 import json
 import os
 import random
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, TypeVar
 from urllib.parse import urlsplit, urlunsplit
 
 import urllib3
@@ -21,10 +22,12 @@ from tongwen import __version__
 from tongwen.errors import InputError, UsageError
 
 Messages = Sequence[Mapping[str, str]]
+Reply = TypeVar("Reply")
 
 _BUSY = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
 _REFUSED = frozenset({400, 413, 422})
 """This question is refused; another may not be: too long, filtered, a field that is not known."""
+_NOT_SERVED = frozenset({404, 405, 501})
 _OTHER_NAMES: Mapping[str, str | None] = {
     "max_tokens": "max_completion_tokens",
     "temperature": None,
@@ -55,6 +58,17 @@ class Answer:
     answer_tokens: int = 0
 
 
+@dataclass(frozen=True)
+class Refusal:
+    """Why a server will not answer one question."""
+
+    reason: str
+
+
+class NotServedError(InputError):
+    """The server has no such interface, or no such model."""
+
+
 class StoppedError(Exception):
     """Another question has failed for good, or the user has interrupted."""
 
@@ -70,13 +84,14 @@ class Server:
 
     Args:
         url: such as `http://127.0.0.1:8000` or `https://example.org/v1`.
-        key_variable: name of the environment variable with the key; None asks without one.
+        key_variable: name of the environment variable with the key.
+        key_file: file that holds nothing but the key; without both it is asked without one.
         timeout_seconds: for one answer.
         attempts: at one question, while the server is busy or breaks off.
         wait_seconds: after the first failure; twice as long after each further one.
 
     Raises:
-        UsageError: no http address, or the variable is not set.
+        UsageError: no http address, or the variable or the file holds no key.
     """
 
     def __init__(
@@ -84,6 +99,7 @@ class Server:
         url: str,
         *,
         key_variable: str | None = None,
+        key_file: Path | None = None,
         timeout_seconds: float = 300.0,
         attempts: int = 8,
         wait_seconds: float = 1.0,
@@ -91,6 +107,7 @@ class Server:
     ) -> None:
         self.url = _base_url(url)
         self._key_variable = key_variable
+        self._key_file = key_file
         self._key()  # a missing variable is found before any work
         self._attempts = attempts
         self._wait_seconds = wait_seconds
@@ -118,7 +135,7 @@ class Server:
             UsageError: it has several.
             InputError: it does not answer, or names none.
         """
-        known = self._patiently("GET", "/models", None)
+        known = self._patiently("GET", "/models", None, lambda value: value)
         rows = known.get("data") if isinstance(known, dict) else None
         names = [row["id"] for row in rows or () if isinstance(row, dict) and "id" in row]
         if not names:
@@ -135,13 +152,28 @@ class Server:
             InputError: the server does not answer, needs a key, or has no such model.
             StoppedError: `stop` was called.
         """
+        found = self.ask("/chat/completions", body, _read)
+        return Answer(refused=found.reason) if isinstance(found, Refusal) else found
+
+    def ask(
+        self, path: str, body: Mapping[str, Any], read: Callable[[Any], Reply]
+    ) -> Reply | Refusal:
+        """What `read` makes of the JSON that comes back. While `read` finds it to be none of its
+        kind, by an error such as KeyError or ValueError, the server is asked again: servers in
+        trouble send half an answer, or an error with status 200.
+
+        Raises:
+            NotServedError: nothing is at `path`, or no such model.
+            InputError: the server does not answer, or wants a key.
+            StoppedError: `stop` was called.
+        """
         while True:
             sent = self._adapted(body)
             try:
-                return _read(self._patiently("POST", "/chat/completions", sent))
+                return self._patiently("POST", path, sent, read)
             except _RefusedError as error:
                 if not self._adapts_to(str(error), sent):
-                    return Answer(refused=str(error))
+                    return Refusal(str(error))
 
     def _adapted(self, body: Mapping[str, Any]) -> Mapping[str, Any]:
         """The request with the field names of this server."""
@@ -157,16 +189,19 @@ class Server:
                 return True
         return False
 
-    def _patiently(self, method: str, path: str, body: Mapping[str, Any] | None) -> Any:
+    def _patiently(
+        self,
+        method: str,
+        path: str,
+        body: Mapping[str, Any] | None,
+        read: Callable[[Any], Reply],
+    ) -> Reply:
         failures = 0
         while True:
             if self._stop.is_set():
                 raise StoppedError
             try:
-                value = self._request(method, path, body)
-                if body is not None:
-                    _read(value)
-                return value
+                return _taken(self._request(method, path, body), read)
             except _BusyError as error:
                 failures += 1
                 if failures >= self._attempts:
@@ -203,12 +238,13 @@ class Server:
             raise _BusyError(f"{status}: {said}", _asked_wait(response.headers.get("Retry-After")))
         if response.status in _REFUSED:
             raise _RefusedError(f"{status}: {said}")
-        raise InputError(f"{self.url}{path} answers {status}: {said}", hint=self._hint(response))
+        kind = NotServedError if response.status in _NOT_SERVED else InputError
+        raise kind(f"{self.url}{path} answers {status}: {said}", hint=self._hint(response))
 
     def _hint(self, response: urllib3.BaseHTTPResponse) -> str:
         if response.status in (401, 403):
-            if self._key_variable:
-                return f"is the key in {self._key_variable} the right one for this server?"
+            if place := self._key_variable or self._key_file:
+                return f"is the key in {place} the right one for this server?"
             return "name the environment variable that holds its key: --key-variable NAME"
         if response.status in (301, 302, 303, 307, 308):
             place = str(response.headers.get("Location", ""))
@@ -216,19 +252,21 @@ class Server:
         return "check --server and --model"
 
     def _key(self) -> str:
-        if self._key_variable is None:
+        if self._key_variable is not None:
+            place = f"the environment variable {self._key_variable}"
+            key = os.environ.get(self._key_variable, "").strip()
+            if not key:
+                raise UsageError(
+                    f"{place} is not set",
+                    hint=f"export {self._key_variable}=..., or leave --key-variable out",
+                )
+        elif self._key_file is not None:
+            place = str(self._key_file)
+            key = _key_in(self._key_file)
+        else:
             return ""
-        key = os.environ.get(self._key_variable, "").strip()
-        if not key:
-            raise UsageError(
-                f"the environment variable {self._key_variable} is not set",
-                hint=f"export {self._key_variable}=..., or leave --key-variable out",
-            )
         if not (key.isascii() and key.isprintable()):  # no header may hold it; errors would show it
-            raise UsageError(
-                f"the environment variable {self._key_variable} holds characters that no key has",
-                hint="copy the key again",
-            )
+            raise UsageError(f"{place} holds characters that no key has", hint="copy the key again")
         return key
 
     def _redacted(self, text: str) -> str:
@@ -260,31 +298,56 @@ def _base_url(url: str) -> str:
     return urlunsplit((parts.scheme, parts.netloc, path or "/v1", "", ""))
 
 
-def _read(value: Any) -> Answer:
-    """The answer in a completion.
+def _key_in(path: Path) -> str:
+    """What a file holds besides white space.
 
     Raises:
-        _BusyError: it is none; servers in trouble send half of one, or an error with status 200.
+        UsageError: nothing, or it cannot be read.
     """
     try:
-        choice = value["choices"][0]
-        text = choice["message"]["content"]
-        usage = value.get("usage") or {}
-        return Answer(
-            text="" if text is None else _checked(text),
-            is_cut=choice.get("finish_reason") == "length",
-            prompt_tokens=int(usage.get("prompt_tokens") or 0),
-            answer_tokens=int(usage.get("completion_tokens") or 0),
-        )
+        key = path.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"cannot read the key file {path}: {type(error).__name__}") from error
+    if not key:
+        raise UsageError(f"the key file {path} is empty", hint="write the key and nothing else")
+    return key
+
+
+def _taken(value: Any, read: Callable[[Any], Reply]) -> Reply:
+    """What `read` makes of an answer.
+
+    Raises:
+        _BusyError: it is none of its kind.
+    """
+    try:
+        return read(value)
     except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
         shown = json.dumps(value, ensure_ascii=False)[:_SHOWN_CHARACTERS]
         raise _BusyError(f"an answer that is not a completion: {shown}") from error
 
 
-def _checked(text: object) -> str:
+def _read(value: Any) -> Answer:
+    """The answer in a chat completion; an error such as KeyError where it is none."""
+    choice = value["choices"][0]
+    text = choice["message"]["content"]
+    usage = value.get("usage") or {}
+    return Answer(
+        text="" if text is None else checked_text(text),
+        is_cut=choice.get("finish_reason") == "length",
+        prompt_tokens=int(usage.get("prompt_tokens") or 0),
+        answer_tokens=int(usage.get("completion_tokens") or 0),
+    )
+
+
+def checked_text(text: object) -> str:
+    """The text, with half characters replaced, which cannot be saved.
+
+    Raises:
+        TypeError: it is none.
+    """
     if not isinstance(text, str):
         raise TypeError
-    return text.encode("utf-8", "replace").decode()  # half characters cannot be saved
+    return text.encode("utf-8", "replace").decode()
 
 
 def _said(data: bytes) -> str:

@@ -52,7 +52,7 @@ def command() -> None:
 
 
 @command.command(name="run")
-@click.argument("model", type=click.Path(path_type=Path), metavar="MODEL_FOLDER")
+@click.argument("model", metavar="MODEL_FOLDER|URL")
 @click.option(
     "--task",
     "tasks",
@@ -77,6 +77,24 @@ def command() -> None:
 @click.option(
     "--chat/--no-chat", default=None, help="Ask in the ChatML format, or with plain prompts."
 )
+@click.option(
+    "--model",
+    "model_name",
+    metavar="NAME",
+    help="Of a server, the model; its only one when absent.",
+)
+@click.option(
+    "--key-variable", metavar="NAME", help="Environment variable that holds the server's key."
+)
+@click.option(
+    "--key-file", type=click.Path(path_type=Path), help="File that holds the server's key."
+)
+@click.option("--parallel", type=click.IntRange(1, 1_000), help="Requests in flight at a time [8].")
+@click.option(
+    "--written-choices",
+    is_flag=True,
+    help="Where a server gives no log-probabilities, have the model write the letter of a choice.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print results.json instead of a table.")
 @click.option(
     "--list-tasks",
@@ -96,13 +114,18 @@ def command() -> None:
 )
 @stage_options
 def run(
-    model: Path,
+    model: str,
     tasks: tuple[str, ...],
     suites: tuple[str, ...],
     data: Path | None,
     limit: int | None,
     shots: int | None,
     chat: bool | None,
+    model_name: str | None,
+    key_variable: str | None,
+    key_file: Path | None,
+    parallel: int | None,
+    written_choices: bool,
     as_json: bool,
     out: Path,
     recipe: str | None,
@@ -110,7 +133,8 @@ def run(
 ) -> None:
     """Score a model on task files; scores come with 95 % intervals.
 
-    MODEL_FOLDER is a Hugging Face folder, with int8 weights or plain ones, or a run directory.
+    MODEL_FOLDER is a Hugging Face folder, with int8 weights or plain ones, or a run directory. URL
+    is the address of a server with OpenAI's interface; its key appears in no log and no result.
 
     The same command continues where it was stopped: finished tasks are not asked again.
 
@@ -119,6 +143,7 @@ def run(
       tongwen evaluate my-model --task piqa=data/piqa --out scores
       tongwen evaluate my-model --task my-task.toml=questions.jsonl --chat --out scores
       tongwen evaluate my-model --suite yi --data evals --limit 100 --out scores
+      tongwen evaluate http://127.0.0.1:8000 --task piqa=data/piqa --out scores
     """
     from tongwen.evaluate.results import table
     from tongwen.files import read_json
@@ -132,19 +157,56 @@ def run(
         options["evaluate.limit"] = limit
     if chat is not None:
         options["evaluate.chat"] = chat
+    asking = {
+        "key_variable": key_variable,
+        "key_file": None if key_file is None else str(key_file.absolute()),
+        "parallel": parallel,
+        "writes_choices": written_choices or None,
+    }
+    given = {f"evaluate.server.{key}": value for key, value in asking.items() if value is not None}
+    if model.startswith(("http://", "https://")):
+        folder = _served(model, model_name, out, recipe, overrides, options | given)
+    elif given or model_name is not None:
+        raise UsageError(
+            f"{model} is a folder; --model, --key-variable, --key-file, --parallel and "
+            "--written-choices are for servers",
+            hint="name an address such as http://127.0.0.1:8000",
+        )
+    else:
+        folder = find_model_folder(Path(model))
     run_alone(
         "evaluate",
-        inputs={"model": find_model_folder(model)},
+        inputs={"model": folder},
         out=out,
         recipe=recipe,
         overrides=overrides,
-        options=options,
+        options=options | given,
     )
     if as_json:
         click.echo((out / "results.json").read_text(encoding="utf-8"), nl=False)
     else:
         document = read_json(out / "results.json")
         click.echo(table(document["results"], document["missing"]))
+
+
+def _served(
+    url: str,
+    name: str | None,
+    out: Path,
+    recipe: str | None,
+    overrides: tuple[str, ...],
+    options: dict[str, Any],
+) -> Path:
+    """The folder that names the server, below `out`."""
+    from tongwen.evaluate.server.endpoint import write_address
+    from tongwen.road.recipe import load_recipe
+
+    settings = load_recipe(recipe or "defaults", overrides, options).evaluate
+    if settings is None:
+        raise UsageError(
+            f"the recipe {recipe} has no [evaluate] section", hint="leave --recipe out"
+        )
+    return write_address(out, url, name, settings.server)
 
 
 def task_values(

@@ -1,25 +1,31 @@
 """One task on one model: from questions to judged items. The part of the stage that needs torch."""
 
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import psutil
 import torch
 
 from tongwen.errors import InputError
-from tongwen.evaluate.choice_scores import choice_scores
-from tongwen.evaluate.choices import Fit, Score, choice_requests, score
-from tongwen.evaluate.free import Answer, Prompt, answer_prompts, free_prompt, judge
+from tongwen.evaluate.choices import Fit, choice_requests, score
+from tongwen.evaluate.free import Prompt, answer_prompts, free_prompt
 from tongwen.evaluate.items import Item, without_question
 from tongwen.evaluate.journal import Journal
 from tongwen.evaluate.programs import (
     ProgramSettings,
+    Report,
     judged_samples,
-    program_scores,
     sample_answers,
+)
+from tongwen.evaluate.records import (
+    ChoiceScores,
+    Questions,
+    Record,
+    Shown,
+    choice_record,
+    free_record,
+    program_record,
 )
 from tongwen.evaluate.settings import EvaluateSettings
 from tongwen.evaluate.spec import TaskSpec
@@ -28,15 +34,6 @@ from tongwen.model.device import Arithmetic
 from tongwen.model.llama import Llama
 from tongwen.model.quantized.folder import load_any_model
 from tongwen.tokenizer.text import Tokenizer
-
-Report = Callable[[int, int], None]
-Record = dict[str, Any]
-
-NOT_FINITE = "not_finite"
-"""Why an item was not scored: a logit that decides it is NaN or infinite."""
-TOO_LONG = "too_long"
-"""Likewise: it does not fit the model's window."""
-
 
 _CPU_BATCH_TOKENS = 256
 _GPU_BATCH_TOKENS = 2_048
@@ -48,15 +45,6 @@ _CACHE_SHARE = 4
 _NEAR_TIE_MARGINS = {torch.float32: 1e-3, torch.bfloat16: 0.25}
 """What another batch changed at most in the difference of two choices, 56 questions of seven public
 tasks on a random model: 3e-5 in float32, 0.25 in bfloat16 (median 1e-4, 95 % under 0.07)."""
-
-
-@dataclass(frozen=True)
-class Questions:
-    """The items of a task, and whether they are put in the ChatML format."""
-
-    spec: TaskSpec
-    items: Sequence[Item]
-    chat: bool
 
 
 @dataclass(frozen=True)
@@ -177,20 +165,19 @@ class Evaluator:
         near_tie = _NEAR_TIE_MARGINS[self.model.dtype]
         return [
             [
-                {
-                    **_common(item),
-                    "prompt": question.prompt,
-                    "truncated": question.fit is Fit.CUT,
-                    **_choice_record(
-                        item,
+                choice_record(
+                    task,
+                    item,
+                    Shown.fitting(question.prompt, question.fit),
+                    ChoiceScores(
                         question.choice_tokens,
                         [next(scores) for _ in question.choice_tokens]
                         if question.fit is not Fit.TOO_LONG
                         else [],
                         [next(scores) for _ in range(question.alone)],
-                        near_tie,
                     ),
-                }
+                    near_tie,
+                )
                 for item, question in zip(task.items, questions, strict=True)
             ]
             for task, questions in zip(tasks, asked, strict=True)
@@ -266,28 +253,15 @@ class Evaluator:
                 journal=journal,
             )
         )
-        records = []
-        for item, prompt in zip(items, prompts, strict=True):
-            is_asked = prompt.fit is not Fit.TOO_LONG
-            answer = next(answers) if is_asked else Answer("", hit_limit=False)
-            is_scored = is_asked and answer.is_finite
-            scores, judged, is_found = judge(spec, item, answer.text)
-            records.append(
-                {
-                    **_common(item),
-                    "prompt": self._shown(prompt.token_ids),
-                    "truncated": prompt.fit is Fit.CUT,
-                    "answer": answer.text,
-                    "judged": judged,
-                    "accepted": list(item.accepted),
-                    "choices": list(item.choices),
-                    "extracted": is_found,
-                    "hit_limit": answer.hit_limit,
-                    "not_scored": None if is_scored else NOT_FINITE if is_asked else TOO_LONG,
-                    "scores": scores if is_scored else {},
-                }
+        return [
+            free_record(
+                Questions(spec, items, chat),
+                item,
+                Shown.fitting(self._shown(prompt.token_ids), prompt.fit),
+                next(answers) if prompt.fit is not Fit.TOO_LONG else None,
             )
-        return records
+            for item, prompt in zip(items, prompts, strict=True)
+        ]
 
     def _program_records(
         self,
@@ -319,25 +293,15 @@ class Evaluator:
             if prompt.fit is not Fit.TOO_LONG
         ]
         judged = iter(judged_samples(asked, answers, programs.isolation, chat=chat))
-        records = []
-        for item, prompt in zip(items, prompts, strict=True):
-            samples = next(judged) if prompt.fit is not Fit.TOO_LONG else []
-            is_scored = bool(samples) and all(sample["is_finite"] for sample in samples)
-            records.append(
-                {
-                    **_common(item),
-                    "prompt": self._shown(prompt.token_ids),
-                    "truncated": prompt.fit is Fit.CUT,
-                    "answer": samples[0]["answer"] if samples else "",
-                    "accepted": [],
-                    "choices": [],
-                    "samples": samples,
-                    "hit_limit": bool(samples) and all(sample["hit_limit"] for sample in samples),
-                    "not_scored": None if is_scored else NOT_FINITE if samples else TOO_LONG,
-                    "scores": program_scores(samples) if is_scored else {},
-                }
+        return [
+            program_record(
+                Questions(spec, items, chat),
+                item,
+                Shown.fitting(self._shown(prompt.token_ids), prompt.fit),
+                next(judged) if prompt.fit is not Fit.TOO_LONG else [],
             )
-        return records
+            for item, prompt in zip(items, prompts, strict=True)
+        ]
 
     def _shown(self, token_ids: Sequence[int]) -> str:
         """Exactly what the model read, markers included."""
@@ -360,66 +324,3 @@ def _refuse_broken(model: Llama, tokenizer: Tokenizer, folder: Path) -> None:
             hint="its weights are damaged, or overflow in this precision: try "
             "--set evaluate.precision=fp32, or an earlier checkpoint",
         )
-
-
-def _common(item: Item) -> Record:
-    return {
-        "id": item.id,
-        "place": item.place,
-        "language": item.language,
-        "cluster": item.cluster,
-        "group": item.group,
-        "gold": item.gold,
-    }
-
-
-def _choice_record(
-    item: Item,
-    choice_tokens: Sequence[int],
-    scores: Sequence[Score],
-    alone: Sequence[Score],
-    near_tie: float,
-) -> Record:
-    """Scores of a multiple-choice item; none where it was not asked or a logit is not finite."""
-    assert item.gold is not None
-    lengths = [len(choice.strip().encode("utf-8")) for choice in item.choices]
-    sums = [result.log_probability for result in scores]
-    unconditional = [result.log_probability for result in alone]
-    is_finite = all(map(math.isfinite, (*sums, *unconditional)))
-    choices = [
-        {
-            "text": text,
-            "log_probability": round(sums[index], 5) if scores and is_finite else None,
-            "tokens": tokens,
-            "bytes": length,
-        }
-        for index, (text, tokens, length) in enumerate(
-            zip(item.choices, choice_tokens, lengths, strict=True)
-        )
-    ]
-    if not scores or not is_finite:
-        reason = NOT_FINITE if scores else TOO_LONG
-        return {
-            "choices": choices,
-            "predicted": None,
-            "margin": None,
-            "near_tie": False,
-            "not_scored": reason,
-            "scores": {},
-        }
-    ordered = sorted(sums, reverse=True)
-    per_byte = [total / count for total, count in zip(sums, lengths, strict=True)]
-    return {
-        "choices": choices,
-        "predicted": sums.index(max(sums)),
-        "margin": round(ordered[0] - ordered[1], 5) if len(ordered) > 1 else None,
-        "near_tie": _is_near_tie(sums, near_tie) or _is_near_tie(per_byte, near_tie / min(lengths)),
-        "not_scored": None,
-        "scores": choice_scores(item, sums, unconditional, is_greedy=scores[item.gold].is_greedy),
-    }
-
-
-def _is_near_tie(values: Sequence[float], margin: float) -> bool:
-    """Whether the two highest values are less than `margin` apart."""
-    best, *others = sorted(values, reverse=True)
-    return bool(others) and best - others[0] < margin

@@ -133,7 +133,7 @@ def _make_item(spec: TaskSpec, row: Row, name: str, *, chat: bool) -> Item:
     is_known = bool(options) and (spec.kind == "choice" or bool(spec.gold_field))
     gold = _gold(spec, row, len(options)) if is_known else None
     _add_letters(spec, row, options)
-    shown = _letters(len(options)) if spec.lettered else options
+    shown = letters(len(options)) if spec.lettered else options
     template = _prompt_template(spec, language, chat=chat)
     if spec.kind == "program":
         return Item(
@@ -211,7 +211,7 @@ class _Pool:
             language = spec.language or str(value_of(row, spec.language_field))
             options = _options(spec, row)
             _add_letters(spec, row, options)
-            shown = _letters(len(options)) if spec.lettered else options
+            shown = letters(len(options)) if spec.lettered else options
             is_known = bool(options) and (spec.kind == "choice" or bool(spec.gold_field))
             right = shown[_gold(spec, row, len(options))] if is_known else ""
             question = fill(_prompt_template(spec, language, chat=self.chat), row, right).lstrip()
@@ -340,13 +340,13 @@ def _first_group(pattern: str, text: str) -> str:
     return found.group(1) if found else text
 
 
-def _letters(count: int) -> list[str]:
+def letters(count: int) -> list[str]:
     return list(string.ascii_uppercase[:count])
 
 
 def _add_letters(spec: TaskSpec, row: Row, options: list[str]) -> None:
     if spec.lettered:
-        lines = zip(_letters(len(options)), options, strict=True)
+        lines = zip(letters(len(options)), options, strict=True)
         row.values["lettered"] = "\n".join(f"{letter}. {option}" for letter, option in lines)
 
 

@@ -1,7 +1,7 @@
 """Answers that are programs: drawn from the model, run against their tests, counted as pass@k."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from tongwen.tokenizer.text import Tokenizer
 
 _SAMPLES_AT_ONCE = 256
-_SEED = 1234
+SEED = 1234
 _FENCE = re.compile(r"^```[^\n`]*\n(.*?)(?:^```|\Z)", re.DOTALL | re.MULTILINE)
 Report = Callable[[int, int], None]
 
@@ -95,7 +95,7 @@ def sample_answers(
     rows = rows_at_once(prompts, max_new_tokens, batch_tokens, cache_tokens)
     drawn = [
         _draw(
-            model, tokenizer, prompts, _SEED + number * len(prompts), stops=stops,
+            model, tokenizer, prompts, SEED + number * len(prompts), stops=stops,
             max_new_tokens=max_new_tokens, rows=rows,
             temperature=programs.temperature,
             report=lambda done, total, number=number: report(  # type: ignore[misc]
@@ -200,7 +200,7 @@ def _program(item: Item, answer: str, *, chat: bool) -> Program:
     )
 
 
-def program_scores(samples: Sequence[dict[str, Any]]) -> dict[str, float]:
+def program_scores(samples: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     """pass@k for every k of `PROGRAM_METRICS` that there are samples for."""
     passed = sum(sample["verdict"] == "passed" for sample in samples)
     return {

@@ -33,7 +33,8 @@ def _summary(task: str, spec: TaskSpec, language: str, records: Sequence[Record]
     asked, records = records, [record for record in records if not record["not_scored"]]
     reasons = Counter(record["not_scored"] for record in asked if record["not_scored"])
     if not records:
-        raise _nothing_scored(task, language, reasons)
+        refusal = next((row["refusal"] for row in asked if "refusal" in row), "")
+        raise _nothing_scored(task, language, reasons, refusal)
     main = _estimate(records, spec.metric)
     chance = None if spec.metric == BITS else _chance(spec, records)
     groups = sorted({record["group"] for record in records} - {""})
@@ -57,7 +58,7 @@ def _summary(task: str, spec: TaskSpec, language: str, records: Sequence[Record]
             group: _group_json([row for row in records if row["group"] == group], spec.metric)
             for group in groups
         },
-        "not_scored": {"not_finite": reasons["not_finite"], "too_long": reasons["too_long"]},
+        "not_scored": {name: reasons[name] for name in ("not_finite", "too_long", "refused")},
         "truncated": sum(record["truncated"] for record in records),
         **_kind_counts(spec, records),
         "example": {key: example[key] for key in ("id", "prompt", "gold", "scores")}
@@ -80,8 +81,14 @@ def above_chance(value: float, chance: float | None) -> float | None:
     return None if chance is None or chance >= 1 else (value - chance) / (1 - chance)
 
 
-def _nothing_scored(task: str, language: str, reasons: Mapping[str, int]) -> InputError:
+def _nothing_scored(task: str, language: str, reasons: Counter[str], refusal: str) -> InputError:
     broken, too_long = reasons["not_finite"], reasons["too_long"]
+    if refused := reasons["refused"]:
+        return InputError(
+            f"{task} ({language}): the server refused {refused:,} of {reasons.total():,} items and "
+            f"scored none; the first: {refusal}",
+            hint="are its window or its limits too small? Lower the task's shots or leave it out",
+        )
     if broken >= too_long:
         return InputError(
             f"{task} ({language}): the model's logits are NaN or infinite for all of "
@@ -154,6 +161,11 @@ def warnings(result: Mapping[str, Any]) -> list[str]:
         found.append(
             f"{name}: {not_scored['too_long']:,} of {asked:,} items are not scored, they do not "
             "fit the model's window"
+        )
+    if not_scored["refused"]:
+        found.append(
+            f"{name}: {not_scored['refused']:,} of {asked:,} items are not scored, the server "
+            "refused them"
         )
     if result["truncated"]:
         found.append(

@@ -59,6 +59,35 @@ class TaskSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ServerSettings:
+    """How a server is asked that is evaluated in place of a folder."""
+
+    key_variable: str | None = None
+    """Environment variable that holds the server's key."""
+    key_file: PathText | None = None
+    """File that holds the server's key and nothing else."""
+    parallel: int = 8
+    """Requests in flight at a time."""
+    attempts: int = 8
+    """Attempts at one request while the server is busy or breaks off."""
+    timeout_seconds: float = 300.0
+    """For one answer."""
+    writes_choices: bool = False
+    """Where the server gives no log-probabilities, have the model write the letter of a choice. The
+    score is then called `letters`; such tasks are left out, with the reason, when false."""
+
+    def __post_init__(self) -> None:
+        if self.key_variable is not None and self.key_file is not None:
+            raise RecipeError(
+                "evaluate.server has both `key_variable` and `key_file`", hint="leave one out"
+            )
+        for key, least in (("parallel", 1), ("attempts", 1), ("timeout_seconds", 0.1)):
+            value = getattr(self, key)
+            if value < least:
+                raise RecipeError(f"evaluate.server.{key} is {value}", hint=f"≥ {least}")
+
+
+@dataclass(frozen=True, kw_only=True)
 class EvaluateSettings:
     """Which tasks score the model, and how it is run."""
 
@@ -85,7 +114,8 @@ class EvaluateSettings:
     """Device; `auto` is the GPU where there is one."""
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     """Data type; `auto` is bf16 on a GPU, else fp32: in bf16 near ties depend on the batch."""
-
+    server: ServerSettings = ServerSettings()
+    """How a server is asked, where `tongwen evaluate` has an address in place of a folder."""
     unsafe_code: Literal["isolated", "no-isolation"] = "isolated"
     """How the programs of program tasks run. `isolated` puts them in namespaces without network or
     files, and refuses where the machine has none; `no-isolation` runs them with all your rights."""

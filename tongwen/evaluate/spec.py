@@ -105,7 +105,7 @@ class TaskSpec:
     license: str = ""
     """Licence of the public data of this layout, as its authors state it."""
     source: str = ""
-    """Where the data is to be had."""
+    """Where to get the data."""
     protocol: str = ""
     """Whose prompt this is, and what differs from theirs; shown with the score."""
     language: str = ""

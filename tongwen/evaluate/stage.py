@@ -1,8 +1,9 @@
 """The evaluate stage: every task of the recipe on one model, resumed where it was stopped."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,9 +14,11 @@ from tongwen.evaluate.journal import Journal, plan_of
 from tongwen.evaluate.programs import ProgramSettings, check_metric, check_sandbox
 from tongwen.evaluate.readers import data_files, read_rows
 from tongwen.evaluate.results import SCHEMA, VERSION, above_chance, summaries
+from tongwen.evaluate.server import PROBE_FILE, SERVER_FILE
 from tongwen.evaluate.settings import EvaluateSettings, TaskSettings
 from tongwen.evaluate.spec import TaskSpec, task_files, task_spec
 from tongwen.evaluate.suites import MissingTask, wanted_tasks, without_data
+from tongwen.evaluate.written import as_letters, can_be_written
 from tongwen.files import file_digest, read_jsonl, value_digest, write_json, write_jsonl
 from tongwen.flow.stage import StageContext
 from tongwen.stages import find_model_folder
@@ -26,6 +29,8 @@ _ANSWERS_JOURNAL = ".answers"
 
 if TYPE_CHECKING:
     from tongwen.evaluate.evaluator import Evaluator
+    from tongwen.evaluate.server.endpoint import Endpoint
+    from tongwen.evaluate.server.evaluator import ServerEvaluator
 
 
 @dataclass(frozen=True)
@@ -51,7 +56,9 @@ class Prepared:
 
 
 def files(settings: EvaluateSettings) -> list[Path]:
-    """The user's own files that the tasks read: their data, their descriptions and their code."""
+    """The user's own files that the tasks read: their data, their descriptions and their code. The
+    file of a server's key is none: no digest of it is kept.
+    """
     found: list[Path] = []
     tasks = wanted_tasks(settings)
     missing = without_data(settings, tasks)
@@ -88,21 +95,24 @@ def run(context: StageContext[EvaluateSettings]) -> Mapping[str, float]:
         raise InputError(
             f"{settings.data} has the data of none of {len(missing)} tasks: "
             f"{', '.join(list(missing)[:5])}{', ...' if len(missing) > 5 else ''}",
-            hint="docs/en/sources.md says where each data set is had and how its folder is named",
+            hint="docs/en/sources.md says where to get each data set and what to call its folder",
         )
     tasks = [_prepare(context, task, settings) for task in wanted if task.name not in missing]
     if any(task.spec.kind == "program" for task in tasks):
         check_sandbox(settings.unsafe_code)
-    folder = find_model_folder(context.inputs["model"])
-    model_digest = digest_of_model(folder)
-    digests = {
-        task.settings.name: _task_digest(task, settings, model_digest, context.code)
-        for task in tasks
-    }
-    asking = _Asking(context, folder, digests)
-    records = asking.records(tasks)
+    with _model(context) as model:
+        tasks, refused = model.askable(tasks)
+        missing |= refused
+        digests = {
+            task.settings.name: _task_digest(task, settings, model.digest, context.code)
+            for task in tasks
+        }
+        records = _Asking(context, model, digests).records(tasks)
+        model.check_unchanged()
     results = [
-        result for task in tasks for result in _results(task, records[task.settings.name], folder)
+        result
+        for task in tasks
+        for result in _results(task, records[task.settings.name], model.name)
     ]
     rows = [
         {"task": task.settings.name, **record}
@@ -121,12 +131,114 @@ def run(context: StageContext[EvaluateSettings]) -> Mapping[str, float]:
         {
             "schema": SCHEMA,
             "version": VERSION,
-            "model": {"digest": model_digest},
+            "model": model.to_json(),
             "results": results,
             "missing": [_missing_json(entry) for entry in missing.values()],
         },
     )
     return {"items": len(rows), "tasks": len(tasks)}
+
+
+class _FolderModel:
+    """The model of a folder, loaded when the first question is asked."""
+
+    def __init__(self, folder: Path, settings: EvaluateSettings) -> None:
+        self.name = str(folder)
+        self.digest = digest_of_model(folder)
+        self._folder = folder
+        self._settings = settings
+
+    @cached_property
+    def evaluator(self) -> "Evaluator":
+        from tongwen.evaluate.evaluator import Evaluator  # torch comes with it
+
+        return Evaluator.load(self._folder, self._settings)
+
+    def to_json(self) -> dict[str, str]:
+        """What results say of it."""
+        return {"digest": self.digest}
+
+    def askable(self, tasks: Sequence[Prepared]) -> tuple[list[Prepared], dict[str, MissingTask]]:
+        """All of them."""
+        return list(tasks), {}
+
+    def check_unchanged(self) -> None:
+        """A folder does not change while it is loaded."""
+
+
+class _ServedModel:
+    """The model behind an address."""
+
+    def __init__(self, endpoint: "Endpoint", settings: EvaluateSettings) -> None:
+        self.name = endpoint.url
+        self.digest = endpoint.probes.digest
+        self._endpoint = endpoint
+        self._settings = settings
+
+    @cached_property
+    def evaluator(self) -> "ServerEvaluator":
+        from tongwen.evaluate.server.evaluator import ServerEvaluator  # torch comes with it
+
+        return ServerEvaluator(self._endpoint)
+
+    def to_json(self) -> dict[str, str]:
+        """What results say of it."""
+        return self._endpoint.to_json()
+
+    def askable(self, tasks: Sequence[Prepared]) -> tuple[list[Prepared], dict[str, MissingTask]]:
+        """The tasks that the server can be asked, as it can be asked them, and why not the others.
+
+        Raises:
+            InputError: it can be asked none.
+        """
+        found, refused = [], {}
+        for task in tasks:
+            reason = self._endpoint.refuses(task.spec.kind, chat=task.chat)
+            if reason is None:
+                found.append(task)
+            elif self._settings.server.writes_choices and can_be_written(task.spec, task.items):
+                found.append(_with_letters(task))
+            else:
+                refused[task.settings.name] = MissingTask(task.settings, task.spec, reason)
+        if not found:
+            reasons = sorted({entry.reason for entry in refused.values()})
+            raise InputError(
+                f"{self.name} can be asked none of {len(tasks)} tasks: {'; '.join(reasons)}",
+                hint="--written-choices has the model write the letter of a choice; --chat asks "
+                "chat models",
+            )
+        return found, refused
+
+    def check_unchanged(self) -> None:
+        """Ask once more what tells models apart.
+
+        Raises:
+            InputError: another model answers.
+        """
+        self._endpoint.check_unchanged()
+
+
+_Model = _FolderModel | _ServedModel
+
+
+@contextmanager
+def _model(context: StageContext[EvaluateSettings]) -> Iterator[_Model]:
+    """What is evaluated: a folder's model, or the one that `server.json` in the folder names."""
+    folder, settings = context.inputs["model"], context.settings
+    if not (folder / SERVER_FILE).is_file():
+        yield _FolderModel(find_model_folder(folder), settings)
+        return
+    from tongwen.evaluate.server.endpoint import Endpoint  # an HTTP client comes with it
+
+    with closing(Endpoint(folder, settings.server, context.out / "parts")) as endpoint:
+        yield _ServedModel(endpoint, settings)
+
+
+def _with_letters(task: Prepared) -> Prepared:
+    """A task with choices, whose letters the model writes."""
+    spec, items = as_letters(task.spec, task.items, chat=task.chat)
+    shots = task.settings.shots if task.spec.lettered else 0
+    return replace(task, spec=spec, items=items, settings=replace(task.settings, shots=shots))
 
 
 def digest_of_model(folder: Path) -> str:
@@ -172,7 +284,7 @@ def _task_digest(task: Prepared, settings: EvaluateSettings, model_digest: str, 
     """Of everything that decides a task's records; paths are not part of it."""
     own = asdict(task.settings) | {"path": "", "spec": "", "name": "", "layout": ""}
     which = dict.fromkeys(("tasks", "suites", "data", "limit", "task_folders"))
-    how = asdict(settings) | which | {"chat": task.chat}
+    how = asdict(settings) | which | {"chat": task.chat, "server": None}
     own_code = file_digest(Path(task.spec.code)) if task.spec.code else ""
     spec = asdict(task.spec) | {"code": own_code}
     return value_digest([code, spec, own, how, task.data_digest, model_digest])
@@ -183,15 +295,15 @@ class _Asking:
 
     Args:
         context: of the stage.
-        folder: of the model, which is loaded when the first question is asked.
+        model: that is asked.
         digests: of the tasks, by their names.
     """
 
     def __init__(
-        self, context: StageContext[EvaluateSettings], folder: Path, digests: Mapping[str, str]
+        self, context: StageContext[EvaluateSettings], model: _Model, digests: Mapping[str, str]
     ) -> None:
         self._context = context
-        self._folder = folder
+        self._model = model
         self._parts = context.out / "parts"
         self._digests = digests
 
@@ -205,12 +317,6 @@ class _Asking:
                 self._ask_freely(task)
         # From the files, so that a resumed run and an undisturbed one see the same values.
         return {task.settings.name: self._finished(task) or [] for task in tasks}
-
-    @cached_property
-    def _evaluator(self) -> "Evaluator":
-        from tongwen.evaluate.evaluator import Evaluator  # torch comes with it
-
-        return Evaluator.load(self._folder, self._context.settings)
 
     def _unfinished(self, choices: Sequence[Prepared]) -> list[list[Prepared]]:
         """The tasks to ask together: those of a journal as they were, then the others.
@@ -226,9 +332,9 @@ class _Asking:
         return [together for together in (begun, others) if together]
 
     def _ask_choices(self, tasks: Sequence[Prepared]) -> None:
-        from tongwen.evaluate.evaluator import Questions
+        from tongwen.evaluate.records import Questions  # torch comes with it
 
-        evaluator = self._evaluator
+        evaluator = self._model.evaluator
         plan = [self._digest(task) for task in tasks]
         with Journal(self._parts / _CHOICES_JOURNAL, plan) as journal:
             records = evaluator.choice_records(
@@ -242,7 +348,7 @@ class _Asking:
             journal.remove()
 
     def _ask_freely(self, task: Prepared) -> None:
-        evaluator = self._evaluator
+        evaluator = self._model.evaluator
         with Journal(self._parts / _ANSWERS_JOURNAL, [self._digest(task)]) as journal:
             records = evaluator.records(
                 task.spec,
@@ -287,7 +393,7 @@ class _Asking:
 
 
 def _results(
-    task: Prepared, records: Sequence[Mapping[str, Any]], folder: Path
+    task: Prepared, records: Sequence[Mapping[str, Any]], model: str
 ) -> list[dict[str, Any]]:
     shared = {
         "asked": _asked(task.settings, task.spec, chat=task.chat),
@@ -304,7 +410,7 @@ def _results(
     try:
         found = summaries(task.settings.name, task.spec, records)
     except InputError as error:
-        raise InputError(f"{folder}: {error.message}", hint=error.hint) from error
+        raise InputError(f"{model}: {error.message}", hint=error.hint) from error
     silent = silent_scores(task.spec, task.items)
     return [_with_floor(result, silent) | shared for result in found]
 
@@ -346,7 +452,7 @@ def _missing_json(entry: MissingTask) -> dict[str, Any]:
 
 
 def _remove_other_parts(directory: Path, tasks: Sequence[TaskSettings]) -> None:
-    names = {f"{task.name}.jsonl" for task in tasks}
+    names = {PROBE_FILE, *(f"{task.name}.jsonl" for task in tasks)}
     for path in directory.glob("*"):
         if path.name not in names:
             path.unlink()

@@ -149,11 +149,19 @@ def difference_in_protocol(first: Run, second: Run, key: Key) -> str | None:
     asked = [
         name
         for name, record in ours.records.items()
-        if record["prompt"] != theirs.records[name]["prompt"]
+        if not _is_asked_alike(record, theirs.records[name])
     ]
     if asked:
         return f"{len(asked):,} of {len(ours.records):,} prompts differ: {_some(asked)}"
     return None
+
+
+def _is_asked_alike(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> bool:
+    """Whether two models had the same question and as much of it. Prompts may differ in what a
+    template or a tokenizer adds.
+    """
+    key = "asked" if "asked" in ours and "asked" in theirs else "prompt"
+    return bool(ours[key] == theirs[key] and ours.get("truncated") == theirs.get("truncated"))
 
 
 def _samples(task: TaskRun) -> int:
