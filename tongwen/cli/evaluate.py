@@ -201,8 +201,12 @@ def _served(
     from tongwen.evaluate.server.endpoint import write_address
     from tongwen.road.recipe import load_recipe
 
-    loaded = load_recipe(recipe or "defaults", overrides, options)
-    return write_address(out, url, name, loaded.evaluate.server)
+    settings = load_recipe(recipe or "defaults", overrides, options).evaluate
+    if settings is None:
+        raise UsageError(
+            f"the recipe {recipe} has no [evaluate] section", hint="leave --recipe out"
+        )
+    return write_address(out, url, name, settings.server)
 
 
 def task_values(

@@ -1,7 +1,7 @@
 """Answers that are programs: drawn from the model, run against their tests, counted as pass@k."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -200,7 +200,7 @@ def _program(item: Item, answer: str, *, chat: bool) -> Program:
     )
 
 
-def program_scores(samples: Sequence[dict[str, Any]]) -> dict[str, float]:
+def program_scores(samples: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     """pass@k for every k of `PROGRAM_METRICS` that there are samples for."""
     passed = sum(sample["verdict"] == "passed" for sample in samples)
     return {
