@@ -129,7 +129,8 @@ def log_odds(layout: Any, rows: Any, remaining: Any, out: Any) -> None:
     for tree in range(len(layout.leaves)):
         leaves, own = layout.leaves[tree], remaining[tree]
         for lane in range(len(own)):
-            out[lane] += leaves[np.uint64(trailing_zeros(own[lane]))]
+            first = trailing_zeros(own[lane])  # type: ignore[call-arg]  # typed as its builder
+            out[lane] += leaves[np.uint64(first)]
 
 
 def write_forests(path: Path, forests: tuple[Forest, ...], columns: int) -> None:
