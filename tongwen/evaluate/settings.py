@@ -97,7 +97,7 @@ class EvaluateSettings:
     data is not there is reported as missing."""
     data: PathText | None = None
     """Folder of data sets, one folder each, for tasks without a path; the sources page has their
-    names and where each is had."""
+    names and where to get each."""
     limit: int | None = None
     """Items of a task that has no limit of its own; all of them when absent."""
     task_folders: tuple[PathText, ...] = ()

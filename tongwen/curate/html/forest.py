@@ -129,7 +129,7 @@ def log_odds(layout: Any, rows: Any, remaining: Any, out: Any) -> None:
     for tree in range(len(layout.leaves)):
         leaves, own = layout.leaves[tree], remaining[tree]
         for lane in range(len(own)):
-            first = trailing_zeros(own[lane])  # type: ignore[call-arg]  # typed as its builder
+            first: Any = trailing_zeros(own[lane])  # type: ignore[call-arg]  # typed as its builder
             out[lane] += leaves[np.uint64(first)]
 
 
