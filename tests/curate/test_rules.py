@@ -10,7 +10,7 @@ from curate_texts import CHINESE, ENGLISH, TRADITIONAL, edited, story
 
 from tongwen.curate.extract.record import PAGE_SCHEMA
 from tongwen.curate.outcome.histograms import histograms
-from tongwen.curate.rules.attributes import MEASURE_SCHEMA, VALUES
+from tongwen.curate.rules.attributes import MEASURE_SCHEMA, VALUES, _link_share
 from tongwen.curate.rules.decide import decide, rule_set
 from tongwen.curate.rules.measures import measure
 from tongwen.curate.rules.rule import rules_of
@@ -150,6 +150,7 @@ def test_the_first_failed_step_gives_the_reason() -> None:
         row(ENGLISH, "de", language_confidence=0.9),
         row(ENGLISH, "en", language_confidence=0.3, link_share=0.9),
         row(ENGLISH, "en", link_share=0.9, boilerplate_share=0.9),
+        row(ENGLISH, "en", boilerplate_share=0.9, short_line_share=0.9),
         row(ENGLISH, "en", boilerplate_share=0.9),
         row(CHINESE, "zh-Hans", characters=60),
     ]
@@ -161,6 +162,7 @@ def test_the_first_failed_step_gives_the_reason() -> None:
         ("language", "minimum_language_confidence", 0.3, 0.65),
         ("rules", "maximum_link_share", 0.9, 0.6),
         ("rules", "maximum_boilerplate_share", 0.9, 0.3),
+        (None, None, None, None),  # alone it is no reason
         ("rules", "minimum_characters", 60.0, 100.0),
     ]
 
@@ -337,3 +339,10 @@ def test_values_of_plain_texts_are_as_counted_by_hand(name: str) -> None:
 def test_every_light_rule_has_a_text_that_it_drops(rules: Any, cases: dict[str, Any]) -> None:
     named = {rule.value for rule in rules_of(vars(rules))}
     assert named - NOT_OF_THE_TEXT == set(cases)
+
+
+def test_links_of_a_menu_that_was_cut_count_no_more() -> None:
+    assert _link_share(0.61, 1_000, 500) == pytest.approx(0.22)
+    assert _link_share(0.61, 1_000, 0) == 0.61
+    assert _link_share(0.2, 1_000, 500) == 0  # some of what was cut was no link
+    assert _link_share(0.2, 1_000, 1_000) == 0.2  # nothing is left to judge
