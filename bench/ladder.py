@@ -1,6 +1,6 @@
 """A ladder of small runs on one's own texts: prepare the data, climb, print what was forecast.
 
-    python bench/ladder.py TEXTS --out DIR [--minutes 10] [--record] [-- options of the ladder]
+    python bench/ladder.py --out DIR [--minutes 10] [--record] TEXTS [-- options of the ladder]
 
 TEXTS is a folder of `en-*.jsonl.zst` and `zh-*.jsonl.zst` with a `text` in each line. The first
 call trains a tokenizer of 4,000 pieces and encodes as much English as Chinese; every further call
