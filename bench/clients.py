@@ -423,21 +423,30 @@ def open_webui(server: Server) -> str:
 def schemathesis_attack(server: Server) -> str:
     command = [
         str(Path(sys.executable).parent / "schemathesis"), "run", f"{server.url}/openapi.json",
-        "--max-examples", "8", "--phases", "examples,coverage,fuzzing", "--request-timeout", "60",
+        "--max-examples", "8", "--phases", "examples,coverage,fuzzing", "--request-timeout", "300",
         "--checks", "not_a_server_error,status_code_conformance,content_type_conformance,"
         "response_schema_conformance,unsupported_method",
     ]  # fmt: skip
-    output = _run(command, dict(os.environ), seconds=900)
+    with tempfile.TemporaryDirectory() as folder:  # it keeps what it found where it is started
+        output = _run(command, dict(os.environ), seconds=1_800, folder=folder)
     lines = [line.strip() for line in output.splitlines() if line.strip()]
     return next(
         (line for line in reversed(lines) if "generated" in line or "passed" in line), lines[-1]
     )
 
 
-def _run(command: list[str], environment: dict[str, str], seconds: int = 600) -> str:
+def _run(
+    command: list[str], environment: dict[str, str], seconds: int = 600, folder: str | None = None
+) -> str:
     """What a command prints; an error with the end of it when it fails."""
     done = subprocess.run(
-        command, capture_output=True, text=True, env=environment, timeout=seconds, check=False
+        command,
+        capture_output=True,
+        text=True,
+        env=environment,
+        timeout=seconds,
+        check=False,
+        cwd=folder,
     )
     if done.returncode:
         raise RuntimeError((done.stdout + done.stderr)[-2_000:])
