@@ -120,7 +120,7 @@ def test_a_troubled_server_gives_the_bytes_of_an_honest_one(
     evaluate(odd.url, tmp_path / "calm", *tasks)
     odd.troubles = [429, "broken", None, "close", 503, None, "close", *["no_scores", 429, None] * 8]
     odd.troubles[6:6] = [None] * 8  # probes that score; a server without scores is another case
-    evaluate(odd.url, tmp_path / "rough", *tasks)
+    evaluate(odd.url, tmp_path / "rough", *tasks, "--parallel", "1")
     assert not odd.troubles
     assert written(tmp_path / "rough") == written(tmp_path / "calm")
 
