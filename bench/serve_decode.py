@@ -146,8 +146,8 @@ def served_seconds(url: str, batch: Counted, streams: int, tokens: int) -> float
 @contextmanager
 def serving(model: Llama, streams: int) -> Iterator[tuple[str, Counted]]:
     """A server of the model in a thread, and the batch its engine decodes with."""
-    text = "".join(chr(20_000 + number) + f" road {number} " for number in range(2_000))
-    tokenizer = WideTokenizer(train_model([text], vocabulary_size=2_000))
+    text = "".join(chr(20_000 + number) + f" road {number} " for number in range(500))
+    tokenizer = WideTokenizer(train_model([text], vocabulary_size=1_000))
     engine = Engine(model, tokenizer, (), concurrent_requests=streams, looks_up=False)
     batch = engine._batch
     batch.__class__ = Counted
