@@ -32,7 +32,7 @@ def model_with(bits: Bits | None, *, seed: int = 0, qk_norm: bool = False, **siz
     } | sizes
     config = ModelConfig(
         **shape,
-        vocabulary_size=400,
+        vocabulary_size=405,  # the last block of 16 is not full
         max_position_embeddings=512,
         rope_theta=10_000.0,
         initializer_range=0.3,

@@ -104,7 +104,6 @@ def _is_plain(module: nn.Module) -> bool:
         and module.bias is None
         and module.weight.dtype in (torch.float32, torch.bfloat16)
         and module.weight.is_contiguous()
-        and module.out_features % 16 == 0
         and not module.weight.requires_grad
     )
 
@@ -199,9 +198,14 @@ class FusedDecoder:
             weights, scales = module.packed.data_ptr(), module.packed_scale.data_ptr()
             return [module.bits, weights, scales, groups, blocks, bias, 0]
         assert isinstance(module, Linear)
-        kind = _KINDS[module.weight.dtype]
-        blocks, groups = module.out_features // 16, module.in_features // 32
-        return [kind, module.weight.data_ptr(), 0, groups, blocks, 0, 0]
+        weight, rest = module.weight.detach(), -module.out_features % 16
+        address = weight.data_ptr()
+        if (
+            rest
+        ):  # a vocabulary that does not fill the last block: the head is copied, and filled up
+            address = self._address(nn.functional.pad(weight, (0, 0, 0, rest)))
+        blocks, groups = (module.out_features + rest) // 16, module.in_features // 32
+        return [_KINDS[weight.dtype], address, 0, groups, blocks, 0, 0]
 
     def _address(self, tensor: Tensor) -> int:
         """Of a tensor that is kept as long as this decoder."""
