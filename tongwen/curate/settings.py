@@ -68,7 +68,8 @@ class EnglishRules(_Rules):
     """Entropy of the document's words in bits; a page stuffed with keywords has few different
     words."""
     maximum_link_share: float | None = 0.6
-    """Share of the page's text that is links, before extraction."""
+    """Share of the page's text that is links, before extraction; links cut with the host's
+    template do not count."""
     maximum_boilerplate_share: float | None = 0.3
     """Share of characters taken out by the line rules."""
     minimum_sentences: int | None = 3
@@ -154,7 +155,8 @@ class ChineseRules(_Rules):
     minimum_entropy_bits: float | None = 4.3
     """Entropy of the document's characters in bits: 3 nats."""
     maximum_link_share: float | None = 0.6
-    """Share of the page's text that is links, before extraction."""
+    """Share of the page's text that is links, before extraction; links cut with the host's
+    template do not count."""
     maximum_boilerplate_share: float | None = 0.3
     """Share of characters taken out by the line rules."""
     minimum_terminal_line_share: float | None = 0.106
