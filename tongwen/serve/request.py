@@ -12,7 +12,7 @@ from tongwen.serve.settings import ServeSettings
 from tongwen.serve.tools import ToolUse, function_call
 from tongwen.tokenizer.prompts import ChatPrompt
 from tongwen.tokenizer.special import Message
-from tongwen.tokenizer.turns import TurnError, chatml_turn
+from tongwen.tokenizer.turns import TurnError, chatml_turn, results_as_called
 
 Made = TypeVar("Made")
 
@@ -297,7 +297,8 @@ def check_messages(values: object, param: str = "messages") -> tuple[Mapping[str
         if values:
             message = f"`{param}` must be a list"
         raise ApiError(400, message, param=param)
-    return tuple(_turn(value, f"{param}[{place}]") for place, value in enumerate(values))
+    turns = {id(value): _turn(value, f"{param}[{place}]") for place, value in enumerate(values)}
+    return tuple(turns[id(value)] for value in results_as_called(values))
 
 
 def _turn(value: object, place: str) -> Mapping[str, Any]:

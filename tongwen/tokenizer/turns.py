@@ -63,6 +63,31 @@ def chatml_turn(turn: Mapping[str, Any]) -> tuple[Message, dict[str, Any]]:
 _KNOWN = ("system", "developer", "user", "assistant", "tool")
 
 
+def results_as_called(turns: Sequence[Any]) -> list[Any]:
+    """OpenAI messages with the results of several calls in the order of the calls, because a ChatML
+    turn with a result does not name its call.
+    """
+    ordered: list[Any] = []
+    results: list[Any] = []
+    places: dict[Any, int] = {}
+
+    def place(turn: Any) -> int:
+        return places.get(str(turn.get("tool_call_id")), len(places))
+
+    for turn in turns:
+        if turn.get("role") == "tool":
+            results.append(turn)
+            continue
+        ordered += sorted(results, key=place)
+        ordered.append(turn)
+        results = []
+        calls = turn.get("tool_calls")
+        if isinstance(calls, list):
+            ids = [call.get("id") for call in calls if isinstance(call, dict)]
+            places = {str(one): number for number, one in enumerate(ids)}
+    return [*ordered, *sorted(results, key=place)]
+
+
 def tool_call(name: str, arguments: object) -> str:
     """A call as part of an answer. Arguments that are a string are JSON, as OpenAI sends them, or
     else stay as they are.

@@ -15,6 +15,7 @@ from tongwen.tokenizer.special import ANSWER_ROLE, Message
 from tongwen.tokenizer.turns import (
     TurnError,
     chatml_turn,
+    results_as_called,
     tool_call,
     tool_definition,
     with_tools,
@@ -301,7 +302,7 @@ def _of_turns(turns: list[Any], fields: _Fields, layout: str = "") -> Dialogue:
     if not layout:
         layout = "ShareGPT" if any("from" in turn for turn in turns) else "messages"
     messages, is_learnt, unused = [], [], dict[str, None]()
-    for number, turn in enumerate(_with_results_as_called(turns), start=1):
+    for number, turn in enumerate(results_as_called(turns), start=1):
         try:
             message, learnt, left = _turn(turn)
         except TurnError as error:
@@ -337,31 +338,6 @@ def _definitions(fields: _Fields) -> list[dict[str, Any]]:
         except (ValueError, TurnError):  # stays unused, and is counted
             continue
     return []
-
-
-def _with_results_as_called(turns: list[Any]) -> list[Any]:
-    """The turns with results of several calls in the order of the calls: what a turn of ChatML
-    holds of a result does not name its call.
-    """
-    ordered: list[Any] = []
-    results: list[Any] = []
-    places: dict[Any, int] = {}
-
-    def place(turn: Any) -> int:
-        return places.get(str(turn.get("tool_call_id")), len(places))
-
-    for turn in turns:
-        if turn.get("role") == "tool":
-            results.append(turn)
-            continue
-        ordered += sorted(results, key=place)
-        ordered.append(turn)
-        results = []
-        calls = turn.get("tool_calls")
-        if isinstance(calls, list):
-            ids = [call.get("id") for call in calls if isinstance(call, dict)]
-            places = {str(one): number for number, one in enumerate(ids)}
-    return [*ordered, *sorted(results, key=place)]
 
 
 def _turn(turn: Mapping[str, Any]) -> tuple[Message, bool, list[str]]:
