@@ -171,6 +171,23 @@ def test_times_prices_and_memory_follow_from_timed_steps(
     assert less == before["memory"]["process"] - stage["memory"]["process"] == 110 << 20
 
 
+def test_a_later_stage_has_at_least_the_memory_that_the_process_took_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    extra = iter([500 << 20, 10 << 20, 0])  # libraries load in the first stage only
+    monkeypatch.setattr(
+        planning, "timed_steps", lambda *_, **__: Timed(1.0, 1.0, 1.0, 0.0, 0.0, next(extra))
+    )
+    devices = [f"{stage}.device=cpu" for stage in ("pretrain", "extend", "tune")]
+    planned = planned_run(load_recipe("sample", (*TINY, *devices)))
+    plan = make_plan(planned, None, tmp_path)
+    add_times(plan, planned)
+    stages = [plan["stages"][name] for name in ("pretrain", "extend", "tune")]
+    taken = [stage["predicted_memory_bytes"] for stage in stages]
+    assert taken[0] <= taken[1] <= taken[2]
+    assert [sum(stage["memory"].values()) for stage in stages] == taken
+
+
 def test_timed_steps_measure_what_the_closed_form_leaves_out(tmp_path: Path) -> None:
     config = ModelConfig(
         hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4,

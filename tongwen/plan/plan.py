@@ -139,6 +139,7 @@ def add_times(plan: dict[str, Any], planned: PlannedRun, out: Path | None = None
     settings = planned.plan
     vocabulary_size = plan["model"]["vocabulary_size"]
     config = config_to_start_from(planned.model, planned.pretrain, vocabulary_size)
+    held = 0  # by the process after the stages before: the allocator keeps what they took
     for name, stage in plan["stages"].items():
         training = planned.stages[name]
         timed = None
@@ -154,8 +155,10 @@ def add_times(plan: dict[str, Any], planned: PlannedRun, out: Path | None = None
             continue
         if timed.extra_bytes is not None:
             change = timed.extra_bytes - _FIRST_STEP_BYTES
+            change = max(change, held - stage["predicted_memory_bytes"])
             stage["memory"]["process"] += change
             stage["predicted_memory_bytes"] += change
+            held = stage["predicted_memory_bytes"]
         stage["seconds_per_step"] = timed.step_seconds
         stage["tokens_per_second"] = training.batch_tokens / timed.step_seconds
         validation_seconds = stage["validation_tokens"] * timed.token_seconds
