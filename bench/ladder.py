@@ -143,7 +143,7 @@ def main() -> None:
         sys.exit(said)
     found = json.loads(said)
     del found["file"]
-    written = f"python bench/ladder.py TEXTS --out DIR --megabytes {arguments.megabytes:g} -- "
+    written = f"python bench/ladder.py --out DIR --megabytes {arguments.megabytes:g} TEXTS -- "
     write_json(RECORDED, {"command": written + " ".join(arguments.options), **found})
     print("\n".join(result_lines(found)))
 
