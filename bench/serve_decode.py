@@ -58,14 +58,22 @@ asyncio.run(main())
 """
 
 
+class WideDecoder(StreamingDecoder):
+    """The decoder of `WideTokenizer`; ids that are control tokens are never reached."""
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        super().__init__(tokenizer)
+        self._size = tokenizer.vocabulary_size
+
+    def push(self, number: int) -> str:
+        return super().push(300 + number % (self._size - 300))
+
+
 class WideTokenizer(Tokenizer):
-    """A small vocabulary that stands in for a large one: ids beyond it are taken modulo."""
+    """Decodes the ids of a vocabulary larger than its own, modulo its size."""
 
     def streaming_decoder(self) -> StreamingDecoder:
-        decoder, size = super().streaming_decoder(), self.vocabulary_size
-        push = decoder.push
-        decoder.push = lambda token_id: push(300 + token_id % (size - 300))  # type: ignore[method-assign]
-        return decoder
+        return WideDecoder(self)
 
 
 class Counted(DecodingBatch):

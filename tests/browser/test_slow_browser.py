@@ -45,6 +45,14 @@ def finished(page: Page) -> None:
     expect(page.get_by_role("log")).to_have_attribute("aria-busy", "false")
 
 
+def ask_root(page: Page, server: Any) -> None:
+    """A conversation that is stored: a question with its answer."""
+    server.may_continue.set()
+    page.goto(server.url)
+    ask(page, "Root")
+    finished(page)
+
+
 @pytest.fixture
 def release(until: Any) -> Callable[[Page], None]:
     """Let what is held go on, once there is something."""
@@ -59,10 +67,7 @@ def release(until: Any) -> Callable[[Page], None]:
 def test_a_question_asked_before_the_database_is_open_goes_where_it_was_asked(
     page: Page, server: Any, release: Any
 ) -> None:
-    server.may_continue.set()
-    page.goto(server.url)
-    ask(page, "Root")
-    finished(page)
+    ask_root(page, server)
     page.add_init_script(HOLD)
     page.reload()
     expect(page.get_by_role("log")).to_have_attribute("aria-busy", "true")
@@ -80,10 +85,7 @@ def test_a_question_asked_before_the_database_is_open_goes_where_it_was_asked(
 def test_a_page_left_before_its_database_was_open_still_returns_to_its_place(
     page: Page, server: Any, release: Any
 ) -> None:
-    server.may_continue.set()
-    page.goto(server.url)
-    ask(page, "Root")
-    finished(page)
+    ask_root(page, server)
     page.locator("#question").fill("half a question")
     page.add_init_script(HOLD)
     page.reload()

@@ -43,7 +43,7 @@ def our_server(model: Llama, tokenizer: Tokenizer) -> Iterator[str]:
 
 
 class OddServer:
-    """A model of words that answers "The answer is B." and is as odd as it is told to be.
+    """A server whose model answers "The answer is B." and that fails in the ways a test asks for.
 
     Attributes:
         troubles: what goes wrong with the next requests, one each: a status, `broken` JSON, `close`

@@ -25,16 +25,17 @@ _WORDS = (*FORMULAS, TYPE, SCHEMA, GRAPH, *(word for words in PROGRAMS for word 
 
 
 class Marks(NamedTuple):
-    """Where words stand in a page.
+    """Where words occur in a page.
 
     Attributes:
-        places: of the first of each word, -1 without one.
+        places: byte offset of the first occurrence of each word, (words,); -1 where it does not
+            occur.
     """
 
     places: npt.NDArray[np.int64]
 
     def place(self, word: bytes) -> int:
-        """Where a word stands first, -1 for nowhere."""
+        """Byte offset of the first occurrence of a word; -1 where it does not occur."""
         return int(self.places[_numbers()[word]])
 
     def has(self, words: Sequence[bytes]) -> bool:
