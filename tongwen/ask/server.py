@@ -207,8 +207,8 @@ class Server:
                 if failures >= self._attempts:
                     raise InputError(
                         f"{self.url} gave no answer in {failures} attempts; the last: {error}",
-                        hint="the same command asks on where this one ended; fewer at a time: "
-                        "--parallel 1",
+                        hint="the same command continues where this one stopped; to ask less at a "
+                        "time: --parallel 1",
                     ) from error
                 wait = min(self._wait_seconds * 2.0 ** (failures - 1), _LONGEST_WAIT_SECONDS)
                 wait *= 1 + random.random() / 4  # so that threads do not all come back at once

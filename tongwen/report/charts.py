@@ -11,7 +11,7 @@ from tongwen.report.words import Bilingual, amount
 
 # As wide as a phone, so that its text is as large as the page's there, and three fit a desktop.
 _WIDTH, _HEIGHT = 340, 220
-_LEFT, _RIGHT, _TOP, _BOTTOM = 46, 50, 12, 42
+_LEFT, _RIGHT, _TOP, _BOTTOM = 46, 66, 12, 42  # right: the name of a line, as long as "Chinese"
 _MOST_POINTS = 500  # about one a pixel
 _HOVER_POINTS = 40  # 340 pixels hold no more circles apart; each is an element of the page
 _X_TICKS = 3  # amounts such as 1,000,000 would touch
